@@ -1,0 +1,58 @@
+package events
+
+// Reason is why a request was rejected.
+type Reason string
+
+// The reasons for a rejection.
+const (
+	// ReasonMalformed: not a CloudEvent.
+	ReasonMalformed Reason = "malformed"
+	// ReasonUnknownType: a type that is no request.
+	ReasonUnknownType Reason = "unknown_type"
+	// ReasonKindMismatch: the type's kind is not the subject's, or the kind may
+	// not go to that subject.
+	ReasonKindMismatch Reason = "kind_mismatch"
+	// ReasonInvalid: the data does not follow the schema.
+	ReasonInvalid Reason = "invalid"
+	// ReasonUnsupported: a kind or member that this version does not have yet.
+	ReasonUnsupported Reason = "unsupported"
+	// ReasonPolicy: the host's configuration does not allow it.
+	ReasonPolicy Reason = "policy"
+	// ReasonUnknownSink: no sink of that name is configured on the host.
+	ReasonUnknownSink Reason = "unknown_sink"
+	// ReasonExpired: the request's expirytime has passed.
+	ReasonExpired Reason = "expired"
+	// ReasonNoSuchJob: the job to cancel does not run on the host.
+	ReasonNoSuchJob Reason = "no_such_job"
+)
+
+// Code is why an item failed.
+type Code string
+
+// The codes of failed items.
+const (
+	CodeNotFound          Code = "not_found"
+	CodeAmbiguous         Code = "ambiguous"
+	CodeUncommittable     Code = "uncommittable_state"
+	CodeBadLabel          Code = "bad_label"
+	CodeQuiesceNotAllowed Code = "quiesce_not_allowed"
+	CodeStopWouldRemove   Code = "stop_would_remove"
+	// CodeNotQuiesced: the container ran while it was committed.
+	CodeNotQuiesced Code = "not_quiesced"
+	// CodeNotRestored: the container did not come back to the state it was in.
+	CodeNotRestored Code = "not_restored"
+	CodeEngine      Code = "engine_error"
+	// CodeEngineFull: the Engine's disk is full.
+	CodeEngineFull Code = "engine_full"
+	// CodeCorruptArchive: the Engine's archive is truncated or does not match
+	// its own digests.
+	CodeCorruptArchive Code = "corrupt_archive"
+	// CodeSinkUnavailable: the sink is missing, read-only or not the one that
+	// the worker knows.
+	CodeSinkUnavailable Code = "sink_unavailable"
+	CodeSinkFull        Code = "sink_full"
+	CodeSinkError       Code = "sink_error"
+	CodeTimeout         Code = "timeout"
+	CodeCancelled       Code = "cancelled"
+	CodeInternal        Code = "internal"
+)

@@ -1,0 +1,83 @@
+package events
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// HostAny stands for the host in the job id of a request to any host.
+const HostAny = "any"
+
+// HostID makes a host's id of an Engine's name: every byte outside
+// [A-Za-z0-9-] is written _XX, in upper-case hex, so that the id can be one
+// element of a subject and part of a consumer's name.
+func HostID(engineName string) string {
+	var b strings.Builder
+	for i := range len(engineName) {
+		if c := engineName[i]; isHostByte(c) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "_%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// ValidHostID reports whether id is one that [HostID] can make.
+func ValidHostID(id string) bool {
+	for i := 0; i < len(id); i++ {
+		if isHostByte(id[i]) {
+			continue
+		}
+		if id[i] != '_' || i+2 >= len(id) || !isUpperHex(id[i+1]) || !isUpperHex(id[i+2]) {
+			return false
+		}
+		i += 2
+	}
+	return id != ""
+}
+
+func isHostByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-'
+}
+
+func isUpperHex(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }
+
+// JobID identifies a request as carried out on one host: the first 16
+// characters of the lower-case base32 (RFC 4648) of the hash of source, id and
+// host. For a request to any host, host is [HostAny]. It is the same on every
+// redelivery.
+func JobID(source, id, host string) string {
+	sum := hash(source, id, host)
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum))[:16]
+}
+
+// PointID identifies the stored result of one item of a request: the time at
+// which the request was stored in its stream, and 8 hex digits of the hash of
+// source, id, host, kind and the item's full id. It is the same on every
+// redelivery.
+func PointID(streamTime time.Time, source, id, host string, kind ItemKind, itemID string) string {
+	sum := hash(source, id, host, string(kind), itemID)
+	return streamTime.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(sum)[:8]
+}
+
+// EventID identifies a result: the job, what it reports, and, for a type that a
+// job has several of, 8 hex digits of the hash of a discriminator. It is the
+// same however often the event is published.
+func EventID(job, eventType, discriminator string) string {
+	id := job + "-" + Short(eventType)
+	if discriminator == "" {
+		return id
+	}
+	return id + "-" + hex.EncodeToString(hash(discriminator))[:8]
+}
+
+// hash is the SHA-256 of the fields joined by NUL.
+func hash(fields ...string) []byte {
+	sum := sha256.Sum256([]byte(strings.Join(fields, "\x00")))
+	return sum[:]
+}

@@ -1,0 +1,290 @@
+package events
+
+import "time"
+
+// ItemKind is what kind of thing an item is.
+type ItemKind string
+
+// The kinds of item.
+const (
+	ItemContainer ItemKind = "container"
+	ItemImage     ItemKind = "image"
+)
+
+// Item is one thing that a job works on.
+type Item struct {
+	Kind ItemKind `json:"kind"`
+	// ID is the full id: of a container 64 hex digits, of an image
+	// "sha256:" and 64 hex digits.
+	ID string `json:"id"`
+	// Name is a container's name without its slash; an image's reference, or
+	// its id if it has none.
+	Name string `json:"name"`
+}
+
+// PlannedItem is an item of a plan.
+type PlannedItem struct {
+	Item
+	// Reason says why the item is in the plan.
+	Reason string `json:"reason"`
+	// Quiesce is what will be done to the container; empty for an image.
+	Quiesce Quiesce `json:"quiesce,omitempty"`
+	// QuiesceReason says why Quiesce is not what the request asks for.
+	QuiesceReason string `json:"quiesceReason,omitempty"`
+	// Code and Message say why the item will fail; empty if it can be backed up.
+	Code    Code   `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// Missing is a name in the request that leads to nothing on this host.
+type Missing struct {
+	Kind    ItemKind `json:"kind"`
+	Name    string   `json:"name"`
+	Code    Code     `json:"code"` // not_found or ambiguous
+	Message string   `json:"message"`
+}
+
+// Excluded is a thing that is not in the plan, and why.
+type Excluded struct {
+	Item
+	Reason string `json:"reason"`
+}
+
+// Plan is what a job will do. It is the common part of accepted and planned.
+type Plan struct {
+	Items           []PlannedItem `json:"items"`
+	ItemsOmitted    int           `json:"itemsOmitted,omitempty"`
+	Missing         []Missing     `json:"missing"`
+	MissingOmitted  int           `json:"missingOmitted,omitempty"`
+	Excluded        []Excluded    `json:"excluded"`
+	ExcludedOmitted int           `json:"excludedOmitted,omitempty"`
+}
+
+// BackupAccepted is the data of io.holdfast.backup.accepted.v1: the plan
+// stands, and later changes on the Engine do not alter it.
+type BackupAccepted struct {
+	Job  string `json:"job"`
+	Host string `json:"host"`
+	Sink string `json:"sink"`
+	Plan
+}
+
+// BackupPlanned is the data of io.holdfast.backup.planned.v1: the job was a
+// dry run, and ended. Excluded names everything that was left out.
+type BackupPlanned struct {
+	Job  string `json:"job"`
+	Host string `json:"host"`
+	Plan
+}
+
+// BackupProgress is the data of io.holdfast.backup.progress.v1, published on
+// core NATS at most twice a second for each item.
+type BackupProgress struct {
+	Job  string `json:"job"`
+	Host string `json:"host"`
+	Item Item   `json:"item"`
+	Step Step   `json:"step"`
+	// Bytes is how much of the uncompressed archive was read so far.
+	Bytes int64 `json:"bytes"`
+	// TotalBytes is the Engine's estimate of the whole; 0 if it is not known.
+	TotalBytes int64 `json:"totalBytes"`
+	// StoredBytes is how much was written to the sink so far.
+	StoredBytes int64 `json:"storedBytes"`
+}
+
+// Artifact is one stored object of a point.
+type Artifact struct {
+	// Key is the object's place in the sink.
+	Key       string `json:"key"`
+	MediaType string `json:"mediaType"`
+	// Size is the number of bytes stored.
+	Size int64 `json:"size"`
+	// Digest is of the bytes stored: "sha256:" and 64 hex digits.
+	Digest string `json:"digest"`
+	// UncompressedSize is the number of bytes before compression.
+	UncompressedSize int64 `json:"uncompressedSize"`
+}
+
+// NotIncluded is a mount whose content is not in the point.
+type NotIncluded struct {
+	// Type is the Engine's word: volume, bind, tmpfs, npipe, cluster, image.
+	Type string `json:"type"`
+	// Name is the volume's name; empty for other types.
+	Name string `json:"name,omitempty"`
+	// Source is the path on the host; empty for a tmpfs.
+	Source string `json:"source,omitempty"`
+	// Destination is the path inside the container.
+	Destination string `json:"destination"`
+	Reason      string `json:"reason"`
+}
+
+// Durations are the milliseconds that each step of an item took.
+type Durations struct {
+	Inspect int64 `json:"inspect"`
+	Commit  int64 `json:"commit"`
+	Save    int64 `json:"save"`
+	Publish int64 `json:"publish"`
+	Remove  int64 `json:"remove"`
+}
+
+// BackupItemCompleted is the data of io.holdfast.backup.item.completed.v1: the
+// item is stored durably as the point.
+type BackupItemCompleted struct {
+	Job  string `json:"job"`
+	Host string `json:"host"`
+	Item Item   `json:"item"`
+	// Point is the id of the recovery point.
+	Point string `json:"point"`
+	// Sink is the sink's name, Path the point's folder in it.
+	Sink string `json:"sink"`
+	Path string `json:"path"`
+	// ImageID is the image in the archive, as docker load will name it on an
+	// engine of the same kind.
+	ImageID     string        `json:"imageId"`
+	Artifacts   []Artifact    `json:"artifacts"`
+	NotIncluded []NotIncluded `json:"notIncluded"`
+	// SnapshotTime is the moment that the point shows.
+	SnapshotTime time.Time `json:"snapshotTime"`
+	// Quiesce is what was done.
+	Quiesce Quiesce `json:"quiesce,omitempty"`
+	// NotRunningMillis is how long the container was paused or stopped.
+	NotRunningMillis float64   `json:"notRunningMs"`
+	DurationsMillis  Durations `json:"durationsMs"`
+}
+
+// BackupItemFailed is the data of io.holdfast.backup.item.failed.v1.
+type BackupItemFailed struct {
+	Job  string `json:"job"`
+	Host string `json:"host"`
+	// Item has no ID if the name was not found.
+	Item Item `json:"item"`
+	Step Step `json:"step"`
+	Code Code `json:"code"`
+	// Message says what failed and what to do about it.
+	Message string `json:"message"`
+	// Retryable says whether the same request can succeed later.
+	Retryable bool `json:"retryable"`
+}
+
+// Step is a step in the life of an item.
+type Step string
+
+// The steps of an item, in order.
+const (
+	StepPlan    Step = "plan"
+	StepInspect Step = "inspect"
+	StepCommit  Step = "commit"
+	StepSave    Step = "save"
+	StepPublish Step = "publish"
+	StepRemove  Step = "remove"
+)
+
+// Status is how a job ended.
+type Status string
+
+// The ways for a job to end.
+const (
+	StatusSucceeded Status = "succeeded"
+	StatusPartial   Status = "partial"
+	StatusFailed    Status = "failed"
+	StatusCancelled Status = "cancelled"
+)
+
+// ItemStatus is how an item ended.
+type ItemStatus string
+
+// The ways for an item to end.
+const (
+	ItemCompleted ItemStatus = "completed"
+	ItemFailed    ItemStatus = "failed"
+	ItemCancelled ItemStatus = "cancelled"
+	// ItemSkipped is an item that was not begun because the job was aborted.
+	ItemSkipped ItemStatus = "skipped"
+)
+
+// Counts counts the items of a job. Items = Completed + Failed + Cancelled +
+// Skipped; Missing names are not items.
+type Counts struct {
+	Items     int `json:"items"`
+	Completed int `json:"completed"`
+	Failed    int `json:"failed"`
+	Cancelled int `json:"cancelled"`
+	Skipped   int `json:"skipped"`
+	Missing   int `json:"missing"`
+	Excluded  int `json:"excluded"`
+}
+
+// ItemOutcome is one line of a job's end.
+type ItemOutcome struct {
+	Item   Item       `json:"item"`
+	Status ItemStatus `json:"status"`
+	Point  string     `json:"point,omitempty"`
+	Code   Code       `json:"code,omitempty"`
+	// Size is the number of bytes stored.
+	Size             int64   `json:"size,omitempty"`
+	UncompressedSize int64   `json:"uncompressedSize,omitempty"`
+	NotRunningMillis float64 `json:"notRunningMs,omitempty"`
+	Millis           int64   `json:"ms,omitempty"`
+	// NotIncluded names the mounts that are not in the point.
+	NotIncluded []NotIncluded `json:"notIncluded,omitempty"`
+}
+
+// BackupEnded is the data of io.holdfast.backup.completed.v1 and
+// io.holdfast.backup.failed.v1.
+type BackupEnded struct {
+	Job    string `json:"job"`
+	Host   string `json:"host"`
+	Sink   string `json:"sink"`
+	Status Status `json:"status"`
+	// Message says why the job failed or was cancelled; empty if it was not.
+	Message string `json:"message,omitempty"`
+	Counts  Counts `json:"counts"`
+	// Bytes is the number of bytes stored, UncompressedBytes before compression.
+	Bytes             int64         `json:"bytes"`
+	UncompressedBytes int64         `json:"uncompressedBytes"`
+	Items             []ItemOutcome `json:"items"`
+	ItemsOmitted      int           `json:"itemsOmitted,omitempty"`
+	Missing           []Missing     `json:"missing"`
+	MissingOmitted    int           `json:"missingOmitted,omitempty"`
+	// NotIncluded is the number of mounts that are in no point of this job.
+	NotIncluded int       `json:"notIncluded"`
+	Began       time.Time `json:"began"`
+	Ended       time.Time `json:"ended"`
+}
+
+// RequestRejected is the data of io.holdfast.request.rejected.v1.
+type RequestRejected struct {
+	Host string `json:"host"`
+	// Job is the id that the job would have had.
+	Job string `json:"job"`
+	// Type is the type of the request.
+	Type   string      `json:"type"`
+	Reason Reason      `json:"reason"`
+	Errors []Violation `json:"errors"`
+}
+
+// Violation is one thing that is wrong with a request.
+type Violation struct {
+	// Pointer is the RFC 6901 JSON Pointer to the offending member; relative to
+	// data for what is wrong in data, and empty for the whole.
+	Pointer string `json:"pointer"`
+	Message string `json:"message"`
+}
+
+// DeadLetter is a message in the dead-letter stream: a request that could not
+// be carried out at all.
+type DeadLetter struct {
+	Reason Reason      `json:"reason"`
+	Errors []Violation `json:"errors"`
+	// Stream and Sequence say where the message lay, Subject where it was sent.
+	Stream   string    `json:"stream"`
+	Sequence uint64    `json:"sequence"`
+	Subject  string    `json:"subject"`
+	Time     time.Time `json:"time"`
+	// Headers are the message's own.
+	Headers map[string][]string `json:"headers,omitempty"`
+	// Size and Digest are of the whole body; Body is its first 64 KiB.
+	Size   int64  `json:"size"`
+	Digest string `json:"digest"`
+	Body   []byte `json:"body"`
+}

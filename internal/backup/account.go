@@ -1,0 +1,125 @@
+package backup
+
+import (
+	"errors"
+	"time"
+
+	"holdfast.io/holdfast/events"
+)
+
+// Bounds of the waiting for the Engine's event stream, which may lag behind the
+// calls that cause the events.
+const (
+	commitBound  = 10 * time.Second // for the commit to show
+	releaseBound = 2 * time.Second  // and then for what lets the container go
+)
+
+// account is the Engine's own account of one container during one backup.
+type account struct {
+	changes <-chan Change
+	before  events.State // when the account began
+	mode    events.Quiesce
+	seen    []Change
+}
+
+// stand is what an account says of a container around a commit.
+type stand struct {
+	// Quiesced is set if nothing in the container ran from the beginning of the
+	// commit to its end; Why says why it is not.
+	Quiesced bool
+	Why      string
+	// Began is when the container came to stand for our sake; zero if it stood
+	// before. Ended is when it was let go; zero if it was not yet.
+	Began, Ended time.Time
+	// Committed is set if the commit is in the account.
+	Committed bool
+}
+
+// settled reports whether the account can say no more.
+func (s stand) settled() bool {
+	return s.Committed && (!s.Quiesced || s.Began.IsZero() || !s.Ended.IsZero())
+}
+
+// notRunning is how long the container stood for our sake.
+func (s stand) notRunning() time.Duration {
+	if s.Began.IsZero() || s.Ended.IsZero() {
+		return 0
+	}
+	return s.Ended.Sub(s.Began)
+}
+
+// follow reads the account until it is settled, or nothing comes within the
+// bounds. An error means that the account does not show the commit.
+func (a *account) follow(imageID string) (stand, error) {
+	timer := time.NewTimer(commitBound)
+	defer timer.Stop()
+	for {
+		s := judge(a.before, a.mode, imageID, a.seen)
+		if s.settled() {
+			return s, nil
+		}
+		if s.Committed {
+			timer.Reset(releaseBound)
+		}
+		select {
+		case c, ok := <-a.changes:
+			if !ok {
+				return s, errors.New("the Engine's event stream ended too early")
+			}
+			a.seen = append(a.seen, c)
+		case <-timer.C:
+			if !s.Committed {
+				return s, errors.New("the Engine's event stream does not show the commit")
+			}
+			return s, nil
+		}
+	}
+}
+
+// judge reads what happened to a container that was in state before when the
+// account began, and was quiesced by mode and committed to the image imageID.
+// It is a pure function.
+//
+// The Engine discards errors from its own pause and unpause
+// (moby daemon/commit.go), so only its account tells what was done.
+func judge(before events.State, mode events.Quiesce, imageID string, seen []Change) stand {
+	var s stand
+	running := before == events.StateRunning
+	ran := false // since the pause, or since the account began if there is none
+	for _, c := range seen {
+		switch c.Action {
+		case ActionPause:
+			if s.Began.IsZero() {
+				s.Began, ran = c.Time, false
+			}
+			running = false
+		case ActionDie:
+			if mode == events.QuiesceStop && running {
+				s.Began, ran = c.Time, false
+			}
+			running = false
+			if s.Committed && s.Ended.IsZero() {
+				s.Ended = c.Time // it was killed as it stood
+			}
+		case ActionUnpause, ActionStart:
+			running, ran = true, true
+			if s.Committed && s.Ended.IsZero() {
+				s.Ended = c.Time
+			}
+		case ActionCommit:
+			if c.ImageID != imageID || s.Committed {
+				continue
+			}
+			s.Committed = true
+			switch {
+			case running:
+				s.Why = "it was running while it was committed"
+			case ran:
+				s.Why = "something let it run while it was committed"
+			default:
+				s.Quiesced = true
+			}
+		}
+	}
+	return s
+}

@@ -1,0 +1,165 @@
+// Package backup is what Holdfast does: it decides what a request means on a
+// host, and turns one container or image into a recovery point. It owns the
+// ports that it needs of an Engine, and reports errors that say at which step
+// an item failed and whether a retry can help.
+package backup
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"holdfast.io/holdfast/events"
+)
+
+// Errors that an Engine reports, so that they can be told apart with
+// [errors.Is].
+var (
+	// ErrNotFound: the container or image is not there (any more).
+	ErrNotFound = errors.New("not on this Engine")
+	// ErrEngineFull: the Engine's disk is full.
+	ErrEngineFull = errors.New("the Engine's disk is full")
+	// ErrEngineUnavailable: the Engine does not answer.
+	ErrEngineUnavailable = errors.New("the Engine does not answer")
+)
+
+// Inventory lists what could be backed up on a host. It may be used by several
+// goroutines.
+type Inventory interface {
+	// Containers lists all containers, in any state and order.
+	Containers(ctx context.Context) ([]Container, error)
+	// Images lists all images but intermediate ones, in any order.
+	Images(ctx context.Context) ([]Image, error)
+}
+
+// Containers is what an Engine does with containers. Ids are always full. It
+// may be used by several goroutines.
+type Containers interface {
+	// Inspect returns the container as it is now.
+	Inspect(ctx context.Context, id string) (*ContainerDetail, error)
+	// Commit makes an image of the container's file system and configuration, and
+	// returns the image's id when it is done. The commit may go on when ctx ends.
+	Commit(ctx context.Context, id string, o CommitOptions) (imageID string, err error)
+	// Stop stops the container with its own signal and grace period, and returns
+	// when it stands. It is no error if it stood before.
+	Stop(ctx context.Context, id string) error
+	// Start starts a stopped container. It is no error if it ran before.
+	Start(ctx context.Context, id string) error
+	// Unpause lets a paused container go on. It is no error if it was not paused.
+	Unpause(ctx context.Context, id string) error
+}
+
+// Images is what an Engine does with images. It may be used by several
+// goroutines.
+type Images interface {
+	// InspectImage returns the image with this full id.
+	InspectImage(ctx context.Context, id string) (*ImageDetail, error)
+	// Save streams the image as docker save does. An image saved by its id carries
+	// no reference. The reader ends with an error when ctx ends.
+	Save(ctx context.Context, id string) (io.ReadCloser, error)
+	// RemoveImage removes the reference, and the image with it if it was its last,
+	// but no parent. It is no error if it is not there.
+	RemoveImage(ctx context.Context, ref string) error
+}
+
+// Watcher is an Engine's own account of what happened to a container.
+type Watcher interface {
+	// Watch follows a container. Every change that comes after Watch has returned
+	// is sent, in order; the channel is closed when ctx ends or the stream breaks.
+	Watch(ctx context.Context, containerID string) (<-chan Change, error)
+}
+
+// Engine is all that a backup needs of a Docker Engine.
+type Engine interface {
+	Inventory
+	Containers
+	Images
+	Watcher
+	// About returns what the Engine says of itself.
+	About(ctx context.Context) (About, error)
+}
+
+// About is what an Engine says of itself.
+type About struct {
+	// ID is the Engine's own id, Name its host's name.
+	ID, Name string
+	Version  string
+	// Store is the name of the storage driver or snapshotter that keeps images.
+	Store string
+	// DataRoot is the Engine's folder on its own host.
+	DataRoot string
+}
+
+// Container is a container as it is listed.
+type Container struct {
+	ID     string
+	Name   string // without the slash
+	State  events.State
+	Labels map[string]string
+	// Addresses and Ports are where the container can be reached from the host:
+	// its addresses on the Engine's networks, and the host's ports that lead to
+	// it.
+	Addresses []string
+	Ports     []uint16
+}
+
+// Image is an image as it is listed.
+type Image struct {
+	ID         string   // sha256:…
+	References []string // repository:tag
+	Digests    []string // repository@sha256:…
+}
+
+// ContainerDetail is a container as it is inspected.
+type ContainerDetail struct {
+	ID     string
+	Name   string
+	State  events.State
+	Labels map[string]string
+	// Image is the reference that the container was created from.
+	Image string
+	// AutoRemove is set if the Engine removes the container when it stops.
+	AutoRemove bool
+	// Mounts are all mounts, those in memory too.
+	Mounts []events.NotIncluded
+	// Raw is the Engine's whole inspect document.
+	Raw []byte
+}
+
+// ImageDetail is an image as it is inspected.
+type ImageDetail struct {
+	ID string
+	// Size is about the size of the image's archive, in bytes.
+	Size int64
+}
+
+// CommitOptions say how a container is committed.
+type CommitOptions struct {
+	// Reference is the snapshot's name: repository:tag.
+	Reference string
+	// Comment is kept in the image; it finds an image that lost its name.
+	Comment string
+	// Pause has the Engine pause the container during the commit.
+	Pause bool
+}
+
+// Action is what happened to a container.
+type Action string
+
+// The actions that matter to a backup.
+const (
+	ActionPause   Action = "pause"
+	ActionUnpause Action = "unpause"
+	ActionStart   Action = "start"
+	ActionDie     Action = "die"
+	ActionCommit  Action = "commit"
+)
+
+// Change is one thing that happened to a container, by the Engine's own clock.
+type Change struct {
+	Action Action
+	Time   time.Time
+	// ImageID is the image that an ActionCommit made.
+	ImageID string
+}

@@ -1,0 +1,95 @@
+package backup
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"holdfast.io/holdfast/events"
+)
+
+// findContainer resolves a name as the Engine does: a full id, an exact name, an
+// unambiguous prefix of an id, in this order. One leading slash is dropped.
+func findContainer(containers []Container, name string) (Container, *events.Missing) {
+	bare := strings.TrimPrefix(name, "/")
+	for _, c := range containers {
+		if c.ID == bare {
+			return c, nil
+		}
+	}
+	for _, c := range containers {
+		if c.Name == bare {
+			return c, nil
+		}
+	}
+	var found []Container
+	for _, c := range containers {
+		if bare != "" && strings.HasPrefix(c.ID, bare) {
+			found = append(found, c)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	return Container{}, missing(events.ItemContainer, name, len(found))
+}
+
+// findImage resolves a name as the Engine does: a full id, a reference (without
+// a tag or digest: ":latest"), an unambiguous prefix of an id. It returns the
+// reference that the image goes by.
+func findImage(images []Image, name string) (Image, string, *events.Missing) {
+	bare := strings.TrimPrefix(name, "sha256:")
+	for _, img := range images {
+		if strings.TrimPrefix(img.ID, "sha256:") == bare {
+			return img, imageName(img), nil
+		}
+	}
+	if ref, err := reference.ParseDockerRef(name); err == nil {
+		familiar := reference.FamiliarString(ref)
+		for _, img := range images {
+			if slices.Contains(img.References, familiar) || slices.Contains(img.Digests, familiar) {
+				return img, familiar, nil
+			}
+		}
+	}
+	var found []Image
+	for _, img := range images {
+		if bare != "" && strings.HasPrefix(strings.TrimPrefix(img.ID, "sha256:"), bare) {
+			found = append(found, img)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], imageName(found[0]), nil
+	}
+	return Image{}, "", missing(events.ItemImage, name, len(found))
+}
+
+func missing(kind events.ItemKind, name string, candidates int) *events.Missing {
+	m := &events.Missing{Kind: kind, Name: name, Code: events.CodeNotFound}
+	if candidates > 1 {
+		m.Code = events.CodeAmbiguous
+		m.Message = fmt.Sprintf("%q is the beginning of %d %s ids: give more of it", name, candidates, kind)
+	} else {
+		m.Message = fmt.Sprintf("no %s on this host has the name or id %q", kind, name)
+	}
+	return m
+}
+
+// imageNames returns an image's references in order, or its id if it has none.
+func imageNames(img Image) []string {
+	if len(img.References) == 0 {
+		return []string{img.ID}
+	}
+	return slices.Sorted(slices.Values(img.References))
+}
+
+func imageName(img Image) string { return imageNames(img)[0] }
+
+// isSnapshot reports whether an image is one of our own temporary ones.
+func isSnapshot(img Image) bool {
+	return len(img.References) > 0 && !slices.ContainsFunc(img.References, func(ref string) bool {
+		return !strings.HasPrefix(ref, SnapshotRepository+":")
+	})
+}

@@ -1,0 +1,252 @@
+package backup
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"holdfast.io/holdfast/events"
+)
+
+// Labels on a container that configure its backup.
+const (
+	LabelExclude = "holdfast.exclude"
+	LabelQuiesce = "holdfast.quiesce"
+	LabelProtect = "holdfast.protect"
+)
+
+// SnapshotRepository is the repository of the temporary images that commits
+// make. They are never selected.
+const SnapshotRepository = "holdfast/snapshot"
+
+// Rules are what a host's configuration and situation add to a request.
+type Rules struct {
+	// Quiesce are the modes that the host allows.
+	Quiesce []events.Quiesce
+	// Protected says, by container id, why a container may be neither paused nor
+	// stopped.
+	Protected map[string]string
+	// SkipMissing is set for a request to all hosts: one that does not have a
+	// named container skips it.
+	SkipMissing bool
+	// Explain has the plan name also what no selector finds.
+	Explain bool
+}
+
+// Plan decides what a request means for these containers and images, and gives
+// the reason for each that is in or out. It is a pure function: the request must
+// have been validated, and the order of the result does not depend on the order
+// of the arguments. Lists are not shortened.
+func Plan(req *events.BackupRequest, containers []Container, images []Image, rules Rules) events.Plan {
+	plan := events.Plan{Items: []events.PlannedItem{}, Missing: []events.Missing{}, Excluded: []events.Excluded{}}
+	if req.Containers != nil {
+		planContainers(&plan, req, slices.Clone(containers), rules)
+	}
+	if req.Images != nil {
+		planImages(&plan, req.Images, slices.Clone(images), rules)
+	}
+	return plan
+}
+
+func planContainers(plan *events.Plan, req *events.BackupRequest, containers []Container, rules Rules) {
+	slices.SortFunc(containers, func(a, b Container) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	})
+	sel := req.Containers
+	named := map[string]string{} // reason by id
+	for _, name := range sel.Names {
+		c, missing := findContainer(containers, name)
+		switch {
+		case missing == nil:
+			if named[c.ID] == "" {
+				named[c.ID] = fmt.Sprintf("named %q", name)
+			}
+		case missing.Code == events.CodeNotFound && rules.SkipMissing:
+		default:
+			plan.Missing = append(plan.Missing, *missing)
+		}
+	}
+	match, exclude := compile(sel.Match), compile(sel.Exclude)
+	for _, c := range containers {
+		item := events.Item{Kind: events.ItemContainer, ID: c.ID, Name: c.Name}
+		in, out := named[c.ID], ""
+		if in == "" {
+			in, out = selectContainer(sel, match, exclude, c)
+		}
+		switch {
+		case out != "":
+			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
+		case in != "":
+			plan.Items = append(plan.Items, planContainer(req, rules, c, item, in))
+		case rules.Explain:
+			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
+		}
+	}
+}
+
+// selectContainer applies everything but names. It returns the reason for the
+// container to be in, and, if it was found but is narrowed away, the reason for
+// that.
+func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c Container) (in, out string) {
+	switch re := firstMatch(match, c.Name); {
+	case re != nil:
+		in = fmt.Sprintf("its name matches %q", re)
+	case len(sel.Labels) > 0 && hasLabels(c, sel.Labels):
+		in = fmt.Sprintf("it has the labels %q", sel.Labels)
+	case sel.All:
+		in = "all containers are selected"
+	default:
+		return "", ""
+	}
+	if len(sel.States) > 0 && !slices.Contains(sel.States, c.State) {
+		return in, fmt.Sprintf("it is %s, and only %s is selected", c.State, join(sel.States))
+	}
+	if re := firstMatch(exclude, c.Name); re != nil {
+		return in, fmt.Sprintf("its name matches the exclusion %q", re)
+	}
+	if c.Labels[LabelExclude] == "true" {
+		return in, "it has the label " + LabelExclude + "=true"
+	}
+	if !committable(c.State) {
+		return in, fmt.Sprintf("it is %s, and the Engine cannot commit it", c.State)
+	}
+	return in, ""
+}
+
+// planContainer settles the quiesce of a selected container, and whether it is
+// known already that it will fail.
+func planContainer(req *events.BackupRequest, rules Rules, c Container, item events.Item, reason string) events.PlannedItem {
+	p := events.PlannedItem{Item: item, Reason: reason, Quiesce: cmp.Or(req.Quiesce, events.QuiescePause)}
+	if label, ok := c.Labels[LabelQuiesce]; ok {
+		p.Quiesce = events.Quiesce(label)
+		p.QuiesceReason = fmt.Sprintf("the label %s=%s", LabelQuiesce, label)
+	}
+	known := []events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop}
+	if !slices.Contains(known, p.Quiesce) {
+		p.Code = events.CodeBadLabel
+		p.Message = fmt.Sprintf("the label %s of container %s is %q; it must be pause, none or stop", LabelQuiesce, c.Name, p.Quiesce)
+		p.Quiesce = ""
+		return p
+	}
+	why := rules.Protected[c.ID]
+	if c.Labels[LabelProtect] == "true" {
+		why = "the label " + LabelProtect + "=true"
+	}
+	if why != "" && p.Quiesce != events.QuiesceNone {
+		p.Quiesce, p.QuiesceReason = events.QuiesceNone, "protected: "+why
+	}
+	switch {
+	case !committable(c.State):
+		p.Code = events.CodeUncommittable
+		p.Message = fmt.Sprintf("container %s is %s, and the Engine cannot commit it", c.Name, c.State)
+	case !slices.Contains(rules.Quiesce, p.Quiesce):
+		p.Code = events.CodeQuiesceNotAllowed
+		p.Message = fmt.Sprintf("container %s asks for quiesce %s, but this host allows only %s (policy.quiesce in its configuration)",
+			c.Name, p.Quiesce, join(rules.Quiesce))
+	}
+	return p
+}
+
+func planImages(plan *events.Plan, sel *events.ImageSelector, images []Image, rules Rules) {
+	images = slices.DeleteFunc(images, isSnapshot)
+	slices.SortFunc(images, func(a, b Image) int {
+		return cmp.Or(strings.Compare(imageName(a), imageName(b)), strings.Compare(a.ID, b.ID))
+	})
+	type found struct{ name, reason string }
+	named := map[string]found{}
+	for _, name := range sel.Names {
+		img, ref, missing := findImage(images, name)
+		switch {
+		case missing == nil:
+			if _, again := named[img.ID]; !again {
+				named[img.ID] = found{ref, fmt.Sprintf("named %q", name)}
+			}
+		case missing.Code == events.CodeNotFound && rules.SkipMissing:
+		default:
+			plan.Missing = append(plan.Missing, *missing)
+		}
+	}
+	match, exclude := compile(sel.Match), compile(sel.Exclude)
+	for _, img := range images {
+		item := events.Item{Kind: events.ItemImage, ID: img.ID, Name: imageName(img)}
+		var in, out string
+		if f, ok := named[img.ID]; ok {
+			item.Name, in = f.name, f.reason
+		} else {
+			item.Name, in, out = selectImage(sel, match, exclude, img)
+		}
+		switch {
+		case out != "":
+			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
+		case in != "":
+			plan.Items = append(plan.Items, events.PlannedItem{Item: item, Reason: in})
+		case rules.Explain:
+			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
+		}
+	}
+}
+
+// selectImage applies everything but names. An image goes by the first of its
+// references that the request finds and does not exclude.
+func selectImage(sel *events.ImageSelector, match, exclude []*regexp.Regexp, img Image) (name, in, out string) {
+	name = imageName(img)
+	for _, ref := range imageNames(img) {
+		reason := ""
+		if re := firstMatch(match, ref); re != nil {
+			reason = fmt.Sprintf("its name matches %q", re)
+		} else if sel.All {
+			reason = "all images are selected"
+		} else {
+			continue
+		}
+		if re := firstMatch(exclude, ref); re != nil {
+			name, in, out = ref, reason, fmt.Sprintf("its name matches the exclusion %q", re)
+			continue
+		}
+		return ref, reason, ""
+	}
+	return name, in, out
+}
+
+func compile(patterns []string) []*regexp.Regexp {
+	res := make([]*regexp.Regexp, 0, len(patterns))
+	for _, p := range patterns {
+		// A request whose expressions do not compile was rejected at the door.
+		res = append(res, regexp.MustCompile(p))
+	}
+	return res
+}
+
+func firstMatch(res []*regexp.Regexp, name string) *regexp.Regexp {
+	for _, re := range res {
+		if re.MatchString(name) {
+			return re
+		}
+	}
+	return nil
+}
+
+func hasLabels(c Container, labels []string) bool {
+	for _, l := range labels {
+		key, want, valued := strings.Cut(l, "=")
+		got, ok := c.Labels[key]
+		if !ok || valued && got != want {
+			return false
+		}
+	}
+	return true
+}
+
+func committable(s events.State) bool {
+	return s != events.StateDead && s != events.StateRemoving
+}
+
+func join[S ~string](list []S) string {
+	parts := make([]string, len(list))
+	for i, s := range list {
+		parts[i] = string(s)
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,63 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+)
+
+// dial connects, once or, with o.Wait, until it succeeds or ctx ends. It logs
+// the first failure only.
+func (o Options) dial(ctx context.Context, opts []nats.Option, log *zap.Logger) (*nats.Conn, error) {
+	address, err := o.address()
+	if err != nil {
+		return nil, err
+	}
+	var last error
+	attempt := func() (*nats.Conn, error) {
+		nc, err := connect(ctx, o.URL, opts)
+		if err == nil {
+			return nc, nil
+		}
+		if o.Wait && last == nil && ctx.Err() == nil {
+			log.Warn("the message server cannot be reached; trying on", zap.String("address", address), zap.Error(err))
+		}
+		last = err
+		if !o.Wait {
+			err = backoff.Permanent(err)
+		}
+		return nil, err
+	}
+	nc, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(0))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the message server at %s: %w", address, ended(err, last))
+	}
+	return nc, nil
+}
+
+// connect returns when ctx ends, which the library's function does not.
+func connect(ctx context.Context, url string, opts []nats.Option) (*nats.Conn, error) {
+	type result struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		nc, err := nats.Connect(url, opts...)
+		done <- result{nc, err}
+	}()
+	select {
+	case r := <-done:
+		return r.nc, r.err
+	case <-ctx.Done():
+		go func() { // ends within the connect timeout
+			if r := <-done; r.err == nil {
+				r.nc.Close()
+			}
+		}()
+		return nil, context.Cause(ctx)
+	}
+}

@@ -1,0 +1,104 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func (b *Bus) planStream(ctx context.Context, want streamConfig, update bool) (*step, error) {
+	have, err := b.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		create := func(ctx context.Context) error {
+			least := want
+			least.MaxBytes /= smallestShare
+			_, err := b.js.CreateStream(ctx, least)
+			return err
+		}
+		return &step{Change{Kind: "stream", Name: want.Name, Action: Create}, create, b.growth(want.Name, want.MaxBytes)}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", want.Name, named(err))
+	}
+	settings, merged := diff(streamFields, have.CachedInfo().Config, want)
+	return difference("stream", want.Name, settings, update, b.streamUpdate(merged)), nil
+}
+
+func (b *Bus) planBucket(ctx context.Context, want jetstream.KeyValueConfig, update bool) (*step, error) {
+	stream := bucketStream(want)
+	have, err := b.js.Stream(ctx, stream.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		create := func(ctx context.Context) error {
+			least := want
+			least.MaxBytes /= smallestShare
+			_, err := b.js.CreateKeyValue(ctx, least)
+			return err
+		}
+		return &step{Change{Kind: "bucket", Name: want.Bucket, Action: Create}, create, b.growth(stream.Name, want.MaxBytes)}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up bucket %s: %w", want.Bucket, named(err))
+	}
+	settings, merged := diff(bucketFields, have.CachedInfo().Config, stream)
+	return difference("bucket", want.Bucket, settings, update, b.streamUpdate(merged)), nil
+}
+
+func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*step, error) {
+	name := want.stream + "/" + want.config.Durable
+	have, err := b.js.Consumer(ctx, want.stream, want.config.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		create := func(ctx context.Context) error {
+			_, err := b.js.CreateConsumer(ctx, want.stream, want.config)
+			return err
+		}
+		return &step{Change{Kind: "consumer", Name: name, Action: Create}, create, nil}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up consumer %s: %w", name, named(err))
+	}
+	settings, merged := diff(consumerFields, normal(have.CachedInfo().Config), want.config)
+	return difference("consumer", name, settings, update, func(ctx context.Context) error {
+		_, err := b.js.UpdateConsumer(ctx, want.stream, merged)
+		return err
+	}), nil
+}
+
+// difference returns nil if there is none.
+func difference(kind, name string, settings []Setting, update bool, apply func(context.Context) error) *step {
+	if len(settings) == 0 {
+		return nil
+	}
+	action := Keep
+	if update {
+		action = Update
+	}
+	return &step{Change{Kind: kind, Name: name, Action: action, Settings: settings}, apply, nil}
+}
+
+func (b *Bus) streamUpdate(c streamConfig) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := b.js.UpdateStream(ctx, c)
+		return err
+	}
+}
+
+// growth gives a stream as much of the bytes as the server can reserve, by
+// halves.
+func (b *Bus) growth(name string, bytes int64) func(context.Context) error {
+	return func(ctx context.Context) error {
+		stream, err := b.js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		config := stream.CachedInfo().Config
+		least := config.MaxBytes
+		for config.MaxBytes = bytes; config.MaxBytes > least; config.MaxBytes /= 2 {
+			if _, err := b.js.UpdateStream(ctx, config); !noRoom(err) {
+				return err
+			}
+		}
+		return nil
+	}
+}

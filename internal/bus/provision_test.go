@@ -1,0 +1,175 @@
+package bus_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
+)
+
+func TestProvisionMakesEverythingOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, o bus.Options) {
+		b := connect(t, o)
+		_, js := operator(t, o)
+		hosts := []string{"web01", "db_2E01"}
+
+		expected, err := b.Check(t.Context(), hosts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := b.Provision(t.Context(), bus.ProvisionOptions{Hosts: hosts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(names(expected), names(made)) || len(made) != 4+2+1+2*4 {
+			t.Errorf("check: %v\nmade: %v", names(expected), names(made))
+		}
+		for range 2 {
+			again, err := b.Provision(t.Context(), bus.ProvisionOptions{Hosts: hosts, Update: true})
+			if err != nil || len(again) != 0 {
+				t.Errorf("the second time: %+v, %v", again, err)
+			}
+		}
+		for _, durable := range []string{"any", "host_web01", "cancel_web01", "host_db_2E01"} {
+			if _, err := js.Consumer(t.Context(), events.StreamRequests, durable); err != nil {
+				t.Errorf("%s: %v", durable, err)
+			}
+		}
+		for _, bucket := range []string{events.BucketJobs, events.BucketLocks} {
+			kv, err := js.KeyValue(t.Context(), bucket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := kv.Create(t.Context(), "key", nil, jetstream.KeyTTL(2e9)); err != nil {
+				t.Errorf("%s: a key with its own time to live: %v", bucket, err)
+			}
+		}
+	})
+}
+
+func TestProvisionLeavesAloneWhatDiffers(t *testing.T) {
+	o := embeddedServer(t)
+	b := provisioned(t, o)
+	_, js := operator(t, o)
+	stream, err := js.Stream(t.Context(), events.StreamRequests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxMsgs = 7
+	config.Discard = jetstream.DiscardOld
+	config.MaxBytes = 20 << 20 // the operators' business
+	config.Description = "kept"
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	setAckWait(t, js, events.StreamRequests, "host_web01", 5e9)
+
+	want := []bus.Change{
+		{Kind: "stream", Name: events.StreamRequests, Action: bus.Keep, Settings: []bus.Setting{
+			{Name: "discard", Have: "DiscardOld", Want: "DiscardNew"},
+			{Name: "max_msgs", Have: "7", Want: "100000"},
+		}},
+		{Kind: "consumer", Name: events.StreamRequests + "/host_web01", Action: bus.Keep, Settings: []bus.Setting{
+			{Name: "ack_wait", Have: "5s", Want: "1m0s"},
+		}},
+	}
+	for range 2 {
+		got, err := b.Provision(t.Context(), bus.ProvisionOptions{Hosts: []string{host}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equalChanges(t, got, want)
+	}
+
+	for i := range want {
+		want[i].Action = bus.Update
+	}
+	got, err := b.Provision(t.Context(), bus.ProvisionOptions{Hosts: []string{host}, Update: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	equalChanges(t, got, want)
+	if got, err := b.Check(t.Context(), []string{host}); err != nil || len(got) != 0 {
+		t.Errorf("after the update: %+v, %v", got, err)
+	}
+	if stream, err = js.Stream(t.Context(), events.StreamRequests); err != nil {
+		t.Fatal(err)
+	}
+	if c := stream.CachedInfo().Config; c.Description != "kept" || c.MaxBytes != 20<<20 {
+		t.Errorf("the update took the operators' own settings: %+v", c)
+	}
+}
+
+func TestProvisionFitsASmallDisk(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		room int64
+		ok   bool
+	}{
+		{"half", 512 << 20, true},
+		{"least", 100 << 20, true},
+		{"too little", 10 << 20, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, o := process(t, bustest.Config{MaxStore: test.room})
+			b := connect(t, o)
+			made, err := b.Provision(t.Context(), bus.ProvisionOptions{})
+			if test.ok != (err == nil) {
+				t.Fatalf("%v, %v", names(made), err)
+			}
+			if !test.ok {
+				t.Log(err)
+				return
+			}
+			if again, err := b.Check(t.Context(), nil); err != nil || len(again) != 0 {
+				t.Errorf("smaller streams are reported: %+v, %v", again, err)
+			}
+		})
+	}
+}
+
+func TestProvisionRefusesAHostThatIsNoID(t *testing.T) {
+	b := connect(t, embeddedServer(t))
+	for _, host := range []string{"", "*", "web.01", ">"} {
+		if made, err := b.Provision(t.Context(), bus.ProvisionOptions{Hosts: []string{host}}); err == nil || len(made) > 0 {
+			t.Errorf("%q: %v, %v", host, made, err)
+		}
+	}
+}
+
+func TestHostServed(t *testing.T) {
+	o := embeddedServer(t)
+	b := connect(t, o)
+	if _, err := b.HostServed(t.Context(), host); !errors.Is(err, bus.ErrNotProvisioned) {
+		t.Errorf("before provisioning: %v", err)
+	}
+	b = provisioned(t, o)
+	for name, want := range map[string]bool{host: true, "web02": false} {
+		if got, err := b.HostServed(t.Context(), name); got != want || err != nil {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}
+
+func names(changes []bus.Change) []string {
+	var all []string
+	for _, c := range changes {
+		all = append(all, string(c.Action)+" "+c.Kind+" "+c.Name)
+	}
+	return all
+}
+
+func equalChanges(t *testing.T, got, want []bus.Change) {
+	t.Helper()
+	if !slices.EqualFunc(got, want, func(a, b bus.Change) bool {
+		return a.Kind == b.Kind && a.Name == b.Name && a.Action == b.Action && slices.Equal(a.Settings, b.Settings)
+	}) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}

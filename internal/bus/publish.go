@@ -1,0 +1,114 @@
+package bus
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"holdfast.io/holdfast/events"
+)
+
+// Receipt says where a request lies.
+type Receipt struct {
+	Stream   string
+	Sequence uint64
+	// Duplicate reports that the very same request was published on the same
+	// subject in the last two minutes: the stream holds that one only.
+	Duplicate bool
+}
+
+// PublishEvent stores an event in the stream of its subject. It tries on until
+// ctx ends while the server is away. An event with the same id is stored once
+// within two minutes. It reports ErrNotProvisioned, ErrTooLarge, ErrFull or
+// ErrClosed, or else the error of ctx.
+func (b *Bus) PublishEvent(ctx context.Context, subject string, ev event.Event) error {
+	_, err := b.publishEvent(ctx, subject, ev.ID(), ev)
+	return err
+}
+
+// PublishRequest stores a request, as PublishEvent does. The same request on the
+// same subject is stored once within two minutes; another one under the same id
+// is stored, for the worker to refuse.
+func (b *Bus) PublishRequest(ctx context.Context, subject string, ev event.Event) (Receipt, error) {
+	ack, err := b.publishEvent(ctx, subject, requestID(subject, ev), ev)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+}
+
+// PublishDeadLetter stores a JSON body, as PublishEvent does, once within an
+// hour for each id.
+func (b *Bus) PublishDeadLetter(ctx context.Context, subject, id string, body []byte) error {
+	_, err := b.publish(ctx, &nats.Msg{
+		Subject: subject,
+		Header:  nats.Header{"Content-Type": {"application/json"}},
+		Data:    body,
+	}, id)
+	return err
+}
+
+// PublishProgress sends an event to whoever listens, without waiting and without
+// storing it. The error says that it was not sent.
+func (b *Bus) PublishProgress(subject string, ev event.Event) error {
+	m, err := message(subject, ev)
+	if err != nil {
+		return err
+	}
+	return named(b.nc.PublishMsg(m))
+}
+
+func (b *Bus) publishEvent(ctx context.Context, subject, id string, ev event.Event) (*jetstream.PubAck, error) {
+	m, err := message(subject, ev)
+	if err != nil {
+		return nil, err
+	}
+	return b.publish(ctx, m, id)
+}
+
+func (b *Bus) publish(ctx context.Context, m *nats.Msg, id string) (ack *jetstream.PubAck, err error) {
+	err = b.retry(ctx, "publishing to "+m.Subject, func(ctx context.Context) error {
+		ack, err = b.js.PublishMsg(ctx, m, jetstream.WithMsgID(id))
+		if errors.Is(err, jetstream.ErrNoStreamResponse) {
+			return b.whyNoStream(ctx, m.Subject, err)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("publish to %s: %w", m.Subject, err)
+	}
+	return ack, nil
+}
+
+// whyNoStream tells a stream that is not there from one that has no leader at
+// this moment.
+func (b *Bus) whyNoStream(ctx context.Context, subject string, err error) error {
+	_, missing := b.js.StreamNameBySubject(ctx, subject)
+	if errors.Is(missing, jetstream.ErrStreamNotFound) {
+		return missing
+	}
+	return err
+}
+
+// message encodes an event in binary mode.
+func message(subject string, ev event.Event) (*nats.Msg, error) {
+	headers, body, err := events.Encode(ev)
+	if err != nil {
+		return nil, fmt.Errorf("encode the event %s: %w", ev.ID(), err)
+	}
+	return &nats.Msg{Subject: subject, Header: headers, Data: body}, nil
+}
+
+// requestID identifies a request together with its content.
+func requestID(subject string, ev event.Event) string {
+	fields := []string{subject, ev.Source(), ev.ID(), ev.Type(), string(ev.Data())}
+	sum := sha256.Sum256([]byte(strings.Join(fields, "\x00")))
+	return hex.EncodeToString(sum[:])
+}

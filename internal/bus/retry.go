@@ -1,0 +1,53 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+)
+
+// attemptTimeout bounds one exchange with the server.
+const attemptTimeout = 5 * time.Second
+
+// newBackOff returns jittered delays that grow from a quarter of a second to
+// five: short enough that a command feels the server's return, long enough that
+// a fleet does not storm it.
+func newBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = 250 * time.Millisecond
+	b.MaxInterval = 5 * time.Second
+	return b
+}
+
+// retry runs an exchange with the server until it succeeds, fails for good or
+// ctx ends. It logs the first failure only.
+func (b *Bus) retry(ctx context.Context, what string, exchange func(context.Context) error) error {
+	var last error
+	attempt := func() (struct{}, error) {
+		one, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		err := named(exchange(one))
+		if final(err) {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		if err != nil && last == nil && ctx.Err() == nil {
+			b.log.Warn(what+" is delayed; trying on", zap.Error(err))
+		}
+		last = err
+		return struct{}{}, err
+	}
+	_, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(0))
+	return ended(err, last)
+}
+
+// ended adds to the end of a context what went wrong before.
+func ended(err, last error) error {
+	if err == nil || last == nil || errors.Is(last, err) {
+		return err
+	}
+	return fmt.Errorf("%w; before that: %w", err, last)
+}

@@ -1,0 +1,142 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
+)
+
+// broadcastLife is how long a request to all hosts is good for if it does not
+// say so itself.
+const broadcastLife = time.Hour
+
+// request is a message that was admitted.
+type request struct {
+	event  event.Event
+	kind   events.Kind
+	target events.Target
+	// job is the id of the job on this host.
+	job string
+	// streamTime is when the request was stored.
+	streamTime time.Time
+
+	backupData *events.BackupRequest
+	cancelData *events.CancelRequest
+}
+
+// rejection says why a message cannot be carried out. The event may be
+// incomplete; it can be answered if it has a source and an id.
+type rejection struct {
+	event      event.Event
+	job        string // empty if the event cannot be answered
+	reason     events.Reason
+	violations []events.Violation
+}
+
+func (r *request) rejected(reason events.Reason, v ...events.Violation) *rejection {
+	return &rejection{event: r.event, job: r.job, reason: reason, violations: v}
+}
+
+// correlationID is the request's own correlation id, or else its id.
+func correlationID(ev event.Event) string {
+	if id, err := types.ToString(ev.Extensions()[events.ExtCorrelationID]); err == nil && id != "" {
+		return id
+	}
+	return ev.ID()
+}
+
+// admit holds a message against the contract. It is a pure function: exactly
+// one of its results is not nil.
+func admit(m *bus.Message, host string, now time.Time) (*request, *rejection) {
+	ev, err := events.Decode(m.Headers, m.Body)
+	if err != nil {
+		return nil, malformed(err, host)
+	}
+	r := &request{event: ev, job: events.JobID(ev.Source(), ev.ID(), host), streamTime: m.Time}
+
+	kind, target, err := events.ParseRequestSubject(m.Subject)
+	if err != nil {
+		return nil, r.rejected(events.ReasonKindMismatch, events.Violation{Message: err.Error()})
+	}
+	r.kind, r.target = kind, target
+	if why := mismatch(ev.Type(), kind, target); why != nil {
+		return nil, r.rejected(why.reason, why.violations...)
+	}
+	if v := expired(ev, target, m.Time, now); v != nil {
+		return nil, r.rejected(events.ReasonExpired, *v)
+	}
+	switch kind {
+	case events.Backup:
+		r.backupData, err = events.ParseBackupRequest(ev.Data())
+	case events.Cancel:
+		r.cancelData, err = events.ParseCancelRequest(ev.Data())
+	default:
+		return nil, r.rejected(events.ReasonUnsupported, events.Violation{
+			Message: fmt.Sprintf("requests of kind %s are not supported by this version", kind)})
+	}
+	if err != nil {
+		return nil, r.invalid(err)
+	}
+	return r, nil
+}
+
+func malformed(err error, host string) *rejection {
+	r := &rejection{reason: events.ReasonMalformed, violations: []events.Violation{{Message: err.Error()}}}
+	if bad, ok := errors.AsType[*events.MalformedError](err); ok && bad.Correlatable() {
+		r.event = bad.Event
+		r.job = events.JobID(bad.Event.Source(), bad.Event.ID(), host)
+	}
+	return r
+}
+
+func (r *request) invalid(err error) *rejection {
+	if bad, ok := errors.AsType[*events.InvalidError](err); ok {
+		return r.rejected(bad.Reason, bad.Violations...)
+	}
+	return r.rejected(events.ReasonInvalid, events.Violation{Message: err.Error()})
+}
+
+// mismatch says why an event of this type may not come on this subject.
+func mismatch(eventType string, kind events.Kind, target events.Target) *rejection {
+	reject := func(reason events.Reason, format string, args ...any) *rejection {
+		return &rejection{reason: reason, violations: []events.Violation{{Pointer: "/type", Message: fmt.Sprintf(format, args...)}}}
+	}
+	known := false
+	for _, k := range events.Kinds {
+		known = known || eventType == k.RequestType()
+	}
+	switch {
+	case !known && strings.HasPrefix(eventType, events.TypePrefix):
+		return reject(events.ReasonUnknownType, "%q is not a request that this version knows", eventType)
+	case !known:
+		return reject(events.ReasonUnknownType, "%q is not a Holdfast request", eventType)
+	case eventType != kind.RequestType():
+		return reject(events.ReasonKindMismatch, "a %s was sent on a subject for requests of kind %s", eventType, kind)
+	case !events.MayGo(kind, target):
+		return reject(events.ReasonKindMismatch, "a request of kind %s may not be sent to %q", kind, target)
+	}
+	return nil
+}
+
+// expired reports whether a request comes too late.
+func expired(ev event.Event, target events.Target, stored, now time.Time) *events.Violation {
+	until := time.Time{}
+	if target == events.TargetAll {
+		until = stored.Add(broadcastLife)
+	}
+	if own, err := events.ExpiryTime(ev); err == nil && !own.IsZero() { // Decode refuses others
+		until = own
+	}
+	if until.IsZero() || now.Before(until) {
+		return nil
+	}
+	return &events.Violation{Pointer: "/" + events.ExtExpiryTime,
+		Message: fmt.Sprintf("the request expired at %s", until.UTC().Format(time.RFC3339))}
+}

@@ -1,0 +1,76 @@
+package dispatch
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
+)
+
+// maxDeadBody is how much of a body, and of its headers, a dead letter keeps.
+const maxDeadBody = 64 << 10
+
+// reject answers a message that cannot be carried out, keeps it as a dead
+// letter, and has it delivered no more. It does not touch the message until
+// both are stored.
+func (w *Worker) reject(ctx context.Context, m *bus.Message, r *rejection) {
+	log := w.Log.With(zap.String("stream", m.Stream), zap.Uint64("sequence", m.Sequence), zap.String("reason", string(r.reason)))
+	if r.job != "" {
+		data := events.RequestRejected{Host: w.Host, Job: r.job, Type: r.event.Type(), Reason: r.reason, Errors: r.violations}
+		ev := w.result(r.job, r.event, events.TypeRequestRejected, r.job, "", data)
+		if err := w.publish(ctx, r.job, ev); err != nil {
+			log.Error("a rejection could not be published; the request comes again", zap.Error(err))
+			return
+		}
+	}
+	if err := w.bury(ctx, m, r); err != nil {
+		log.Error("a dead letter could not be stored; the request comes again", zap.Error(err))
+		return
+	}
+	if err := m.Reject(ctx, string(r.reason)); err != nil {
+		log.Warn("a rejected request could not be ended; it comes again", zap.Error(err))
+		return
+	}
+	log.Info("request rejected", zap.Any("errors", r.violations))
+}
+
+func (w *Worker) bury(ctx context.Context, m *bus.Message, r *rejection) error {
+	sum := sha256.Sum256(m.Body)
+	letter := events.DeadLetter{
+		Reason:   r.reason,
+		Errors:   r.violations,
+		Stream:   m.Stream,
+		Sequence: m.Sequence,
+		Subject:  m.Subject,
+		Time:     m.Time,
+		Headers:  m.Headers,
+		Size:     int64(len(m.Body)),
+		Digest:   "sha256:" + hex.EncodeToString(sum[:]),
+		Body:     m.Body[:min(len(m.Body), maxDeadBody)],
+	}
+	if headerSize(m.Headers) > maxDeadBody {
+		letter.Headers = nil
+	}
+	body, err := json.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("encode a dead letter: %w", err)
+	}
+	id := fmt.Sprintf("%s-%d-%d-%s", m.Stream, m.Sequence, m.Time.UnixNano(), w.Host)
+	return w.Publisher.PublishDeadLetter(ctx, events.DeadLetterSubject(w.Host), id, body)
+}
+
+func headerSize(headers map[string][]string) int {
+	size := 0
+	for k, values := range headers {
+		for _, v := range values {
+			size += len(k) + len(v)
+		}
+	}
+	return size
+}

@@ -1,0 +1,119 @@
+package dispatch
+
+import (
+	"context"
+	"sync"
+)
+
+// Slots bounds how many items are worked on at a time, over all jobs. Waiting
+// for messages takes no slot; a message is taken only while one is free. It may
+// be used by several goroutines.
+type Slots struct {
+	mu      sync.Mutex
+	free    int
+	waiting []chan struct{} // those who wait for a slot, in order
+	changed chan struct{}   // closed when it changes whether a slot is free
+}
+
+// NewSlots returns n free slots.
+func NewSlots(n int) *Slots {
+	return &Slots{free: n, changed: make(chan struct{})}
+}
+
+// Acquire takes a slot, and waits for one until ctx ends. Slots go to those who
+// wait in the order in which they came.
+func (s *Slots) Acquire(ctx context.Context) error {
+	s.mu.Lock()
+	if s.free > 0 {
+		s.take()
+		s.mu.Unlock()
+		return nil
+	}
+	mine := make(chan struct{})
+	s.waiting = append(s.waiting, mine)
+	s.mu.Unlock()
+
+	select {
+	case <-mine:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, w := range s.waiting {
+		if w == mine {
+			s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
+			return context.Cause(ctx)
+		}
+	}
+	s.release() // it was handed over at the same moment
+	return context.Cause(ctx)
+}
+
+// TryAcquire takes a slot if one is free.
+func (s *Slots) TryAcquire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.free == 0 {
+		return false
+	}
+	s.take()
+	return true
+}
+
+// Release gives a slot back.
+func (s *Slots) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release()
+}
+
+// WhileFree waits until a slot is free, without taking it, and returns a context
+// that ends when none is free any more. The error is that of ctx.
+func (s *Slots) WhileFree(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	for {
+		s.mu.Lock()
+		free, changed := s.free > 0, s.changed
+		s.mu.Unlock()
+		if free {
+			while, cancel := context.WithCancel(ctx)
+			go func() {
+				select {
+				case <-changed:
+					cancel()
+				case <-while.Done():
+				}
+			}()
+			return while, cancel, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		}
+	}
+}
+
+// take and release are called with the lock held.
+
+func (s *Slots) take() {
+	if s.free--; s.free == 0 {
+		s.announce()
+	}
+}
+
+func (s *Slots) release() {
+	if len(s.waiting) > 0 {
+		close(s.waiting[0])
+		s.waiting = s.waiting[1:]
+		return
+	}
+	if s.free++; s.free == 1 {
+		s.announce()
+	}
+}
+
+func (s *Slots) announce() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}

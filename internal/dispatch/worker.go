@@ -1,0 +1,230 @@
+// Package dispatch carries requests out: a message comes in, is held against the
+// contract and the host's policy, becomes a job, and every step of the job goes
+// out as an event. It decides what each error means for the message: done,
+// rejected, or again later.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// Source is where requests come from. Next blocks until it has taken one
+// message, or ctx ends; a message that was taken is never lost.
+type Source interface {
+	Next(ctx context.Context) (*bus.Message, error)
+}
+
+// Publisher sends what a worker has to say. Its methods return when the message
+// is stored, and retry until ctx ends while the server is away.
+type Publisher interface {
+	PublishEvent(ctx context.Context, subject string, ev event.Event) error
+	// PublishDeadLetter stores one entry however often it is called with id.
+	PublishDeadLetter(ctx context.Context, subject, id string, body []byte) error
+	// PublishProgress sends without waiting, to whoever listens.
+	PublishProgress(subject string, ev event.Event) error
+}
+
+// Sinks are the sinks that the host's configuration names.
+type Sinks interface {
+	Has(name string) bool
+	Names() []string
+	Open(ctx context.Context, name string) (sink.Sink, error)
+}
+
+// Policy is what the host's configuration allows a request.
+type Policy struct {
+	// Quiesce are the allowed modes.
+	Quiesce []events.Quiesce
+}
+
+// Worker serves one host. Its fields are not changed once Run is called.
+type Worker struct {
+	// Host is the host's id.
+	Host     string
+	Backuper *backup.Backuper
+	Sinks    Sinks
+	Policy   Policy
+	// Lifeline returns what the worker's own life hangs on at this moment.
+	Lifeline  func(ctx context.Context) backup.Lifeline
+	Publisher Publisher
+	Slots     *Slots
+	Log       *zap.Logger
+
+	jobs sync.WaitGroup
+	mu   sync.Mutex
+	runs map[string]context.CancelCauseFunc // running jobs by id
+}
+
+// Delays before a message that could not be worked on is delivered again.
+const (
+	engineAwayDelay = 10 * time.Second
+	duplicateDelay  = 15 * time.Second
+	stoppedDelay    = time.Second
+)
+
+// Run takes messages until ctx ends. Then it takes no more, gives running jobs
+// grace to end, and after that stops them at the next safe point: what is
+// unfinished is undone and its message is delivered again. It returns when
+// nothing runs any more.
+func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Duration) {
+	base, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+
+	var intake sync.WaitGroup
+	for _, s := range work {
+		intake.Go(func() { w.takeWork(ctx, base, s) })
+	}
+	for _, s := range cancels {
+		intake.Go(func() { w.takeCancels(ctx, base, s) })
+	}
+	intake.Wait()
+
+	ended := make(chan struct{})
+	go func() { w.jobs.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(grace):
+		w.Log.Warn("the jobs that still run are stopped; they will be done by the next worker", zap.Duration("grace", grace))
+		stop(backup.ErrStopping)
+		<-ended
+	}
+}
+
+// takeWork takes messages one by one, each only while a slot is free for it.
+func (w *Worker) takeWork(ctx, base context.Context, s Source) {
+	for ctx.Err() == nil {
+		free, cancel, err := w.Slots.WhileFree(ctx)
+		if err != nil {
+			return
+		}
+		m, err := s.Next(free)
+		cancel()
+		if err != nil {
+			continue
+		}
+		if ctx.Err() != nil || !w.Slots.TryAcquire() { // another source was quicker
+			w.later(m, 0)
+			continue
+		}
+		w.jobs.Go(func() { w.handle(base, m, &heldSlot{slots: w.Slots, held: true}) })
+	}
+}
+
+// takeCancels needs no slot: a cancellation must get through when all are taken.
+func (w *Worker) takeCancels(ctx, base context.Context, s Source) {
+	for ctx.Err() == nil {
+		m, err := s.Next(ctx)
+		if err != nil {
+			continue
+		}
+		w.handle(base, m, &heldSlot{slots: w.Slots})
+	}
+}
+
+// handle carries one message to its end.
+func (w *Worker) handle(ctx context.Context, m *bus.Message, slot *heldSlot) {
+	defer slot.release()
+	defer m.KeepAlive(ctx)()
+
+	req, rejection := admit(m, w.Host, time.Now())
+	if rejection != nil {
+		w.reject(ctx, m, rejection)
+		return
+	}
+	switch req.kind {
+	case events.Cancel:
+		w.cancel(ctx, m, req)
+	case events.Backup:
+		w.backup(ctx, m, req, slot)
+	}
+}
+
+// cancel ends a running job. A broadcast passes over hosts that do not have it.
+func (w *Worker) cancel(ctx context.Context, m *bus.Message, req *request) {
+	w.mu.Lock()
+	cancel := w.runs[req.cancelData.Job]
+	w.mu.Unlock()
+	if cancel == nil && req.target != events.TargetAll {
+		w.reject(ctx, m, req.rejected(events.ReasonNoSuchJob, events.Violation{
+			Pointer: "/job", Message: "no job " + req.cancelData.Job + " runs on host " + w.Host,
+		}))
+		return
+	}
+	if cancel != nil {
+		cancel(backup.ErrCancelled)
+	}
+	w.done(ctx, m)
+}
+
+// begin enters a job among those that run. It reports false if it runs already.
+func (w *Worker) begin(job string, cancel context.CancelCauseFunc) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.runs == nil {
+		w.runs = map[string]context.CancelCauseFunc{}
+	}
+	if _, runs := w.runs[job]; runs {
+		return false
+	}
+	w.runs[job] = cancel
+	return true
+}
+
+func (w *Worker) end(job string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.runs, job)
+}
+
+// done acknowledges a message whose terminal event is stored.
+func (w *Worker) done(ctx context.Context, m *bus.Message) {
+	if err := m.Done(ctx); err != nil {
+		// It comes again, and ends the same way.
+		w.Log.Warn("a finished request could not be acknowledged", zap.Uint64("sequence", m.Sequence), zap.Error(err))
+	}
+}
+
+// later has a message delivered again after the delay, jittered so that many
+// hosts do not come back at the same moment.
+func (w *Worker) later(m *bus.Message, delay time.Duration) {
+	if delay > 0 {
+		delay += rand.N(delay)
+	}
+	if err := m.Later(delay); err != nil && !errors.Is(err, context.Canceled) {
+		w.Log.Warn("a request could not be put back; it comes again by itself", zap.Uint64("sequence", m.Sequence), zap.Error(err))
+	}
+}
+
+// heldSlot is the slot that a message was taken for. Its first item works in it.
+type heldSlot struct {
+	slots *Slots
+	held  bool
+}
+
+// next returns with a slot taken: the held one first.
+func (h *heldSlot) next(ctx context.Context) error {
+	if h.held {
+		h.held = false
+		return nil
+	}
+	return h.slots.Acquire(ctx)
+}
+
+func (h *heldSlot) release() {
+	if h.held {
+		h.held = false
+		h.slots.Release()
+	}
+}

@@ -1,0 +1,108 @@
+// Package docker is the Docker Engine as Holdfast sees it. It is the only
+// importer of the Docker client.
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/client"
+
+	"holdfast.io/holdfast/internal/backup"
+)
+
+// Engine is one Docker Engine. It may be used by several goroutines.
+type Engine struct {
+	api *client.Client
+}
+
+var _ backup.Engine = (*Engine)(nil)
+
+// Connect returns the Engine at host, such as unix:///var/run/docker.sock. If
+// host is empty, the environment decides as it does for the docker command
+// (DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH). Nothing is sent: the
+// first call tells whether the Engine is there, and agrees on the API's
+// version.
+func Connect(host string) (*Engine, error) {
+	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	if host != "" {
+		opts = append(opts, client.WithHost(host))
+	}
+	api, err := client.NewClientWithOpts(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("set up the connection to the Docker Engine: %w", err)
+	}
+	return &Engine{api: api}, nil
+}
+
+// Close closes idle connections.
+func (e *Engine) Close() error { return e.api.Close() }
+
+// Host returns the address that the Engine is reached at.
+func (e *Engine) Host() string { return e.api.DaemonHost() }
+
+// Peers returns the network addresses that the Engine is reached at; none if
+// it is reached by a socket file.
+func (e *Engine) Peers(ctx context.Context) []netip.AddrPort {
+	u, err := url.Parse(e.api.DaemonHost())
+	if err != nil || u.Scheme != "tcp" {
+		return nil
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", u.Port())
+	if err != nil {
+		return nil
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return nil
+	}
+	var peers []netip.AddrPort
+	for _, ip := range ips {
+		peers = append(peers, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+	}
+	return peers
+}
+
+// About implements [backup.Engine].
+func (e *Engine) About(ctx context.Context) (backup.About, error) {
+	info, err := e.api.Info(ctx)
+	if err != nil {
+		return backup.About{}, e.translate(err)
+	}
+	return backup.About{ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver, DataRoot: info.DockerRootDir}, nil
+}
+
+// now returns the Engine's own time.
+func (e *Engine) now(ctx context.Context) (time.Time, error) {
+	info, err := e.api.Info(ctx)
+	if err != nil {
+		return time.Time{}, e.translate(err)
+	}
+	t, err := time.Parse(time.RFC3339Nano, info.SystemTime)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the Engine's time: %w", err)
+	}
+	return t, nil
+}
+
+// translate marks the errors that the rest of the program tells apart.
+func (e *Engine) translate(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errdefs.IsNotFound(err):
+		return fmt.Errorf("%w: %w", backup.ErrNotFound, err)
+	case client.IsErrConnectionFailed(err), errors.Is(err, net.ErrClosed):
+		return fmt.Errorf("%w at %s: %w", backup.ErrEngineUnavailable, e.Host(), err)
+	case strings.Contains(err.Error(), "no space left on device"):
+		return fmt.Errorf("%w: %w", backup.ErrEngineFull, err)
+	}
+	return err
+}

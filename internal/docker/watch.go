@@ -1,0 +1,65 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
+
+	"holdfast.io/holdfast/internal/backup"
+)
+
+// watchBuffer is the number of changes of one container that may wait. A full
+// buffer only slows the stream down.
+const watchBuffer = 64
+
+// Watch implements [backup.Watcher].
+func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan backup.Change, error) {
+	// The Engine answers before it has subscribed (moby, api/server/router/system),
+	// so an event in between is asked for by the Engine's own time.
+	since, err := e.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	messages, errs := e.api.Events(ctx, events.ListOptions{
+		Since: fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()),
+		Filters: filters.NewArgs(
+			filters.Arg("type", string(events.ContainerEventType)),
+			filters.Arg("container", containerID),
+		),
+	})
+	changes := make(chan backup.Change, watchBuffer)
+	go func() {
+		defer close(changes)
+		for {
+			select {
+			case m := <-messages:
+				if m.Actor.ID != containerID { // the filter takes names and prefixes too
+					continue
+				}
+				select {
+				case changes <- change(m):
+				case <-ctx.Done():
+					return
+				}
+			case <-errs:
+				return
+			}
+		}
+	}()
+	return changes, nil
+}
+
+func change(m events.Message) backup.Change {
+	c := backup.Change{
+		Action:  backup.Action(m.Action),
+		Time:    time.Unix(0, m.TimeNano),
+		ImageID: m.Actor.Attributes["imageID"],
+	}
+	if m.TimeNano == 0 {
+		c.Time = time.Unix(m.Time, 0)
+	}
+	return c
+}

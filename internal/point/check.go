@@ -1,0 +1,260 @@
+package point
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+)
+
+// ErrCorrupt is wrapped by every error that says that an archive is truncated,
+// holds something else than it should, or contradicts its own digests.
+var ErrCorrupt = errors.New("the image archive is corrupt")
+
+// Bounds of what is kept in memory of an archive: the documents that describe
+// it. Layers are only hashed.
+const (
+	maxDocument  = 4 << 20
+	maxDocuments = 16 << 20
+	maxEntries   = 10_000
+	copyBuffer   = 256 << 10
+	digestPrefix = "sha256:"
+	blobPrefix   = "blobs/sha256/"
+)
+
+// ArchiveInfo is what an archive says of itself.
+type ArchiveInfo struct {
+	// ConfigDigest is the digest of the image's configuration.
+	ConfigDigest string
+	// Layers is the number of layers.
+	Layers int
+}
+
+// CheckArchive reads r, which is what docker save writes, to its end and reports
+// whether it holds the whole of the image imageID ("sha256:…") and only true
+// digests. It takes the three shapes there are: the classic one
+// (manifest.json, <config>.json and <layer>/layer.tar), the classic store's OCI
+// layout since Engine 25, and the containerd store's, whose layers may be
+// compressed.
+//
+// A save that was cut short has been seen to end without an error (moby#45764).
+func CheckArchive(r io.Reader, imageID string) (*ArchiveInfo, error) {
+	tail := &tailReader{r: r}
+	c := checker{
+		digests:   map[string]string{},
+		links:     map[string]string{},
+		documents: map[string][]byte{},
+	}
+	if err := c.readAll(tail); err != nil {
+		return nil, err
+	}
+	// Padding may follow the end mark; the reader above stops there.
+	if _, err := io.Copy(io.Discard, tail); err != nil {
+		return nil, fmt.Errorf("read the end of the image archive: %w", err)
+	}
+	if tail.zeros < 1024 {
+		return nil, corrupt("its end mark is missing: it was cut short")
+	}
+	return c.verify(imageID)
+}
+
+type checker struct {
+	digests   map[string]string // of every file, by name; hex
+	links     map[string]string // target by name
+	documents map[string][]byte // small files that may describe the image
+	kept      int
+}
+
+func (c *checker) readAll(r io.Reader) error {
+	tr := tar.NewReader(r)
+	buf := make([]byte, copyBuffer)
+	for entries := 0; ; entries++ {
+		h, err := tr.Next()
+		switch {
+		case err == io.EOF:
+			return nil
+		case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
+			return corrupt("it is not a whole tar archive (%v)", err)
+		case err != nil:
+			return fmt.Errorf("read the image archive: %w", err)
+		case entries >= maxEntries:
+			return corrupt("it has more than %d entries", maxEntries)
+		}
+		name := path.Clean(h.Name)
+		switch h.Typeflag {
+		case tar.TypeSymlink:
+			c.links[name] = path.Join(path.Dir(name), h.Linkname)
+		case tar.TypeLink:
+			c.links[name] = path.Clean(h.Linkname)
+		case tar.TypeReg:
+			if err := c.readFile(tr, name, h.Size, buf); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *checker) readFile(r io.Reader, name string, size int64, buf []byte) error {
+	sum := sha256.New()
+	var w io.Writer = sum
+	var doc *bytes.Buffer
+	if mayDescribe(name) && size <= maxDocument && c.kept+int(size) <= maxDocuments {
+		doc = &bytes.Buffer{}
+		w = io.MultiWriter(sum, doc)
+	}
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, r, buf)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return corrupt("it was cut short in %s", name)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s of the image archive: %w", name, err)
+	}
+	digest := hex.EncodeToString(sum.Sum(nil))
+	if hexName, ok := strings.CutPrefix(name, blobPrefix); ok && hexName != digest {
+		return corrupt("blob %s has the digest %s", hexName, digest)
+	}
+	if _, again := c.digests[name]; again {
+		return corrupt("it has %s twice", name)
+	}
+	c.digests[name] = digest
+	if doc != nil && json.Valid(doc.Bytes()) {
+		c.documents[name] = doc.Bytes()
+		c.kept += doc.Len()
+	}
+	return nil
+}
+
+// mayDescribe reports whether an entry can be one of the documents that
+// describe the image. In an OCI layout they lie among the layers.
+func mayDescribe(name string) bool {
+	return strings.HasPrefix(name, blobPrefix) || !strings.Contains(name, "/") && strings.HasSuffix(name, ".json")
+}
+
+// verify holds what was read against the archive's own description.
+func (c *checker) verify(imageID string) (*ArchiveInfo, error) {
+	var manifest []struct {
+		Config string
+		Layers []string
+	}
+	if err := c.document("manifest.json", &manifest); err != nil {
+		return nil, err
+	}
+	if len(manifest) != 1 {
+		return nil, corrupt("it holds %d images instead of one", len(manifest))
+	}
+	m := manifest[0]
+
+	var config struct {
+		RootFS struct {
+			DiffIDs []string `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := c.document(m.Config, &config); err != nil {
+		return nil, err
+	}
+	configDigest := c.digests[path.Clean(m.Config)]
+	if named, ok := strings.CutSuffix(m.Config, ".json"); ok && named != configDigest {
+		return nil, corrupt("the configuration %s has the digest %s", m.Config, configDigest)
+	}
+	if err := c.verifyID(imageID, configDigest); err != nil {
+		return nil, err
+	}
+	if len(m.Layers) != len(config.RootFS.DiffIDs) {
+		return nil, corrupt("it lists %d layers, but its configuration has %d", len(m.Layers), len(config.RootFS.DiffIDs))
+	}
+	for i, layer := range m.Layers {
+		if err := c.verifyLayer(layer, config.RootFS.DiffIDs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return &ArchiveInfo{ConfigDigest: digestPrefix + configDigest, Layers: len(m.Layers)}, nil
+}
+
+// verifyID reports whether the archive is that of imageID. A classic store
+// names an image by its configuration, a containerd store by its manifest or
+// index, which the archive's index.json names.
+func (c *checker) verifyID(imageID, configDigest string) error {
+	if imageID == digestPrefix+configDigest {
+		return nil
+	}
+	var index struct {
+		Manifests []struct {
+			Digest string `json:"digest"`
+		} `json:"manifests"`
+	}
+	if _, ok := c.documents["index.json"]; ok {
+		if err := c.document("index.json", &index); err != nil {
+			return err
+		}
+	}
+	var found []string
+	for _, m := range index.Manifests {
+		found = append(found, m.Digest)
+		if hexName := strings.TrimPrefix(m.Digest, digestPrefix); m.Digest == imageID && c.digests[blobPrefix+hexName] == hexName {
+			return nil
+		}
+	}
+	return corrupt("it holds %s, not the image %s", strings.Join(append(found, digestPrefix+configDigest), ", "), imageID)
+}
+
+// verifyLayer checks one layer. A blob was held against its name when it was
+// read, and may be compressed; any other file must be the raw layer.
+func (c *checker) verifyLayer(name, diffID string) error {
+	name = path.Clean(name)
+	for range 8 { // links to links are possible, circles must end
+		target, ok := c.links[name]
+		if !ok {
+			break
+		}
+		name = target
+	}
+	digest, ok := c.digests[name]
+	if !ok {
+		return corrupt("the layer %s is missing", name)
+	}
+	if digestPrefix+digest != diffID && !strings.HasPrefix(name, blobPrefix) {
+		return corrupt("the layer %s has the digest sha256:%s instead of %s", name, digest, diffID)
+	}
+	return nil
+}
+
+func (c *checker) document(name string, into any) error {
+	name = path.Clean(name)
+	raw, ok := c.documents[name]
+	if !ok {
+		if _, there := c.digests[name]; there {
+			return corrupt("%s is not a JSON document of at most %d bytes", name, maxDocument)
+		}
+		return corrupt("%s is missing", name)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return corrupt("%s cannot be read: %v", name, err)
+	}
+	return nil
+}
+
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...))
+}
+
+// tailReader counts the zero bytes at the end of what was read so far.
+type tailReader struct {
+	r     io.Reader
+	zeros int64
+}
+
+func (t *tailReader) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	trimmed := len(bytes.TrimRight(p[:n], "\x00"))
+	if trimmed > 0 {
+		t.zeros = 0
+	}
+	t.zeros += int64(n - trimmed)
+	return n, err
+}

@@ -1,0 +1,154 @@
+// Package point is a recovery point as it is stored: its manifest, its names in
+// a sink, and the streams that its artifacts are written and checked by. It is
+// pure io and knows neither engines nor sinks.
+package point
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/schemas"
+)
+
+// MaxManifest bounds the size of a manifest, in bytes.
+const MaxManifest = 4 << 20
+
+// FormatVersion is the version of the manifest that this package writes, and
+// the only one that it reads.
+const FormatVersion = 1
+
+// Names of a point's artifacts.
+const (
+	ImageArchive    = "image.tar.zst"
+	ContainerConfig = "container.json"
+)
+
+// Media types of a point's artifacts.
+const (
+	// MediaTypeImageArchive is what docker save writes, compressed by zstd.
+	MediaTypeImageArchive = "application/vnd.docker.image.archive.v1.tar+zstd"
+	// MediaTypeContainerConfig is the Engine's inspect document of a container.
+	MediaTypeContainerConfig = "application/vnd.docker.container.inspect.v1+json"
+)
+
+// Manifest describes a point. A point exists when its manifest does; what the
+// manifest says counts, and the path that it lies at is for people.
+type Manifest struct {
+	FormatVersion int `json:"formatVersion"`
+	// ID is the point's id.
+	ID   string      `json:"id"`
+	Host string      `json:"host"`
+	Item events.Item `json:"item"`
+	// Job is the id of the job that stored the point, Request what asked for it.
+	Job     string  `json:"job"`
+	Request Request `json:"request"`
+	// Attempt is the delivery of the request that the point was stored in.
+	Attempt uint64 `json:"attempt"`
+	// SnapshotTime is the moment that the point shows, StoredTime the moment
+	// when its last artifact was durable.
+	SnapshotTime time.Time `json:"snapshotTime"`
+	StoredTime   time.Time `json:"storedTime"`
+	// Quiesce is what was done to the running container; empty for an image.
+	Quiesce events.Quiesce `json:"quiesce,omitempty"`
+	// NotRunningMillis is how long the container was paused or stopped.
+	NotRunningMillis float64 `json:"notRunningMs"`
+	// State is the state that the container was in; empty for an image.
+	State events.State `json:"state,omitempty"`
+	Image Image        `json:"image"`
+	// Engine is the Engine that the point was made by.
+	Engine      Engine               `json:"engine"`
+	Artifacts   []events.Artifact    `json:"artifacts"`
+	NotIncluded []events.NotIncluded `json:"notIncluded"`
+	Tags        map[string]string    `json:"tags,omitempty"`
+	// Holdfast is the version of the program that stored the point.
+	Holdfast string `json:"holdfast"`
+}
+
+// Request identifies the request that a point was stored for.
+type Request struct {
+	Source        string `json:"source"`
+	ID            string `json:"id"`
+	CorrelationID string `json:"correlationId"`
+}
+
+// Image says what is in the image archive.
+type Image struct {
+	// ID is the image's id on the Engine that saved it. A classic image store
+	// names an image by its configuration, a containerd store by its manifest,
+	// so an engine of the other kind loads the same image under another id.
+	ID string `json:"id"`
+	// ConfigDigest is the digest of the image's configuration, the same on every
+	// engine.
+	ConfigDigest string `json:"configDigest"`
+	// Reference is what the container was created from, or the image was
+	// selected by.
+	Reference string `json:"reference,omitempty"`
+	// Layers is the number of layers.
+	Layers int `json:"layers"`
+}
+
+// Engine describes a Docker Engine.
+type Engine struct {
+	Version string `json:"version"`
+	// Store is how the Engine keeps images: the name of a storage driver, such
+	// as overlay2, or of a containerd snapshotter.
+	Store string `json:"store"`
+}
+
+// Encode returns the manifest as it is stored: indented JSON, ended by a
+// newline.
+func (m *Manifest) Encode() ([]byte, error) {
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode the manifest of point %s: %w", m.ID, err)
+	}
+	b = append(b, '\n')
+	if err := schemas.Validate("manifest", b); err != nil {
+		return nil, fmt.Errorf("the manifest of point %s is not valid: %w", m.ID, err)
+	}
+	return b, nil
+}
+
+// Decode reads a manifest, and refuses one that does not follow the schema or
+// has another format version.
+func Decode(raw []byte) (*Manifest, error) {
+	if err := schemas.Validate("manifest", raw); err != nil {
+		return nil, fmt.Errorf("not a manifest of format %d: %w", FormatVersion, err)
+	}
+	var m Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("decode the manifest: %w", err)
+	}
+	return &m, nil
+}
+
+// Read reads the manifest of the point in the folder dir. It reports
+// [sink.ErrNotFound] if there is no such point.
+func Read(ctx context.Context, from sink.Sink, dir string) (*Manifest, error) {
+	f, err := from.Open(ctx, path.Join(dir, sink.ManifestName))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, MaxManifest))
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest in %s: %w", dir, err)
+	}
+	return Decode(raw)
+}
+
+// Artifact returns the artifact of a media type, or nil.
+func (m *Manifest) Artifact(mediaType string) *events.Artifact {
+	for i := range m.Artifacts {
+		if m.Artifacts[i].MediaType == mediaType {
+			return &m.Artifacts[i]
+		}
+	}
+	return nil
+}

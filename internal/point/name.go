@@ -1,0 +1,54 @@
+package point
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"strings"
+
+	"holdfast.io/holdfast/events"
+)
+
+const (
+	maxNameBytes  = 120 // an encoded name over this is shortened
+	keptNameBytes = 100
+	nameHashHex   = 16
+)
+
+// Dir returns the folder of a point in a sink:
+// points/<host>/<kind>/<item name>/<point id>.
+func Dir(host string, kind events.ItemKind, name, id string) string {
+	return path.Join("points", EncodeName(host), string(kind), EncodeName(name), id)
+}
+
+// EncodeName makes a name into one safe element of a path. Bytes other than
+// ASCII letters, digits, '.', '_' and '-' are percent-encoded, and so is a
+// leading dot. An encoded name over 120 bytes is its first 100, '~', and 16 hex
+// digits of the hash of the whole name; '~' itself is always encoded, so the two
+// forms cannot be mistaken for each other. An empty name is "%".
+func EncodeName(name string) string {
+	if name == "" {
+		return "%"
+	}
+	var b strings.Builder
+	for i := range len(name) {
+		c := name[i]
+		if isSafe(c) && (c != '.' || i > 0) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	encoded := b.String()
+	if len(encoded) <= maxNameBytes {
+		return encoded
+	}
+	sum := sha256.Sum256([]byte(name))
+	return encoded[:keptNameBytes] + "~" + hex.EncodeToString(sum[:])[:nameHashHex]
+}
+
+func isSafe(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '.' || c == '_' || c == '-'
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"holdfast.io/holdfast/events"
+)
+
+// bars is one progress bar for each item that is being worked on.
+type bars struct {
+	all  *mpb.Progress
+	each map[string]*itemBar // by item id
+}
+
+type itemBar struct {
+	bar  *mpb.Bar
+	step atomic.Value // of events.Step; the bars draw themselves
+}
+
+func newBars(w io.Writer) *bars {
+	return &bars{all: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40)), each: map[string]*itemBar{}}
+}
+
+func (b *bars) progress(d events.BackupProgress) {
+	ib := b.each[d.Item.ID]
+	if ib == nil {
+		ib = &itemBar{}
+		ib.step.Store(d.Step)
+		name := escape(d.Item.Name)
+		ib.bar = b.all.AddBar(max(d.TotalBytes, 1),
+			mpb.BarRemoveOnComplete(),
+			mpb.PrependDecorators(decor.Name(name+" "), decor.Any(func(decor.Statistics) string { return fmt.Sprint(ib.step.Load(), " ") })),
+			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), " % .1f")),
+		)
+		b.each[d.Item.ID] = ib
+	}
+	ib.step.Store(d.Step)
+	// The Engine's estimate may be short of what comes.
+	ib.bar.SetTotal(max(d.TotalBytes, d.Bytes+1), false)
+	ib.bar.SetCurrent(d.Bytes)
+}
+
+func (b *bars) end(item events.Item) {
+	if ib := b.each[item.ID]; ib != nil {
+		ib.bar.Abort(true)
+		delete(b.each, item.ID)
+	}
+}
+
+// say prints a line above the bars.
+func (b *bars) say(line string) { fmt.Fprintln(b.all, line) }
+
+func (b *bars) wait() {
+	for id, ib := range b.each {
+		ib.bar.Abort(true)
+		delete(b.each, id)
+	}
+	b.all.Wait()
+}

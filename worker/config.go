@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
+)
+
+// config is every setting, as it stands in the configuration file. Each has an
+// environment variable too, and the common ones a flag. A flag wins over the
+// environment, the environment over the file.
+type config struct {
+	// StateDir holds what one worker keeps on disk.
+	StateDir string `yaml:"stateDir" env:"STATE_DIR"`
+	// Slots is how many items are worked on at a time.
+	Slots int `yaml:"slots" env:"SLOTS"`
+	// ShutdownGrace is how long running jobs may go on after SIGTERM.
+	ShutdownGrace time.Duration     `yaml:"shutdownGrace" env:"SHUTDOWN_GRACE"`
+	NATS          natsConfig        `yaml:"nats" envPrefix:"NATS_"`
+	Docker        dockerConfig      `yaml:"docker" envPrefix:"DOCKER_"`
+	Host          hostConfig        `yaml:"host" envPrefix:"HOST_"`
+	Sinks         map[string]string `yaml:"sinks" env:"SINKS" envKeyValSeparator:"="`
+	Compression   compressionConfig `yaml:"compression" envPrefix:"COMPRESSION_"`
+	Policy        policyConfig      `yaml:"policy" envPrefix:"POLICY_"`
+	Log           logConfig         `yaml:"log" envPrefix:"LOG_"`
+
+	// Sink is what --sink says: a location when the worker runs in this process,
+	// and the name of a sink when it is reached over the network.
+	Sink string `yaml:"-" env:"SINK"`
+}
+
+type natsConfig struct {
+	URL          string `yaml:"url" env:"URL"`
+	User         string `yaml:"user" env:"USER"`
+	Password     string `yaml:"password" env:"PASSWORD"`
+	PasswordFile string `yaml:"passwordFile" env:"PASSWORD_FILE"`
+	Token        string `yaml:"token" env:"TOKEN"`
+	TokenFile    string `yaml:"tokenFile" env:"TOKEN_FILE"`
+	// CredentialsFile is a file with a JWT and a seed, as nsc makes it.
+	CredentialsFile string    `yaml:"credentialsFile" env:"CREDENTIALS_FILE"`
+	TLS             tlsConfig `yaml:"tls" envPrefix:"TLS_"`
+	// Replicas is how many servers of a cluster keep each stream.
+	Replicas int `yaml:"replicas" env:"REPLICAS"`
+}
+
+type tlsConfig struct {
+	CA   string `yaml:"ca" env:"CA"`
+	Cert string `yaml:"cert" env:"CERT"`
+	Key  string `yaml:"key" env:"KEY"`
+}
+
+type dockerConfig struct {
+	// Host is the Engine's address; empty means what the docker command uses.
+	Host string `yaml:"host" env:"HOST"`
+}
+
+type hostConfig struct {
+	// ID is the host's id; empty means the Engine's own name.
+	ID string `yaml:"id" env:"ID"`
+}
+
+type compressionConfig struct {
+	// Level is a level of the zstd tool, 1 to 19.
+	Level int `yaml:"level" env:"LEVEL"`
+}
+
+type policyConfig struct {
+	// Quiesce are the modes that requests and labels may ask for.
+	Quiesce []events.Quiesce `yaml:"quiesce" env:"QUIESCE"`
+}
+
+type logConfig struct {
+	Level  string `yaml:"level" env:"LEVEL"`
+	Format string `yaml:"format" env:"FORMAT"`
+}
+
+func defaultConfig() config {
+	return config{
+		Slots:         2,
+		ShutdownGrace: 30 * time.Second,
+		NATS:          natsConfig{Replicas: 1},
+		Compression:   compressionConfig{Level: 3},
+		Log:           logConfig{Level: "info", Format: "console"},
+	}
+}
+
+// globalFlags are the flags of every command.
+func globalFlags(fs *pflag.FlagSet) {
+	fs.String("config", "", "configuration `FILE` (YAML)")
+	fs.String("state-dir", "", "what the worker keeps on disk (default /var/lib/holdfast for root, else $XDG_STATE_HOME/holdfast)")
+	fs.String("nats", "", "`URL` of the NATS server; without one, a server of our own")
+	fs.String("sink", "", "where points are stored: a path or file:// URL; with --nats the `NAME` of a configured sink (default <state dir>/sink)")
+	fs.String("docker-host", "", "`ADDRESS` of the Docker Engine (default as the docker command)")
+	fs.String("host-id", "", "`ID` of this host (default the Engine's name)")
+	fs.String("log-level", "", "debug, info, warn or error (default info)")
+	fs.String("log-format", "", "console or json (default console)")
+}
+
+// loadConfig reads the settings: defaults, then the file, the environment and
+// the flags, each over the one before.
+func loadConfig(fs *pflag.FlagSet, environ map[string]string) (*config, error) {
+	c := defaultConfig()
+	path := environ["HOLDFAST_CONFIG"]
+	if f := fs.Lookup("config"); f.Changed {
+		path = f.Value.String()
+	}
+	if path != "" {
+		if err := c.readFile(path); err != nil {
+			return nil, err
+		}
+	}
+	if err := env.ParseWithOptions(&c, env.Options{Prefix: "HOLDFAST_", Environment: environ}); err != nil {
+		return nil, fmt.Errorf("environment: %w", err)
+	}
+	for name, into := range map[string]*string{
+		"state-dir": &c.StateDir, "nats": &c.NATS.URL, "sink": &c.Sink, "docker-host": &c.Docker.Host,
+		"host-id": &c.Host.ID, "log-level": &c.Log.Level, "log-format": &c.Log.Format,
+	} {
+		if f := fs.Lookup(name); f.Changed {
+			*into = f.Value.String()
+		}
+	}
+	return &c, c.complete(environ)
+}
+
+func (c *config) readFile(path string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return nil
+}
+
+// complete reads the secrets that lie in files, fills in what depends on the
+// user, and refuses what makes no sense.
+func (c *config) complete(environ map[string]string) error {
+	for _, s := range []struct {
+		name  string
+		value *string
+		file  string
+	}{{"nats.password", &c.NATS.Password, c.NATS.PasswordFile}, {"nats.token", &c.NATS.Token, c.NATS.TokenFile}} {
+		if s.file == "" {
+			continue
+		}
+		if *s.value != "" {
+			return fmt.Errorf("%s and %sFile are both set; leave one out", s.name, s.name)
+		}
+		raw, err := os.ReadFile(s.file)
+		if err != nil {
+			return fmt.Errorf("read %sFile: %w", s.name, err)
+		}
+		*s.value = strings.TrimRight(string(raw), "\r\n")
+	}
+	if c.StateDir == "" {
+		c.StateDir = defaultStateDir(environ)
+	}
+	var err error
+	if c.StateDir, err = filepath.Abs(c.StateDir); err != nil {
+		return err
+	}
+	return c.check()
+}
+
+func (c *config) check() error {
+	switch {
+	case c.Slots < 1:
+		return fmt.Errorf("slots is %d; it must be at least 1", c.Slots)
+	case c.Compression.Level < 1 || c.Compression.Level > 19:
+		return fmt.Errorf("compression.level is %d; it must be 1 to 19", c.Compression.Level)
+	case c.ShutdownGrace < 0:
+		return fmt.Errorf("shutdownGrace is %s; it must not be negative", c.ShutdownGrace)
+	case c.Log.Format != "console" && c.Log.Format != "json":
+		return fmt.Errorf("log.format is %q; it must be console or json", c.Log.Format)
+	case c.NATS.Replicas < 1 || c.NATS.Replicas > 5:
+		return fmt.Errorf("nats.replicas is %d; it must be 1 to 5", c.NATS.Replicas)
+	case c.Host.ID != "" && !events.ValidHostID(c.Host.ID):
+		return fmt.Errorf("host.id is %q; it must be letters, digits and '-', with every other byte as _XX (hex): %s",
+			c.Host.ID, events.HostID(c.Host.ID))
+	}
+	for _, q := range c.Policy.Quiesce {
+		if !slices.Contains([]events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop}, q) {
+			return fmt.Errorf("policy.quiesce holds %q; it must be pause, none or stop", q)
+		}
+	}
+	return nil
+}
+
+// defaultStateDir follows the XDG Base Directory Specification, except for root.
+func defaultStateDir(environ map[string]string) string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/holdfast"
+	}
+	if dir := environ["XDG_STATE_HOME"]; dir != "" {
+		return filepath.Join(dir, "holdfast")
+	}
+	return filepath.Join(environ["HOME"], ".local", "state", "holdfast")
+}
+
+// busOptions is how the configured NATS server is reached.
+func (c *config) busOptions() bus.Options {
+	return bus.Options{
+		URL: c.NATS.URL, User: c.NATS.User, Password: c.NATS.Password, Token: c.NATS.Token,
+		CredentialsFile: c.NATS.CredentialsFile,
+		TLS:             bus.TLS{CA: c.NATS.TLS.CA, Cert: c.NATS.TLS.Cert, Key: c.NATS.TLS.Key},
+		Name:            "holdfast",
+	}
+}

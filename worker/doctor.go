@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/docker"
+	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/state"
+)
+
+// lowSpace is the free space, in bytes, below which the doctor warns.
+const lowSpace = 1 << 30
+
+func doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Check Engine, message server, streams, sinks, rights and free space",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, log, err := settings(cmd)
+			if err != nil {
+				return err
+			}
+			d := &doctor{cfg: cfg, log: log, out: cmd.OutOrStdout()}
+			ctx := cmd.Context()
+			d.checkState()
+			d.checkEngine(ctx)
+			d.checkServer(ctx)
+			d.checkSinks(ctx)
+			if d.failures > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s to mend\n", count(d.failures, "thing"))
+				return &exitError{status: exitFailed}
+			}
+			return nil
+		},
+	}
+}
+
+// doctor looks at everything that a worker needs, and changes nothing but a
+// probe file in each sink, which it removes.
+type doctor struct {
+	cfg      *config
+	log      *zap.Logger
+	out      io.Writer
+	host     string
+	endpoint *state.Endpoint // of the worker that serves, if one does
+	failures int
+}
+
+func (d *doctor) ok(what, format string, args ...any) {
+	fmt.Fprintf(d.out, "ok    %-8s %s\n", what, escape(fmt.Sprintf(format, args...)))
+}
+
+func (d *doctor) warn(what, format string, args ...any) {
+	fmt.Fprintf(d.out, "warn  %-8s %s\n", what, escape(fmt.Sprintf(format, args...)))
+}
+
+// fail reports what is wrong and how to mend it.
+func (d *doctor) fail(what string, err error, remedy string) {
+	d.failures++
+	fmt.Fprintf(d.out, "FAIL  %-8s %s\n", what, escape(err.Error()))
+	fmt.Fprintf(d.out, "      %-8s -> %s\n", "", escape(remedy))
+}
+
+func (d *doctor) checkState() {
+	dir, err := state.Hold(d.cfg.StateDir)
+	switch {
+	case errors.Is(err, state.ErrLocked):
+		end, err := state.Find(d.cfg.StateDir)
+		if err != nil {
+			d.ok("state", "%s, in use by a worker with a server of its own configuration", d.cfg.StateDir)
+			return
+		}
+		d.endpoint = &end
+		d.ok("state", "%s, in use by the worker of host %s", d.cfg.StateDir, end.Host)
+	case err != nil:
+		d.fail("state", err, "give this user the folder, or choose another one with --state-dir")
+	default:
+		d.ok("state", "%s, no worker is running", d.cfg.StateDir)
+		if err := dir.Close(); err != nil {
+			d.fail("state", err, "look at the folder's rights")
+		}
+	}
+}
+
+func (d *doctor) checkEngine(ctx context.Context) {
+	engine, err := docker.Connect(d.cfg.Docker.Host)
+	if err != nil {
+		d.fail("engine", err, "set --docker-host or DOCKER_HOST, such as unix:///var/run/docker.sock")
+		return
+	}
+	defer engine.Close()
+	about, err := engine.About(ctx)
+	if err != nil {
+		remedy := "start the Docker Engine, or set --docker-host"
+		if errors.Is(err, os.ErrPermission) {
+			remedy = "run as root, or add this user to the group docker"
+		}
+		d.fail("engine", err, remedy)
+		return
+	}
+	d.host = events.HostID(about.Name)
+	if d.cfg.Host.ID != "" {
+		d.host = d.cfg.Host.ID
+	}
+	containers, err := engine.Containers(ctx)
+	if err != nil {
+		d.fail("engine", err, "let this user list containers")
+		return
+	}
+	d.ok("engine", "%s at %s: Engine %s, images in %s, %s; host id %s", about.Name, engine.Host(), about.Version,
+		about.Store, count(len(containers), "container"), d.host)
+}
+
+func (d *doctor) checkServer(ctx context.Context) {
+	options := d.cfg.busOptions()
+	switch {
+	case d.cfg.NATS.URL != "":
+	case d.endpoint != nil:
+		options.URL, options.User, options.Password = d.endpoint.URL, d.endpoint.User, d.endpoint.Password
+	default:
+		d.ok("nats", "none configured: our own starts with holdfast serve")
+		return
+	}
+	options.Logger = d.log
+	b, err := bus.Connect(ctx, options)
+	if err != nil {
+		d.fail("nats", err, "check the URL (--nats), the credentials, and that the server runs")
+		return
+	}
+	defer b.Close()
+	d.ok("nats", "connected to %s", b.PeerAddr())
+	var hosts []string
+	if d.host != "" {
+		hosts = []string{d.host}
+	}
+	changes, err := b.Check(ctx, hosts)
+	if err != nil {
+		d.fail("streams", err, "let this user read the streams, and enable JetStream on the server")
+		return
+	}
+	for _, c := range changes {
+		d.fail("streams", errors.New(changeLine(c)), fmt.Sprintf("run holdfast provision --host-id %s, with --update to change what differs", d.host))
+	}
+	if len(changes) == 0 {
+		d.ok("streams", "all as they should be")
+	}
+}
+
+func (d *doctor) checkSinks(ctx context.Context) {
+	locations := d.cfg.sinkLocations()
+	if d.endpoint != nil && d.cfg.usesStateDirSink() {
+		locations[events.DefaultSink] = d.endpoint.Sink
+	}
+	for _, name := range sortedKeys(locations) {
+		d.checkSink(ctx, name, locations[name])
+	}
+}
+
+func (d *doctor) checkSink(ctx context.Context, name, location string) {
+	what := "sink"
+	path, err := configured.Path(location)
+	if err != nil {
+		d.fail(what, fmt.Errorf("%s: %w", name, err), "correct the location")
+		return
+	}
+	if d.cfg.usesStateDirSink() {
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			d.ok(what, "%s at %s: will be made with the first backup", name, path)
+			return
+		}
+	}
+	s, err := configured.OpenExisting(ctx, path)
+	if err != nil {
+		d.fail(what, fmt.Errorf("%s: %w", name, err), "make the folder, or mount the disk; the first backup sets a sink up in an empty folder")
+		return
+	}
+	if err := s.Probe(ctx); err != nil {
+		d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker's user write there")
+		return
+	}
+	free, err := s.Free(ctx)
+	switch {
+	case err != nil:
+		d.fail(what, fmt.Errorf("%s: %w", name, err), "look at the file system")
+	case free < lowSpace:
+		d.warn(what, "%s at %s: only %s free", name, path, bytesOf(free))
+	default:
+		d.ok(what, "%s at %s: writable, %s free", name, path, bytesOf(free))
+	}
+}

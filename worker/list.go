@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/state"
+)
+
+func listCommand() *cobra.Command {
+	var asJSON bool
+	var item string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the recovery points in a sink",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := readSink(cmd)
+			if err != nil {
+				return err
+			}
+			t := newTable("TIME", "HOST", "KIND", "NAME", "SIZE", "NOT INCLUDED", "POINT")
+			damaged := 0
+			err = eachPoint(cmd.Context(), s, func(p storedPoint) {
+				m := p.manifest
+				switch {
+				case p.err != nil:
+					damaged++
+					fmt.Fprintf(cmd.ErrOrStderr(), "holdfast: %s: %s\n", escape(p.dir), escape(p.err.Error()))
+				case item != "" && item != m.Item.Name && !strings.HasPrefix(m.Item.ID, item):
+				case asJSON:
+					raw, _ := json.Marshal(m)
+					fmt.Fprintln(cmd.OutOrStdout(), string(raw))
+				default:
+					t.AppendRow(table.Row{m.SnapshotTime.Local().Format(time.DateTime), escape(m.Host), m.Item.Kind,
+						escape(m.Item.Name), bytesOf(storedSize(m)), notIncludedCount(m), m.ID})
+				}
+			})
+			if err != nil {
+				return err
+			}
+			if !asJSON {
+				fmt.Fprintln(cmd.OutOrStdout(), t.Render())
+			}
+			if damaged > 0 {
+				return fmt.Errorf("%s cannot be read", count(damaged, "point"))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the manifests, one a line")
+	cmd.Flags().StringVar(&item, "item", "", "only points of the item with this `NAME` or id")
+	return cmd
+}
+
+func showCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show POINT",
+		Short: "Show a recovery point, and how to load it with standard tools",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := readSink(cmd)
+			if err != nil {
+				return err
+			}
+			var found []storedPoint
+			err = eachPoint(cmd.Context(), s, func(p storedPoint) {
+				if id := p.dir[strings.LastIndexByte(p.dir, '/')+1:]; strings.HasPrefix(id, args[0]) {
+					found = append(found, p)
+				}
+			})
+			switch {
+			case err != nil:
+				return err
+			case len(found) == 0:
+				return fmt.Errorf("there is no point %q in the sink %s; 'holdfast list' shows them", args[0], s.Location())
+			case len(found) > 1:
+				return fmt.Errorf("%q is the beginning of %d points: give more of it", args[0], len(found))
+			case found[0].err != nil:
+				return fmt.Errorf("read point %s: %w", args[0], found[0].err)
+			}
+			if asJSON {
+				raw, err := found[0].manifest.Encode()
+				if err != nil {
+					return err
+				}
+				_, err = cmd.OutOrStdout().Write(raw)
+				return err
+			}
+			showPoint(cmd.OutOrStdout(), s.Location(), found[0].dir, found[0].manifest)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the manifest")
+	return cmd
+}
+
+// showPoint prints what a person wants to know of a point.
+func showPoint(w io.Writer, location, dir string, m *point.Manifest) {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-13s %s\n", name+":", escape(fmt.Sprintf(format, args...)))
+	}
+	line("point", "%s", m.ID)
+	line("item", "%s %s (%s)", m.Item.Kind, m.Item.Name, m.Item.ID)
+	line("host", "%s, Engine %s (%s)", m.Host, m.Engine.Version, m.Engine.Store)
+	line("snapshot", "%s", m.SnapshotTime.Local().Format(time.RFC3339))
+	if m.Item.Kind == events.ItemContainer {
+		line("state", "%s; quiesce %s, not running for %s", m.State, m.Quiesce, millisOf(m.NotRunningMillis))
+	}
+	line("image", "%s of %s, %s", m.Image.ID, m.Image.Reference, count(m.Image.Layers, "layer"))
+	for _, a := range m.Artifacts {
+		line("artifact", "%s (%s, %s)", location+"/"+a.Key, bytesOf(a.Size), a.Digest)
+	}
+	for _, n := range m.NotIncluded {
+		line("not included", "%s: %s", notIncludedLines([]events.NotIncluded{n}), n.Reason)
+	}
+	for _, k := range sortedKeys(m.Tags) {
+		line("tag", "%s=%s", k, m.Tags[k])
+	}
+	if a := m.Artifact(point.MediaTypeImageArchive); a != nil {
+		fmt.Fprintf(w, "\nload it:      zstd -dc %s | docker load\n", shellQuote(location+"/"+a.Key))
+		fmt.Fprintf(w, "name it:      docker tag %s %s\n", m.Image.ID, shellQuote(tagFor(m)))
+		fmt.Fprintf(w, "              (an Engine of the other image store loads it under another id, which docker load prints)\n")
+	}
+}
+
+// tagFor is a name for the loaded image: an image's own, and for a container,
+// whose name need not be one that an image can have, one made of the point's id.
+func tagFor(m *point.Manifest) string {
+	if m.Item.Kind == events.ItemImage && !strings.HasPrefix(m.Item.Name, "sha256:") {
+		return m.Item.Name
+	}
+	return "holdfast/restored:" + m.ID
+}
+
+// shellQuote makes s one word of a POSIX shell.
+func shellQuote(s string) string {
+	plain := strings.IndexFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%,=~", r)
+	}) < 0
+	if plain && s != "" && s[0] != '~' {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// storedPoint is a point that was found in a sink, or why it cannot be read.
+type storedPoint struct {
+	dir      string
+	manifest *point.Manifest
+	err      error
+}
+
+// eachPoint visits the points of a sink in the order of their folders.
+func eachPoint(ctx context.Context, s sink.Sink, visit func(storedPoint)) error {
+	for dir, err := range s.Points(ctx) {
+		if err != nil {
+			return err
+		}
+		p := storedPoint{dir: dir}
+		p.manifest, p.err = point.Read(ctx, s, dir)
+		if errors.Is(p.err, sink.ErrNotFound) { // pruned meanwhile
+			continue
+		}
+		visit(p)
+	}
+	return nil
+}
+
+// localSink is a sink that lies in this machine's file system.
+type localSink interface {
+	sink.Sink
+	Location() string
+}
+
+// readSink opens the sink that a reading command means: --sink as a location,
+// with --nats as a name in the configuration, and else the worker's own.
+func readSink(cmd *cobra.Command) (localSink, error) {
+	cfg, _, err := settings(cmd)
+	if err != nil {
+		return nil, err
+	}
+	name := events.DefaultSink
+	locations := cfg.sinkLocations()
+	if cfg.NATS.URL != "" {
+		if cfg.Sink != "" {
+			name = cfg.Sink
+		}
+		locations = cfg.Sinks
+		if _, ok := locations[name]; !ok {
+			return nil, usage("no sink %q is configured here; with --nats, list and show read the sinks of this configuration", name)
+		}
+	} else if end, err := state.Find(cfg.StateDir); err == nil && cfg.usesStateDirSink() {
+		locations[name] = end.Sink // of the worker that serves
+	}
+	path, err := configured.Path(locations[name])
+	if err != nil {
+		return nil, usage("sink %s: %w", name, err)
+	}
+	return configured.OpenExisting(cmd.Context(), path)
+}
+
+func storedSize(m *point.Manifest) int64 {
+	var size int64
+	for _, a := range m.Artifacts {
+		size += a.Size
+	}
+	return size
+}
+
+func notIncludedCount(m *point.Manifest) string {
+	if len(m.NotIncluded) == 0 {
+		return ""
+	}
+	return count(len(m.NotIncluded), "mount")
+}

@@ -1,0 +1,132 @@
+// Command holdfast backs up Docker containers when something happens: it is the
+// worker that serves a host, and the command line that asks for work and looks
+// at what is stored.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+)
+
+// Exit statuses, see the contract.
+const (
+	exitFailed    = 1
+	exitUsage     = 2
+	exitPartial   = 3
+	exitCancelled = 130
+)
+
+// exitError ends the program with a status. Without a cause nothing is printed:
+// what there is to say was said.
+type exitError struct {
+	status int
+	cause  error
+}
+
+func (e *exitError) Error() string {
+	if e.cause == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.cause.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.cause }
+
+// usage marks an error as wrong usage.
+func usage(format string, args ...any) error {
+	return &exitError{status: exitUsage, cause: fmt.Errorf(format, args...)}
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
+
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	status := exitFailed
+	exit, ok := errors.AsType[*exitError](err)
+	if ok {
+		status = exit.status
+	}
+	if !ok || exit.cause != nil {
+		fmt.Fprintf(os.Stderr, "holdfast: %s\n", escape(err.Error()))
+	}
+	return status
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "holdfast",
+		Short: "Backs up Docker containers when something happens",
+		Long: `Holdfast backs up Docker containers when something happens: a CloudEvent on a
+NATS subject asks for a backup, and every step of it is an event.
+
+On one machine nothing has to be set up: holdfast backup NAME does it all.`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args:              cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_ = cmd.Help()
+			return &exitError{status: exitUsage}
+		},
+	}
+	globalFlags(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%w; see '%s --help'", err, cmd.CommandPath())
+	})
+	root.AddCommand(serveCommand(), backupCommand(), listCommand(), showCommand(), provisionCommand(),
+		doctorCommand(), schemaCommand(), demoCommand(), versionCommand())
+	for _, c := range root.Commands() {
+		markUsage(c)
+	}
+	return root
+}
+
+// markUsage makes wrong arguments wrong usage.
+func markUsage(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage("%w; see '%s --help'", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// settings reads the configuration of a command.
+func settings(cmd *cobra.Command) (*config, *zap.Logger, error) {
+	environ := map[string]string{}
+	for _, kv := range os.Environ() {
+		k, v, _ := strings.Cut(kv, "=")
+		environ[k] = v
+	}
+	cfg, err := loadConfig(cmd.Flags(), environ)
+	if err != nil {
+		return nil, nil, &exitError{status: exitUsage, cause: err}
+	}
+	log, err := newLogger(cfg.Log)
+	if err != nil {
+		return nil, nil, &exitError{status: exitUsage, cause: err}
+	}
+	return cfg, log, nil
+}
