@@ -83,6 +83,7 @@ type policyConfig struct {
 }
 
 type logConfig struct {
+	// Level is debug, info, warn or error; empty means info for serve, else warn.
 	Level  string `yaml:"level" env:"LEVEL"`
 	Format string `yaml:"format" env:"FORMAT"`
 }
@@ -93,7 +94,7 @@ func defaultConfig() config {
 		ShutdownGrace: 30 * time.Second,
 		NATS:          natsConfig{Replicas: 1},
 		Compression:   compressionConfig{Level: 3},
-		Log:           logConfig{Level: "info", Format: "console"},
+		Log:           logConfig{Format: "console"},
 	}
 }
 
@@ -105,7 +106,7 @@ func globalFlags(fs *pflag.FlagSet) {
 	fs.String("sink", "", "where points are stored: a path or file:// URL; with --nats the `NAME` of a configured sink (default <state dir>/sink)")
 	fs.String("docker-host", "", "`ADDRESS` of the Docker Engine (default as the docker command)")
 	fs.String("host-id", "", "`ID` of this host (default the Engine's name)")
-	fs.String("log-level", "", "debug, info, warn or error (default info)")
+	fs.String("log-level", "", "debug, info, warn or error (default info for serve, else warn)")
 	fs.String("log-format", "", "console or json (default console)")
 }
 

@@ -124,6 +124,12 @@ func settings(cmd *cobra.Command) (*config, *zap.Logger, error) {
 	if err != nil {
 		return nil, nil, &exitError{status: exitUsage, cause: err}
 	}
+	if cfg.Log.Level == "" {
+		cfg.Log.Level = "warn"
+		if cmd.Name() == "serve" {
+			cfg.Log.Level = "info"
+		}
+	}
 	log, err := newLogger(cfg.Log)
 	if err != nil {
 		return nil, nil, &exitError{status: exitUsage, cause: err}

@@ -158,9 +158,9 @@ func TestMessageThatNobodyWaitsForGoesBack(t *testing.T) {
 		t.Fatal("a message")
 	}
 	publish(t, b, "a")
-	eventually(t, "the message is given back", func() bool {
+	eventually(t, "the message is delivered for the open pull", func() bool {
 		c, err := js.Consumer(t.Context(), events.StreamRequests, "host_web01")
-		return err == nil && c.CachedInfo().NumRedelivered == 1 && c.CachedInfo().NumWaiting == 0
+		return err == nil && c.CachedInfo().Delivered.Consumer == 1 && c.CachedInfo().NumWaiting == 0
 	})
 	if m := next(t, b.Work(host)[0], 5*time.Second); m.Delivered != 2 {
 		t.Errorf("delivered %d times", m.Delivered)

@@ -1,0 +1,161 @@
+package bus_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
+)
+
+func follow(t *testing.T, b *bus.Bus, job string) *bus.Subscription {
+	t.Helper()
+	s, err := b.Follow(within(t, 20*time.Second), host, job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func store(t *testing.T, b *bus.Bus, job, id string) {
+	t.Helper()
+	subject := events.EventSubject(host, job, events.TypeBackupItemCompleted)
+	if err := b.PublishEvent(within(t, 30*time.Second), subject, result(id)); err != nil {
+		t.Error(err)
+	}
+}
+
+func expect(t *testing.T, s *bus.Subscription, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		ev, err := s.Next(within(t, 20*time.Second))
+		if err != nil {
+			t.Fatalf("%s: %v", id, err)
+		}
+		if ev.ID() != id {
+			t.Fatalf("got %s, want %s", ev.ID(), id)
+		}
+	}
+}
+
+func TestFollowDeliversWhatWasAndWhatComes(t *testing.T) {
+	onBoth(t, func(t *testing.T, o bus.Options) {
+		b := provisioned(t, o)
+		store(t, b, "job", "before")
+		store(t, b, "other", "another job's")
+		s := follow(t, b, "job")
+		expect(t, s, "before")
+		if err := b.PublishProgress(events.ProgressSubject(host, "job"), result("progress")); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, s, "progress")
+		store(t, b, "job", "after")
+		expect(t, s, "after")
+		if ev, err := s.Next(within(t, 100*time.Millisecond)); err == nil {
+			t.Errorf("unexpected %s", ev.ID())
+		}
+	})
+}
+
+func TestFollowEveryJobOfAHost(t *testing.T) {
+	b := provisioned(t, embeddedServer(t))
+	s := follow(t, b, "*")
+	store(t, b, "one", "1")
+	store(t, b, "two", "2")
+	expect(t, s, "1", "2")
+}
+
+// Nothing is missing, doubled or out of order, although the server is stopped and
+// killed while the events are published.
+func TestFollowOutlastsTheServer(t *testing.T) {
+	p, o := process(t)
+	publisher := provisioned(t, o)
+	s := follow(t, connect(t, o), "job")
+	const count = 300
+	go func() {
+		for i := range count {
+			store(t, publisher, "job", fmt.Sprint(i))
+		}
+	}()
+	for i := range count {
+		switch i {
+		case 50:
+			p.Stop()
+			p.Start()
+		case 150:
+			p.Kill()
+			p.Start()
+		}
+		expect(t, s, fmt.Sprint(i))
+	}
+}
+
+// The last event of a job is followed by none that could show that it is missing.
+func TestFollowFindsTheLastEventAfterAnOutage(t *testing.T) {
+	p, o := process(t)
+	publisher := provisioned(t, o)
+	s := follow(t, connect(t, o), "job")
+	store(t, publisher, "job", "first")
+	expect(t, s, "first")
+	p.Restart()
+	store(t, publisher, "job", "last")
+	expect(t, s, "last")
+}
+
+// A follower that does not read keeps its place over an outage.
+func TestFollowSlowly(t *testing.T) {
+	p, o := process(t)
+	publisher := provisioned(t, o)
+	s := follow(t, connect(t, o), "job")
+	for i := range 100 {
+		store(t, publisher, "job", fmt.Sprint(i))
+	}
+	p.Restart()
+	time.Sleep(time.Second)
+	for i := range 100 {
+		expect(t, s, fmt.Sprint(i))
+	}
+}
+
+func TestFollowPassesOverWhatIsNoEvent(t *testing.T) {
+	o := embeddedServer(t)
+	b := provisioned(t, o)
+	_, js := operator(t, o)
+	s := follow(t, b, "job")
+	if _, err := js.Publish(t.Context(), "holdfast.evt.web01.job.x", []byte("rubbish")); err != nil {
+		t.Fatal(err)
+	}
+	store(t, b, "job", "event")
+	expect(t, s, "event")
+}
+
+func TestFollowEnds(t *testing.T) {
+	o := embeddedServer(t)
+	if _, err := connect(t, o).Follow(t.Context(), host, "job"); !errors.Is(err, bus.ErrNotProvisioned) {
+		t.Errorf("without streams: %v", err)
+	}
+	b := provisioned(t, o)
+	for name, end := range map[string]func(*bus.Subscription) error{
+		"by Close":       (*bus.Subscription).Close,
+		"with the bus's": func(*bus.Subscription) error { return b.Close() },
+	} {
+		s := follow(t, b, "job")
+		if name == "by Close" {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err := end(s); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Next(within(t, 10*time.Second)); !errors.Is(err, bus.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		b = connect(t, o)
+	}
+}
