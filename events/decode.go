@@ -4,71 +4,72 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
+	"regexp/syntax"
+	"strconv"
 	"strings"
 	"time"
 
 	"holdfast.io/holdfast/schemas"
+	"holdfast.io/holdfast/schemas/strictjson"
 )
 
-// InvalidError says what is wrong with a request's data.
+// InvalidError says what is wrong with the data of a request.
 type InvalidError struct {
-	// Reason is ReasonInvalid, or ReasonUnsupported if all that is wrong is that
-	// this version does not have something yet.
-	Reason     Reason
+	// Reason is ReasonUnsupported if all that is wrong is that this version does
+	// not have something yet, and ReasonInvalid otherwise.
+	Reason Reason
+	// Violations are at most 50. Their pointers are into the data.
 	Violations []Violation
 }
 
-func (e *InvalidError) Error() string {
-	var parts []string
-	for _, v := range e.Violations {
-		parts = append(parts, strings.TrimSpace(v.Pointer+" "+v.Message))
-	}
-	return strings.Join(parts, "; ")
-}
+func (e *InvalidError) Error() string { return list(e.Violations) }
 
-// ParseBackupRequest reads the data of a backup request. It is held against the
-// schema first, on the raw bytes: Go's decoder would take members of another
-// case, and the last of two. An error is an *InvalidError.
+// ParseBackupRequest reads the data of a backup request. What it accepts can be
+// acted on as it is: expressions compile, and the timeout is a duration above
+// zero. The text is held against the schema before it is decoded, since Go's
+// decoder would take members in another letter case, and the last of two. An
+// error is an *[InvalidError].
 func ParseBackupRequest(raw []byte) (*BackupRequest, error) {
 	var r BackupRequest
-	if err := parse(Backup.RequestType(), raw, &r); err != nil {
+	if err := parse(Backup, raw, &r); err != nil {
 		return nil, err
 	}
-	var bad []Violation
+	var e expressions
 	if c := r.Containers; c != nil {
-		bad = append(bad, badExpressions("/containers/match", c.Match)...)
-		bad = append(bad, badExpressions("/containers/exclude", c.Exclude)...)
+		e.check(c.Match, "containers", "match")
+		e.check(c.Exclude, "containers", "exclude")
 	}
 	if i := r.Images; i != nil {
-		bad = append(bad, badExpressions("/images/match", i.Match)...)
-		bad = append(bad, badExpressions("/images/exclude", i.Exclude)...)
+		e.check(i.Match, "images", "match")
+		e.check(i.Exclude, "images", "exclude")
 	}
+	bad := e.bad
 	if r.Timeout != "" {
 		if d, err := time.ParseDuration(r.Timeout); err != nil || d <= 0 {
-			bad = append(bad, Violation{Pointer: "/timeout", Message: fmt.Sprintf("%q is not a duration above zero, such as 30m", r.Timeout)})
+			bad = append(bad, Violation{Pointer: "/timeout", Message: "must be a duration above zero and below 292 years"})
 		}
 	}
 	if len(bad) > 0 {
-		return nil, &InvalidError{Reason: ReasonInvalid, Violations: bad}
+		return nil, &InvalidError{Reason: ReasonInvalid, Violations: atMost(bad)}
 	}
 	return &r, nil
 }
 
 // ParseCancelRequest reads the data of a cancel request. An error is an
-// *InvalidError.
+// *[InvalidError].
 func ParseCancelRequest(raw []byte) (*CancelRequest, error) {
 	var r CancelRequest
-	if err := parse(Cancel.RequestType(), raw, &r); err != nil {
+	if err := parse(Cancel, raw, &r); err != nil {
 		return nil, err
 	}
 	return &r, nil
 }
 
-func parse(schema string, raw []byte, into any) error {
-	err := schemas.Validate(schema, raw)
+// parse holds the data of a request against its schema, and decodes it.
+func parse(k Kind, raw []byte, into any) error {
+	err := schemas.Validate(k.RequestType(), raw)
 	if bad, ok := errors.AsType[*schemas.Error](err); ok {
-		return invalid(*bad)
+		return invalid(bad.Violations)
 	}
 	if err == nil {
 		err = json.Unmarshal(raw, into)
@@ -79,7 +80,7 @@ func parse(schema string, raw []byte, into any) error {
 	return nil
 }
 
-func invalid(bad schemas.Error) *InvalidError {
+func invalid(bad []schemas.Violation) *InvalidError {
 	e := &InvalidError{Reason: ReasonUnsupported}
 	for _, v := range bad {
 		if !v.Unsupported {
@@ -90,12 +91,36 @@ func invalid(bad schemas.Error) *InvalidError {
 	return e
 }
 
-func badExpressions(pointer string, patterns []string) []Violation {
-	var bad []Violation
+// maxProgram bounds the compiled size of all expressions of a request together,
+// in instructions. A few bytes such as "(abc){1000}" can stand for very many.
+const maxProgram = 100_000
+
+// expressions checks the RE2 expressions of one request.
+type expressions struct {
+	size int
+	bad  []Violation
+}
+
+func (e *expressions) check(patterns []string, path ...string) {
 	for i, p := range patterns {
-		if _, err := regexp.Compile(p); err != nil {
-			bad = append(bad, Violation{Pointer: fmt.Sprintf("%s/%d", pointer, i), Message: err.Error()})
+		if err := e.compile(p); err != nil {
+			at := strictjson.Pointer(append(path[:len(path):len(path)], strconv.Itoa(i))...)
+			e.bad = append(e.bad, Violation{Pointer: at, Message: err.Error()})
 		}
 	}
-	return bad
+}
+
+func (e *expressions) compile(pattern string) error {
+	tree, err := syntax.Parse(pattern, syntax.Perl) // as package regexp does
+	if err != nil {
+		return fmt.Errorf("is not an RE2 expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return fmt.Errorf("cannot be compiled: %w", err)
+	}
+	if e.size += len(program.Inst); e.size > maxProgram {
+		return errors.New("makes the expressions of the request too large to be compiled")
+	}
+	return nil
 }

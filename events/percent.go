@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
-
 )
 
 // encodeValue percent-encodes what may not stand in a header: space, '"', '%'
@@ -69,4 +68,3 @@ func unhex(c byte) int {
 	}
 	return -1
 }
-

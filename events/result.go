@@ -257,7 +257,7 @@ type RequestRejected struct {
 	Host string `json:"host"`
 	// Job is the id that the job would have had.
 	Job string `json:"job"`
-	// Type is the type of the request.
+	// Type is the type of the request; empty if it could not be read.
 	Type   string      `json:"type"`
 	Reason Reason      `json:"reason"`
 	Errors []Violation `json:"errors"`
@@ -265,14 +265,18 @@ type RequestRejected struct {
 
 // Violation is one thing that is wrong with a request.
 type Violation struct {
-	// Pointer is the RFC 6901 JSON Pointer to the offending member; relative to
-	// data for what is wrong in data, and empty for the whole.
+	// Pointer is the RFC 6901 JSON Pointer to the offending member, also to one
+	// that is missing. Where an attribute is wrong it begins at the event: /id,
+	// /type, /expirytime; otherwise at the event's data. It is empty for the
+	// whole.
 	Pointer string `json:"pointer"`
+	// Message says what is wrong. It follows the pointer as a predicate follows
+	// its subject.
 	Message string `json:"message"`
 }
 
 // DeadLetter is a message in the dead-letter stream: a request that could not
-// be carried out at all.
+// be carried out at all, and why. It is plain JSON, not a CloudEvent.
 type DeadLetter struct {
 	Reason Reason      `json:"reason"`
 	Errors []Violation `json:"errors"`
@@ -281,10 +285,10 @@ type DeadLetter struct {
 	Sequence uint64    `json:"sequence"`
 	Subject  string    `json:"subject"`
 	Time     time.Time `json:"time"`
-	// Headers are the message's own.
+	// Headers are the message's own; left out if they are too large to be kept.
 	Headers map[string][]string `json:"headers,omitempty"`
 	// Size and Digest are of the whole body; Body is its first 64 KiB.
 	Size   int64  `json:"size"`
 	Digest string `json:"digest"`
-	Body   []byte `json:"body"`
+	Body   []byte `json:"body,omitempty"`
 }

@@ -1,71 +1,51 @@
-// Package schemas holds the JSON Schemas of everything that Holdfast reads and
-// writes in JSON, and validates against them.
+// Package schemas holds the JSON Schemas (draft 2020-12) of everything that
+// Holdfast reads and writes in JSON, and validates against them. They are the
+// reference for publishers and consumers; the README beside them is the guide.
+//
+// Requests and the manifest are closed: a member that the schema does not know
+// is refused, because a misspelt option must never pass silently. Results are
+// open: later versions may add members, and readers ignore those they do not
+// know.
 package schemas
 
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
 	"strings"
 	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+
+	"holdfast.io/holdfast/schemas/strictjson"
 )
 
 //go:embed *.schema.json
 var files embed.FS
 
 const (
-	suffix      = ".schema.json"
-	baseURL     = "https://holdfast.io/schemas/"
+	suffix  = ".schema.json"
+	baseURL = "https://holdfast.io/schemas/"
+	// definitions is the schema that the others take shared definitions from.
+	// Nothing is validated against it as a whole.
 	definitions = "definitions"
 )
 
-// maxViolations bounds what one error reports.
-const maxViolations = 50
-
-// Violation is one thing that is wrong with a document.
-type Violation struct {
-	// Pointer is the RFC 6901 JSON Pointer to the offending member.
-	Pointer string
-	Message string
-	// Unsupported is set for a member of the contract that this version does not
-	// support yet.
-	Unsupported bool
-}
-
-// Error is all that is wrong with a document, at most 50 violations.
-type Error []Violation
-
-func (e *Error) Error() string {
-	var parts []string
-	for _, v := range *e {
-		parts = append(parts, strings.TrimSpace(v.Pointer+" "+v.Message))
-	}
-	return strings.Join(parts, "; ")
-}
-
-// Names returns the names of all schemas but the shared definitions, sorted: event types,
-// "manifest" and "dead-letter".
+// Names returns the names of the schemas that a document can follow, sorted:
+// the types of events, "dead-letter" and "manifest".
 func Names() []string {
-	entries, err := fs.ReadDir(files, ".")
-	if err != nil {
-		panic(err) // embedded: cannot fail
-	}
 	var names []string
-	for _, e := range entries {
-		if name := strings.TrimSuffix(e.Name(), suffix); name != definitions {
+	for _, name := range allNames() {
+		if name != definitions {
 			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
 	return names
 }
 
-// Source returns the text of a schema.
+// Source returns the text of a schema: one of [Names], or "definitions", which
+// they refer to.
 func Source(name string) ([]byte, error) {
 	raw, err := files.ReadFile(name + suffix)
 	if err != nil {
@@ -74,99 +54,70 @@ func Source(name string) ([]byte, error) {
 	return raw, nil
 }
 
-// Validate holds raw against a schema. It reports an *Error that names every
-// offending member. It may be called by several goroutines.
+// Validate holds raw against a schema. The text is first held against
+// [strictjson.Check]. An *[Error] says what is wrong with raw; any other error
+// means that there is no schema of that name. Validate may be called by several
+// goroutines.
 func Validate(name string, raw []byte) error {
-	if err := CheckJSON(raw); err != nil {
-		return err
+	schema, ok := compiled()[name]
+	if !ok {
+		return fmt.Errorf("there is no schema %q", name)
 	}
-	schema, err := compiled(name)
-	if err != nil {
-		return err
+	if err := strictjson.Check(raw); err != nil {
+		return broken(err)
 	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
-		return &Error{{Message: "not JSON: " + err.Error()}}
+		return broken(err)
 	}
 	err = schema.Validate(value)
-	if err == nil {
-		return nil
+	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+		return newError(invalid)
 	}
-	bad, ok := err.(*jsonschema.ValidationError)
-	if !ok {
-		return err
-	}
-	var all Error
-	collect(bad, &all)
-	return &all
+	return err
 }
 
-var compile = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
-	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft2020)
-	c.AssertFormat()
-	for _, name := range append(Names(), definitions) {
-		raw, err := Source(name)
-		if err != nil {
-			return nil, err
-		}
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-		if err != nil {
-			return nil, fmt.Errorf("schema %s: %w", name, err)
-		}
-		if err := c.AddResource(baseURL+name+suffix, doc); err != nil {
-			return nil, fmt.Errorf("schema %s: %w", name, err)
+// compiled returns the compiled schemas by their names. They are part of the
+// program, so one that cannot be compiled is a bug, which every test shows.
+var compiled = sync.OnceValue(func() map[string]*jsonschema.Schema {
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	for _, name := range allNames() {
+		if err := compiler.AddResource(baseURL+name+suffix, documents()[name]); err != nil {
+			panic(fmt.Sprintf("schema %s: %v", name, err))
 		}
 	}
 	schemas := map[string]*jsonschema.Schema{}
 	for _, name := range Names() {
-		s, err := c.Compile(baseURL + name + suffix)
-		if err != nil {
-			return nil, fmt.Errorf("schema %s: %w", name, err)
-		}
-		schemas[name] = s
+		schemas[name] = compiler.MustCompile(baseURL + name + suffix)
 	}
-	return schemas, nil
+	return schemas
 })
 
-func compiled(name string) (*jsonschema.Schema, error) {
-	schemas, err := compile()
-	if err != nil {
-		return nil, err
-	}
-	s, ok := schemas[name]
-	if !ok {
-		return nil, fmt.Errorf("there is no schema %q", name)
-	}
-	return s, nil
-}
-
-// collect turns the leaves of the validator's report into violations.
-func collect(e *jsonschema.ValidationError, all *Error) {
-	if len(*all) >= maxViolations {
-		return
-	}
-	at := pointer(e.InstanceLocation)
-	switch k := e.ErrorKind.(type) {
-	case *kind.FalseSchema:
-		// The schemas forbid a member with "false" only if the contract has it.
-		*all = append(*all, Violation{Pointer: at, Message: "not supported by this version", Unsupported: true})
-		return
-	case *kind.AdditionalProperties:
-		for _, p := range k.Properties {
-			*all = append(*all, Violation{Pointer: at + pointer([]string{p}), Message: fmt.Sprintf("unknown member %q", p)})
+// documents returns the decoded texts of the schemas by their names.
+var documents = sync.OnceValue(func() map[string]any {
+	all := map[string]any{}
+	for _, name := range allNames() {
+		raw, err := Source(name)
+		if err == nil {
+			all[name], err = jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 		}
-		return
-	case *kind.AnyOf:
-		// The only choice between members that the schemas have.
-		*all = append(*all, Violation{Pointer: at, Message: "nothing is selected: at least one selector is required"})
-		return
+		if err != nil {
+			panic(fmt.Sprintf("schema %s: %v", name, err))
+		}
 	}
-	if len(e.Causes) == 0 {
-		*all = append(*all, Violation{Pointer: at, Message: describe(e)})
-		return
+	return all
+})
+
+// allNames returns the names of all schemas, sorted.
+func allNames() []string {
+	entries, err := files.ReadDir(".")
+	if err != nil {
+		panic(err) // an embedded folder can always be read
 	}
-	for _, c := range e.Causes {
-		collect(c, all)
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = strings.TrimSuffix(e.Name(), suffix)
 	}
+	return names
 }

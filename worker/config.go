@@ -123,7 +123,7 @@ func loadConfig(fs *pflag.FlagSet, environ map[string]string) (*config, error) {
 			return nil, err
 		}
 	}
-	if err := env.ParseWithOptions(&c, env.Options{Prefix: "HOLDFAST_", Environment: environ}); err != nil {
+	if err := c.readEnvironment(environ); err != nil {
 		return nil, fmt.Errorf("environment: %w", err)
 	}
 	for name, into := range map[string]*string{
@@ -148,6 +148,29 @@ func (c *config) readFile(path string) error {
 		return fmt.Errorf("configuration %s: %w", path, err)
 	}
 	return nil
+}
+
+// readEnvironment takes the variables that are set and not empty. One that is
+// misspelt is an error, as it is in the file.
+func (c *config) readEnvironment(environ map[string]string) error {
+	const prefix = "HOLDFAST_"
+	set := map[string]string{}
+	for name, value := range environ {
+		if strings.HasPrefix(name, prefix) && name != prefix+"CONFIG" && value != "" {
+			set[name] = value
+		}
+	}
+	options := env.Options{Prefix: prefix, Environment: set}
+	known, err := env.GetFieldParamsWithOptions(c, options)
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(set) {
+		if !slices.ContainsFunc(known, func(p env.FieldParams) bool { return p.Key == name }) {
+			return fmt.Errorf("%s is no setting", name)
+		}
+	}
+	return env.ParseWithOptions(c, options)
 }
 
 // complete reads the secrets that lie in files, fills in what depends on the

@@ -136,4 +136,4 @@ func planTable(p events.Plan) string {
 	return t.Render()
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

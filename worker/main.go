@@ -93,6 +93,7 @@ On one machine nothing has to be set up: holdfast backup NAME does it all.`,
 	})
 	root.AddCommand(serveCommand(), backupCommand(), listCommand(), showCommand(), provisionCommand(),
 		doctorCommand(), schemaCommand(), demoCommand(), versionCommand())
+	markUsage(root)
 	for _, c := range root.Commands() {
 		markUsage(c)
 	}

@@ -56,14 +56,14 @@ const undoBound = 2 * time.Minute
 // temporary is left. If the point is there already, because an earlier attempt
 // stored it, that one is the result. An error is an *ItemError.
 func (b *Backuper) Run(ctx context.Context, t Task) (*Result, error) {
+	if t.Item.Code != "" {
+		return nil, &ItemError{Step: events.StepPlan, Code: t.Item.Code, Err: errors.New(t.Item.Message)}
+	}
 	dir := point.Dir(t.Host, t.Item.Kind, t.Item.Name, t.Point)
 	if stored, err := point.Read(ctx, t.Sink, dir); err == nil {
 		return &Result{Manifest: stored, Dir: dir}, nil
 	} else if !errors.Is(err, sink.ErrNotFound) {
 		return nil, failed(ctx, events.StepInspect, err, "look for point %s of %s %s", t.Point, t.Item.Kind, t.Item.Name)
-	}
-	if t.Item.Code != "" {
-		return nil, &ItemError{Step: events.StepPlan, Code: t.Item.Code, Err: errors.New(t.Item.Message)}
 	}
 	about, err := b.Engine.About(ctx)
 	if err != nil {

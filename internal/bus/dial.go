@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cenkalti/backoff/v5"
@@ -51,6 +52,9 @@ func connect(ctx context.Context, url string, opts []nats.Option) (*nats.Conn, e
 	}()
 	select {
 	case r := <-done:
+		if errors.Is(r.err, nats.ErrNoServers) { // the library's word for a refused connection
+			return nil, errRefused
+		}
 		return r.nc, r.err
 	case <-ctx.Done():
 		go func() { // ends within the connect timeout

@@ -21,6 +21,7 @@ var (
 	// ErrFull is reported when a stream holds as much as it may and refuses more.
 	ErrFull = errors.New("the stream is full")
 
+	errRefused      = errors.New("nothing takes connections there")
 	errAway         = errors.New("the message server is away")
 	errConsumerGone = errors.New("the consumer that the message came from is gone")
 )

@@ -141,21 +141,18 @@ func TestFollowEnds(t *testing.T) {
 	if _, err := connect(t, o).Follow(t.Context(), host, "job"); !errors.Is(err, bus.ErrNotProvisioned) {
 		t.Errorf("without streams: %v", err)
 	}
-	b := provisioned(t, o)
-	for name, end := range map[string]func(*bus.Subscription) error{
-		"by Close":       (*bus.Subscription).Close,
-		"with the bus's": func(*bus.Subscription) error { return b.Close() },
+	provisioned(t, o)
+	for name, end := range map[string]func(*bus.Bus, *bus.Subscription) error{
+		"by its own Close": func(_ *bus.Bus, s *bus.Subscription) error { return s.Close() },
+		"with the bus":     func(b *bus.Bus, _ *bus.Subscription) error { return b.Close() },
 	} {
+		b := connect(t, o)
 		s := follow(t, b, "job")
-		if name == "by Close" {
-			time.Sleep(50 * time.Millisecond)
-		}
-		if err := end(s); err != nil {
+		if err := end(b, s); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Next(within(t, 10*time.Second)); !errors.Is(err, bus.ErrClosed) {
 			t.Errorf("%s: %v", name, err)
 		}
-		b = connect(t, o)
 	}
 }

@@ -37,18 +37,18 @@ func TestKeepAliveOutlastsTheAckWait(t *testing.T) {
 func TestKeepAliveOutlastsAnOutage(t *testing.T) {
 	p, o := process(t)
 	b := provisioned(t, o)
-	b.SetHeartbeat(3 * time.Second)
+	b.SetHeartbeat(5 * time.Second)
 	_, js := operator(t, o)
 	setAckWait(t, js, events.StreamRequests, "host_web01", 9*time.Second)
 	publish(t, b, "a")
 	own := b.Work(host)[0]
 	m := next(t, own, 10*time.Second)
-	stop := m.KeepAlive(t.Context())
-	defer stop()
+	defer m.KeepAlive(t.Context())()
+	time.Sleep(3 * time.Second)
 	p.Stop()
-	time.Sleep(5 * time.Second)
+	time.Sleep(2500 * time.Millisecond) // the beat at 5 s fails, the next one would be too late
 	p.Start()
-	if again, err := own.Next(within(t, 8*time.Second)); err == nil {
+	if again, err := own.Next(within(t, 7*time.Second)); err == nil {
 		t.Fatalf("delivered again while it is kept: %+v", again)
 	}
 	done(t, m)

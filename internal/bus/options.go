@@ -37,6 +37,7 @@ type TLS struct {
 
 const (
 	connectTimeout = 5 * time.Second
+	reconnectWait  = time.Second
 	// A peer that is gone without a word is noticed after three of these.
 	pingInterval = 20 * time.Second
 )
@@ -51,7 +52,9 @@ func (o Options) natsOptions(l *link, log *zap.Logger) ([]nats.Option, error) {
 		nats.Timeout(connectTimeout),
 		nats.PingInterval(pingInterval),
 		nats.MaxReconnects(-1),
-		nats.IgnoreAuthErrorAbort(), // credentials may be in the middle of a change
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait, reconnectWait), // a fleet does not come back at one moment
+		nats.IgnoreAuthErrorAbort(),                        // credentials may be in the middle of a change
 		// What is sent while the server is away fails at once. The library would
 		// keep it and send it after the reconnect, when pulls and progress are
 		// stale, and a publication has already been tried again.

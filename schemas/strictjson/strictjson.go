@@ -1,12 +1,14 @@
 // Package strictjson reads JSON that strangers wrote, and refuses what two
 // readers could take in two ways: members that occur twice, bytes that are not
-// UTF-8, text after the value, and nesting that some reader cannot follow.
-// Go's own decoder takes the last of two members, and replaces bad bytes.
+// UTF-8, text after the value, numbers that no 64-bit float can hold, and
+// nesting that some reader cannot follow. Go's own decoder takes the last of two
+// members, and replaces bad bytes.
 package strictjson
 
 import (
-	"bytes"
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -17,8 +19,8 @@ const MaxDepth = 64
 
 // Error says what is wrong with a text.
 type Error struct {
-	// Pointer is the RFC 6901 JSON Pointer to the value that is wrong; empty for
-	// the whole.
+	// Pointer is the RFC 6901 JSON Pointer to the value that is wrong, see
+	// [Pointer]; empty for the whole.
 	Pointer string
 	Message string
 }
@@ -50,34 +52,40 @@ func Members(raw []byte) (map[string][]byte, error) {
 		}
 		return members, &Error{Message: "is not a JSON object"}
 	}
-	if _, err := r.token(); err != nil {
-		return members, err
+	err := r.members(members)
+	if err == nil {
+		err = r.end()
 	}
-	var twice error
-	seen := map[string]bool{}
-	for r.dec.PeekKind() != '}' {
-		token, err := r.token()
-		if err != nil {
-			return members, err
+	return members, err
+}
+
+// Bounds of what an error repeats of a text. Errors are sent back to whoever
+// wrote it.
+const (
+	maxPointer = 1024 // bytes
+	maxQuoted  = 64   // characters
+)
+
+// Pointer returns the RFC 6901 JSON Pointer of a path. Where it would be longer
+// than 1 KiB, it is that of the innermost value around for which it is not.
+func Pointer(path ...string) string {
+	var p jsontext.Pointer
+	for _, token := range path {
+		longer := p.AppendToken(token)
+		if len(longer) > maxPointer {
+			break
 		}
-		name := token.String()
-		start := r.dec.InputOffset()
-		if err := r.skip(); err != nil {
-			return members, err
-		}
-		if seen[name] {
-			delete(members, name)
-			twice = &Error{Pointer: string(jsontext.Pointer("").AppendToken(name)), Message: occursTwice}
-			continue
-		}
-		seen[name] = true
-		members[name] = bytes.TrimLeft(raw[start:r.dec.InputOffset()], " \t\r\n:")
+		p = longer
 	}
-	if _, err := r.token(); err != nil {
-		return members, err
+	return string(p)
+}
+
+// Quote returns s in quotes, with its end left out if it has more than 64
+// characters.
+func Quote(s string) string {
+	quoted := fmt.Sprintf("%.*q", maxQuoted, s)
+	if utf8.RuneCountInString(s) > maxQuoted {
+		quoted += "…"
 	}
-	if err := r.end(); err != nil {
-		return members, err
-	}
-	return members, twice
+	return quoted
 }

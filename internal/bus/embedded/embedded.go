@@ -19,12 +19,10 @@ import (
 const (
 	// readyTimeout leaves time to check a gigabyte of streams after a crash.
 	readyTimeout    = 30 * time.Second
+	readyPoll       = 200 * time.Millisecond
 	shutdownTimeout = 10 * time.Second
 
 	user = "holdfast"
-	// memoryStore bounds streams in memory: the consumers of those who follow a
-	// job, which take next to nothing.
-	memoryStore = 16 << 20
 )
 
 // Server is a running message server. Nobody can reach it but this machine's
@@ -32,6 +30,7 @@ const (
 type Server struct {
 	nats     *server.Server
 	password string
+	started  chan struct{} // closed when the server has ended its start
 }
 
 // Start runs a server with its streams in dir, which is made if it is not there
@@ -54,8 +53,11 @@ func Start(ctx context.Context, dir string, log *zap.Logger) (*Server, error) {
 	debug := log.Core().Enabled(zap.DebugLevel)
 	ns.SetLoggerV2(&logger{log: log.Sugar(), fatal: fatal}, debug, false, false)
 
-	s := &Server{nats: ns, password: password}
-	go ns.Start()
+	s := &Server{nats: ns, password: password, started: make(chan struct{})}
+	go func() {
+		defer close(s.started)
+		ns.Start()
+	}()
 	if err := s.ready(ctx, fatal); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the message server: %w", err), s.Shutdown())
 	}
@@ -74,7 +76,6 @@ func options(dir, password string) *server.Options {
 		JetStream:              true,
 		StoreDir:               dir,
 		SyncAlways:             true,
-		JetStreamMaxMemory:     memoryStore,
 		DisableJetStreamBanner: true,
 		MaxClosedClients:       1, // for monitoring, of which there is none
 	}
@@ -84,18 +85,17 @@ func options(dir, password string) *server.Options {
 func (s *Server) ready(ctx context.Context, fatal <-chan string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	ready := make(chan bool, 1)
-	go func() { ready <- s.nats.ReadyForConnections(readyTimeout) }()
-	select {
-	case ok := <-ready:
-		if ok {
+	for {
+		select {
+		case why := <-fatal:
+			return errors.New(why)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		default:
+		}
+		if s.nats.ReadyForConnections(readyPoll) {
 			return nil
 		}
-		return fmt.Errorf("not ready within %s", readyTimeout)
-	case why := <-fatal:
-		return errors.New(why)
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
@@ -110,6 +110,7 @@ func (s *Server) Shutdown() error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		<-s.started // a server that is stopped while it starts leaves things behind
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
 	}()

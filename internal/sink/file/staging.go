@@ -13,141 +13,133 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 )
 
-// staging is one attempt at a point, in staging/<point id>-<attempt>.
+// staging is one attempt at a point. It works in its folder by a handle, and
+// never by its name: should another process take the attempt for dead and replace
+// the folder, neither gets into the other's.
 type staging struct {
-	sink      *Sink
-	dir       string // of the point
-	name      string // of the folder in staging
-	root      *os.Root
-	at        *os.Root // the attempt's folder; nil when it has ended
-	published bool
+	sink  *Sink
+	dir   string   // of the point
+	name  string   // of the attempt's folder
+	all   *os.Root // the folder staging; nil after Discard
+	own   *os.Root // the attempt's folder
+	open  int      // artifacts that are not stored whole
+	ended bool     // by Publish or Discard
 }
 
+var errEnded = errors.New("the attempt has ended; stage another one")
+
 // Stage implements [sink.Sink].
-func (s *Sink) Stage(_ context.Context, dir, attempt string) (sink.Staging, error) {
-	name := path.Base(dir) + "-" + attempt
-	if err := errors.Join(checkKey(dir), checkKey(name)); err != nil {
+func (s *Sink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
+	t := &staging{sink: s, dir: dir, name: path.Base(dir) + "-" + attempt}
+	if err := errors.Join(ctx.Err(), checkPoint(dir)); err != nil {
 		return nil, err
 	}
-	if strings.Count(dir, "/") != 4 || !strings.HasPrefix(dir, pointsName+"/") || strings.Contains(name, "/") {
-		return nil, fmt.Errorf("%q is not the folder of a point", dir)
+	if err := checkKey(t.name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
+		return nil, fmt.Errorf("%q is not the name of an attempt: with the point's id it must be one element of a key", attempt)
 	}
-	var root *os.Root
-	err := s.within(func(opened *os.Root) (err error) {
-		if err = s.verify(opened); err != nil {
-			return err
-		}
-		root, err = opened.OpenRoot(".")
-		return err
-	})
+	root, err := s.root()
 	if err != nil {
-		return nil, explain(s.dir, err)
+		return nil, err
 	}
-	t := &staging{sink: s, dir: dir, name: name, root: root}
-	if err := t.begin(); err != nil {
-		_ = root.Close()
-		return nil, explain(s.dir, err)
+	defer root.Close()
+	if err := t.begin(root); err != nil {
+		return nil, explain(t.place(), err)
 	}
 	return t, nil
 }
 
+// place returns the attempt's folder, for messages.
+func (t *staging) place() string { return t.sink.place(path.Join(stagingName, t.name)) }
+
 // begin makes the attempt's folder, in place of one that a dead process left.
-func (t *staging) begin() error {
-	all, err := enter(t.root, stagingName, true)
+func (t *staging) begin(root *os.Root) error {
+	if _, err := makeFolder(root, stagingName); err != nil {
+		return err
+	}
+	all, err := openFolder(root, stagingName)
 	if err != nil {
 		return err
 	}
-	defer all.Close()
-	if err := all.RemoveAll(t.name); err != nil {
-		return err
-	}
-	t.at, err = enter(all, t.name, true)
-	return err
-}
-
-// Create implements [sink.Staging].
-func (t *staging) Create(_ context.Context, name string) (io.WriteCloser, string, error) {
-	if err := checkKey(name); err != nil {
-		return nil, "", err
-	}
-	at, err := enter(t.at, path.Dir(name), true)
+	t.own, err = replaceFolder(all, t.name)
 	if err != nil {
-		return nil, "", explain(t.sink.dir, err)
+		return errors.Join(err, all.Close())
 	}
-	defer at.Close()
-	f, err := createFile(at, path.Base(name))
-	if err != nil {
-		return nil, "", explain(t.sink.dir, err)
-	}
-	return &writer{f: f, place: t.sink.dir}, path.Join(t.dir, name), nil
-}
-
-// writer writes one artifact.
-type writer struct {
-	f     *os.File
-	place string
-}
-
-func (w *writer) Write(p []byte) (int, error) {
-	n, err := w.f.Write(p)
-	return n, explain(w.place, err)
-}
-
-// Close makes the artifact durable.
-func (w *writer) Close() error {
-	return explain(w.place, errors.Join(w.f.Sync(), w.f.Close()))
-}
-
-// Publish implements [sink.Staging].
-func (t *staging) Publish(_ context.Context, manifest []byte) error {
-	if err := t.publish(manifest); err != nil {
-		return explain(t.sink.dir, err)
-	}
-	t.published = true
+	t.all = all
 	return nil
 }
 
-func (t *staging) publish(manifest []byte) error {
-	if err := writeFile(t.at, sink.ManifestName, manifest); err != nil {
-		return err
+func replaceFolder(at *os.Root, name string) (*os.Root, error) {
+	if _, err := look(at, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	if err := syncFolder(t.at); err != nil {
-		return err
+	if err := at.RemoveAll(name); err != nil {
+		return nil, err
 	}
-	// The mount may have gone or changed during a long upload.
-	if err := t.sink.within(t.sink.verify); err != nil {
-		return err
-	}
-	parent, err := enter(t.root, path.Dir(t.dir), true)
+	made, err := makeFolder(at, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer parent.Close()
-	// A rename replaces an empty folder but not a point, which has a manifest.
-	err = t.root.Rename(path.Join(stagingName, t.name), t.dir)
-	if errors.Is(err, fs.ErrExist) || exists(parent, path.Base(t.dir)) && err != nil {
-		return fmt.Errorf("%s: %w", t.dir, sink.ErrExists)
+	if !made {
+		return nil, errors.New("another process stages the same attempt right now")
 	}
-	if err != nil {
-		return err
-	}
-	return syncFolder(parent)
+	return openFolder(at, name)
 }
 
-func exists(at *os.Root, name string) bool {
-	_, err := at.Lstat(name)
-	return err == nil
+// Create implements [sink.Staging].
+func (t *staging) Create(ctx context.Context, name string) (io.WriteCloser, string, error) {
+	if err := errors.Join(ctx.Err(), checkKey(name)); err != nil {
+		return nil, "", err
+	}
+	if name == sink.ManifestName {
+		return nil, "", fmt.Errorf("%s is not the name of an artifact: it makes the point exist", name)
+	}
+	if t.ended {
+		return nil, "", errEnded
+	}
+	a := &artifact{ctx: ctx, staging: t, place: path.Join(t.place(), name)}
+	err := inFolder(t.own, path.Dir(name), func(folder *os.Root) (err error) {
+		if a.folder, err = folder.OpenRoot("."); err != nil {
+			return err
+		}
+		if a.f, err = createFile(folder, path.Base(name)); err != nil {
+			return errors.Join(err, a.folder.Close())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", explain(a.place, err)
+	}
+	t.open++
+	return a, path.Join(t.dir, name), nil
 }
 
 // Discard implements [sink.Staging].
 func (t *staging) Discard(context.Context) error {
-	if t.at == nil {
+	t.ended = true
+	if t.all == nil {
 		return nil
 	}
-	errs := t.at.Close()
-	t.at = nil
-	if !t.published {
-		errs = errors.Join(errs, t.root.RemoveAll(path.Join(stagingName, t.name)))
+	err := errors.Join(t.remove(), t.own.Close(), t.all.Close())
+	t.all = nil
+	return explain(t.place(), err)
+}
+
+// remove removes the attempt's folder, unless that is a point by now, or the name
+// means another folder.
+func (t *staging) remove() error {
+	named, err := t.all.Lstat(t.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return explain(t.sink.dir, errors.Join(errs, t.root.Close()))
+	if err != nil {
+		return err
+	}
+	own, err := t.own.Stat(".")
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(named, own) {
+		return nil
+	}
+	return t.all.RemoveAll(t.name)
 }

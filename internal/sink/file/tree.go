@@ -5,103 +5,44 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
-	"syscall"
-
-	"holdfast.io/holdfast/internal/sink"
 )
 
 const (
-	folderMode = 0o700
-	fileMode   = 0o600
-	maxElement = 255 // bytes in one element of a path, on every common file system
+	folderMode fs.FileMode = 0o700
+	fileMode   fs.FileMode = 0o600
 )
 
-// checkKey refuses keys that are not in the form that path.Clean leaves.
-func checkKey(key string) error {
-	if key == "" || key == "." || path.IsAbs(key) || path.Clean(key) != key || strings.HasPrefix(key, "..") ||
-		strings.ContainsRune(key, 0) || strings.ContainsRune(key, '\\') {
-		return fmt.Errorf("%q is not a key of a sink", key)
-	}
-	for _, element := range strings.Split(key, "/") {
-		if len(element) > maxElement {
-			return fmt.Errorf("%q is not a key of a sink: an element has more than %d bytes", key, maxElement)
-		}
-	}
-	return nil
-}
+// An os.Root does not leave its folder, but follows the links that stay inside.
+// Therefore the functions here go one element at a time, look at each before they
+// open it, and compare what was opened with what was looked at.
 
-// errLink means that a symbolic link stands where the sink has a folder or file.
-var errLink = errors.New("is a symbolic link, which is never followed inside a sink; remove it")
-
-// enter opens a folder below root, element by element, and follows no symbolic
-// link: os.Root alone follows those that stay inside. With create it makes the
-// folders that are not there, and makes them durable.
-func enter(root *os.Root, dir string, create bool) (*os.Root, error) {
-	at, err := root.OpenRoot(".")
+// openFolder opens the folder name in at.
+func openFolder(at *os.Root, name string) (*os.Root, error) {
+	looked, err := look(at, name)
 	if err != nil {
 		return nil, err
 	}
-	if dir == "." {
-		return at, nil
+	if !looked.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder; remove it", name)
 	}
-	for _, element := range strings.Split(dir, "/") {
-		next, err := step(at, element, create)
-		_ = at.Close()
-		if err != nil {
-			return nil, err
-		}
-		at = next
-	}
-	return at, nil
-}
-
-func step(at *os.Root, element string, create bool) (*os.Root, error) {
-	looked, err := at.Lstat(element)
-	if errors.Is(err, fs.ErrNotExist) && create {
-		if err := makeFolder(at, element); err != nil {
-			return nil, err
-		}
-		looked, err = at.Lstat(element)
-	}
+	folder, err := at.OpenRoot(name)
 	if err != nil {
 		return nil, err
 	}
-	if looked.Mode()&fs.ModeSymlink != 0 {
-		return nil, fmt.Errorf("%s %w", element, errLink)
-	}
-	next, err := at.OpenRoot(element)
-	if err != nil {
+	opened, err := folder.Stat(".")
+	if err := same(name, looked, opened, err); err != nil {
+		_ = folder.Close()
 		return nil, err
 	}
-	// What was opened must be what was looked at.
-	opened, err := next.Stat(".")
-	if err == nil && !os.SameFile(looked, opened) {
-		err = fmt.Errorf("%s was replaced while it was opened", element)
-	}
-	if err != nil {
-		_ = next.Close()
-		return nil, err
-	}
-	return next, nil
+	return folder, nil
 }
 
-func makeFolder(at *os.Root, element string) error {
-	if err := at.Mkdir(element, folderMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncFolder(at)
-}
-
-// openFile opens a regular file for reading.
+// openFile opens the regular file name in at, for reading.
 func openFile(at *os.Root, name string) (*os.File, error) {
-	looked, err := at.Lstat(name)
+	looked, err := look(at, name)
 	if err != nil {
 		return nil, err
-	}
-	if looked.Mode()&fs.ModeSymlink != 0 {
-		return nil, fmt.Errorf("%s %w", name, errLink)
 	}
 	if !looked.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", name)
@@ -111,47 +52,126 @@ func openFile(at *os.Root, name string) (*os.File, error) {
 		return nil, err
 	}
 	opened, err := f.Stat()
-	if err == nil && !os.SameFile(looked, opened) {
-		err = fmt.Errorf("%s was replaced while it was opened", name)
-	}
-	if err != nil {
+	if err := same(name, looked, opened, err); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// createFile makes a file that is not there; O_EXCL follows no link.
+// look returns what lies under a name, and refuses a symbolic link.
+func look(at *os.Root, name string) (fs.FileInfo, error) {
+	info, err := at.Lstat(name)
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, fmt.Errorf("%s is a symbolic link, and none is followed inside a sink; remove it", name)
+	}
+	return info, err
+}
+
+// same reports whether what was opened is what was looked at. err is that of
+// looking at what was opened.
+func same(name string, looked, opened fs.FileInfo, err error) error {
+	if err == nil && !os.SameFile(looked, opened) {
+		return fmt.Errorf("%s was replaced while it was opened", name)
+	}
+	return err
+}
+
+// openKey opens the file at key below root, for reading.
+func openKey(root *os.Root, key string) (*os.File, error) {
+	folder, name, nested := strings.Cut(key, "/")
+	if !nested {
+		return openFile(root, key)
+	}
+	next, err := openFolder(root, folder)
+	if err != nil {
+		return nil, err
+	}
+	defer next.Close()
+	return openKey(next, name)
+}
+
+// inFolder does something in the folder dir below at. Folders that are missing
+// are made, and removed again if it fails and they are empty. All folders above
+// dir are durable before it is done, also those that another process made just
+// now.
+func inFolder(at *os.Root, dir string, do func(folder *os.Root) error) (err error) {
+	if dir == "." {
+		return do(at)
+	}
+	name, rest, nested := strings.Cut(dir, "/")
+	if !nested {
+		rest = "."
+	}
+	made, err := makeFolder(at, name)
+	if err != nil {
+		return err
+	}
+	if made {
+		defer func() {
+			if err != nil {
+				_ = at.Remove(name) // fails, as it should, if it is not empty
+			}
+		}()
+	}
+	folder, err := openFolder(at, name)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if err := syncFolder(at); err != nil {
+		return err
+	}
+	return inFolder(folder, rest, do)
+}
+
+// makeFolder makes a folder unless the name is taken, and reports whether it did.
+func makeFolder(at *os.Root, name string) (bool, error) {
+	err := at.Mkdir(name, folderMode)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	info, err := at.Lstat(name)
+	if err == nil && info.Mode().Perm()&folderMode != folderMode { // an odd umask
+		err = at.Chmod(name, folderMode)
+	}
+	return true, err
+}
+
+// createFile makes a file, which must not be there; a link in its place is not
+// followed.
 func createFile(at *os.Root, name string) (*os.File, error) {
 	f, err := at.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
 	if err != nil {
 		return nil, err
 	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm()&fileMode != fileMode { // an odd umask
+		err = f.Chmod(fileMode)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), at.Remove(name))
+	}
 	return f, nil
 }
 
-// syncFolder makes the entries of a folder durable.
-func syncFolder(at *os.Root) error {
-	f, err := at.Open(".")
+// writeFile makes a small file and syncs it. It leaves nothing behind if that
+// fails.
+func writeFile(at *os.Root, name string, content []byte) error {
+	f, err := createFile(at, name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, at.Remove(name))
+	}
+	return nil
 }
 
-// explain marks an error as one that the port names, and says what to do.
-func explain(place string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, sink.ErrFull), errors.Is(err, sink.ErrUnavailable):
-		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: make room at %s, or use another one: %w", sink.ErrFull, place, err)
-	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: %s cannot be written to; look at its mount and its rights: %w", sink.ErrUnavailable, place, err)
-	case errors.Is(err, syscall.ENOTCONN), errors.Is(err, syscall.ESTALE), errors.Is(err, syscall.EIO), errors.Is(err, syscall.ENODEV):
-		return fmt.Errorf("%w: %s does not answer; look at its disk or server: %w", sink.ErrUnavailable, place, err)
-	}
-	return fmt.Errorf("%s: %w", place, err)
-}

@@ -1,0 +1,56 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// unanswered are the errors of a disk or server that went, or is broken.
+var unanswered = []error{
+	syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ENOTCONN, syscall.ESHUTDOWN,
+	syscall.ESTALE, syscall.ETIMEDOUT, syscall.EHOSTDOWN,
+}
+
+// explain completes an error with the place, and, where the port has a name for
+// it, with that and the remedy. Only a key that is not there on reading is no
+// matter of the whole sink; callers tell that apart before.
+func explain(place string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%s: %w; make room there, or use another sink: %w", place, sink.ErrFull, err)
+	case errors.Is(err, syscall.EROFS):
+		return unavailableFor(place, "it is read-only; mount it writable", err)
+	case errors.Is(err, fs.ErrPermission):
+		return unavailableFor(place, "this user may not use it; look at its owner and mode", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return unavailableFor(place, "it has gone meanwhile; is the disk mounted?", err)
+	case errors.Is(err, syscall.EXDEV):
+		return unavailableFor(place, "the sink's folders are not on one file system; mount the sink as a whole", err)
+	}
+	for _, e := range unanswered {
+		if errors.Is(err, e) {
+			return unavailableFor(place, "it does not answer; look at its disk or server", err)
+		}
+	}
+	return fmt.Errorf("%s: %w", place, err)
+}
+
+// unavailable is explain for errors that make the whole sink unusable, whatever
+// their cause. A full sink stays just that.
+func unavailable(place string, err error) error {
+	explained := explain(place, err)
+	if errors.Is(explained, sink.ErrUnavailable) || errors.Is(explained, sink.ErrFull) {
+		return explained
+	}
+	return fmt.Errorf("%s: %w: %w", place, sink.ErrUnavailable, err)
+}
+
+func unavailableFor(place, remedy string, err error) error {
+	return fmt.Errorf("%s: %w: %s: %w", place, sink.ErrUnavailable, remedy, err)
+}

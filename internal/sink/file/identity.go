@@ -1,0 +1,85 @@
+package file
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// FormatVersion is the version of the layout that this package writes, and the
+// highest that it reads.
+const FormatVersion = 1
+
+const (
+	identityName = "holdfast.json"
+	maxIdentity  = 64 << 10 // bytes; a larger file is none of ours
+)
+
+// identity is what holdfast.json holds.
+type identity struct {
+	FormatVersion int       `json:"formatVersion"`
+	ID            string    `json:"id"`
+	Created       time.Time `json:"created"`
+}
+
+// readIdentity reads the sink's identity. It reports fs.ErrNotExist if the folder
+// has none.
+func readIdentity(root *os.Root) (identity, error) {
+	f, err := openFile(root, identityName)
+	if err != nil {
+		return identity{}, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxIdentity))
+	if err != nil {
+		return identity{}, err
+	}
+	var own identity
+	// The version comes first: what a newer one holds need not look like ours.
+	err = json.Unmarshal(raw, &own)
+	switch {
+	case own.FormatVersion > FormatVersion:
+		return identity{}, fmt.Errorf("%s is of format %d, and this version of holdfast knows only %d; use a newer one", identityName, own.FormatVersion, FormatVersion)
+	case err != nil, own.FormatVersion < 1, own.ID == "":
+		return identity{}, fmt.Errorf("%s is damaged; restore it from a copy (the points are not touched)", identityName)
+	}
+	return own, nil
+}
+
+// setUp makes the folder a sink. Of several processes that try at a time the
+// first one wins, and all return its identity.
+func setUp(root *os.Root) (identity, error) {
+	if _, err := root.Lstat(pointsName); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = fmt.Errorf("it has points, but no %s; restore that file from a copy", identityName)
+		}
+		return identity{}, err
+	}
+	own := identity{FormatVersion: FormatVersion, ID: uuid.NewString(), Created: time.Now().UTC()}
+	raw, err := json.MarshalIndent(own, "", "  ")
+	if err != nil {
+		return identity{}, err
+	}
+	temporary := "." + identityName + "." + own.ID
+	err = writeFile(root, temporary, append(raw, '\n'))
+	if err == nil {
+		// A link fails if the name is taken, where a rename would replace it.
+		err = root.Link(temporary, identityName)
+	}
+	if rerr := root.Remove(temporary); !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return identity{}, err
+	}
+	if err := syncFolder(root); err != nil {
+		return identity{}, err
+	}
+	return readIdentity(root)
+}

@@ -1,0 +1,60 @@
+//go:build linux || darwin
+
+package file
+
+import (
+	"errors"
+	"math"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// rename moves a folder, and fails if there is one at its new place that is not
+// empty. Both places are given by handles, so that no link is followed.
+func rename(from *os.Root, name string, to *os.Root, newName string) error {
+	old, err := from.Open(".")
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	parent, err := to.Open(".")
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	err = unix.Renameat(int(old.Fd()), name, int(parent.Fd()), newName)
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: name, New: newName, Err: err}
+	}
+	return nil
+}
+
+// syncFolder makes the entries of a folder durable. Some network file systems
+// cannot be asked that: their servers keep what they have acknowledged.
+func syncFolder(at *os.Root) error {
+	f, err := at.Open(".")
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
+}
+
+func freeBytes(root *os.Root) (int64, error) {
+	f, err := root.Open(".")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return 0, os.NewSyscallError("statfs", err)
+	}
+	size := max(int64(st.Bsize), 1)
+	return int64(min(st.Bavail, uint64(math.MaxInt64/size))) * size, nil
+}

@@ -1,0 +1,113 @@
+package file
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+	"os"
+	"path"
+	"slices"
+
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// Points implements [sink.Sink]. It holds the names of one folder at each level.
+// Symbolic links below points, and what is not a folder, are passed over.
+func (s *Sink) Points(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		err := s.walk(ctx, func(dir string) error {
+			if !yield(dir, nil) {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield("", err)
+		}
+	}
+}
+
+var errStop = errors.New("the caller has seen enough")
+
+// walk visits the folder of every point.
+func (s *Sink) walk(ctx context.Context, visit func(dir string) error) error {
+	root, err := s.root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	w := walk{ctx: ctx, visit: visit}
+	if err := w.folder(root, pointsName, pointDepth); err != nil && !errors.Is(err, errStop) {
+		return explain(s.place(pointsName), err)
+	}
+	return err
+}
+
+type walk struct {
+	ctx   context.Context
+	visit func(dir string) error
+}
+
+// folder visits the points that lie depth levels below dir; at is the folder that
+// holds it.
+func (w walk) folder(at *os.Root, dir string, depth int) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	folder, err := openFolder(at, path.Base(dir))
+	if errors.Is(err, fs.ErrNotExist) { // no points yet, or removed meanwhile
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if depth == 0 {
+		return w.point(folder, dir)
+	}
+	names, err := subfolders(folder)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := w.folder(folder, path.Join(dir, name), depth-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w walk) point(folder *os.Root, dir string) error {
+	info, err := folder.Lstat(sink.ManifestName)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.visit(dir)
+}
+
+// subfolders returns the names of the folders in a folder, in the order that the
+// keys below them have: "a-b/" is before "a/".
+func subfolders(folder *os.Root) ([]string, error) {
+	f, err := folder.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() { // a link is none
+			names = append(names, e.Name())
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(a+"/", b+"/") })
+	return names, nil
+}

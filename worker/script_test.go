@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/mount"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"holdfast.io/holdfast/internal/bus/bustest"
+)
+
+// withEngine runs the tests and then removes what they share on the Engine.
+type withEngine struct{ m *testing.M }
+
+func (w withEngine) Run() int {
+	status := w.m.Run()
+	if e, err := engineOnce(); err == nil {
+		e.close()
+	}
+	return status
+}
+
+// TestMain has the test binary be the real program when a script calls it.
+func TestMain(m *testing.M) {
+	testscript.Main(withEngine{m}, map[string]func(){"holdfast": main})
+}
+
+// TestScripts runs the real program against the real Engine, with the embedded
+// message server. The scripts read like a manual.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, params(t, "testdata/script", nil))
+}
+
+// TestFleet runs the real program against a real nats-server process.
+func TestFleet(t *testing.T) {
+	server := bustest.Server(t)
+	testscript.Run(t, params(t, "testdata/fleet", func(env *testscript.Env) {
+		env.Setenv("HOLDFAST_NATS_URL", server.URL)
+		env.Setenv("HOLDFAST_NATS_USER", server.User)
+		env.Setenv("HOLDFAST_NATS_PASSWORD", server.Password)
+	}))
+}
+
+func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Params {
+	e := engine(t)
+	return testscript.Params{
+		Dir:                 dir,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			// P begins the names of the script's own containers.
+			script := filepath.Base(env.WorkDir)
+			p := e.prefix + "-" + strings.ToLower(strings.TrimPrefix(script, "script-"))
+			env.Setenv("P", p)
+			env.Setenv("IMAGE", e.image)
+			env.Setenv("HOLDFAST_STATE_DIR", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("HOME", env.WorkDir)
+			if host := os.Getenv("DOCKER_HOST"); host != "" {
+				env.Setenv("DOCKER_HOST", host)
+			}
+			if setup != nil {
+				setup(env)
+			}
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"container": cmdContainer,
+			"put":       cmdPut,
+			"state":     cmdState,
+			"archived":  cmdArchived,
+			"clean":     cmdClean,
+			"await":     cmdAwait,
+		},
+	}
+}
+
+// cleanups lets a script's containers end with the script.
+type cleanups struct{ ts *testscript.TestScript }
+
+func (c cleanups) Cleanup(f func()) { c.ts.Defer(f) }
+
+// container NAME [created|running|paused|exited|restarting] [option...] makes a
+// container. Options: label=K=V, volume=NAME:/path, rm, env=K=V.
+func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: container NAME [STATE] [option...]")
+	}
+	e, state := must(ts, engineOnce), "running"
+	c, h := &container.Config{Labels: map[string]string{}}, &container.HostConfig{}
+	for _, arg := range args[1:] {
+		option, value, _ := strings.Cut(arg, "=")
+		switch option {
+		case "label":
+			k, v, _ := strings.Cut(value, "=")
+			c.Labels[k] = v
+		case "env":
+			c.Env = append(c.Env, value)
+		case "volume":
+			name, target, _ := strings.Cut(value, ":")
+			h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeVolume, Source: name, Target: target})
+			ts.Defer(func() { _ = e.api.VolumeRemove(context.Background(), name, true) })
+		case "tmpfs":
+			h.Tmpfs = map[string]string{value: ""}
+		case "rm":
+			h.AutoRemove = true
+		default:
+			state = arg
+		}
+	}
+	if state == "restarting" {
+		c.Cmd, h.RestartPolicy = []string{"/idle", "fail"}, container.RestartPolicy{Name: "always"}
+	}
+	ctx := context.Background()
+	id, err := e.create(cleanups{ts}, args[0], c, h)
+	ts.Check(err)
+	if state != "created" {
+		ts.Check(e.api.ContainerStart(ctx, id, container.StartOptions{}))
+	}
+	switch state {
+	case "paused":
+		ts.Check(e.api.ContainerPause(ctx, id))
+	case "exited":
+		ts.Check(e.api.ContainerStop(ctx, id, container.StopOptions{}))
+	}
+	ts.Setenv("ID", id)
+}
+
+// put NAME PATH TEXT writes a file into a container.
+func cmdPut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: put NAME PATH TEXT")
+	}
+	ts.Check(must(ts, engineOnce).write(args[0], args[1], []byte(args[2])))
+}
+
+// state NAME STATE checks a container's state.
+func cmdState(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: state NAME STATE")
+	}
+	c, err := must(ts, engineOnce).api.ContainerInspect(context.Background(), args[0])
+	ts.Check(err)
+	if got := string(c.State.Status); got != args[1] {
+		ts.Fatalf("container %s is %s, not %s", args[0], got, args[1])
+	}
+}
+
+// archived IMAGE PATH TEXT checks a file of an image that a script loaded, and
+// removes the image.
+func cmdArchived(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: archived IMAGE PATH TEXT")
+	}
+	e, ctx := must(ts, engineOnce), context.Background()
+	c, err := e.api.ContainerCreate(ctx, &container.Config{Image: args[0]}, nil, nil, nil, "")
+	ts.Check(err)
+	got, err := e.read(c.ID, args[1])
+	e.remove(c.ID)
+	ts.Check(err)
+	_, err = e.api.ImageRemove(ctx, args[0], image.RemoveOptions{Force: true})
+	ts.Check(err)
+	if got != args[2] {
+		ts.Fatalf("%s in %s holds %q, not %q", args[1], args[0], got, args[2])
+	}
+}
+
+// clean checks that no snapshot of this script's points is left on the Engine,
+// and nothing staged in the sinks below the script's folder.
+func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: clean")
+	}
+	staged, err := filepath.Glob(ts.MkAbs("*/sink/staging/*"))
+	ts.Check(err)
+	other, err := filepath.Glob(ts.MkAbs("*/staging/*"))
+	ts.Check(err)
+	if left := append(staged, other...); len(left) > 0 {
+		ts.Fatalf("left in the sink: %v", left)
+	}
+	refs, err := must(ts, engineOnce).snapshots()
+	ts.Check(err)
+	points := map[string]bool{}
+	ts.Check(filepath.WalkDir(ts.MkAbs("."), func(p string, _ os.DirEntry, err error) error {
+		points[filepath.Base(p)] = true
+		return nil
+	}))
+	for _, ref := range refs {
+		tag := ref[strings.LastIndexByte(ref, ':')+1:]
+		if points[tag[:strings.LastIndexByte(tag, '-')]] {
+			ts.Fatalf("snapshot %s is left on the Engine", ref)
+		}
+	}
+}
+
+// await FILE waits until a file is there: a worker that serves has announced
+// itself.
+func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await FILE")
+	}
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("%s does not appear", args[0])
+}
+
+func must[T any](ts *testscript.TestScript, f func() (T, error)) T {
+	v, err := f()
+	if err != nil {
+		ts.Fatalf("%v", fmt.Errorf("the Engine: %w", err))
+	}
+	return v
+}
