@@ -48,25 +48,31 @@ func (s stand) notRunning() time.Duration {
 	return s.Ended.Sub(s.Began)
 }
 
-// follow reads the account until it is settled, or nothing comes within the
-// bounds. An error means that the account does not show the commit.
+// follow reads the account until it is settled, it ends, or nothing that matters
+// comes within the bounds. An error means that the account does not show the
+// commit.
 func (a *account) follow(imageID string) (stand, error) {
 	timer := time.NewTimer(commitBound)
 	defer timer.Stop()
-	for {
+	for committed := false; ; {
 		s := judge(a.before, a.mode, imageID, a.seen)
 		if s.settled() {
 			return s, nil
 		}
-		if s.Committed {
+		if s.Committed && !committed {
+			committed = true
 			timer.Reset(releaseBound)
 		}
 		select {
 		case c, ok := <-a.changes:
-			if !ok {
+			if ok {
+				a.seen = append(a.seen, c)
+				continue
+			}
+			if !s.Committed {
 				return s, errors.New("the Engine's event stream ended too early")
 			}
-			a.seen = append(a.seen, c)
+			return s, nil
 		case <-timer.C:
 			if !s.Committed {
 				return s, errors.New("the Engine's event stream does not show the commit")
@@ -81,29 +87,34 @@ func (a *account) follow(imageID string) (stand, error) {
 // It is a pure function.
 //
 // The Engine discards errors from its own pause and unpause
-// (moby daemon/commit.go), so only its account tells what was done.
+// (moby daemon/commit.go), so only its account tells what was done. It does not
+// tell when a commit began. So what ran at any time counts as having run during
+// the commit, unless it came to stand later, and for our sake: by the first pause
+// or the first stop of a container that ran before.
 func judge(before events.State, mode events.Quiesce, imageID string, seen []Change) stand {
 	var s stand
 	running := before == events.StateRunning
-	ran := false // since the pause, or since the account began if there is none
+	ran := running
+	died := time.Time{}
 	for _, c := range seen {
 		switch c.Action {
 		case ActionPause:
-			if s.Began.IsZero() {
+			if before == events.StateRunning && mode == events.QuiescePause && s.Began.IsZero() {
 				s.Began, ran = c.Time, false
 			}
 			running = false
+		case ActionStop:
+			if mode == events.QuiesceStop && s.Began.IsZero() {
+				s.Began, ran = died, false
+			}
 		case ActionDie:
-			if mode == events.QuiesceStop && running {
-				s.Began, ran = c.Time, false
-			}
-			running = false
-			if s.Committed && s.Ended.IsZero() {
+			running, died = false, c.Time
+			if mode == events.QuiescePause && !s.Began.IsZero() && s.Ended.IsZero() {
 				s.Ended = c.Time // it was killed as it stood
 			}
 		case ActionUnpause, ActionStart:
 			running, ran = true, true
-			if s.Committed && s.Ended.IsZero() {
+			if s.Committed && !s.Began.IsZero() && s.Ended.IsZero() {
 				s.Ended = c.Time
 			}
 		case ActionCommit:
@@ -115,7 +126,7 @@ func judge(before events.State, mode events.Quiesce, imageID string, seen []Chan
 			case running:
 				s.Why = "it was running while it was committed"
 			case ran:
-				s.Why = "something let it run while it was committed"
+				s.Why = "it may have run while it was committed"
 			default:
 				s.Quiesced = true
 			}

@@ -152,7 +152,9 @@ const (
 	ActionPause   Action = "pause"
 	ActionUnpause Action = "unpause"
 	ActionStart   Action = "start"
-	ActionDie     Action = "die"
+	// ActionDie: its process ended. ActionStop: it ended because it was told to.
+	ActionDie    Action = "die"
+	ActionStop   Action = "stop"
 	ActionCommit  Action = "commit"
 )
 

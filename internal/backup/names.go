@@ -77,19 +77,35 @@ func missing(kind events.ItemKind, name string, candidates int) *events.Missing 
 	return m
 }
 
-// imageNames returns an image's references in order, or its id if it has none.
+// imageNames returns what an image goes by, in order: its references; if it has
+// none, as after a pull by digest, its digests; or else its id.
 func imageNames(img Image) []string {
-	if len(img.References) == 0 {
-		return []string{img.ID}
+	for _, names := range [][]string{img.References, img.Digests} {
+		if len(names) > 0 {
+			return slices.Sorted(slices.Values(names))
+		}
 	}
-	return slices.Sorted(slices.Values(img.References))
+	return []string{img.ID}
 }
 
 func imageName(img Image) string { return imageNames(img)[0] }
 
-// isSnapshot reports whether an image is one of our own temporary ones.
-func isSnapshot(img Image) bool {
-	return len(img.References) > 0 && !slices.ContainsFunc(img.References, func(ref string) bool {
-		return !strings.HasPrefix(ref, SnapshotRepository+":")
-	})
+// withoutSnapshots returns the images without our own temporary ones. An image
+// that somebody gave a name of his own is his, and goes by that.
+func withoutSnapshots(images []Image) []Image {
+	var others []Image
+	for _, img := range images {
+		named := len(img.References)+len(img.Digests) > 0
+		img.References = slices.DeleteFunc(slices.Clone(img.References), isSnapshotName)
+		img.Digests = slices.DeleteFunc(slices.Clone(img.Digests), isSnapshotName)
+		if !named || len(img.References)+len(img.Digests) > 0 {
+			others = append(others, img)
+		}
+	}
+	return others
+}
+
+func isSnapshotName(name string) bool {
+	rest, ok := strings.CutPrefix(name, SnapshotRepository)
+	return ok && (strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "@"))
 }

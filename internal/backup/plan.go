@@ -45,7 +45,7 @@ func Plan(req *events.BackupRequest, containers []Container, images []Image, rul
 		planContainers(&plan, req, slices.Clone(containers), rules)
 	}
 	if req.Images != nil {
-		planImages(&plan, req.Images, slices.Clone(images), rules)
+		planImages(&plan, req.Images, withoutSnapshots(images), rules)
 	}
 	return plan
 }
@@ -56,16 +56,13 @@ func planContainers(plan *events.Plan, req *events.BackupRequest, containers []C
 	})
 	sel := req.Containers
 	named := map[string]string{} // reason by id
-	for _, name := range sel.Names {
+	for _, name := range distinct(sel.Names) {
 		c, missing := findContainer(containers, name)
 		switch {
-		case missing == nil:
-			if named[c.ID] == "" {
-				named[c.ID] = fmt.Sprintf("named %q", name)
-			}
-		case missing.Code == events.CodeNotFound && rules.SkipMissing:
-		default:
-			plan.Missing = append(plan.Missing, *missing)
+		case missing != nil:
+			addMissing(plan, rules, missing)
+		case named[c.ID] == "":
+			named[c.ID] = fmt.Sprintf("named %q", name)
 		}
 	}
 	match, exclude := compile(sel.Match), compile(sel.Exclude)
@@ -84,6 +81,15 @@ func planContainers(plan *events.Plan, req *events.BackupRequest, containers []C
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
 		}
 	}
+}
+
+// addMissing takes down a name that leads to nothing, or to several things. Among
+// all hosts, one that does not have the thing is not to blame.
+func addMissing(plan *events.Plan, rules Rules, m *events.Missing) {
+	if m.Code == events.CodeNotFound && rules.SkipMissing {
+		return
+	}
+	plan.Missing = append(plan.Missing, *m)
 }
 
 // selectContainer applies everything but names. It returns the reason for the
@@ -143,29 +149,24 @@ func planContainer(req *events.BackupRequest, rules Rules, c Container, item eve
 		p.Message = fmt.Sprintf("container %s is %s, and the Engine cannot commit it", c.Name, c.State)
 	case !slices.Contains(rules.Quiesce, p.Quiesce):
 		p.Code = events.CodeQuiesceNotAllowed
-		p.Message = fmt.Sprintf("container %s asks for quiesce %s, but this host allows only %s (policy.quiesce in its configuration)",
-			c.Name, p.Quiesce, join(rules.Quiesce))
+		p.Message = fmt.Sprintf("container %s is to be committed with quiesce %s (%s), but this host allows only %s (policy.quiesce in its configuration)",
+			c.Name, p.Quiesce, cmp.Or(p.QuiesceReason, "as requested"), join(rules.Quiesce))
 	}
 	return p
 }
 
 func planImages(plan *events.Plan, sel *events.ImageSelector, images []Image, rules Rules) {
-	images = slices.DeleteFunc(images, isSnapshot)
 	slices.SortFunc(images, func(a, b Image) int {
 		return cmp.Or(strings.Compare(imageName(a), imageName(b)), strings.Compare(a.ID, b.ID))
 	})
 	type found struct{ name, reason string }
 	named := map[string]found{}
-	for _, name := range sel.Names {
+	for _, name := range distinct(sel.Names) {
 		img, ref, missing := findImage(images, name)
-		switch {
-		case missing == nil:
-			if _, again := named[img.ID]; !again {
-				named[img.ID] = found{ref, fmt.Sprintf("named %q", name)}
-			}
-		case missing.Code == events.CodeNotFound && rules.SkipMissing:
-		default:
-			plan.Missing = append(plan.Missing, *missing)
+		if missing != nil {
+			addMissing(plan, rules, missing)
+		} else if _, again := named[img.ID]; !again {
+			named[img.ID] = found{ref, fmt.Sprintf("named %q", name)}
 		}
 	}
 	match, exclude := compile(sel.Match), compile(sel.Exclude)
@@ -208,6 +209,17 @@ func selectImage(sel *events.ImageSelector, match, exclude []*regexp.Regexp, img
 		return ref, reason, ""
 	}
 	return name, in, out
+}
+
+// distinct returns the names without repetitions, in their order.
+func distinct(names []string) []string {
+	var once []string
+	for _, name := range names {
+		if !slices.Contains(once, name) {
+			once = append(once, name)
+		}
+	}
+	return once
 }
 
 func compile(patterns []string) []*regexp.Regexp {

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -26,9 +27,10 @@ func Protected(containers []Container, l Lifeline) map[string]string {
 			protected[c.ID] = "it is the worker's own container"
 			continue
 		}
-		for what, peers := range l.Peers {
-			if slices.ContainsFunc(peers, c.answers) {
+		for _, what := range slices.Sorted(maps.Keys(l.Peers)) {
+			if slices.ContainsFunc(l.Peers[what], c.answers) {
 				protected[c.ID] = fmt.Sprintf("the worker reaches %s through it", what)
+				break
 			}
 		}
 	}

@@ -27,41 +27,57 @@ var (
 	ErrUnavailable = errors.New("the sink is not available")
 )
 
-// Sink stores points. Keys are slash-separated, relative, and in the form that
-// [path.Clean] leaves; other keys are refused. No symbolic link inside a sink is
-// followed. A Sink may be used by several goroutines, and several processes may
-// use the same sink at a time.
+// Sink stores points.
+//
+// Keys are slash-separated and relative, in the form that [path.Clean] leaves,
+// valid UTF-8 without backslash or NUL, and no element is longer than 255 bytes;
+// other keys are refused. No symbolic link inside a sink is followed.
+//
+// A Sink may be used by several goroutines, and several processes may use the
+// same sink at a time. An operation whose ctx has ended reports its error.
+//
+// The suite in package sinktest holds every implementation to these comments.
 type Sink interface {
 	// ID returns the sink's own id, which was made when it was set up and stays
 	// with it wherever it is mounted.
 	ID() string
 
-	// Stage begins the point at dir (points/<host>/<kind>/<name>/<point id>).
-	// Nothing is visible there before Publish. Stagings of different attempts at
+	// Stage begins the point at dir (points/<host>/<kind>/<name>/<point id>);
+	// another dir is refused. The point's id occurs once in a sink, and with the
+	// attempt it makes one element of a key.
+	// Nothing is visible at dir before Publish. Stagings of different attempts at
 	// the same point do not disturb each other; an attempt that was staged before,
 	// and left by a process that died, is replaced. It reports ErrUnavailable
 	// before anything was written if the sink is not the one that was opened.
 	Stage(ctx context.Context, dir, attempt string) (Staging, error)
 
-	// Open reads the object at key. It reports ErrNotFound if there is none.
+	// Open reads the object at key. It reports ErrNotFound if there is none, and
+	// ErrUnavailable if that cannot be told, as the sink is not the one that was
+	// opened. The end of ctx ends the reading too.
 	Open(ctx context.Context, key string) (io.ReadCloser, error)
 
-	// Points yields the folder of every point that has a manifest, in
-	// lexical order. It ends after the first error.
+	// Points yields the folder of every point that has a manifest, in the byte
+	// order of the keys in them ("a-b/" is before "a/"). It ends after the first
+	// error, which is ErrUnavailable if the sink is not the one that was opened.
 	Points(ctx context.Context) iter.Seq2[string, error]
 }
 
 // Staging is one attempt at storing a point. It belongs to one goroutine. It
 // must be ended by Discard, also after Publish.
 type Staging interface {
-	// Create begins the artifact name (image.tar.zst) and returns the key under
-	// which it can be opened once the point is published. Artifacts are written
-	// one after another. Close makes the artifact durable and reports
-	// whether it is; an artifact whose Close failed must not be published.
+	// Create begins the artifact name (image.tar.zst, volumes/data.tar.zst) and
+	// returns the key under which it can be opened once the point is published.
+	// Artifacts are written one after another. Close makes the artifact durable
+	// and reports whether it is. After a Write that failed, or the end of ctx,
+	// Close makes nothing durable and reports that error again. A name that was
+	// used is refused, and so is ManifestName.
 	Create(ctx context.Context, name string) (w io.WriteCloser, key string, err error)
 
 	// Publish makes the point appear, with this manifest, and returns when that is
-	// durable. It reports ErrExists, and changes nothing, if the point is there.
+	// durable. It reports ErrExists, and changes nothing, if the point is there,
+	// and ErrUnavailable if the sink is not the one that was opened. It refuses an
+	// attempt with an artifact that was not closed, or whose Close failed. After
+	// any other outcome only Discard may follow.
 	Publish(ctx context.Context, manifest []byte) error
 
 	// Discard removes what the attempt wrote and did not publish, and only that.

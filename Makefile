@@ -1,0 +1,33 @@
+# What a developer types. CI runs the same commands, see .ci/run.
+
+engine := deploy/engine/engine
+# A unix socket's path is short, so the second engine lives here.
+engine_dir ?= /tmp/holdfast-engine
+
+# The packages whose tests meet a real Engine.
+on_engine := ./worker ./internal/backup/... ./internal/docker
+
+.PHONY: build test test-containerd fuzz lint bench
+
+build: ## a static program in dist/
+	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o dist/holdfast ./worker
+
+test: ## all tests, on this machine's Docker Engine
+	go test -race -timeout 20m ./...
+
+test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
+	go test -race -run '^$$' $(on_engine)
+	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- go test -race -count=1 -timeout 20m $(on_engine)
+
+fuzz: ## every fuzz test for half a minute
+	@for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; \
+		done; \
+	done
+
+lint: ## dependency rules and checks, see .golangci.yml
+	golangci-lint run
+
+bench: ## holdfast beside docker commit, save and zstd, in one run
+	go run ./internal/benchmark

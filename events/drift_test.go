@@ -1,0 +1,34 @@
+package events_test
+
+import (
+	"slices"
+	"testing"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/schemas"
+	"holdfast.io/holdfast/schemas/schematest"
+)
+
+func TestSchemasTypesAndExamplesAgree(t *testing.T) {
+	types := map[string]any{
+		events.Backup.RequestType():    events.BackupRequest{},
+		events.Cancel.RequestType():    events.CancelRequest{},
+		events.TypeRequestRejected:     events.RequestRejected{},
+		events.TypeBackupAccepted:      events.BackupAccepted{},
+		events.TypeBackupProgress:      events.BackupProgress{},
+		events.TypeBackupItemCompleted: events.BackupItemCompleted{},
+		events.TypeBackupItemFailed:    events.BackupItemFailed{},
+		events.TypeBackupCompleted:     events.BackupEnded{},
+		events.TypeBackupFailed:        events.BackupEnded{},
+		events.TypeBackupPlanned:       events.BackupPlanned{},
+		"dead-letter":                  events.DeadLetter{},
+	}
+	for name, goType := range types {
+		t.Run(name, func(t *testing.T) { schematest.Drift(t, name, goType) })
+	}
+	// The manifest's type is in another package.
+	others := slices.DeleteFunc(schemas.Names(), func(name string) bool { return types[name] != nil || name == "manifest" })
+	if len(others) > 0 {
+		t.Errorf("schemas without a Go type: %q", others)
+	}
+}

@@ -1,0 +1,154 @@
+package point_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"holdfast.io/holdfast/internal/point"
+)
+
+func TestCheckArchiveTakesEveryShapeThatEnginesWrite(t *testing.T) {
+	for name, build := range shapes {
+		t.Run(name, func(t *testing.T) {
+			a := build()
+			info, err := point.CheckArchive(iotest.OneByteReader(bytes.NewReader(a.bytes(t))), a.imageID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Layers < len(layers) || !strings.HasPrefix(info.ConfigDigest, "sha256:") {
+				t.Errorf("got %+v", info)
+			}
+		})
+	}
+}
+
+// The daemon has been seen to end a stream early without an error (moby#45764).
+func TestCheckArchiveFindsEveryTruncation(t *testing.T) {
+	for name, build := range shapes {
+		t.Run(name, func(t *testing.T) {
+			a := build()
+			whole := a.bytes(t)
+			for n := 0; n < len(whole); n += 64 {
+				_, err := point.CheckArchive(bytes.NewReader(whole[:n]), a.imageID)
+				if !errors.Is(err, point.ErrCorrupt) {
+					t.Fatalf("cut after %d of %d bytes: got %v", n, len(whole), err)
+				}
+			}
+		})
+	}
+}
+
+func TestCheckArchiveSaysWhatIsWrong(t *testing.T) {
+	config := sha256Hex(imageConfig(layers...))
+	first := "blobs/sha256/" + sha256Hex(layers[0])
+	tests := map[string]struct {
+		of      func() *archive
+		change  func(a *archive)
+		message string
+	}{
+		"a blob that is not what its name says": {ociArchive,
+			func(a *archive) { a.replace(first, []byte("other bytes")) }, "has the digest " + sha256Hex([]byte("other bytes"))},
+		"a layer that is missing": {ociArchive,
+			func(a *archive) { a.remove(first) }, "the layer " + first + " is missing"},
+		"a layer that the configuration does not have": {classicArchive,
+			func(a *archive) { a.replace("two/layer.tar", []byte("other bytes")) }, "the layer two/layer.tar has the digest"},
+		"a link that leads nowhere": {classicArchive,
+			func(a *archive) { a.remove("one/layer.tar"); a.link("one/layer.tar", "../three/layer.tar") }, "layer.tar is missing"},
+		"no manifest": {ociArchive,
+			func(a *archive) { a.remove("manifest.json") }, "manifest.json is missing"},
+		"a manifest that is not JSON": {ociArchive,
+			func(a *archive) { a.replace("manifest.json", []byte("[{")) }, "manifest.json is not a JSON document"},
+		"a manifest of another form": {ociArchive,
+			func(a *archive) { a.replace("manifest.json", []byte(`{"Config":1}`)) }, "manifest.json cannot be read"},
+		"two images": {ociArchive,
+			func(a *archive) { a.replace("manifest.json", []byte(`[{},{}]`)) }, "it holds 2 images instead of one"},
+		"no configuration": {ociArchive,
+			func(a *archive) { a.remove("blobs/sha256/" + config) }, config + " is missing"},
+		"fewer layers than the configuration has": {ociArchive,
+			func(a *archive) { a.replace("manifest.json", manifest("blobs/sha256/"+config, first)) }, "it lists 1 layers, but its configuration has 2"},
+		"another image": {ociArchive,
+			func(a *archive) { a.imageID = "sha256:" + strings.Repeat("0", 64) }, "not the image sha256:0000"},
+		"an image whose manifest is missing": {containerdArchive,
+			func(a *archive) { a.remove("blobs/sha256/" + strings.TrimPrefix(a.imageID, "sha256:")) }, "not the image"},
+		"an entry that occurs twice": {ociArchive,
+			func(a *archive) { a.file("oci-layout", nil) }, "it has oci-layout twice"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a := test.of()
+			test.change(a)
+			_, err := point.CheckArchive(bytes.NewReader(a.bytes(t)), a.imageID)
+			if !errors.Is(err, point.ErrCorrupt) || !strings.Contains(err.Error(), test.message) {
+				t.Errorf("got %v, want %q", err, test.message)
+			}
+		})
+	}
+}
+
+func TestCheckArchiveTellsAReaderThatFailsFromACorruptArchive(t *testing.T) {
+	a := ociArchive()
+	whole := a.bytes(t)
+	lost := errors.New("connection lost")
+	for _, n := range []int{0, 700, len(whole) / 2, len(whole)} {
+		r := io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(lost))
+		_, err := point.CheckArchive(r, a.imageID)
+		if !errors.Is(err, lost) || errors.Is(err, point.ErrCorrupt) {
+			t.Errorf("after %d bytes: got %v", n, err)
+		}
+	}
+}
+
+// A sparse entry claims any size in a few bytes, and reads as so many zeros.
+func TestCheckArchiveRefusesSparseEntriesAtOnce(t *testing.T) {
+	began := time.Now()
+	_, err := point.CheckArchive(bytes.NewReader(sparseArchive()), ociArchive().imageID)
+	if !errors.Is(err, point.ErrCorrupt) || !strings.Contains(err.Error(), "sparse") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// sparseArchive has one entry in the PAX sparse format 1.0 that holds no data
+// and claims a size of 1 TiB. Go's tar writer makes no such entries.
+func sparseArchive() []byte {
+	var records string
+	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=sparse", "GNU.sparse.realsize=1099511627776"} {
+		records += fmt.Sprintf("%d %s\n", len(r)+len("00 \n"), r)
+	}
+	holes := "1\n1099511627776\n0\n" // one piece of data: none, at the end
+	return slices.Concat(
+		rawHeader(tar.TypeXHeader, len(records)), pad([]byte(records)),
+		rawHeader(tar.TypeReg, 512), pad([]byte(holes)),
+		make([]byte, 1024))
+}
+
+func rawHeader(typeflag byte, size int) []byte {
+	h := make([]byte, 512)
+	copy(h, "sparse")
+	copy(h[124:], fmt.Sprintf("%011o", size))
+	copy(h[148:], "        ") // the checksum counts as spaces
+	h[156] = typeflag
+	copy(h[257:], "ustar\x0000")
+	sum := 0
+	for _, b := range h {
+		sum += int(b)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return h
+}
+
+// pad fills up to a whole block.
+func pad(b []byte) []byte {
+	blocks := (len(b) + 511) / 512
+	return append(b, make([]byte, blocks*512-len(b))...)
+}
