@@ -204,3 +204,20 @@ func (e *realEngine) containing(t *testing.T, begin string) []string {
 	}
 	return found
 }
+
+// largeContainer starts a container that takes some seconds to save: it has 300
+// MB of random bytes.
+func largeContainer(t *testing.T, e *realEngine) string {
+	t.Helper()
+	name := runningContainer(t, e, "large")
+	content := make([]byte, 100<<20)
+	var seed [32]byte
+	copy(seed[:], name)
+	_, _ = rand.NewChaCha8(seed).Read(content)
+	for _, file := range []string{"data/1", "data/2", "data/3"} {
+		if err := e.write(name, file, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return name
+}

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -81,12 +84,25 @@ func serve(t *testing.T, env ...string) (*process, jetstream.JetStream, string) 
 	t.Helper()
 	dir := t.TempDir()
 	p := start(t, append(env, "HOLDFAST_STATE_DIR="+dir), "serve")
+	end := endpoint(t, dir)
+	return p, connect(t, end), end.Host
+}
+
+// endpoint waits until a process announces itself in a state dir.
+func endpoint(t *testing.T, dir string) state.Endpoint {
+	t.Helper()
 	var end state.Endpoint
 	eventually(t, "the worker announces itself", func() bool {
 		var err error
 		end, err = state.Find(dir)
 		return err == nil
 	})
+	return end
+}
+
+// connect reaches a worker's own message server.
+func connect(t *testing.T, end state.Endpoint) jetstream.JetStream {
+	t.Helper()
 	nc, err := nats.Connect(end.URL, nats.UserInfo(end.User, end.Password))
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +112,28 @@ func serve(t *testing.T, env ...string) (*process, jetstream.JetStream, string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p, js, end.Host
+	return js
+}
+
+// stepOf returns a channel that is closed when a job on the host reports that it
+// is at this step.
+func stepOf(t *testing.T, js jetstream.JetStream, host string, step events.Step) <-chan struct{} {
+	t.Helper()
+	reached := make(chan struct{})
+	var once sync.Once
+	_, err := js.Conn().Subscribe("holdfast.progress."+host+".*", func(m *nats.Msg) {
+		var data events.BackupProgress
+		if json.Unmarshal(m.Data, &data) == nil && data.Step == step {
+			once.Do(func() { close(reached) })
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return reached
 }
 
 // eventually waits for what another process does.
@@ -128,27 +165,83 @@ func messages(t *testing.T, js jetstream.JetStream, stream, subject string) int 
 	return n
 }
 
-// TestSIGTERMEndsAtASafePoint stops a worker in the middle of a job: it ends
-// what it began, and leaves nothing behind.
+// TestSIGTERMEndsAtASafePoint stops a worker in the middle of a save: within
+// its grace it ends the job, and without one it undoes it and leaves it to the
+// next worker. Either way nothing is left behind.
 func TestSIGTERMEndsAtASafePoint(t *testing.T) {
 	e := engine(t)
-	for _, grace := range []string{"30s", "0s"} {
+	for grace, ended := range map[string]int{"1m": 1, "0s": 0} {
 		t.Run("grace "+grace, func(t *testing.T) {
 			p, js, host := serve(t, "HOLDFAST_SHUTDOWN_GRACE="+grace)
-			name := runningContainer(t, e, "term")
+			name := largeContainer(t, e)
+			atStep := stepOf(t, js, host, events.StepSave)
 			publish(t, js, "holdfast.req.backup.host."+host, "term", fmt.Sprintf(`{"containers":{"names":[%q]}}`, name))
-			eventually(t, "the job is accepted", func() bool {
-				return messages(t, js, "HOLDFAST_EVENTS", "holdfast.evt.*.*.backup.accepted") == 1
-			})
+			<-atStep
 			if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
 			if err := p.wait(t); err != nil {
 				t.Fatalf("the worker ended with %v", err)
 			}
+			if got := strings.Count(p.output.String(), "job ended"); got != ended {
+				t.Errorf("%d jobs ended, not %d", got, ended)
+			}
+			if got := strings.Count(p.output.String(), "job stopped"); got != 1-ended {
+				t.Errorf("%d jobs were stopped, not %d", got, 1-ended)
+			}
 			assertUntouched(t, e, name)
 		})
 	}
+}
+
+// TestCtrlCCancelsOwnWork interrupts a command that does the work itself: the
+// job is cancelled and undone.
+func TestCtrlCCancelsOwnWork(t *testing.T) {
+	e := engine(t)
+	name := largeContainer(t, e)
+	dir := t.TempDir()
+	p := start(t, []string{"HOLDFAST_STATE_DIR=" + dir}, "backup", name)
+	end := endpoint(t, dir)
+	<-stepOf(t, connect(t, end), end.Host, events.StepSave)
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	err, ok := p.wait(t).(*exec.ExitError)
+	if !ok || err.ExitCode() != exitCancelled {
+		t.Errorf("the command ended with %v, not with exit status %d", err, exitCancelled)
+	}
+	for _, said := range []string{"cancelling job", "cancelled: the job was cancelled: 0 stored, 0 failed, 0 missing, 0 skipped, 1 cancelled"} {
+		if !strings.Contains(p.output.String(), said) {
+			t.Errorf("it does not say %q", said)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "sink", "*", "*", "*", "*", "*")); len(left) > 0 {
+		t.Errorf("left in the sink: %v", left)
+	}
+	assertUntouched(t, e, name)
+}
+
+// TestCtrlCDetachesFromAWorker interrupts a command that follows a worker: the
+// job goes on.
+func TestCtrlCDetachesFromAWorker(t *testing.T) {
+	e := engine(t)
+	dir := t.TempDir()
+	start(t, []string{"HOLDFAST_STATE_DIR=" + dir}, "serve")
+	end := endpoint(t, dir)
+	js := connect(t, end)
+	atStep := stepOf(t, js, end.Host, events.StepSave)
+	p := start(t, []string{"HOLDFAST_STATE_DIR=" + dir}, "backup", largeContainer(t, e))
+	<-atStep
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.wait(t) // its status is that of an interrupt
+	if !strings.Contains(p.output.String(), "detached: job") {
+		t.Error("it does not say that the job goes on")
+	}
+	eventually(t, "the job goes on to its end", func() bool {
+		return messages(t, js, events.StreamEvents, "holdfast.evt.*.*.backup.completed") == 1
+	})
 }
 
 // TestInterruptedDemoLeavesNothing interrupts the demo at several moments.
