@@ -65,10 +65,11 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 // empty while it is not.
 func (b *Bus) PeerAddr() string { return b.nc.ConnectedAddr() }
 
-// Close ends every [Source] and [Subscription], gives back at once what arrives
+// Close ends every Next that waits, gives back at once what arrives for it
 // meanwhile, sends what is not yet sent, and disconnects. It returns after a few
-// seconds at most. A second call does nothing.
+// seconds at most. Messages must be settled before. A second call does nothing.
 func (b *Bus) Close() error {
+	b.link.close()
 	err := b.nc.Drain() // closes at once if the server is away
 	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting) {
 		err = nil

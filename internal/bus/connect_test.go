@@ -57,6 +57,7 @@ func TestConnectErrorsAreClearAndKeepSecrets(t *testing.T) {
 }
 
 func TestConnectWaits(t *testing.T) {
+	t.Parallel()
 	p, o := process(t)
 	p.Stop()
 	o, logs := logged(o)

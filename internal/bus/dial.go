@@ -23,12 +23,14 @@ func (o Options) dial(ctx context.Context, opts []nats.Option, log *zap.Logger) 
 		if err == nil {
 			return nc, nil
 		}
-		if o.Wait && last == nil && ctx.Err() == nil {
-			log.Warn("the message server cannot be reached; trying on", zap.String("address", address), zap.Error(err))
-		}
-		last = err
 		if !o.Wait {
-			err = backoff.Permanent(err)
+			return nil, backoff.Permanent(err)
+		}
+		if ctx.Err() == nil {
+			if last == nil {
+				log.Warn("the message server cannot be reached; trying on", zap.String("address", address), zap.Error(err))
+			}
+			last = err
 		}
 		return nil, err
 	}

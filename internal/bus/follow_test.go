@@ -52,7 +52,7 @@ func TestFollowDeliversWhatWasAndWhatComes(t *testing.T) {
 		store(t, b, "other", "another job's")
 		s := follow(t, b, "job")
 		expect(t, s, "before")
-		if err := b.PublishProgress(events.ProgressSubject(host, "job"), result("progress")); err != nil {
+		if err := connect(t, o).PublishProgress(events.ProgressSubject(host, "job"), result("progress")); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, s, "progress")
@@ -75,6 +75,7 @@ func TestFollowEveryJobOfAHost(t *testing.T) {
 // Nothing is missing, doubled or out of order, although the server is stopped and
 // killed while the events are published.
 func TestFollowOutlastsTheServer(t *testing.T) {
+	t.Parallel()
 	p, o := process(t)
 	publisher := provisioned(t, o)
 	s := follow(t, connect(t, o), "job")
@@ -99,6 +100,7 @@ func TestFollowOutlastsTheServer(t *testing.T) {
 
 // The last event of a job is followed by none that could show that it is missing.
 func TestFollowFindsTheLastEventAfterAnOutage(t *testing.T) {
+	t.Parallel()
 	p, o := process(t)
 	publisher := provisioned(t, o)
 	s := follow(t, connect(t, o), "job")
@@ -111,6 +113,7 @@ func TestFollowFindsTheLastEventAfterAnOutage(t *testing.T) {
 
 // A follower that does not read keeps its place over an outage.
 func TestFollowSlowly(t *testing.T) {
+	t.Parallel()
 	p, o := process(t)
 	publisher := provisioned(t, o)
 	s := follow(t, connect(t, o), "job")

@@ -12,12 +12,18 @@ type link struct {
 	mu      sync.Mutex
 	session chan struct{} // closed when the session ends
 	up      chan struct{} // closed when the next session begins
+	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when the connection is closed for good
 }
 
 // newLink returns a link in its first session.
 func newLink() *link {
-	return &link{session: make(chan struct{}), up: closedChan(), closed: make(chan struct{})}
+	return &link{
+		session: make(chan struct{}),
+		up:      closedChan(),
+		closing: make(chan struct{}),
+		closed:  make(chan struct{}),
+	}
 }
 
 func closedChan() chan struct{} {
@@ -48,9 +54,19 @@ func (l *link) restored() {
 	close(l.up)
 }
 
+// close lets everybody go who waits.
+func (l *link) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !isClosed(l.closing) {
+		close(l.closing)
+	}
+}
+
 // end ends the last session. It is called once.
 func (l *link) end() {
 	l.lost()
+	l.close()
 	close(l.closed)
 }
 
@@ -61,6 +77,9 @@ func (l *link) wait(ctx context.Context) (<-chan struct{}, error) {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
+		if isClosed(l.closing) {
+			return nil, ErrClosed
+		}
 		l.mu.Lock()
 		session, up := l.session, l.up
 		l.mu.Unlock()
@@ -69,8 +88,7 @@ func (l *link) wait(ctx context.Context) (<-chan struct{}, error) {
 		}
 		select {
 		case <-up:
-		case <-l.closed:
-			return nil, ErrClosed
+		case <-l.closing:
 		case <-ctx.Done():
 		}
 	}

@@ -12,6 +12,7 @@ import (
 )
 
 func TestKeepAliveOutlastsTheAckWait(t *testing.T) {
+	t.Parallel()
 	o := embeddedServer(t)
 	b := provisioned(t, o)
 	b.SetHeartbeat(300 * time.Millisecond)
@@ -35,6 +36,7 @@ func TestKeepAliveOutlastsTheAckWait(t *testing.T) {
 // The heartbeat that falls into an outage is sent when the server is back, not a
 // whole interval later.
 func TestKeepAliveOutlastsAnOutage(t *testing.T) {
+	t.Parallel()
 	p, o := process(t)
 	b := provisioned(t, o)
 	b.SetHeartbeat(5 * time.Second)
@@ -71,6 +73,7 @@ func TestDoneIsConfirmed(t *testing.T) {
 }
 
 func TestDoneOutlastsTheServer(t *testing.T) {
+	t.Parallel()
 	p, o := process(t)
 	b := provisioned(t, o)
 	publish(t, b, "a")
@@ -90,6 +93,7 @@ func TestDoneOutlastsTheServer(t *testing.T) {
 }
 
 func TestDoneWithoutAConsumerFails(t *testing.T) {
+	t.Parallel()
 	o := embeddedServer(t)
 	b := provisioned(t, o)
 	_, js := operator(t, o)

@@ -95,7 +95,7 @@ func (o Options) natsOptions(l *link, log *zap.Logger) ([]nats.Option, error) {
 // subject is to be had nowhere else: the call itself only runs into its timeout.
 func logAsync(log *zap.Logger, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrPermissionViolation) {
-		log.Error("the message server's permissions deny an operation; see the list of permissions in the manual", zap.Error(err))
+		log.Error("the message server's permissions deny an operation", zap.Error(err))
 		return
 	}
 	fields := []zap.Field{zap.Error(err)}

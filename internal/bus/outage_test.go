@@ -42,6 +42,7 @@ func promptly(t *testing.T, c <-chan *bus.Message, limit time.Duration) *bus.Mes
 }
 
 func TestNextOutlastsTheServer(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*bustest.Process){
 		"stopped": (*bustest.Process).Stop,
 		"killed":  (*bustest.Process).Kill,
@@ -63,6 +64,7 @@ func TestNextOutlastsTheServer(t *testing.T) {
 
 // A pull that was left open before the outage is not taken for open after it.
 func TestNextAfterAnOutageThatNobodyWaitedIn(t *testing.T) {
+	t.Parallel()
 	p, o := process(t)
 	b := provisioned(t, o)
 	own := b.Work(host)[0]
@@ -106,6 +108,7 @@ func TestDeletedConsumerComesBack(t *testing.T) {
 }
 
 func TestMissingStreamIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	o, logs := logged(embeddedServer(t))
 	b := connect(t, o)
 	waiting := taken(t, b.Work(host)[0])

@@ -15,7 +15,7 @@ func (b *Bus) planStream(ctx context.Context, want streamConfig, update bool) (*
 			least := want
 			least.MaxBytes /= smallestShare
 			_, err := b.js.CreateStream(ctx, least)
-			return err
+			return unlessExists(err)
 		}
 		return &step{Change{Kind: "stream", Name: want.Name, Action: Create}, create, b.growth(want.Name, want.MaxBytes)}, nil
 	}
@@ -34,7 +34,7 @@ func (b *Bus) planBucket(ctx context.Context, want jetstream.KeyValueConfig, upd
 			least := want
 			least.MaxBytes /= smallestShare
 			_, err := b.js.CreateKeyValue(ctx, least)
-			return err
+			return unlessExists(err)
 		}
 		return &step{Change{Kind: "bucket", Name: want.Bucket, Action: Create}, create, b.growth(stream.Name, want.MaxBytes)}, nil
 	}
@@ -51,7 +51,7 @@ func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*st
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		create := func(ctx context.Context) error {
 			_, err := b.js.CreateConsumer(ctx, want.stream, want.config)
-			return err
+			return unlessExists(err)
 		}
 		return &step{Change{Kind: "consumer", Name: name, Action: Create}, create, nil}, nil
 	}
@@ -63,6 +63,16 @@ func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*st
 		_, err := b.js.UpdateConsumer(ctx, want.stream, merged)
 		return err
 	}), nil
+}
+
+// unlessExists returns no error if somebody else was quicker.
+func unlessExists(err error) error {
+	for _, exists := range []error{jetstream.ErrStreamNameAlreadyInUse, jetstream.ErrBucketExists, jetstream.ErrConsumerExists} {
+		if errors.Is(err, exists) {
+			return nil
+		}
+	}
+	return err
 }
 
 // difference returns nil if there is none.

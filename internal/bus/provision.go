@@ -49,7 +49,7 @@ type step struct {
 }
 
 // Provision makes the streams, buckets and consumers of the contract. It may be
-// called any number of times. An object that exists and differs is reported, and
+// called any number of times, and by many at once. An object that exists and differs is reported, and
 // left alone unless o.Update. It returns what it changed and what it left; after
 // an error, what it changed until then.
 //
@@ -84,7 +84,7 @@ func (s step) failed(err error) error {
 	if noRoom(err) {
 		err = fmt.Errorf("the server cannot reserve its least size; give it more disk or a higher limit: %w", err)
 	}
-	return fmt.Errorf("%s %s %s: %w", s.Action, s.Kind, s.Name, err)
+	return fmt.Errorf("%s %s %s: %w", s.Action, s.Kind, s.Name, named(err))
 }
 
 // Check returns what Provision would do for the hosts, and changes nothing.

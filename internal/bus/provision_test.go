@@ -3,6 +3,7 @@ package bus_test
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -50,6 +51,24 @@ func TestProvisionMakesEverythingOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestManyHostsEnrolAtOnce(t *testing.T) {
+	_, o := process(t) // the server's own code has a data race there
+	hosts := []string{"a", "b", "c", "d", "e", "f"}
+	var enrolling sync.WaitGroup
+	for _, host := range hosts {
+		b := connect(t, o)
+		enrolling.Go(func() {
+			if _, err := b.Provision(t.Context(), bus.ProvisionOptions{Hosts: []string{host}}); err != nil {
+				t.Errorf("%s: %v", host, err)
+			}
+		})
+	}
+	enrolling.Wait()
+	if left, err := connect(t, o).Check(t.Context(), hosts); err != nil || len(left) != 0 {
+		t.Errorf("left: %+v, %v", left, err)
+	}
 }
 
 func TestProvisionLeavesAloneWhatDiffers(t *testing.T) {

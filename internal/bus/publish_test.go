@@ -81,6 +81,7 @@ func TestPublishRequestReceipt(t *testing.T) {
 }
 
 func TestPublishFinalErrors(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, o bus.Options) {
 		b := provisioned(t, o)
 		large := func(size int) event.Event {
@@ -158,6 +159,7 @@ func TestFullStreamRefusesRequests(t *testing.T) {
 }
 
 func TestPublishOutlastsTheServer(t *testing.T) {
+	t.Parallel()
 	p, o := process(t)
 	b := provisioned(t, o)
 	_, js := operator(t, o)

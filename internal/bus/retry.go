@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -34,10 +33,12 @@ func (b *Bus) retry(ctx context.Context, what string, exchange func(context.Cont
 		if final(err) {
 			return struct{}{}, backoff.Permanent(err)
 		}
-		if err != nil && last == nil && ctx.Err() == nil {
-			b.log.Warn(what+" is delayed; trying on", zap.Error(err))
+		if err != nil && ctx.Err() == nil {
+			if last == nil {
+				b.log.Warn(what+" is delayed; trying on", zap.Error(err))
+			}
+			last = err
 		}
-		last = err
 		return struct{}{}, err
 	}
 	_, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(0))
@@ -46,7 +47,7 @@ func (b *Bus) retry(ctx context.Context, what string, exchange func(context.Cont
 
 // ended adds to the end of a context what went wrong before.
 func ended(err, last error) error {
-	if err == nil || last == nil || errors.Is(last, err) {
+	if err == nil || last == nil || final(err) {
 		return err
 	}
 	return fmt.Errorf("%w; before that: %w", err, last)

@@ -36,7 +36,8 @@ type Source struct {
 }
 
 // Work returns where a host's requests come from that need a free slot: those to
-// the host, to all hosts and to any host.
+// the host, to all hosts and to any host. The host is its id, see
+// [events.HostID].
 func (b *Bus) Work(host string) []*Source {
 	return b.sources(append(workConsumers(host), anyConsumer()))
 }
@@ -83,7 +84,7 @@ func (s *Source) Next(ctx context.Context) (*Message, error) {
 		}
 		answer, err := s.ask(ctx, session)
 		if err != nil {
-			if err := s.recover(ctx, err); err != nil {
+			if err := s.repair(ctx, err); err != nil {
 				return nil, err
 			}
 			continue
@@ -102,7 +103,7 @@ func (s *Source) Next(ctx context.Context) (*Message, error) {
 }
 
 // ask waits for the answer to the open pull, or to a new one. It returns nil if
-// there was no message, and an error for what has to be recovered from.
+// there was no message, and an error for what has to be repaired.
 func (s *Source) ask(ctx context.Context, session <-chan struct{}) (*nats.Msg, error) {
 	p, err := s.ensurePull(session)
 	if err != nil {
@@ -122,6 +123,7 @@ func (s *Source) ask(ctx context.Context, session <-chan struct{}) (*nats.Msg, e
 		return nil, refusal(m)
 	case <-silence.C:
 	case <-session:
+	case <-s.bus.link.closing:
 	case <-ctx.Done():
 	}
 	return nil, nil
@@ -142,8 +144,8 @@ func (s *Source) ensurePull(session <-chan struct{}) (*pull, error) {
 		}
 		s.sub, s.inbox = sub, inbox
 	}
-	// Every pull has a subject of its own, so that a late answer to an older one
-	// is not taken for an answer to this.
+	// Every pull has a subject of its own. If a late answer to an older one were
+	// taken for an answer to this, two pulls would be open from then on.
 	s.pulls++
 	p := &pull{
 		reply:   s.inbox + "." + strconv.Itoa(s.pulls),

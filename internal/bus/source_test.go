@@ -115,6 +115,7 @@ func TestMessageThatLooksLikeAStatus(t *testing.T) {
 func TestCancelledNextLosesNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, o bus.Options) {
 		b := provisioned(t, o)
+		_, js := operator(t, o)
 		own := b.Work(host)[0]
 		const messages = 200
 		go func() {
@@ -145,6 +146,10 @@ func TestCancelledNextLosesNothing(t *testing.T) {
 			t.Error("no call was cancelled")
 		}
 		t.Logf("%d calls were cancelled", cancelled)
+		c, err := js.Consumer(t.Context(), events.StreamRequests, "host_web01")
+		if err != nil || c.CachedInfo().NumWaiting > 1 {
+			t.Errorf("%d pulls are open, %v", c.CachedInfo().NumWaiting, err)
+		}
 	})
 }
 

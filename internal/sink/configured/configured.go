@@ -5,8 +5,7 @@ package configured
 import (
 	"context"
 	"fmt"
-	"net/url"
-	"path/filepath"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +14,8 @@ import (
 	"holdfast.io/holdfast/internal/sink/file"
 )
 
-// Memory keeps the ids of sinks over restarts.
+// Memory keeps the ids of sinks over restarts, by location. A Set uses it from
+// one goroutine at a time.
 type Memory interface {
 	SinkIDs() (map[string]string, error)
 	RememberSink(location, id string) error
@@ -23,98 +23,100 @@ type Memory interface {
 
 // Set is a worker's sinks by name. A sink is opened when it is first used, so
 // that one that is not there fails the items that need it and not the worker.
-// It may be used by several goroutines.
+// It may be used by several goroutines; a sink that does not answer holds up only
+// those that open the same one.
 type Set struct {
-	locations map[string]string
-	memory    Memory
+	sinks map[string]*lazySink
+
+	mu     sync.Mutex // guards memory
+	memory Memory
+}
+
+// lazySink is a sink that is opened when it is first used.
+type lazySink struct {
+	path string
 
 	mu   sync.Mutex
-	open map[string]*file.Sink
+	open *file.Sink
 }
 
 // New checks the locations, which are file:// URLs or paths by name, and opens
 // nothing.
 func New(locations map[string]string, memory Memory) (*Set, error) {
-	s := &Set{locations: map[string]string{}, memory: memory, open: map[string]*file.Sink{}}
-	for name, location := range locations {
-		path, err := Path(location)
+	s := &Set{sinks: map[string]*lazySink{}, memory: memory}
+	for _, name := range slices.Sorted(maps.Keys(locations)) {
+		path, err := Path(locations[name])
 		if err != nil {
 			return nil, fmt.Errorf("sink %s: %w", name, err)
 		}
-		s.locations[name] = path
+		s.sinks[name] = &lazySink{path: path}
 	}
 	return s, nil
 }
 
-// Path returns the absolute path that a location means.
-func Path(location string) (string, error) {
-	path := location
-	if strings.Contains(location, "://") {
-		u, err := url.Parse(location)
-		if err != nil {
-			return "", fmt.Errorf("%q is not a URL: %w", location, err)
-		}
-		if u.Scheme != "file" || u.Host != "" || u.RawQuery != "" || u.Fragment != "" {
-			return "", fmt.Errorf("%q is not a sink: this version stores to a path or a file:///path", location)
-		}
-		path = u.Path
-	}
-	if path == "" {
-		return "", fmt.Errorf("the location is empty")
-	}
-	return filepath.Abs(path)
-}
-
 // Names returns the names of the sinks, sorted.
-func (s *Set) Names() []string {
-	names := make([]string, 0, len(s.locations))
-	for name := range s.locations {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.sinks)) }
 
 // Has reports whether a sink of this name is configured.
-func (s *Set) Has(name string) bool {
-	_, ok := s.locations[name]
-	return ok
+func (s *Set) Has(name string) bool { return s.sinks[name] != nil }
+
+// Location returns the path of the sink, or nothing if there is none of this
+// name.
+func (s *Set) Location(name string) string {
+	if lazy := s.sinks[name]; lazy != nil {
+		return lazy.path
+	}
+	return ""
 }
 
-// Location returns where the sink lies.
-func (s *Set) Location(name string) string { return s.locations[name] }
-
-// Open returns the sink of this name.
-func (s *Set) Open(ctx context.Context, name string) (sink.Sink, error) { return s.OpenFile(ctx, name) }
-
-// OpenFile returns the sink of this name as what it is, for what only a folder
-// can tell.
-func (s *Set) OpenFile(ctx context.Context, name string) (*file.Sink, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if opened := s.open[name]; opened != nil {
-		return opened, nil
-	}
-	path, ok := s.locations[name]
-	if !ok {
+// Open returns the sink of this name. A sink that was used before must still be
+// the one at its place; one that was never used is set up. Errors wrap
+// [sink.ErrUnavailable], or [sink.ErrFull] where there is no room to set it up,
+// unless there is no sink of this name.
+func (s *Set) Open(ctx context.Context, name string) (sink.Sink, error) {
+	lazy := s.sinks[name]
+	if lazy == nil {
 		return nil, fmt.Errorf("no sink %q is configured; there are: %s", name, strings.Join(s.Names(), ", "))
 	}
-	known, err := s.memory.SinkIDs()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", sink.ErrUnavailable, err)
+	lazy.mu.Lock()
+	defer lazy.mu.Unlock()
+	if lazy.open != nil {
+		return lazy.open, nil
 	}
-	opened, err := file.Open(ctx, path, known[path])
+	opened, err := s.first(ctx, lazy.path)
 	if err != nil {
 		return nil, fmt.Errorf("open sink %s: %w", name, err)
 	}
-	if err := s.memory.RememberSink(path, opened.ID()); err != nil {
-		return nil, fmt.Errorf("%w: %w", sink.ErrUnavailable, err)
-	}
-	s.open[name] = opened
+	lazy.open = opened
 	return opened, nil
 }
 
-// OpenExisting returns the sink at a path, for reading.
+// first opens the sink at path, and remembers which it is.
+func (s *Set) first(ctx context.Context, path string) (*file.Sink, error) {
+	known, err := s.known(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: recall its id: %w", sink.ErrUnavailable, err)
+	}
+	opened, err := file.Open(ctx, path, known)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.memory.RememberSink(path, opened.ID()); err != nil {
+		return nil, fmt.Errorf("%w: remember its id: %w", sink.ErrUnavailable, err)
+	}
+	return opened, nil
+}
+
+func (s *Set) known(path string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids, err := s.memory.SinkIDs()
+	return ids[path], err
+}
+
+// OpenExisting returns the sink at a path, for reading, and sets none up.
 func OpenExisting(ctx context.Context, path string) (*file.Sink, error) {
 	return file.OpenExisting(ctx, path)
 }

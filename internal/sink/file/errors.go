@@ -4,51 +4,65 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"syscall"
 
 	"holdfast.io/holdfast/internal/sink"
 )
 
-// errLink means that a symbolic link stands where the sink has a folder or file.
-var errLink = errors.New("is a symbolic link, which is never followed inside a sink; remove it")
+// unanswered are the errors of a disk or server that went, or is broken.
+var unanswered = []error{
+	syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ENOTCONN, syscall.ESHUTDOWN,
+	syscall.ESTALE, syscall.ETIMEDOUT, syscall.EHOSTDOWN,
+}
 
-// Causes by what they mean for the sink.
+// What is in the way of a sink's own folders and files.
 var (
-	full      = []error{syscall.ENOSPC, syscall.EDQUOT}
-	forbidden = []error{syscall.EROFS, fs.ErrPermission}
-	silent    = []error{syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ENOTCONN, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EHOSTDOWN}
-	vanished  = []error{fs.ErrNotExist, syscall.EXDEV}
+	errLink     = errors.New("is a symbolic link, and none is followed inside a sink")
+	errFolder   = errors.New("is a folder")
+	errNoFolder = errors.New("is not a folder")
+	errNoPoint  = fmt.Errorf("a folder with files but without %s has the name of the point", sink.ManifestName)
 )
 
-// explain gives an error the meaning that the port knows for it, the place, and
-// what to do.
+// explain completes an error with the place, and, where the port has a name for
+// it, with that and the remedy. Only a key that is not there on reading is no
+// matter of the whole sink; callers tell that apart before.
 func explain(place string, err error) error {
-	is := func(target error) bool { return errors.Is(err, target) }
 	switch {
-	case err == nil || is(sink.ErrFull) || is(sink.ErrUnavailable):
+	case err == nil:
+		return nil
+	case errors.Is(err, sink.ErrFull), errors.Is(err, sink.ErrUnavailable): // it was explained
 		return err
-	case slices.ContainsFunc(full, is):
-		return fmt.Errorf("%w: make room at %s, or use another sink: %w", sink.ErrFull, place, err)
-	case slices.ContainsFunc(forbidden, is):
-		return fmt.Errorf("%w: access to %s is refused; look at its mount and its rights: %w", sink.ErrUnavailable, place, err)
-	case slices.ContainsFunc(silent, is):
-		return fmt.Errorf("%w: %s does not answer; look at its disk or server: %w", sink.ErrUnavailable, place, err)
-	case slices.ContainsFunc(vanished, is):
-		return fmt.Errorf("%w: %s was removed or mounted anew while it was used; is the disk mounted?: %w", sink.ErrUnavailable, place, err)
-	case is(syscall.ENOTDIR):
-		return fmt.Errorf("%w: a file is where %s needs a folder; remove it: %w", sink.ErrUnavailable, place, err)
-	case is(errLink):
-		return fmt.Errorf("%w: %s: %w", sink.ErrUnavailable, place, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%s: %w; make room there, or use another sink: %w", place, sink.ErrFull, err)
+	case errors.Is(err, syscall.EROFS):
+		return unavailableFor(place, "it is read-only; mount it writable", err)
+	case errors.Is(err, fs.ErrPermission):
+		return unavailableFor(place, "this user may not use it; look at its owner and mode", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return unavailableFor(place, "it has gone meanwhile; is the disk mounted?", err)
+	case errors.Is(err, errLink), errors.Is(err, errNoFolder), errors.Is(err, errNoPoint):
+		return unavailableFor(place, "something else is in the way; move it away", err)
+	case errors.Is(err, syscall.EXDEV):
+		return unavailableFor(place, "the sink's folders are not on one file system; mount the sink as a whole", err)
+	}
+	for _, e := range unanswered {
+		if errors.Is(err, e) {
+			return unavailableFor(place, "it does not answer; look at its disk or server", err)
+		}
 	}
 	return fmt.Errorf("%s: %w", place, err)
 }
 
-// unusable explains an error because of which the sink cannot be used at all.
-func unusable(dir string, err error) error {
-	err = explain(dir, err)
-	if errors.Is(err, sink.ErrUnavailable) || errors.Is(err, sink.ErrFull) {
-		return err
+// unavailable is explain for errors that make the whole sink unusable, whatever
+// their cause. A full sink stays just that.
+func unavailable(place string, err error) error {
+	explained := explain(place, err)
+	if errors.Is(explained, sink.ErrUnavailable) || errors.Is(explained, sink.ErrFull) {
+		return explained
 	}
-	return fmt.Errorf("%w: %w", sink.ErrUnavailable, err)
+	return fmt.Errorf("%s: %w: %w", place, sink.ErrUnavailable, err)
+}
+
+func unavailableFor(place, remedy string, err error) error {
+	return fmt.Errorf("%s: %w: %s: %w", place, sink.ErrUnavailable, remedy, err)
 }

@@ -1,33 +1,41 @@
 // Package file is a sink in a folder of a file system.
 //
-// Points are staged in a folder of their own, below staging, and published by
-// one rename. Everything is synced before it counts. No symbolic link below the
-// sink's own folder is followed; the folder itself may be reached by one.
+//	holdfast.json                          the sink's own id, written once
+//	points/<host>/<kind>/<name>/<id>/      the points
+//	staging/<id>-<attempt>/                what is not yet published
 //
-// Every operation opens the folder anew and looks whether it still holds this
-// sink, so that a disk that was unmounted or swapped is noticed and not written
-// past.
+// An attempt writes into a folder of its own, and one rename makes it the point;
+// that rename fails if the point exists. Everything is synced before it counts:
+// artifacts when they are closed; at publishing the manifest, the attempt's
+// folder and every folder above the point before the rename, and the two folders
+// that it changed after it. Folders are 0700 and files 0600, whatever the umask.
+//
+// No symbolic link inside the sink is followed, wherever it leads; the sink's own
+// folder may be reached by one. The folder is opened anew for every operation and
+// must hold the id that it held at first, so that a mount that went, or another
+// that came in its place, is noticed before anything is read or written.
 package file
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path"
 
 	"holdfast.io/holdfast/internal/sink"
 )
 
 // Names at the top of a sink.
 const (
-	identityName = "holdfast.json"
-	pointsName   = "points"
-	stagingName  = "staging"
+	pointsName  = "points"
+	stagingName = "staging"
 )
 
-// Sink is a sink in a folder. It may be used by several goroutines, and the
-// folder by several processes.
+// Sink is a sink in a folder. It holds nothing open between its operations, so
+// that the file system can be unmounted.
 type Sink struct {
 	dir string
 	id  string
@@ -37,78 +45,82 @@ var _ sink.Sink = (*Sink)(nil)
 
 // Open returns the sink in the folder dir, which must be there: a mount that is
 // missing must never be replaced by a fresh folder. known is the id that the
-// caller remembers from earlier. If it is empty and the folder holds no sink,
-// one is set up there. It reports [sink.ErrUnavailable], or [sink.ErrFull] if
-// there is no room to set a sink up.
+// caller remembers from earlier, or empty for a sink that it never used; only
+// then, and only if the folder has neither an identity nor points, one is set up
+// there. Several processes that set one up at a time agree on one id. Errors wrap
+// [sink.ErrUnavailable], or [sink.ErrFull] where there is no room to set it up.
 func Open(_ context.Context, dir, known string) (*Sink, error) {
 	return open(dir, func(root *os.Root) (identity, error) {
 		own, err := readIdentity(root)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && known == "":
-			return setUp(root)
-		case errors.Is(err, fs.ErrNotExist):
-			return own, fmt.Errorf("it holds no sink any more (it was %s); is the disk mounted?", known)
-		case err == nil && known != "" && own.ID != known:
-			return own, fmt.Errorf("it holds the sink %s, and not %s that was used before; is the right disk mounted?", own.ID, known)
+		case !errors.Is(err, fs.ErrNotExist):
+		case known != "":
+			return own, fmt.Errorf("it is not the sink %s that was used before: it has no %s; is the disk mounted?", known, identityName)
+		default:
+			own, err = setUp(root)
+		}
+		if err == nil && known != "" && own.ID != known {
+			return own, fmt.Errorf("it is the sink %s, and not %s that was used before; is the right disk mounted?", own.ID, known)
 		}
 		return own, err
 	})
 }
 
-// OpenExisting returns the sink in the folder dir as [Open] does, and sets none
-// up.
+// OpenExisting returns the sink in the folder dir, whichever it is, and sets none
+// up. Errors wrap [sink.ErrUnavailable].
 func OpenExisting(_ context.Context, dir string) (*Sink, error) {
 	return open(dir, func(root *os.Root) (identity, error) {
 		own, err := readIdentity(root)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("it holds no sink (no %s); the first backup sets one up", identityName)
+			err = fmt.Errorf("it holds no sink: it has no %s; the first backup sets a sink up in an empty folder", identityName)
 		}
 		return own, err
 	})
 }
 
 func open(dir string, identify func(root *os.Root) (identity, error)) (*Sink, error) {
-	root, err := openTop(dir)
+	root, err := openRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
 	own, err := identify(root)
 	if err != nil {
-		return nil, unusable(dir, err)
+		return nil, unavailable(dir, err)
 	}
 	return &Sink{dir: dir, id: own.ID}, nil
 }
 
-// openTop opens the sink's own folder.
-func openTop(dir string) (*os.Root, error) {
+// openRoot opens the sink's folder, which is the only one that may be reached by
+// a symbolic link.
+func openRoot(dir string) (*os.Root, error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: the folder %s is not there; make it, or mount the disk", sink.ErrUnavailable, dir)
+		return nil, fmt.Errorf("%s: %w: the folder is not there; mount its disk, or make the folder for a new sink", dir, sink.ErrUnavailable)
 	}
 	if err != nil {
-		return nil, unusable(dir, err)
+		return nil, unavailable(dir, err)
 	}
 	return root, nil
 }
 
-// top opens the sink's own folder, and reports [sink.ErrUnavailable] if that
-// does not hold this sink any more.
-func (s *Sink) top() (*os.Root, error) {
-	root, err := openTop(s.dir)
+// root opens the sink's folder for one operation, and reports ErrUnavailable if
+// it does not hold this sink any more.
+func (s *Sink) root() (*os.Root, error) {
+	root, err := openRoot(s.dir)
 	if err != nil {
 		return nil, err
 	}
 	own, err := readIdentity(root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("it holds no sink any more (it was %s); is the disk mounted?", s.id)
+		err = fmt.Errorf("it does not hold the sink %s any more: it has no %s; is the disk mounted?", s.id, identityName)
 	case err == nil && own.ID != s.id:
 		err = fmt.Errorf("it holds the sink %s by now, and not %s; is the right disk mounted?", own.ID, s.id)
 	}
 	if err != nil {
 		_ = root.Close()
-		return nil, unusable(s.dir, err)
+		return nil, unavailable(s.dir, err)
 	}
 	return root, nil
 }
@@ -118,3 +130,46 @@ func (s *Sink) ID() string { return s.id }
 
 // Location returns the sink's folder.
 func (s *Sink) Location() string { return s.dir }
+
+// place returns where a key lies, for messages.
+func (s *Sink) place(key string) string { return path.Join(s.dir, key) }
+
+// Open implements [sink.Sink].
+func (s *Sink) Open(ctx context.Context, key string) (io.ReadCloser, error) {
+	if err := errors.Join(ctx.Err(), checkKey(key)); err != nil {
+		return nil, err
+	}
+	root, err := s.root()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := openKey(root, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", s.place(key), sink.ErrNotFound)
+	}
+	if err != nil {
+		return nil, explain(s.place(key), err)
+	}
+	return &object{ctx: ctx, f: f, place: s.place(key)}, nil
+}
+
+// object is an object that is read.
+type object struct {
+	ctx   context.Context
+	f     *os.File
+	place string
+}
+
+func (o *object) Read(p []byte) (int, error) {
+	if err := o.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := o.f.Read(p)
+	if err == io.EOF {
+		return n, err
+	}
+	return n, explain(o.place, err)
+}
+
+func (o *object) Close() error { return explain(o.place, o.f.Close()) }

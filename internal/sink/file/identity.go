@@ -16,8 +16,10 @@ import (
 // highest that it reads.
 const FormatVersion = 1
 
-// maxIdentity bounds the size of holdfast.json, in bytes.
-const maxIdentity = 64 << 10
+const (
+	identityName = "holdfast.json"
+	maxIdentity  = 64 << 10 // bytes; a larger file is none of ours
+)
 
 // identity is what holdfast.json holds.
 type identity struct {
@@ -26,72 +28,68 @@ type identity struct {
 	Created       time.Time `json:"created"`
 }
 
-var errDamaged = fmt.Errorf("%s is damaged; restore it, the points are not touched", identityName)
-
-// readIdentity reports fs.ErrNotExist if the folder holds no sink.
+// readIdentity reads the sink's identity. It reports fs.ErrNotExist if the folder
+// has none.
 func readIdentity(root *os.Root) (identity, error) {
-	var own identity
 	f, err := openFile(root, identityName)
 	if err != nil {
-		return own, err
+		return identity{}, err
 	}
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, maxIdentity))
 	if err != nil {
-		return own, err
+		return identity{}, err
 	}
-	// The version comes first: the rest of a newer format may look different.
-	var format struct{ FormatVersion int }
-	if err := json.Unmarshal(raw, &format); err != nil || format.FormatVersion < 1 {
-		return own, errDamaged
-	}
-	if format.FormatVersion > FormatVersion {
-		return own, fmt.Errorf("%s says format %d, and this version knows up to %d; use a newer holdfast", identityName, format.FormatVersion, FormatVersion)
-	}
-	if err := json.Unmarshal(raw, &own); err != nil || own.ID == "" {
-		return own, errDamaged
+	var own identity
+	// The version comes first: what a newer one holds need not look like ours.
+	err = json.Unmarshal(raw, &own)
+	switch {
+	case own.FormatVersion > FormatVersion:
+		return identity{}, fmt.Errorf("%s is of format %d, and this version of holdfast knows only %d; use a newer one", identityName, own.FormatVersion, FormatVersion)
+	case err != nil, own.FormatVersion < 1, own.ID == "":
+		return identity{}, fmt.Errorf("%s is damaged; restore it from a copy (the points are not touched)", identityName)
 	}
 	return own, nil
 }
 
-// setUp makes a folder a sink. Of several processes that try at a time the first
-// one wins, and all return its identity.
+// setUp makes the folder a sink. Of several processes that try at a time the
+// first one wins, and all return its identity.
 func setUp(root *os.Root) (identity, error) {
 	if _, err := root.Lstat(pointsName); err == nil {
-		// Another process may have set the sink up, and begun to use it, meanwhile.
+		// Another process may have set the sink up meanwhile, and begun to use it.
 		own, err := readIdentity(root)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("it has %s but no %s; restore that file", pointsName, identityName)
+			err = fmt.Errorf("it has %s, but no %s; restore that file from a copy", pointsName, identityName)
 		}
 		return own, err
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return identity{}, err
 	}
 	own := identity{FormatVersion: FormatVersion, ID: uuid.NewString(), Created: time.Now().UTC()}
 	raw, err := json.MarshalIndent(own, "", "  ")
 	if err != nil {
-		return own, err
+		return identity{}, err
 	}
-	temporary := "." + identityName + "." + own.ID
-	defer func() { _ = root.Remove(temporary) }()
-	if err := writeFile(root, temporary, append(raw, '\n')); err != nil {
-		return own, err
-	}
-	if err := claim(root, temporary, raw); err != nil && !errors.Is(err, fs.ErrExist) {
-		return own, err
+	if err := claim(root, own.ID, append(raw, '\n')); err != nil && !errors.Is(err, fs.ErrExist) {
+		return identity{}, err
 	}
 	if err := syncFolder(root); err != nil {
-		return own, err
+		return identity{}, err
 	}
 	return readIdentity(root)
 }
 
-// claim gives the temporary file the name of the identity, or reports
-// fs.ErrExist. A link fails if the name is taken, where a rename would replace
-// it, and nobody sees half a file. Where there are no hard links (exFAT, some
-// network mounts) the file is made in place.
-func claim(root *os.Root, temporary string, raw []byte) error {
-	err := root.Link(temporary, identityName)
-	if err == nil || errors.Is(err, fs.ErrExist) {
+// claim makes the identity, or reports fs.ErrExist. A link fails if the name is
+// taken, where a rename would replace it, and nobody sees half a file. Where there
+// are no hard links (exFAT, some network mounts) the file is made in its place.
+func claim(root *os.Root, id string, raw []byte) error {
+	temporary := "." + identityName + "." + id
+	if err := writeFile(root, temporary, raw); err != nil {
 		return err
 	}
-	return writeFile(root, identityName, append(raw, '\n'))
+	err := root.Link(temporary, identityName)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = writeFile(root, identityName, raw)
+	}
+	return errors.Join(err, root.Remove(temporary))
 }

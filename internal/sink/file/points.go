@@ -14,7 +14,8 @@ import (
 )
 
 // Points implements [sink.Sink]. It holds the names of one folder at each level.
-// Symbolic links below points, and what is not a folder, are passed over.
+// Symbolic links below points, what is not a folder, and names that cannot be part
+// of a key, are passed over.
 func (s *Sink) Points(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		err := s.walk(ctx, func(dir string) error {
@@ -104,7 +105,7 @@ func subfolders(folder *os.Root) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() { // a link is none
+		if e.IsDir() && checkKey(e.Name()) == nil { // a link is none
 			names = append(names, e.Name())
 		}
 	}

@@ -3,21 +3,37 @@ package file
 import (
 	"context"
 	"errors"
+	"os"
+	"path"
 
 	"github.com/google/uuid"
 )
 
-// Probe writes a small file durably, and removes it.
-func (s *Sink) Probe(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	root, err := s.top()
+// Probe reports whether the sink can be written to: it writes a small file
+// durably, and removes it.
+func (s *Sink) Probe(context.Context) error {
+	root, err := s.root()
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	name := ".probe-" + uuid.NewString()
-	err = writeFile(root, name, []byte("holdfast doctor\n"))
-	return explain(s.dir, errors.Join(err, root.RemoveAll(name)))
+	err = inFolder(root, stagingName, func(folder *os.Root) error {
+		if err := writeFile(folder, name, []byte("holdfast looks whether it can write here\n")); err != nil {
+			return err
+		}
+		return errors.Join(syncFolder(folder), folder.Remove(name))
+	})
+	return explain(s.place(path.Join(stagingName, name)), err)
+}
+
+// Free returns how many bytes this user may still write.
+func (s *Sink) Free(context.Context) (int64, error) {
+	root, err := s.root()
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	free, err := freeBytes(root)
+	return free, explain(s.dir, err)
 }

@@ -11,85 +11,82 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 )
 
-// maxMoves bounds how often a move is tried while others remove the folders that
-// it needs because they are empty.
-const maxMoves = 10
+// maxTries bounds how often an attempt is moved to its place while others, whose
+// publishing failed, remove the empty folders above it.
+const maxTries = 10
 
-// Publish implements [sink.Staging]. It may be called once.
+// Publish implements [sink.Staging].
 func (t *staging) Publish(ctx context.Context, manifest []byte) error {
-	if t.at == nil {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case t.ended:
 		return errEnded
+	case t.open > 0:
+		return fmt.Errorf("%s: %w", t.place(), errUnfinished)
 	}
-	if t.pending > 0 {
-		return fmt.Errorf("%d artifacts of %s are not stored", t.pending, t.dir)
+	t.ended = true
+	if err := writeFile(t.own, sink.ManifestName, manifest); err != nil {
+		return explain(path.Join(t.place(), sink.ManifestName), err)
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if err := syncFolder(t.own); err != nil {
+		return explain(t.place(), err)
 	}
-	if err := t.finish(manifest); err != nil {
-		return explain(t.sink.dir, err)
-	}
-	// The disk may have gone or changed while the artifacts were written.
-	root, err := t.sink.top()
+	root, err := t.sink.root() // the mount may have changed during a long upload
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	for range maxMoves {
-		if err = t.move(root); !errors.Is(err, fs.ErrNotExist) {
+	for range maxTries {
+		if err = inFolder(root, path.Dir(t.dir), t.appear); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
 	if errors.Is(err, sink.ErrExists) {
 		return err
 	}
-	return explain(t.sink.dir, err)
+	return explain(t.sink.place(t.dir), err)
 }
 
-// finish makes the attempt's folder complete and durable.
-func (t *staging) finish(manifest []byte) error {
-	defer t.seal() // some network mounts do not rename a folder that is open
-	if err := writeFile(t.at, sink.ManifestName, manifest); err != nil {
-		return err
-	}
-	return syncFolder(t.at)
-}
-
-// move makes the attempt's folder the point's, and makes that durable.
-func (t *staging) move(root *os.Root) error {
+// checkOwn reports that the attempt's folder has not its name any more, by which
+// it would be published.
+func (t *staging) checkOwn() error {
 	own, err := t.isOwn()
-	if err != nil {
-		return err
+	if err == nil && !own {
+		return fmt.Errorf("%s: %w: the attempt was removed, or replaced by another process; retry", t.place(), sink.ErrUnavailable)
 	}
-	if !own {
-		return fmt.Errorf("%w: the attempt at %s was removed or replaced while it ran", sink.ErrUnavailable, t.dir)
-	}
-	to, err := follow(root, path.Dir(t.dir), true)
-	if err != nil {
-		return err
-	}
-	defer to.close()
-	if err := t.rename(to.last(), path.Base(t.dir)); err != nil {
-		err = t.taken(to.last(), err)
-		to.undo()
-		return err
-	}
-	t.published = true
-	return errors.Join(to.sync(), syncFolder(t.all))
+	return err
 }
 
-// taken says why the rename failed if something has the point's name. A rename
-// replaces an empty folder but not a point, which has a manifest.
-func (t *staging) taken(parent *os.Root, failed error) error {
-	name := path.Base(t.dir)
-	if _, err := parent.Lstat(name); err != nil {
-		return failed
+// appear makes the attempt's folder the point. The rename fails if there is one:
+// it replaces an empty folder, but a point has its manifest.
+func (t *staging) appear(parent *os.Root) error {
+	if err := t.checkOwn(); err != nil {
+		return err
 	}
-	if point, err := openFolder(parent, name); err == nil {
-		defer point.Close()
-		if info, err := point.Lstat(sink.ManifestName); err == nil && info.Mode().IsRegular() {
-			return fmt.Errorf("%s: %w", t.dir, sink.ErrExists)
-		}
+	id := path.Base(t.dir)
+	if err := rename(t.all, t.name, parent, id); err != nil {
+		return t.whyNot(parent, id, err)
 	}
-	return fmt.Errorf("%w: something that is no point has the name %s; remove it: %w", sink.ErrUnavailable, t.dir, failed)
+	return errors.Join(syncFolder(parent), syncFolder(t.all))
+}
+
+// whyNot returns why the attempt did not become the point.
+func (t *staging) whyNot(parent *os.Root, id string, err error) error {
+	there, oerr := openFolder(parent, id)
+	if errors.Is(oerr, fs.ErrNotExist) {
+		return err
+	}
+	if oerr != nil {
+		return oerr
+	}
+	defer there.Close()
+	info, merr := there.Lstat(sink.ManifestName)
+	switch {
+	case errors.Is(merr, fs.ErrNotExist), merr == nil && !info.Mode().IsRegular():
+		return errNoPoint
+	case merr != nil:
+		return merr
+	}
+	return fmt.Errorf("%s: %w", t.sink.place(t.dir), sink.ErrExists)
 }

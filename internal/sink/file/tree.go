@@ -6,156 +6,64 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"runtime"
 	"strings"
-	"syscall"
 )
 
 const (
-	folderMode = 0o700
-	fileMode   = 0o600
-	maxElement = 255 // bytes in one element of a path, on every common file system
+	folderMode fs.FileMode = 0o700
+	fileMode   fs.FileMode = 0o600
 )
 
-// checkKey refuses keys that are not in the form that path.Clean leaves.
-func checkKey(key string) error {
-	if !fs.ValidPath(key) || key == "." || strings.ContainsAny(key, "\x00\\") {
-		return fmt.Errorf("%q is not a key of a sink", key)
-	}
-	for element := range strings.SplitSeq(key, "/") {
-		if len(element) > maxElement {
-			return fmt.Errorf("%q is not a key of a sink: an element has more than %d bytes", key, maxElement)
-		}
-	}
-	return nil
-}
+// An os.Root does not leave its folder, but follows the links that stay inside.
+// Therefore the functions here go one element at a time, look at each before they
+// open it, and compare what was opened with what was looked at.
 
-// trail is the opened folders on the way from a sink's folder down to one.
-type trail []stop
-
-type stop struct {
-	at   *os.Root
-	name string // in the folder before
-	made bool   // by us
-}
-
-// follow opens the folders from root to dir. With create it makes those that are
-// not there; they are durable after sync.
-func follow(root *os.Root, dir string, create bool) (trail, error) {
-	at, err := root.OpenRoot(".")
-	if err != nil {
-		return nil, err
-	}
-	way := trail{{at: at}}
-	if dir == "." {
-		return way, nil
-	}
-	for name := range strings.SplitSeq(dir, "/") {
-		next := stop{name: name}
-		if create {
-			next.made, err = makeFolder(way.last(), name)
-		}
-		if err == nil {
-			next.at, err = openFolder(way.last(), name)
-		}
-		if err != nil {
-			way.undo()
-			way.close()
-			return nil, err
-		}
-		way = append(way, next)
-	}
-	return way, nil
-}
-
-// enter opens the one folder dir below root, and makes it with create.
-func enter(root *os.Root, dir string, create bool) (*os.Root, error) {
-	way, err := follow(root, dir, create)
-	if err != nil {
-		return nil, err
-	}
-	way[:len(way)-1].close()
-	return way.last(), nil
-}
-
-func (w trail) last() *os.Root { return w[len(w)-1].at }
-
-func (w trail) close() {
-	for _, s := range w {
-		_ = s.at.Close()
-	}
-}
-
-// sync makes the entries of all folders durable, the lowest first. Folders that
-// were there are synced too: another process may have made them just now.
-func (w trail) sync() error {
-	for i := len(w) - 1; i >= 0; i-- {
-		if err := syncFolder(w[i].at); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// undo removes the folders that were made and are empty.
-func (w trail) undo() {
-	for i := len(w) - 1; i > 0 && w[i].made; i-- {
-		if !isFolder(w[i-1].at, w[i].name, w[i].at) || w[i-1].at.Remove(w[i].name) != nil {
-			return
-		}
-	}
-}
-
-// isFolder reports whether the name in a folder is that of an opened folder.
-func isFolder(at *os.Root, name string, folder *os.Root) bool {
-	named, err := at.Lstat(name)
-	if err != nil {
-		return false
-	}
-	opened, err := folder.Stat(".")
-	return err == nil && os.SameFile(named, opened)
-}
-
-// openFolder opens a folder and follows no symbolic link; os.Root alone follows
-// those that stay inside.
+// openFolder opens the folder name in at.
 func openFolder(at *os.Root, name string) (*os.Root, error) {
 	looked, err := look(at, name)
 	if err != nil {
 		return nil, err
+	}
+	if !looked.IsDir() {
+		return nil, fmt.Errorf("%s %w", path.Join(at.Name(), name), errNoFolder)
 	}
 	folder, err := at.OpenRoot(name)
 	if err != nil {
 		return nil, err
 	}
 	opened, err := folder.Stat(".")
-	if err := sameFile(name, looked, opened, err); err != nil {
+	if err := same(path.Join(at.Name(), name), looked, opened, err); err != nil {
 		_ = folder.Close()
 		return nil, err
 	}
 	return folder, nil
 }
 
-// openFile opens a regular file for reading, and follows no symbolic link.
+// openFile opens the regular file name in at, for reading.
 func openFile(at *os.Root, name string) (*os.File, error) {
 	looked, err := look(at, name)
 	if err != nil {
 		return nil, err
 	}
+	if looked.IsDir() {
+		return nil, fmt.Errorf("%s %w", path.Join(at.Name(), name), errFolder)
+	}
 	if !looked.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a file", name)
+		return nil, fmt.Errorf("%s is neither a file nor a folder; remove it", path.Join(at.Name(), name))
 	}
 	f, err := at.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	opened, err := f.Stat()
-	if err := sameFile(name, looked, opened, err); err != nil {
+	if err := same(path.Join(at.Name(), name), looked, opened, err); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
+// look returns what lies under a name, and refuses a symbolic link.
 func look(at *os.Root, name string) (fs.FileInfo, error) {
 	info, err := at.Lstat(name)
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
@@ -164,17 +72,74 @@ func look(at *os.Root, name string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// sameFile reports whether what was opened is what was looked at before.
-func sameFile(name string, looked, opened fs.FileInfo, err error) error {
+// same reports whether what was opened is what was looked at. err is that of
+// looking at what was opened.
+func same(name string, looked, opened fs.FileInfo, err error) error {
 	if err == nil && !os.SameFile(looked, opened) {
 		return fmt.Errorf("%s was replaced while it was opened", name)
 	}
 	return err
 }
 
-// makeFolder makes a folder if it is not there, and reports whether it did.
-func makeFolder(at *os.Root, name string) (made bool, err error) {
-	err = at.Mkdir(name, folderMode)
+// openKey opens the file at key below root, for reading. A folder has no key, and
+// nothing is below a file.
+func openKey(root *os.Root, key string) (*os.File, error) {
+	folder, name, nested := strings.Cut(key, "/")
+	if !nested {
+		f, err := openFile(root, key)
+		if errors.Is(err, errFolder) {
+			err = fs.ErrNotExist
+		}
+		return f, err
+	}
+	next, err := openFolder(root, folder)
+	if errors.Is(err, errNoFolder) {
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer next.Close()
+	return openKey(next, name)
+}
+
+// inFolder does something in the folder dir below at. Folders that are missing
+// are made, and removed again if it fails and they are empty. All folders above
+// dir are durable before it is done, also those that another process made just
+// now.
+func inFolder(at *os.Root, dir string, do func(folder *os.Root) error) (err error) {
+	if dir == "." {
+		return do(at)
+	}
+	name, rest, nested := strings.Cut(dir, "/")
+	if !nested {
+		rest = "."
+	}
+	made, err := makeFolder(at, name)
+	if err != nil {
+		return err
+	}
+	if made {
+		defer func() {
+			if err != nil {
+				_ = at.Remove(name) // fails, as it should, if it is not empty
+			}
+		}()
+	}
+	folder, err := openFolder(at, name)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if err := syncFolder(at); err != nil {
+		return err
+	}
+	return inFolder(folder, rest, do)
+}
+
+// makeFolder makes a folder unless the name is taken, and reports whether it did.
+func makeFolder(at *os.Root, name string) (bool, error) {
+	err := at.Mkdir(name, folderMode)
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
@@ -182,35 +147,31 @@ func makeFolder(at *os.Root, name string) (made bool, err error) {
 		return false, err
 	}
 	info, err := at.Lstat(name)
-	if err == nil && lacks(info, folderMode) {
+	if err == nil && info.Mode().Perm()&folderMode != folderMode { // an odd umask
 		err = at.Chmod(name, folderMode)
 	}
 	return true, err
 }
 
-// createFile makes a file that is not there; O_EXCL follows no link.
+// createFile makes a file, which must not be there; a link in its place is not
+// followed.
 func createFile(at *os.Root, name string) (*os.File, error) {
 	f, err := at.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && lacks(info, fileMode) {
+	if err == nil && info.Mode().Perm()&fileMode != fileMode { // an odd umask
 		err = f.Chmod(fileMode)
 	}
 	if err != nil {
-		_ = f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close(), at.Remove(name))
 	}
 	return f, nil
 }
 
-// lacks reports whether the umask took rights that we need. It cannot have added
-// any; file systems that have no rights of their own show others, and refuse to
-// change them.
-func lacks(info fs.FileInfo, mode fs.FileMode) bool { return info.Mode()&mode != mode }
-
-// writeFile writes a small file durably.
+// writeFile makes a small file and syncs it. It leaves nothing behind if that
+// fails.
 func writeFile(at *os.Root, name string, content []byte) error {
 	f, err := createFile(at, name)
 	if err != nil {
@@ -220,22 +181,8 @@ func writeFile(at *os.Root, name string, content []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
-}
-
-// syncFolder makes the entries of a folder durable, where the file system can
-// sync a folder at all: some say EINVAL, and Windows refuses.
-func syncFolder(at *os.Root) error {
-	if runtime.GOOS == "windows" {
-		return nil
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, at.Remove(name))
 	}
-	f, err := at.Open(".")
-	if err != nil {
-		return err
-	}
-	err = f.Sync()
-	if errors.Is(err, syscall.EINVAL) {
-		err = nil
-	}
-	return errors.Join(err, f.Close())
+	return nil
 }

@@ -33,9 +33,9 @@ func refusal(m *nats.Msg) error {
 	return fmt.Errorf("the server refuses to deliver: %s %s", code, description)
 }
 
-// recover does what can be done about a failed pull, and waits before the next.
+// repair does what can be done about a failed pull, and waits before the next.
 // It returns an error when ctx ends or the bus is closed.
-func (s *Source) recover(ctx context.Context, cause error) error {
+func (s *Source) repair(ctx context.Context, cause error) error {
 	if errors.Is(cause, ErrClosed) {
 		return cause
 	}
@@ -56,12 +56,14 @@ func (s *Source) recover(ctx context.Context, cause error) error {
 	select {
 	case <-time.After(s.delays.NextBackOff()):
 		return nil
+	case <-s.bus.link.closing:
+		return ErrClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// recreate makes the consumer if it is not there. It returns nil if it is.
+// recreate makes the consumer if it is not there. It returns nil if it did.
 func (s *Source) recreate(ctx context.Context) error {
 	name := s.consumer.config.Durable
 	_, err := s.bus.js.Consumer(ctx, s.consumer.stream, name)

@@ -1,0 +1,76 @@
+package sinktest
+
+import (
+	"fmt"
+	"testing"
+)
+
+// Op is an operation of a sink, as a plan of faults names it.
+type Op string
+
+// The operations of a sink.
+const (
+	OpStage   Op = "stage"
+	OpCreate  Op = "create"
+	OpWrite   Op = "write"
+	OpClose   Op = "close" // of an artifact that is written
+	OpPublish Op = "publish"
+	// OpPublished fails a Publish that has done its work: the point is there, and
+	// the caller does not know.
+	OpPublished Op = "published"
+	OpDiscard   Op = "discard" // of an attempt that is staged still
+	OpOpen      Op = "open"
+	OpRead      Op = "read"
+	OpPoints    Op = "points"
+)
+
+// Fault is one failure that a test has planned.
+type Fault struct {
+	store *store
+	op    Op
+	left  int // calls until it is hit
+	err   error
+	hit   bool
+}
+
+// Fail makes the nth call of op from now on, counted from 1 over all instances of
+// the sink, fail once with err. The test fails if that was not hit by its end.
+func (m *Memory) Fail(t testing.TB, op Op, nth int, err error) *Fault {
+	t.Helper()
+	if nth < 1 || err == nil {
+		t.Fatalf("a fault needs a call, counted from 1, and an error; there are %d and %v", nth, err)
+	}
+	f := &Fault{store: m.store, op: op, left: nth, err: err}
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	m.store.faults = append(m.store.faults, f)
+	t.Cleanup(func() {
+		if !f.Hit() {
+			t.Errorf("the fault planned for call %d of %s was not hit", nth, op)
+		}
+	})
+	return f
+}
+
+// Hit reports whether the fault has been hit.
+func (f *Fault) Hit() bool {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	return f.hit
+}
+
+// fault counts a call and returns the error that was planned for it. The store
+// must be locked.
+func (s *store) fault(op Op) (err error) {
+	for _, f := range s.faults {
+		if f.op != op || f.hit {
+			continue
+		}
+		f.left--
+		if f.left == 0 {
+			f.hit = true
+			err = fmt.Errorf("memory: %s: %w", op, f.err)
+		}
+	}
+	return err
+}

@@ -1,0 +1,146 @@
+package sinktest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// memoryStaging is one attempt. Its members are guarded by the store's mutex.
+type memoryStaging struct {
+	sink    *Memory
+	dir     string // of the point
+	name    string // of the attempt
+	objects map[string][]byte
+	open    int // artifacts that are not stored whole
+	ended   bool
+}
+
+// Stage implements [sink.Sink].
+func (m *Memory) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
+	if err := checkPoint(dir); err != nil {
+		return nil, err
+	}
+	name := path.Base(dir) + "-" + attempt
+	if err := checkKey(name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
+		return nil, fmt.Errorf("memory: %q is not the name of an attempt", attempt)
+	}
+	unlock, err := m.begin(ctx, OpStage)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	t := &memoryStaging{sink: m, dir: dir, name: name, objects: map[string][]byte{}}
+	m.store.staged[name] = t
+	return t, nil
+}
+
+// Create implements [sink.Staging].
+func (t *memoryStaging) Create(ctx context.Context, name string) (io.WriteCloser, string, error) {
+	if err := checkKey(name); err != nil {
+		return nil, "", err
+	}
+	unlock, err := t.sink.begin(ctx, OpCreate)
+	if err != nil {
+		return nil, "", err
+	}
+	defer unlock()
+	if t.ended {
+		return nil, "", errEnded
+	}
+	if _, taken := t.objects[name]; taken || name == sink.ManifestName {
+		return nil, "", fmt.Errorf("memory: the name %q is taken", name)
+	}
+	t.objects[name] = nil
+	t.open++
+	return &memoryArtifact{ctx: ctx, staging: t, name: name}, path.Join(t.dir, name), nil
+}
+
+// memoryArtifact is an artifact that is written.
+type memoryArtifact struct {
+	ctx     context.Context
+	staging *memoryStaging
+	name    string
+	err     error // the first one, which stays
+	closed  bool
+}
+
+// Write implements [io.Writer].
+func (a *memoryArtifact) Write(p []byte) (int, error) {
+	if a.err != nil {
+		return 0, a.err
+	}
+	unlock, err := a.staging.sink.begin(a.ctx, OpWrite)
+	if err != nil {
+		a.err = err
+		return 0, err
+	}
+	defer unlock()
+	a.staging.objects[a.name] = append(a.staging.objects[a.name], p...)
+	return len(p), nil
+}
+
+// Close implements [io.Closer].
+func (a *memoryArtifact) Close() error {
+	if a.closed || a.err != nil {
+		return a.err
+	}
+	a.closed = true
+	unlock, err := a.staging.sink.begin(a.ctx, OpClose)
+	if err != nil {
+		a.err = err
+		return err
+	}
+	defer unlock()
+	a.staging.open--
+	return nil
+}
+
+// Publish implements [sink.Staging].
+func (t *memoryStaging) Publish(ctx context.Context, manifest []byte) error {
+	unlock, err := t.sink.begin(ctx, OpPublish)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s := t.sink.store
+	switch {
+	case t.ended:
+		return errEnded
+	case t.open > 0:
+		return fmt.Errorf("memory: an artifact of %s is not stored whole", t.name)
+	case s.staged[t.name] != t:
+		return fmt.Errorf("memory: %w: the attempt %s was replaced", sink.ErrUnavailable, t.name)
+	}
+	t.ended = true
+	key := path.Join(t.dir, sink.ManifestName)
+	if _, there := s.objects[key]; there {
+		return fmt.Errorf("memory: %s: %w", t.dir, sink.ErrExists)
+	}
+	for name, content := range t.objects {
+		s.objects[path.Join(t.dir, name)] = content
+	}
+	s.objects[key] = append([]byte(nil), manifest...)
+	delete(s.staged, t.name)
+	return s.fault(OpPublished)
+}
+
+// Discard implements [sink.Staging].
+func (t *memoryStaging) Discard(context.Context) error {
+	s := t.sink.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.ended = true
+	if s.staged[t.name] != t {
+		return nil
+	}
+	if err := s.fault(OpDiscard); err != nil {
+		return err
+	}
+	delete(s.staged, t.name)
+	return nil
+}
