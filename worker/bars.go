@@ -32,17 +32,28 @@ func (b *bars) progress(d events.BackupProgress) {
 		ib = &itemBar{}
 		ib.step.Store(d.Step)
 		name := escape(d.Item.Name)
-		ib.bar = b.all.AddBar(max(d.TotalBytes, 1),
+		// Without a total yet: a bar that has one ends when it is reached, and the
+		// Engine's estimate may be short of what comes.
+		ib.bar = b.all.AddBar(0,
 			mpb.BarRemoveOnComplete(),
 			mpb.PrependDecorators(decor.Name(name+" "), decor.Any(func(decor.Statistics) string { return fmt.Sprint(ib.step.Load(), " ") })),
-			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), " % .1f")),
+			mpb.AppendDecorators(decor.Any(readOf)),
 		)
 		b.each[d.Item.ID] = ib
 	}
 	ib.step.Store(d.Step)
-	// The Engine's estimate may be short of what comes.
-	ib.bar.SetTotal(max(d.TotalBytes, d.Bytes+1), false)
-	ib.bar.SetCurrent(d.Bytes)
+	if d.TotalBytes > 0 {
+		ib.bar.SetTotal(max(d.TotalBytes, d.Bytes+1), false)
+		ib.bar.SetCurrent(d.Bytes)
+	}
+}
+
+// readOf says how much of an archive was read.
+func readOf(s decor.Statistics) string {
+	if s.Total == 0 {
+		return ""
+	}
+	return " " + bytesOf(s.Current) + " / " + bytesOf(s.Total)
 }
 
 func (b *bars) end(item events.Item) {

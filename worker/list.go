@@ -99,7 +99,7 @@ func showCommand() *cobra.Command {
 				_, err = cmd.OutOrStdout().Write(raw)
 				return err
 			}
-			showPoint(cmd.OutOrStdout(), s.Location(), found[0].dir, found[0].manifest)
+			showPoint(cmd.OutOrStdout(), s.Location(), found[0].manifest)
 			return nil
 		},
 	}
@@ -108,7 +108,7 @@ func showCommand() *cobra.Command {
 }
 
 // showPoint prints what a person wants to know of a point.
-func showPoint(w io.Writer, location, dir string, m *point.Manifest) {
+func showPoint(w io.Writer, location string, m *point.Manifest) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-13s %s\n", name+":", escape(fmt.Sprintf(format, args...)))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,7 +149,7 @@ func cmdState(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	c, err := must(ts, engineOnce).api.ContainerInspect(context.Background(), args[0])
 	ts.Check(err)
-	if got := string(c.State.Status); got != args[1] {
+	if got := c.State.Status; got != args[1] {
 		ts.Fatalf("container %s is %s, not %s", args[0], got, args[1])
 	}
 }
@@ -182,7 +183,7 @@ func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	other, err := filepath.Glob(ts.MkAbs("*/staging/*"))
 	ts.Check(err)
-	if left := append(staged, other...); len(left) > 0 {
+	if left := slices.Concat(staged, other); len(left) > 0 {
 		ts.Fatalf("left in the sink: %v", left)
 	}
 	refs, err := must(ts, engineOnce).snapshots()

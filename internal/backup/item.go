@@ -54,7 +54,9 @@ const undoBound = 2 * time.Minute
 
 // Run backs one item up, and returns when it is stored durably and nothing
 // temporary is left. If the point is there already, because an earlier attempt
-// stored it, that one is the result. An error is an *ItemError.
+// stored it, that one is the result, and the Engine is not asked. An item that
+// the plan says will fail does so at once; it needs no sink. An error is an
+// *ItemError.
 func (b *Backuper) Run(ctx context.Context, t Task) (*Result, error) {
 	if t.Item.Code != "" {
 		return nil, &ItemError{Step: events.StepPlan, Code: t.Item.Code, Err: errors.New(t.Item.Message)}
@@ -63,7 +65,7 @@ func (b *Backuper) Run(ctx context.Context, t Task) (*Result, error) {
 	if stored, err := point.Read(ctx, t.Sink, dir); err == nil {
 		return &Result{Manifest: stored, Dir: dir}, nil
 	} else if !errors.Is(err, sink.ErrNotFound) {
-		return nil, failed(ctx, events.StepInspect, err, "look for point %s of %s %s", t.Point, t.Item.Kind, t.Item.Name)
+		return nil, failed(ctx, events.StepInspect, sinkError(err), "look for point %s of %s %s", t.Point, t.Item.Kind, t.Item.Name)
 	}
 	about, err := b.Engine.About(ctx)
 	if err != nil {
@@ -101,6 +103,7 @@ type itemRun struct {
 	dir       string
 	manifest  *point.Manifest
 	config    []byte // the container's inspect document
+	begun     bool   // a snapshot may be there
 	durations events.Durations
 }
 
@@ -118,17 +121,29 @@ func (r *itemRun) image(ctx context.Context) error {
 
 func (r *itemRun) container(ctx context.Context) error {
 	ref := r.snapshotRef()
-	// A commit that failed for us may have made the image all the same.
-	defer r.removeSnapshot(ctx, ref)
+	defer func() {
+		if r.begun { // a commit that failed for us may have made the image all the same
+			r.removeSnapshot(ctx, ref)
+		}
+	}()
 	id, err := r.commit(ctx, ref)
 	if err != nil {
 		return err
 	}
 	img, err := r.Engine.InspectImage(ctx, id)
 	if err != nil {
-		return failed(ctx, events.StepSave, err, "inspect the snapshot of container %s", r.Item.Name)
+		return failed(ctx, events.StepSave, r.imageError(err), "inspect the snapshot of container %s", r.Item.Name)
 	}
 	return r.store(ctx, img)
+}
+
+// imageError is the Engine's error about the image that is saved. That a
+// container's snapshot is gone does not mean that the container is.
+func (r *itemRun) imageError(err error) error {
+	if r.Item.Kind == events.ItemContainer && errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("somebody removed its snapshot: %v", err) //nolint:errorlint // hides ErrNotFound
+	}
+	return err
 }
 
 // snapshotRef is the name of this attempt's temporary image.
@@ -180,9 +195,10 @@ func (r *itemRun) store(ctx context.Context, img *ImageDetail) error {
 func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *ImageDetail) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the Engine's stream if the sink's end broke first
+	r.Progress(events.StepSave, 0, img.Size, 0) // a classic Engine stages for long before the first byte
 	archive, err := r.Engine.Save(ctx, img.ID)
 	if err != nil {
-		return err
+		return r.imageError(err)
 	}
 	defer archive.Close()
 	w, key, err := staging.Create(ctx, point.ImageArchive)
@@ -243,13 +259,6 @@ type sinkWriter struct{ io.Writer }
 func (w sinkWriter) Write(p []byte) (int, error) {
 	n, err := w.Writer.Write(p)
 	return n, sinkError(err)
-}
-
-func sinkError(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", errSink, err)
 }
 
 // measure adds the milliseconds until the returned function is called.
