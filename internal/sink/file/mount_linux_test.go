@@ -30,7 +30,7 @@ func withMounts(t *testing.T) bool {
 		return true
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inNamespace+"=1")
+	cmd.Env = append(os.Environ(), inNamespace+"=1", quickExit)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
@@ -39,7 +39,11 @@ func withMounts(t *testing.T) bool {
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if err == nil && !strings.Contains(out.String(), "--- PASS: "+t.Name()) {
+		err = errors.New("it was not run")
+	}
+	if err != nil {
 		t.Errorf("in a process with mounts of its own (which needs root or user namespaces): %v\n%s", err, &out)
 	}
 	return false

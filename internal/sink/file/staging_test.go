@@ -2,13 +2,10 @@ package file_test
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"holdfast.io/holdfast/internal/sink"
@@ -73,72 +70,6 @@ func TestLayout(t *testing.T) {
 	if !exists(filepath.Join(dir, theStaged, "image.tar.zst")) {
 		t.Errorf("the attempt is not at %s: %q", theStaged, contents(t, dir))
 	}
-}
-
-func TestModesWhateverTheUmask(t *testing.T) {
-	for _, umask := range []int{0, 0o022, 0o077, 0o277, 0o777} {
-		t.Run(fmt.Sprintf("%03o", umask), func(t *testing.T) {
-			dir := t.TempDir()
-			old := syscall.Umask(umask)
-			defer syscall.Umask(old)
-			s := open(t, dir)
-			store(t, s, aPoint, "1")
-			stage(t, s, otherDir, "2")
-			must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-				if err != nil || path == dir {
-					return err
-				}
-				info, err := d.Info()
-				must(t, err)
-				want := fs.FileMode(0o600)
-				if d.IsDir() {
-					want = fs.ModeDir | 0o700
-				}
-				if info.Mode() != want {
-					t.Errorf("%s is %s, want %s", path, info.Mode(), want)
-				}
-				return nil
-			}))
-		})
-	}
-}
-
-func TestNothingStaysOpen(t *testing.T) {
-	s := open(t, t.TempDir())
-	cycle := func(id int) {
-		dir := fmt.Sprint(itemDir, "/i", id)
-		store(t, s, dir, "1")
-		late := stage(t, s, dir, "2")
-		write(t, late, "image.tar.zst", "late")
-		if err := late.Publish(t.Context(), []byte("{}")); !errors.Is(err, sink.ErrExists) {
-			t.Errorf("the error is %v, want %v", err, sink.ErrExists)
-		}
-		must(t, late.Discard(t.Context()))
-		_, err := points(t, s)
-		must(t, err)
-		_, err = s.Open(t.Context(), "points/none")
-		if !errors.Is(err, sink.ErrNotFound) {
-			t.Errorf("the error is %v, want %v", err, sink.ErrNotFound)
-		}
-		must(t, s.Probe(t.Context()))
-		_, err = s.Free(t.Context())
-		must(t, err)
-	}
-	cycle(0)
-	before := descriptors(t)
-	for i := range 10 {
-		cycle(i + 1)
-	}
-	if after := descriptors(t); after > before {
-		t.Errorf("%d files were open, and %d are", before, after)
-	}
-}
-
-func descriptors(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/dev/fd")
-	must(t, err)
-	return len(entries)
 }
 
 // An attempt is taken for dead and made again, but its process lives.
