@@ -41,7 +41,7 @@ func newEvent(attrs attributes) (event.Event, []Violation) {
 	var bad []Violation
 	for _, name := range []string{attrSpecVersion, attrID, attrSource, attrType} {
 		if _, ok := attrs[name]; !ok {
-			bad = append(bad, Violation{Pointer: strictjson.Pointer(name), Message: "is missing"})
+			bad = append(bad, missing(name))
 		}
 	}
 	implied := event.ApplicationJSON
@@ -59,6 +59,10 @@ func newEvent(attrs attributes) (event.Event, []Violation) {
 		setAttribute(ctx, name, attr.text)
 	}
 	return event.Event{Context: ctx}, bad
+}
+
+func missing(attribute string) Violation {
+	return Violation{Pointer: strictjson.Pointer(attribute), Message: "is missing"}
 }
 
 // setAttribute sets an attribute that was found valid.

@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,9 +43,7 @@ func Decode(headers map[string][]string, body []byte) (event.Event, error) {
 		bad = []Violation{{Message: fmt.Sprintf("comes as %s; send one event a message, as %s+json or in binary mode", strictjson.Quote(format), structuredType)}}
 	case len(attrs) == 0:
 		ev, bad = readStructured(body)
-		if len(bad) > 0 && bad[0].Pointer == "" {
-			bad[0].Message = "has no ce- headers, and its body " + bad[0].Message
-		}
+		bad = explainMode(bad)
 	default:
 		ev, bad = readBinary(contentType, attrs, body)
 	}
@@ -52,6 +51,18 @@ func Decode(headers map[string][]string, body []byte) (event.Event, error) {
 		return event.Event{}, &MalformedError{Event: ev, Violations: atMost(bad)}
 	}
 	return ev, nil
+}
+
+// explainMode says more of a message that was held to be structured only because
+// it has no ce- headers.
+func explainMode(bad []Violation) []Violation {
+	switch {
+	case slices.Contains(bad, missing(attrSpecVersion)):
+		return []Violation{{Message: "has neither ce- headers nor a JSON body with specversion"}}
+	case len(bad) > 0 && bad[0].Pointer == "":
+		bad[0].Message = "has no ce- headers, and its body " + bad[0].Message
+	}
+	return bad
 }
 
 // Encode writes an event in binary mode. Attribute values are percent-encoded,
@@ -110,7 +121,7 @@ func ExpiryTime(ev event.Event) (time.Time, error) {
 	return t, nil
 }
 
-// Media types of whole events.
+// structuredType begins the media types of whole events.
 const structuredType = "application/cloudevents"
 
 // mediaType returns a content type without its parameters, in lower case.

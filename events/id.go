@@ -33,10 +33,12 @@ func ValidHostID(id string) bool {
 		if isHostByte(id[i]) {
 			continue
 		}
-		if id[i] != '_' || i+2 >= len(id) || !isUpperHex(id[i+1]) || !isUpperHex(id[i+2]) {
+		code, ok := strings.CutPrefix(id[i:min(i+3, len(id))], "_")
+		raw, err := hex.DecodeString(code)
+		if !ok || err != nil || len(raw) != 1 || isHostByte(raw[0]) || code != strings.ToUpper(code) {
 			return false
 		}
-		i += 2
+		i += len(code)
 	}
 	return id != ""
 }
@@ -44,8 +46,6 @@ func ValidHostID(id string) bool {
 func isHostByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-'
 }
-
-func isUpperHex(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }
 
 // JobID identifies a request as carried out on one host: the first 16
 // characters of the lower-case base32 (RFC 4648) of the hash of source, id and

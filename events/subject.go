@@ -61,7 +61,7 @@ func ParseRequestSubject(subject string) (Kind, Target, error) {
 		return kind, TargetAll, nil
 	case len(parts) == 2 && parts[1] == string(TargetAny):
 		return kind, TargetAny, nil
-	case len(parts) == 3 && parts[1] == string(TargetHost) && parts[2] != "":
+	case len(parts) == 3 && parts[1] == string(TargetHost) && ValidHostID(parts[2]):
 		return kind, TargetHost, nil
 	}
 	return "", "", fmt.Errorf("%q is not a subject for requests", subject)

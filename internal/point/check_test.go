@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"holdfast.io/holdfast/internal/point"
 )
@@ -106,15 +105,12 @@ func TestCheckArchiveTellsAReaderThatFailsFromACorruptArchive(t *testing.T) {
 	}
 }
 
-// A sparse entry claims any size in a few bytes, and reads as so many zeros.
-func TestCheckArchiveRefusesSparseEntriesAtOnce(t *testing.T) {
-	began := time.Now()
+// A sparse entry claims any size in a few bytes, and reads as so many zeros: to
+// hash these here would take an hour.
+func TestCheckArchiveRefusesSparseEntriesUnread(t *testing.T) {
 	_, err := point.CheckArchive(bytes.NewReader(sparseArchive()), ociArchive().imageID)
 	if !errors.Is(err, point.ErrCorrupt) || !strings.Contains(err.Error(), "sparse") {
 		t.Errorf("got %v", err)
-	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("took %v", took)
 	}
 }
 

@@ -2,21 +2,29 @@ package point_test
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
+	"strings"
 	"testing"
 
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/schemas/examples"
 )
 
 // FuzzDecodeManifest: Decode never panics, and what it accepts can be stored
 // again and is then the same.
 func FuzzDecodeManifest(f *testing.F) {
-	for _, name := range examples(f, "valid") {
-		f.Add(read(f, name))
+	valid, err := examples.Valid("manifest")
+	if err != nil {
+		f.Fatal(err)
 	}
-	for _, name := range examples(f, "invalid") {
-		f.Add(read(f, name))
+	for _, raw := range valid {
+		f.Add(raw)
+	}
+	invalid, err := examples.Invalid("manifest")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, fault := range invalid {
+		f.Add(fault.Data)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := point.Decode(raw)
@@ -57,23 +65,4 @@ func FuzzCheckArchive(f *testing.F) {
 	})
 }
 
-func isDigest(s string) bool { return len(s) == len("sha256:")+64 && s[:7] == "sha256:" }
-
-// examples returns the paths of the manifests beside the schemas.
-func examples(tb testing.TB, validity string) []string {
-	tb.Helper()
-	names, err := filepath.Glob(filepath.Join("../../schemas/examples", validity, "manifest", "*.json"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return names
-}
-
-func read(tb testing.TB, name string) []byte {
-	tb.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return b
-}
+func isDigest(s string) bool { return strings.HasPrefix(s, "sha256:") && len(s) == len("sha256:")+64 }

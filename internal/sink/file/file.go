@@ -28,11 +28,8 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 )
 
-// Names at the top of a sink.
-const (
-	pointsName  = "points"
-	stagingName = "staging"
-)
+// stagingName is the folder of attempts that have not ended.
+const stagingName = "staging"
 
 // Sink is a sink in a folder. It holds nothing open between its operations, so
 // that the file system can be unmounted.
@@ -136,7 +133,7 @@ func (s *Sink) place(key string) string { return path.Join(s.dir, key) }
 
 // Open implements [sink.Sink].
 func (s *Sink) Open(ctx context.Context, key string) (io.ReadCloser, error) {
-	if err := errors.Join(ctx.Err(), checkKey(key)); err != nil {
+	if err := errors.Join(ctx.Err(), sink.CheckKey(key)); err != nil {
 		return nil, err
 	}
 	root, err := s.root()

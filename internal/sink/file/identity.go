@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"holdfast.io/holdfast/internal/sink"
 )
 
 // FormatVersion is the version of the layout that this package writes, and the
@@ -55,11 +57,11 @@ func readIdentity(root *os.Root) (identity, error) {
 // setUp makes the folder a sink. Of several processes that try at a time the
 // first one wins, and all return its identity.
 func setUp(root *os.Root) (identity, error) {
-	if _, err := root.Lstat(pointsName); err == nil {
+	if _, err := root.Lstat(sink.PointsName); err == nil {
 		// Another process may have set the sink up meanwhile, and begun to use it.
 		own, err := readIdentity(root)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("it has %s, but no %s; restore that file from a copy", pointsName, identityName)
+			err = fmt.Errorf("it has %s, but no %s; restore that file from a copy", sink.PointsName, identityName)
 		}
 		return own, err
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -40,8 +40,8 @@ func (s *Sink) walk(ctx context.Context, visit func(dir string) error) error {
 	}
 	defer root.Close()
 	w := walk{ctx: ctx, visit: visit}
-	if err := w.folder(root, pointsName, pointDepth); err != nil && !errors.Is(err, errStop) {
-		return explain(s.place(pointsName), err)
+	if err := w.folder(root, sink.PointsName, sink.PointDepth); err != nil && !errors.Is(err, errStop) {
+		return explain(s.place(sink.PointsName), err)
 	}
 	return err
 }
@@ -105,7 +105,7 @@ func subfolders(folder *os.Root) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() && checkKey(e.Name()) == nil { // a link is none
+		if e.IsDir() && sink.CheckKey(e.Name()) == nil { // a link is none
 			names = append(names, e.Name())
 		}
 	}

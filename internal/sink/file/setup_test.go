@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"holdfast.io/holdfast/internal/sink"
 )
 
 // Another process may set the sink up, and store to it, after this one has seen
@@ -16,7 +18,7 @@ func TestSetUpComesLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if used {
-			if err := os.Mkdir(filepath.Join(dir, pointsName), folderMode); err != nil {
+			if err := os.Mkdir(filepath.Join(dir, sink.PointsName), folderMode); err != nil {
 				t.Fatal(err)
 			}
 		}

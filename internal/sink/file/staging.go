@@ -31,10 +31,10 @@ var errEnded = errors.New("the attempt has ended; stage another one")
 // Stage implements [sink.Sink].
 func (s *Sink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
 	t := &staging{sink: s, dir: dir, name: path.Base(dir) + "-" + attempt}
-	if err := errors.Join(ctx.Err(), checkPoint(dir)); err != nil {
+	if err := errors.Join(ctx.Err(), sink.CheckPoint(dir)); err != nil {
 		return nil, err
 	}
-	if err := checkKey(t.name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
+	if err := sink.CheckKey(t.name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
 		return nil, fmt.Errorf("%q is not the name of an attempt: with the point's id it must be one element of a key", attempt)
 	}
 	root, err := s.root()
@@ -87,7 +87,7 @@ func replaceFolder(at *os.Root, name string) (*os.Root, error) {
 
 // Create implements [sink.Staging].
 func (t *staging) Create(ctx context.Context, name string) (io.WriteCloser, string, error) {
-	if err := errors.Join(ctx.Err(), checkKey(name)); err != nil {
+	if err := errors.Join(ctx.Err(), sink.CheckKey(name)); err != nil {
 		return nil, "", err
 	}
 	if name == sink.ManifestName {

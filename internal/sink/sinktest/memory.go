@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"maps"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -104,7 +102,7 @@ func (m *Memory) ID() string { return m.id }
 
 // Open implements [sink.Sink].
 func (m *Memory) Open(ctx context.Context, key string) (io.ReadCloser, error) {
-	if err := checkKey(key); err != nil {
+	if err := sink.CheckKey(key); err != nil {
 		return nil, err
 	}
 	unlock, err := m.begin(ctx, OpOpen)
@@ -158,27 +156,11 @@ func (m *Memory) points(ctx context.Context) (dirs []string, err error) {
 	}
 	defer unlock()
 	for _, key := range slices.Sorted(maps.Keys(m.store.objects)) {
-		if path.Base(key) == sink.ManifestName && checkPoint(path.Dir(key)) == nil {
+		if path.Base(key) == sink.ManifestName && sink.CheckPoint(path.Dir(key)) == nil {
 			dirs = append(dirs, path.Dir(key))
 		}
 	}
 	return dirs, nil
-}
-
-// checkKey refuses keys that are not in the form that the port asks for.
-func checkKey(key string) error {
-	long := func(element string) bool { return len(element) > 255 }
-	if key == "." || !fs.ValidPath(key) || strings.ContainsAny(key, "\x00\\") || slices.ContainsFunc(strings.Split(key, "/"), long) {
-		return fmt.Errorf("memory: %q is not a key", key)
-	}
-	return nil
-}
-
-func checkPoint(dir string) error {
-	if strings.Count(dir, "/") != 4 || !strings.HasPrefix(dir, "points/") {
-		return fmt.Errorf("memory: %q is not the folder of a point", dir)
-	}
-	return checkKey(dir)
 }
 
 var errEnded = errors.New("memory: the attempt has ended")

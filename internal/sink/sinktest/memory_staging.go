@@ -22,11 +22,11 @@ type memoryStaging struct {
 
 // Stage implements [sink.Sink].
 func (m *Memory) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
-	if err := checkPoint(dir); err != nil {
+	if err := sink.CheckPoint(dir); err != nil {
 		return nil, err
 	}
 	name := path.Base(dir) + "-" + attempt
-	if err := checkKey(name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
+	if err := sink.CheckKey(name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
 		return nil, fmt.Errorf("memory: %q is not the name of an attempt", attempt)
 	}
 	unlock, err := m.begin(ctx, OpStage)
@@ -41,7 +41,7 @@ func (m *Memory) Stage(ctx context.Context, dir, attempt string) (sink.Staging, 
 
 // Create implements [sink.Staging].
 func (t *memoryStaging) Create(ctx context.Context, name string) (io.WriteCloser, string, error) {
-	if err := checkKey(name); err != nil {
+	if err := sink.CheckKey(name); err != nil {
 		return nil, "", err
 	}
 	unlock, err := t.sink.begin(ctx, OpCreate)
