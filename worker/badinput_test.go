@@ -116,7 +116,11 @@ func TestBadInput(t *testing.T) {
 			if test.answered != "" {
 				rejected = 1
 			}
-			rejections := "holdfast.evt." + host + "." + events.JobID("/test", test.answered, host) + ".request.rejected"
+			of := host
+			if strings.HasSuffix(m.Subject, ".any") {
+				of = events.HostAny
+			}
+			rejections := "holdfast.evt." + host + "." + events.JobID("/test", test.answered, of) + ".request.rejected"
 			if got := messages(t, js, events.StreamEvents, rejections); got != rejected {
 				t.Errorf("%d rejections, not %d", got, rejected)
 			}
