@@ -19,6 +19,7 @@ type account struct {
 	changes <-chan Change
 	before  events.State // when the account began
 	mode    events.Quiesce
+	began   time.Time // when the container was begun to be quiesced, by our own clock
 	seen    []Change
 }
 
@@ -40,10 +41,15 @@ func (s stand) settled() bool {
 	return s.Committed && (!s.Quiesced || s.Began.IsZero() || !s.Ended.IsZero())
 }
 
-// notRunning is how long the container stood for our sake.
-func (s stand) notRunning() time.Duration {
-	if s.Began.IsZero() || s.Ended.IsZero() {
+// notRunning is how long the container stood for our sake. If the account broke
+// off before the container was let go, it is measured by our own clock, and
+// rather too long than too short.
+func (a *account) notRunning(s stand) time.Duration {
+	switch {
+	case s.Began.IsZero():
 		return 0
+	case s.Ended.IsZero():
+		return time.Since(a.began)
 	}
 	return s.Ended.Sub(s.Began)
 }
@@ -106,14 +112,18 @@ func judge(before events.State, mode events.Quiesce, imageID string, seen []Chan
 		case ActionStop:
 			if mode == events.QuiesceStop && s.Began.IsZero() {
 				s.Began, ran = died, false
+				if died.IsZero() { // Engine 29 can report the end after the stop
+					s.Began = c.Time
+				}
 			}
+			running = false
 		case ActionDie:
 			running, died = false, c.Time
 			if mode == events.QuiescePause && !s.Began.IsZero() && s.Ended.IsZero() {
 				s.Ended = c.Time // it was killed as it stood
 			}
 		case ActionUnpause, ActionStart:
-			running, ran = true, true
+			running, ran, died = true, true, time.Time{}
 			if s.Committed && !s.Began.IsZero() && s.Ended.IsZero() {
 				s.Ended = c.Time
 			}

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,10 @@ func (r *itemRun) commit(ctx context.Context, ref string) (imageID string, err e
 	}
 	defer release()
 
-	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
+	watchCtx, endWatch := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWatch()
+	detach := context.AfterFunc(ctx, endWatch)
+	defer detach()
 	changes, err := r.Engine.Watch(watchCtx, r.Item.ID)
 	if err != nil {
 		return "", failed(ctx, events.StepInspect, err, "watch container %s", r.Item.Name)
@@ -38,30 +41,40 @@ func (r *itemRun) commit(ctx context.Context, ref string) (imageID string, err e
 	if err != nil {
 		return "", err
 	}
-	if ctx.Err() != nil { // the last moment to leave without a trace
+	if !detach() { // the last moment to leave without a trace
 		return "", failed(ctx, events.StepCommit, context.Cause(ctx), "commit container %s", r.Item.Name)
 	}
 
 	r.Progress(events.StepCommit, 0, 0, 0)
 	uncancelled := context.WithoutCancel(ctx)
 	began := time.Now()
+	r.begun = true
 	imageID, err = r.quiesceAndCommit(uncancelled, before, ref)
 	r.durations.Commit = time.Since(began).Milliseconds()
 	r.manifest.SnapshotTime = began.UTC()
-
-	acc := &account{changes: changes, before: before.State, mode: r.Item.Quiesce}
-	if perr := r.settle(uncancelled, before, imageID, acc, err == nil); perr != nil {
-		return "", perr
-	}
 	if err != nil {
-		return "", failed(ctx, events.StepCommit, err, "commit container %s", r.Item.Name)
+		err = failed(ctx, events.StepCommit, err, "commit container %s", r.Item.Name)
+		if worse := r.undoQuiesce(uncancelled, before); worse != nil {
+			r.Log.Error("the commit failed, and the container does not run again", zap.String("container", r.Item.Name), zap.Error(err))
+			return "", worse
+		}
+		return "", err
 	}
-	return imageID, nil
+	acc := &account{changes: changes, before: before.State, mode: r.Item.Quiesce, began: began}
+	return imageID, r.settle(uncancelled, before, imageID, acc)
 }
 
-// settle lets the container run again as before, whatever the commit came to,
-// and proves by the Engine's account that it stood still during the commit.
-func (r *itemRun) settle(ctx context.Context, before *ContainerDetail, imageID string, acc *account, committed bool) error {
+// undoQuiesce lets a container run again as before whose commit failed.
+func (r *itemRun) undoQuiesce(ctx context.Context, before *ContainerDetail) error {
+	if r.stops(before) {
+		return r.bringBack(ctx, before, r.Engine.Start)
+	}
+	return r.letGo(ctx, before)
+}
+
+// settle lets a container run again as before that was committed, and proves by
+// the Engine's account that it stood still meanwhile.
+func (r *itemRun) settle(ctx context.Context, before *ContainerDetail, imageID string, acc *account) error {
 	if r.stops(before) {
 		if err := r.bringBack(ctx, before, r.Engine.Start); err != nil {
 			return err
@@ -70,21 +83,14 @@ func (r *itemRun) settle(ctx context.Context, before *ContainerDetail, imageID s
 	if r.Item.Quiesce == events.QuiesceNone {
 		return nil
 	}
-	var s stand
-	err := errors.New("the commit failed")
-	if committed {
-		s, err = acc.follow(imageID)
-	}
-	if before.State == events.StateRunning && (err != nil || !s.settled()) {
-		if err := r.bringBack(ctx, before, r.unpause); err != nil {
+	s, err := acc.follow(imageID)
+	if err != nil || !s.settled() {
+		if err := r.letGo(ctx, before); err != nil {
 			return err
 		}
-		if err == nil {
-			s, err = acc.follow(imageID)
-		}
 	}
-	if !committed {
-		return nil
+	if err == nil && !s.settled() {
+		s, err = acc.follow(imageID)
 	}
 	if err == nil && !s.Quiesced {
 		err = errors.New(s.Why)
@@ -95,8 +101,8 @@ func (r *itemRun) settle(ctx context.Context, before *ContainerDetail, imageID s
 	}
 	if !s.Began.IsZero() {
 		r.manifest.SnapshotTime = s.Began.UTC()
+		r.manifest.NotRunningMillis = float64(acc.notRunning(s).Microseconds()) / 1000
 	}
-	r.manifest.NotRunningMillis = float64(s.notRunning().Microseconds()) / 1000
 	return nil
 }
 
@@ -162,8 +168,15 @@ func (r *itemRun) bringBack(ctx context.Context, before *ContainerDetail, how fu
 			r.Item.Name, before.State, err)}
 }
 
-// unpause lets the container go if the Engine left it paused.
-func (r *itemRun) unpause(ctx context.Context, id string) error {
+// letGo unpauses a container that ran before, if the Engine left it paused.
+func (r *itemRun) letGo(ctx context.Context, before *ContainerDetail) error {
+	if r.Item.Quiesce != events.QuiescePause || before.State != events.StateRunning {
+		return nil
+	}
+	return r.bringBack(ctx, before, r.unpauseIfPaused)
+}
+
+func (r *itemRun) unpauseIfPaused(ctx context.Context, id string) error {
 	now, err := r.Engine.Inspect(ctx, id)
 	if err != nil || now.State != events.StatePaused {
 		return err
@@ -196,14 +209,15 @@ func notIncludedReason(mountType string) string {
 }
 
 // retry repeats op with growing, jittered delays until it succeeds, reports
-// ErrNotFound, or ctx ends.
+// ErrNotFound, or ctx ends. The error is the last one of op.
 func retry(ctx context.Context, op func() error) error {
+	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := op()
-		if errors.Is(err, ErrNotFound) {
-			err = backoff.Permanent(err)
+		last = op()
+		if errors.Is(last, ErrNotFound) {
+			return struct{}{}, backoff.Permanent(last)
 		}
-		return struct{}{}, err
+		return struct{}{}, last
 	}, backoff.WithMaxElapsedTime(0))
-	return err
+	return cmp.Or(last, err)
 }

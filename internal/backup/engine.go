@@ -155,7 +155,7 @@ const (
 	// ActionDie: its process ended. ActionStop: it ended because it was told to.
 	ActionDie    Action = "die"
 	ActionStop   Action = "stop"
-	ActionCommit  Action = "commit"
+	ActionCommit Action = "commit"
 )
 
 // Change is one thing that happened to a container, by the Engine's own clock.

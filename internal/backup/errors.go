@@ -73,11 +73,21 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeNotFound, false
 	case errors.Is(err, ErrEngineFull):
 		return events.CodeEngineFull, true
-	case errors.Is(err, errSink):
+	}
+	if _, ok := errors.AsType[sinkErr](err); ok {
 		return events.CodeSinkError, true
 	}
 	return events.CodeEngine, true
 }
 
-// errSink marks what came from the sink and is neither full nor unavailable.
-var errSink = errors.New("sink")
+// sinkErr marks what came from the sink.
+type sinkErr struct{ error }
+
+func (e sinkErr) Unwrap() error { return e.error }
+
+func sinkError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return sinkErr{err}
+}

@@ -55,17 +55,18 @@ func correlationID(ev event.Event) string {
 // admit holds a message against the contract. It is a pure function: exactly
 // one of its results is not nil.
 func admit(m *bus.Message, host string, now time.Time) (*request, *rejection) {
+	kind, target, badSubject := events.ParseRequestSubject(m.Subject)
+	if target == events.TargetAny {
+		host = events.HostAny
+	}
 	ev, err := events.Decode(m.Headers, m.Body)
 	if err != nil {
 		return nil, malformed(err, host)
 	}
-	r := &request{event: ev, job: events.JobID(ev.Source(), ev.ID(), host), streamTime: m.Time}
-
-	kind, target, err := events.ParseRequestSubject(m.Subject)
-	if err != nil {
-		return nil, r.rejected(events.ReasonKindMismatch, events.Violation{Message: err.Error()})
+	r := &request{event: ev, kind: kind, target: target, job: events.JobID(ev.Source(), ev.ID(), host), streamTime: m.Time}
+	if badSubject != nil {
+		return nil, r.rejected(events.ReasonKindMismatch, events.Violation{Message: badSubject.Error()})
 	}
-	r.kind, r.target = kind, target
 	if why := mismatch(ev.Type(), kind, target); why != nil {
 		return nil, r.rejected(why.reason, why.violations...)
 	}
@@ -88,8 +89,12 @@ func admit(m *bus.Message, host string, now time.Time) (*request, *rejection) {
 }
 
 func malformed(err error, host string) *rejection {
-	r := &rejection{reason: events.ReasonMalformed, violations: []events.Violation{{Message: err.Error()}}}
-	if bad, ok := errors.AsType[*events.MalformedError](err); ok && bad.Correlatable() {
+	bad, ok := errors.AsType[*events.MalformedError](err)
+	if !ok {
+		return &rejection{reason: events.ReasonMalformed, violations: []events.Violation{{Message: err.Error()}}}
+	}
+	r := &rejection{reason: events.ReasonMalformed, violations: bad.Violations}
+	if bad.Correlatable() {
 		r.event = bad.Event
 		r.job = events.JobID(bad.Event.Source(), bad.Event.ID(), host)
 	}

@@ -11,68 +11,87 @@ import (
 	"holdfast.io/holdfast/internal/point"
 )
 
-// ended makes the terminal event of a job whose items have ended so.
+// ended makes the terminal event of a job whose items have ended so. plan is nil
+// if the job ended before it had one.
 func (j *job) ended(plan *events.Plan, outcomes []events.ItemOutcome, cause error) event.Event {
-	data := conclude(plan, outcomes, cause)
+	data := conclude(plan, outcomes, j.backupData.AbortOnError, cause)
 	data.Job, data.Host, data.Sink = j.job, j.Host, j.sink
 	data.Began, data.Ended = j.began, time.Now().UTC()
 	eventType := events.TypeBackupCompleted
 	if data.Status == events.StatusFailed || data.Status == events.StatusCancelled {
 		eventType = events.TypeBackupFailed
 	}
-	// One discriminator for both types: a job has one terminal event id.
+	return j.terminal(eventType, data)
+}
+
+// terminal makes the last event of a job. It has the same id whatever its type:
+// a job ends once.
+func (j *job) terminal(eventType string, data any) event.Event {
 	ev := j.event(eventType, j.job, "", data)
-	ev.SetID(events.EventID(j.job, terminalName, ""))
+	ev.SetID(events.EventID(j.job, "terminal", ""))
 	return ev
 }
 
-// terminalName stands for the type in the id of a job's last event, whichever
-// that is.
-const terminalName = "terminal"
-
-// conclude counts what came of a job. It is a pure function. cause is why the
-// job's context ended, or nil.
-func conclude(plan *events.Plan, outcomes []events.ItemOutcome, cause error) events.BackupEnded {
-	data := events.BackupEnded{
-		Counts: events.Counts{Items: len(outcomes), Missing: len(plan.Missing), Excluded: len(plan.Excluded)},
-	}
-	for _, o := range outcomes {
-		switch o.Status {
-		case events.ItemCompleted:
-			data.Counts.Completed++
-		case events.ItemFailed:
-			data.Counts.Failed++
-		case events.ItemCancelled:
-			data.Counts.Cancelled++
-		case events.ItemSkipped:
-			data.Counts.Skipped++
+// conclude counts what came of a job. It is a pure function. plan is nil if the
+// job ended before it had one; abort is the request's abortOnError; cause is why
+// the job's context ended, or nil.
+func conclude(plan *events.Plan, outcomes []events.ItemOutcome, abort bool, cause error) events.BackupEnded {
+	data := events.BackupEnded{}
+	data.Items, data.ItemsOmitted = first(outcomes)
+	if plan == nil {
+		data.Missing, data.Status, data.Message = []events.Missing{}, events.StatusFailed, cause.Error()
+		if errors.Is(cause, backup.ErrCancelled) {
+			data.Status = events.StatusCancelled
 		}
+		return data
+	}
+	data.Missing, data.MissingOmitted = first(plan.Missing)
+	data.Counts = count(outcomes)
+	data.Counts.Missing, data.Counts.Excluded = len(plan.Missing), len(plan.Excluded)
+	for _, o := range outcomes {
 		data.Bytes += o.Size
 		data.UncompressedBytes += o.UncompressedSize
 		data.NotIncluded += len(o.NotIncluded)
 	}
-	data.Items, data.ItemsOmitted = first(outcomes)
-	data.Missing, data.MissingOmitted = first(plan.Missing)
-	data.Status, data.Message = status(data.Counts, cause)
+	data.Status, data.Message = status(data.Counts, abort, cause)
 	return data
 }
 
-// status decides how a job ended.
-func status(c events.Counts, cause error) (events.Status, string) {
-	bad := c.Failed + c.Cancelled + c.Skipped + c.Missing
+func count(outcomes []events.ItemOutcome) events.Counts {
+	c := events.Counts{Items: len(outcomes)}
+	for _, o := range outcomes {
+		switch o.Status {
+		case events.ItemCompleted:
+			c.Completed++
+		case events.ItemFailed:
+			c.Failed++
+		case events.ItemCancelled:
+			c.Cancelled++
+		case events.ItemSkipped:
+			c.Skipped++
+		}
+	}
+	return c
+}
+
+// status decides how a job ended. What came too late to cut anything short did
+// not change how it ended.
+func status(c events.Counts, abort bool, cause error) (events.Status, string) {
+	unfinished := c.Cancelled + c.Skipped
+	bad := c.Failed + c.Missing + unfinished
 	switch {
-	case errors.Is(cause, backup.ErrCancelled):
+	case errors.Is(cause, backup.ErrCancelled) && unfinished > 0:
 		return events.StatusCancelled, cause.Error()
-	case errors.Is(cause, backup.ErrTimeout) && bad > 0 && c.Completed == 0:
-		return events.StatusFailed, cause.Error()
 	case bad == 0:
 		return events.StatusSucceeded, ""
-	case c.Skipped > 0 && c.Cancelled == 0 && cause == nil:
+	case c.Completed > 0 && !abort:
+		return events.StatusPartial, ""
+	case errors.Is(cause, backup.ErrTimeout):
+		return events.StatusFailed, cause.Error()
+	case abort:
 		return events.StatusFailed, "aborted at the first error, as the request asks"
-	case c.Completed == 0:
-		return events.StatusFailed, "nothing could be stored"
 	}
-	return events.StatusPartial, ""
+	return events.StatusFailed, "nothing could be stored"
 }
 
 // completed fills in the outcome of an item that is stored.

@@ -14,7 +14,6 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -32,7 +31,7 @@ type job struct {
 
 // backup carries a backup request out, and acknowledges its message when the
 // terminal event is stored.
-func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot *heldSlot) {
+func (w *Worker) backup(base context.Context, m *delivery, req *request, slot *heldSlot) {
 	j := &job{Worker: w, request: req, attempt: m.Delivered, slot: slot, began: time.Now().UTC(),
 		sink: cmp.Or(req.backupData.Sink, events.DefaultSink), log: w.Log.With(zap.String("job", req.job))}
 	if rejection := j.refuse(); rejection != nil {
@@ -60,12 +59,12 @@ func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot
 	case err == nil:
 		w.done(base, m)
 		j.log.Info("job ended", zap.String("event", events.Short(terminal.Type())), zap.Duration("took", time.Since(j.began)))
-	case errors.Is(err, backup.ErrStopping):
+	case base.Err() != nil:
 		j.log.Info("job stopped; it will be done by the next worker")
 		w.later(m, stoppedDelay)
 	default:
 		j.log.Warn("job put off", zap.Error(err))
-		w.later(m, engineAwayDelay)
+		w.later(m, putOffDelay)
 	}
 }
 
@@ -89,13 +88,13 @@ func (j *job) run(ctx, base context.Context) (event.Event, error) {
 	plan, err := j.plan(ctx)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && base.Err() == nil {
-			return j.ended(&events.Plan{}, nil, cause), nil
+			return j.ended(nil, nil, cause), nil
 		}
 		return event.Event{}, err
 	}
 	if j.backupData.DryRun {
 		data := events.BackupPlanned{Job: j.job, Host: j.Host, Plan: shorten(*plan)}
-		return j.event(events.TypeBackupPlanned, j.job, "", data), nil
+		return j.terminal(events.TypeBackupPlanned, data), nil
 	}
 	accepted := events.BackupAccepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: shorten(*plan)}
 	if err := j.publish(base, j.job, j.event(events.TypeBackupAccepted, j.job, "", accepted)); err != nil {
@@ -188,7 +187,8 @@ func (j *job) item(ctx, base context.Context, item events.PlannedItem) (events.I
 	}
 	outcome := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds()}
 	if err != nil {
-		return outcome, j.itemFailed(base, &outcome, err)
+		err = j.itemFailed(base, &outcome, err)
+		return outcome, err
 	}
 	completed(&outcome, result.Manifest)
 	m := result.Manifest

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -20,14 +21,17 @@ func NewSlots(n int) *Slots {
 	return &Slots{free: n, changed: make(chan struct{})}
 }
 
-// Acquire takes a slot, and waits for one until ctx ends. Slots go to those who
-// wait in the order in which they came.
+// Acquire takes a slot, and waits for one until ctx ends. It takes none that came
+// free after that. Slots go to those who wait in the order in which they came.
 func (s *Slots) Acquire(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	s.mu.Lock()
 	if s.free > 0 {
 		s.take()
 		s.mu.Unlock()
-		return nil
+		return s.keep(ctx)
 	}
 	mine := make(chan struct{})
 	s.waiting = append(s.waiting, mine)
@@ -35,18 +39,25 @@ func (s *Slots) Acquire(ctx context.Context) error {
 
 	select {
 	case <-mine:
-		return nil
+		return s.keep(ctx)
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, w := range s.waiting {
-		if w == mine {
-			s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
-			return context.Cause(ctx)
-		}
+	if i := slices.Index(s.waiting, mine); i >= 0 {
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+	} else { // it was handed over at the same moment
+		s.release()
 	}
-	s.release() // it was handed over at the same moment
+	return context.Cause(ctx)
+}
+
+// keep gives the slot back that was just taken if ctx has ended.
+func (s *Slots) keep(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	s.Release()
 	return context.Cause(ctx)
 }
 

@@ -16,15 +16,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/sink"
 )
-
-// Source is where requests come from. Next blocks until it has taken one
-// message, or ctx ends; a message that was taken is never lost.
-type Source interface {
-	Next(ctx context.Context) (*bus.Message, error)
-}
 
 // Publisher sends what a worker has to say. Its methods return when the message
 // is stored, and retry until ctx ends while the server is away.
@@ -69,9 +62,9 @@ type Worker struct {
 
 // Delays before a message that could not be worked on is delivered again.
 const (
-	engineAwayDelay = 10 * time.Second
-	duplicateDelay  = 15 * time.Second
-	stoppedDelay    = time.Second
+	putOffDelay    = 10 * time.Second // the Engine is away, or an event could not be stored
+	duplicateDelay = 15 * time.Second
+	stoppedDelay   = time.Second
 )
 
 // Run takes messages until ctx ends. Then it takes no more, gives running jobs
@@ -79,20 +72,27 @@ const (
 // unfinished is undone and its message is delivered again. It returns when
 // nothing runs any more.
 func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Duration) {
+	w.serve(ctx, intakes(work), intakes(cancels), grace)
+}
+
+func (w *Worker) serve(ctx context.Context, work, cancels []intake, grace time.Duration) {
 	base, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 
-	var intake sync.WaitGroup
-	for _, s := range work {
-		intake.Go(func() { w.takeWork(ctx, base, s) })
+	var taking sync.WaitGroup
+	for _, from := range work {
+		taking.Go(func() { w.takeWork(ctx, base, from) })
 	}
-	for _, s := range cancels {
-		intake.Go(func() { w.takeCancels(ctx, base, s) })
+	for _, from := range cancels {
+		taking.Go(func() { w.takeCancels(ctx, base, from) })
 	}
-	intake.Wait()
-
 	ended := make(chan struct{})
-	go func() { w.jobs.Wait(); close(ended) }()
+	go func() {
+		defer close(ended)
+		taking.Wait()
+		w.jobs.Wait()
+	}()
+	<-ctx.Done()
 	select {
 	case <-ended:
 	case <-time.After(grace):
@@ -103,42 +103,53 @@ func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Dur
 }
 
 // takeWork takes messages one by one, each only while a slot is free for it.
-func (w *Worker) takeWork(ctx, base context.Context, s Source) {
+func (w *Worker) takeWork(ctx, base context.Context, from intake) {
 	for ctx.Err() == nil {
 		free, cancel, err := w.Slots.WhileFree(ctx)
 		if err != nil {
 			return
 		}
-		m, err := s.Next(free)
+		m, err := from.next(free)
+		taken := free.Err() != nil // the slots, meanwhile
 		cancel()
-		if err != nil {
-			continue
-		}
-		if ctx.Err() != nil || !w.Slots.TryAcquire() { // another source was quicker
+		switch {
+		case err != nil && taken:
+		case err != nil:
+			w.ended(err)
+			return
+		case ctx.Err() != nil || !w.Slots.TryAcquire(): // another source was quicker
 			w.later(m, 0)
-			continue
+		default:
+			w.jobs.Go(func() { w.handle(base, m, &heldSlot{slots: w.Slots, held: true}) })
 		}
-		w.jobs.Go(func() { w.handle(base, m, &heldSlot{slots: w.Slots, held: true}) })
 	}
 }
 
 // takeCancels needs no slot: a cancellation must get through when all are taken.
-func (w *Worker) takeCancels(ctx, base context.Context, s Source) {
+func (w *Worker) takeCancels(ctx, base context.Context, from intake) {
 	for ctx.Err() == nil {
-		m, err := s.Next(ctx)
-		if err != nil {
-			continue
+		m, err := from.next(ctx)
+		switch {
+		case err == nil:
+			w.handle(base, m, &heldSlot{slots: w.Slots})
+		case ctx.Err() == nil:
+			w.ended(err)
+			return
 		}
-		w.handle(base, m, &heldSlot{slots: w.Slots})
 	}
 }
 
-// handle carries one message to its end.
-func (w *Worker) handle(ctx context.Context, m *bus.Message, slot *heldSlot) {
-	defer slot.release()
-	defer m.KeepAlive(ctx)()
+// ended reports a source that brings nothing any more.
+func (w *Worker) ended(err error) {
+	w.Log.Error("no more requests come from one of their sources", zap.Error(err))
+}
 
-	req, rejection := admit(m, w.Host, time.Now())
+// handle carries one message to its end.
+func (w *Worker) handle(ctx context.Context, m *delivery, slot *heldSlot) {
+	defer slot.release()
+	defer m.settle.KeepAlive(ctx)()
+
+	req, rejection := admit(m.Message, w.Host, time.Now())
 	if rejection != nil {
 		w.reject(ctx, m, rejection)
 		return
@@ -152,7 +163,7 @@ func (w *Worker) handle(ctx context.Context, m *bus.Message, slot *heldSlot) {
 }
 
 // cancel ends a running job. A broadcast passes over hosts that do not have it.
-func (w *Worker) cancel(ctx context.Context, m *bus.Message, req *request) {
+func (w *Worker) cancel(ctx context.Context, m *delivery, req *request) {
 	w.mu.Lock()
 	cancel := w.runs[req.cancelData.Job]
 	w.mu.Unlock()
@@ -189,8 +200,8 @@ func (w *Worker) end(job string) {
 }
 
 // done acknowledges a message whose terminal event is stored.
-func (w *Worker) done(ctx context.Context, m *bus.Message) {
-	if err := m.Done(ctx); err != nil {
+func (w *Worker) done(ctx context.Context, m *delivery) {
+	if err := m.settle.Done(ctx); err != nil {
 		// It comes again, and ends the same way.
 		w.Log.Warn("a finished request could not be acknowledged", zap.Uint64("sequence", m.Sequence), zap.Error(err))
 	}
@@ -198,11 +209,11 @@ func (w *Worker) done(ctx context.Context, m *bus.Message) {
 
 // later has a message delivered again after the delay, jittered so that many
 // hosts do not come back at the same moment.
-func (w *Worker) later(m *bus.Message, delay time.Duration) {
+func (w *Worker) later(m *delivery, delay time.Duration) {
 	if delay > 0 {
 		delay += rand.N(delay)
 	}
-	if err := m.Later(delay); err != nil && !errors.Is(err, context.Canceled) {
+	if err := m.settle.Later(delay); err != nil && !errors.Is(err, context.Canceled) {
 		w.Log.Warn("a request could not be put back; it comes again by itself", zap.Uint64("sequence", m.Sequence), zap.Error(err))
 	}
 }
@@ -213,8 +224,11 @@ type heldSlot struct {
 	held  bool
 }
 
-// next returns with a slot taken: the held one first.
+// next returns with a slot taken: the held one first. The error is that of ctx.
 func (h *heldSlot) next(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if h.held {
 		h.held = false
 		return nil

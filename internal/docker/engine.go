@@ -10,9 +10,11 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 
 	"holdfast.io/holdfast/internal/backup"
@@ -21,6 +23,9 @@ import (
 // Engine is one Docker Engine. It may be used by several goroutines.
 type Engine struct {
 	api *client.Client
+
+	mu   sync.Mutex
+	last answer // of the Engine to what it is
 }
 
 var _ backup.Engine = (*Engine)(nil)
@@ -70,21 +75,77 @@ func (e *Engine) Peers(ctx context.Context) []netip.AddrPort {
 	return peers
 }
 
-// About implements [backup.Engine].
-func (e *Engine) About(ctx context.Context) (backup.About, error) {
-	info, err := e.api.Info(ctx)
-	if err != nil {
-		return backup.About{}, e.translate(err)
-	}
-	return backup.About{ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver, DataRoot: info.DockerRootDir}, nil
+// aboutLife is how long an Engine's answer to what it is may be kept. It is
+// asked for with every item, and Engine 20.10 starts processes to answer (GET
+// /info took it 0.04 to 0.15 s here), but an Engine can be replaced by a newer
+// one under a worker.
+const aboutLife = time.Minute
+
+// answer is what an Engine answered to what it is.
+type answer struct {
+	backup.About
+	// ahead is how far its clock is ahead of ours, as exactly as the answer was
+	// quick.
+	ahead time.Duration
+	at    time.Time
 }
 
-// now returns the Engine's own time.
+// About implements [backup.Engine]. The answer is at most a minute old.
+func (e *Engine) About(ctx context.Context) (backup.About, error) {
+	a, err := e.ask(ctx)
+	return a.About, err
+}
+
+func (e *Engine) ask(ctx context.Context) (answer, error) {
+	e.mu.Lock()
+	last := e.last
+	e.mu.Unlock()
+	if time.Since(last.at) < aboutLife {
+		return last, nil
+	}
+	asked := time.Now()
+	info, err := e.api.Info(ctx)
+	if err != nil {
+		return answer{}, e.translate(err)
+	}
+	clock, err := systemTime(info)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{
+		About: backup.About{ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver, DataRoot: info.DockerRootDir},
+		ahead: clock.Sub(asked),
+		at:    time.Now(),
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last = a
+	return a, nil
+}
+
+// sameClock is how far apart two readings of one clock may be, with an answer in
+// between.
+const sameClock = time.Second
+
+// now returns the Engine's own time. One that is reached by a socket file has
+// this machine's clock, unless it shows another: the socket can lead into a
+// virtual machine.
 func (e *Engine) now(ctx context.Context) (time.Time, error) {
+	if strings.HasPrefix(e.Host(), "unix://") {
+		if a, err := e.ask(ctx); err != nil {
+			return time.Time{}, err
+		} else if a.ahead.Abs() < sameClock {
+			return time.Now(), nil
+		}
+	}
 	info, err := e.api.Info(ctx)
 	if err != nil {
 		return time.Time{}, e.translate(err)
 	}
+	return systemTime(info)
+}
+
+func systemTime(info system.Info) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339Nano, info.SystemTime)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the Engine's time: %w", err)

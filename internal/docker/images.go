@@ -50,6 +50,10 @@ func (e *Engine) InspectImage(ctx context.Context, id string) (*backup.ImageDeta
 func (e *Engine) Save(ctx context.Context, id string) (io.ReadCloser, error) {
 	r, err := e.api.ImageSave(ctx, []string{id})
 	if err != nil {
+		// Engine 20.10 reports an id that is not there as a fault of its own.
+		if _, gone := e.InspectImage(ctx, id); errors.Is(gone, backup.ErrNotFound) {
+			return nil, gone
+		}
 		return nil, e.translate(err)
 	}
 	return &saveReader{ReadCloser: r, ctx: ctx, engine: e}, nil

@@ -71,8 +71,8 @@ type checker struct {
 	kept      int
 }
 
-func (c *checker) readAll(r io.Reader) error {
-	tr := tar.NewReader(r)
+func (c *checker) readAll(tail *tailReader) error {
+	tr := tar.NewReader(tail)
 	buf := make([]byte, copyBuffer)
 	for entries := 0; ; entries++ {
 		h, err := tr.Next()
@@ -99,6 +99,7 @@ func (c *checker) readAll(r io.Reader) error {
 				return err
 			}
 		}
+		tail.zeros = 0 // the end mark is what follows the last entry, not the end of a file
 	}
 }
 
@@ -259,7 +260,8 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...))
 }
 
-// tailReader counts the zero bytes at the end of what was read so far.
+// tailReader counts the zero bytes at the end of what was read since the count was
+// last set to 0.
 type tailReader struct {
 	r     io.Reader
 	zeros int64

@@ -148,3 +148,71 @@ func pad(b []byte) []byte {
 	blocks := (len(b) + 511) / 512
 	return append(b, make([]byte, blocks*512-len(b))...)
 }
+
+// A file that ends in zeros is not the end of the archive, and what follows the
+// end mark must be zeros: an Engine appends its error there.
+func TestCheckArchiveNeedsItsEndMark(t *testing.T) {
+	a := classicArchive()
+	a.file("zeros", make([]byte, 4096))
+	whole := a.bytes(t)
+	check := func(archive []byte) error {
+		_, err := point.CheckArchive(bytes.NewReader(archive), a.imageID)
+		return err
+	}
+	if err := check(whole); err != nil {
+		t.Error(err)
+	}
+	if err := check(slices.Concat(whole, make([]byte, 9<<10))); err != nil {
+		t.Errorf("with more zeros than the end mark: %v", err)
+	}
+	for _, left := range []int{0, 511, 512, 1023} {
+		if err := check(whole[:len(whole)-1024+left]); !errors.Is(err, point.ErrCorrupt) {
+			t.Errorf("with %d of the 1024 bytes of the end mark: got %v", left, err)
+		}
+	}
+	if err := check(slices.Concat(whole, []byte(`{"errorDetail":{"message":"no space left on device"}}`))); !errors.Is(err, point.ErrCorrupt) {
+		t.Errorf("with an error after the end mark: got %v", err)
+	}
+}
+
+// Every bit of a layer and of a configuration counts.
+func TestCheckArchiveFindsEveryChange(t *testing.T) {
+	for name, build := range shapes {
+		t.Run(name, func(t *testing.T) {
+			a := build()
+			for i, h := range a.entries {
+				if body := a.bodies[i]; strings.HasSuffix(h.Name, "layer.tar") || strings.HasPrefix(h.Name, "blobs/") {
+					for at := range body {
+						body = bytes.Clone(a.bodies[i])
+						body[at] ^= 1
+						changed := *a
+						changed.bodies = slices.Clone(a.bodies)
+						changed.bodies[i] = body
+						if _, err := point.CheckArchive(bytes.NewReader(changed.bytes(t)), a.imageID); !errors.Is(err, point.ErrCorrupt) {
+							t.Fatalf("byte %d of %s is another: got %v", at, h.Name, err)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// An archive that would fill the memory with what describes it is refused.
+func TestCheckArchiveIsBounded(t *testing.T) {
+	many := &archive{}
+	for i := range 10_001 {
+		many.file(fmt.Sprint(i), nil)
+	}
+	big := classicArchive()
+	big.replace("manifest.json", append(bytes.Repeat([]byte(" "), 5<<20), "[]"...))
+	for message, a := range map[string]*archive{
+		"more than 10000 entries":          many,
+		"not a JSON document of at most 4": big,
+	} {
+		_, err := point.CheckArchive(bytes.NewReader(a.bytes(t)), "sha256:")
+		if !errors.Is(err, point.ErrCorrupt) || !strings.Contains(err.Error(), message) {
+			t.Errorf("got %v, want %q", err, message)
+		}
+	}
+}

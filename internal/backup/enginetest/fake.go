@@ -1,0 +1,351 @@
+// Package enginetest holds implementations of [backup.Engine] to the comments of
+// that port ([Run]), and has one in memory ([Fake]).
+package enginetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+)
+
+// Fake is an Engine in memory. It does what a Docker Engine does as far as a
+// backup can tell, down to what happens when two commits of one container
+// overlap; and what goes wrong is planned beforehand, see [Fault]. It may be used
+// by several goroutines.
+type Fake struct {
+	name string
+
+	mu         sync.Mutex
+	made       int // containers and images so far; ids are made of it
+	containers map[string]*container
+	images     map[string]*image
+	watchers   map[*watcher]struct{}
+	faults     []*Fault
+	calls      map[Op]int
+	away       bool
+}
+
+var _ backup.Engine = (*Fake)(nil)
+
+// NewFake returns an Engine on a host of this name, without containers and
+// images.
+func NewFake(name string) *Fake {
+	return &Fake{
+		name:       name,
+		containers: map[string]*container{},
+		images:     map[string]*image{},
+		watchers:   map[*watcher]struct{}{},
+		calls:      map[Op]int{},
+	}
+}
+
+// Spec says how a container is made.
+type Spec struct {
+	Name string
+	// Image is the reference or id of the image that it is made from.
+	Image      string
+	Labels     map[string]string
+	AutoRemove bool
+	// Tmpfs is the path of a file system in memory, Volume that of an anonymous
+	// volume; empty for none.
+	Tmpfs, Volume string
+}
+
+type container struct {
+	Spec
+	id    string
+	image string // id
+	state events.State
+	files map[string][]byte // what was written since it was made, by path
+}
+
+// Add makes a container in this state. It panics if there is no such image.
+func (f *Fake) Add(s Spec, state events.State) (id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := f.findImage(s.Image)
+	if img == nil {
+		panic("enginetest: no image " + s.Image)
+	}
+	c := &container{Spec: s, id: f.newID("container"), image: img.id, state: state, files: map[string][]byte{}}
+	f.containers[c.id] = c
+	return c.id
+}
+
+// Write writes a file in a container.
+func (f *Fake) Write(id, path string, content []byte) {
+	f.do(id, func(c *container) { c.files[path] = content })
+}
+
+// Pause pauses a running container, as its user.
+func (f *Fake) Pause(id string) {
+	f.do(id, func(c *container) { f.pause(c) })
+}
+
+// Kill ends a container's process, as its user.
+func (f *Fake) Kill(id string) {
+	f.do(id, func(c *container) { f.die(c) })
+}
+
+// Set puts a container into a state in which no call of the port leaves it. It
+// stands in no account.
+func (f *Fake) Set(id string, state events.State) {
+	f.do(id, func(c *container) { c.state = state })
+}
+
+// Remove removes a container, whatever its state.
+func (f *Fake) Remove(id string) {
+	f.do(id, func(c *container) {
+		f.die(c)
+		delete(f.containers, id)
+	})
+}
+
+// State returns the state of a container; empty if it is not there.
+func (f *Fake) State(id string) events.State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.containers[id]; c != nil {
+		return c.state
+	}
+	return ""
+}
+
+// SetAway has every call fail, and every stream break, until it is back.
+func (f *Fake) SetAway(away bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.away = away
+	if away {
+		for w := range f.watchers {
+			w.end()
+		}
+	}
+}
+
+// do is for what a test does to a container that must be there.
+func (f *Fake) do(id string, change func(c *container)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.containers[id]
+	if c == nil {
+		panic("enginetest: no container " + id)
+	}
+	change(c)
+}
+
+// About implements [backup.Engine].
+func (f *Fake) About(ctx context.Context) (backup.About, error) {
+	if _, err := f.begin(ctx, About, ""); err != nil {
+		return backup.About{}, err
+	}
+	return backup.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: "/nowhere"}, nil
+}
+
+// Containers implements [backup.Inventory].
+func (f *Fake) Containers(ctx context.Context) ([]backup.Container, error) {
+	if _, err := f.begin(ctx, Containers, ""); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []backup.Container
+	for _, c := range f.containers { // in any order
+		list = append(list, backup.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels)})
+	}
+	return list, nil
+}
+
+// Inspect implements [backup.Containers].
+func (f *Fake) Inspect(ctx context.Context, id string) (*backup.ContainerDetail, error) {
+	if _, err := f.begin(ctx, Inspect, id); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.container(id)
+	if err != nil {
+		return nil, err
+	}
+	d := &backup.ContainerDetail{
+		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, AutoRemove: c.AutoRemove,
+	}
+	if c.Tmpfs != "" {
+		d.Mounts = append(d.Mounts, events.NotIncluded{Type: "tmpfs", Destination: c.Tmpfs})
+	}
+	if c.Volume != "" {
+		name := c.id[:8] + "-data"
+		d.Mounts = append(d.Mounts, events.NotIncluded{Type: "volume", Name: name, Source: "/nowhere/" + name, Destination: c.Volume})
+	}
+	slices.SortFunc(d.Mounts, func(a, b events.NotIncluded) int { return strings.Compare(a.Destination, b.Destination) })
+	d.Raw, err = json.Marshal(map[string]any{
+		"Id":     c.id,
+		"Name":   "/" + c.Name,
+		"Image":  c.image,
+		"State":  map[string]any{"Status": c.state},
+		"Config": map[string]any{"Image": c.Image, "Labels": c.Labels},
+	})
+	return d, err
+}
+
+// Stop implements [backup.Containers].
+func (f *Fake) Stop(ctx context.Context, id string) error {
+	return f.change(ctx, Stop, id, func(c *container) error {
+		if c.state != events.StateRunning && c.state != events.StateRestarting {
+			return nil
+		}
+		f.die(c)
+		f.emit(backup.ActionStop, c.id, "")
+		if c.AutoRemove {
+			delete(f.containers, c.id)
+		}
+		return nil
+	})
+}
+
+// Start implements [backup.Containers].
+func (f *Fake) Start(ctx context.Context, id string) error {
+	return f.change(ctx, Start, id, func(c *container) error {
+		switch c.state {
+		case events.StateRunning:
+			return nil
+		case events.StatePaused:
+			return fmt.Errorf("cannot start a paused container")
+		}
+		c.state = events.StateRunning
+		f.emit(backup.ActionStart, c.id, "")
+		return nil
+	})
+}
+
+// Unpause implements [backup.Containers].
+func (f *Fake) Unpause(ctx context.Context, id string) error {
+	return f.change(ctx, Unpause, id, func(c *container) error {
+		f.unpause(c)
+		return nil
+	})
+}
+
+// change is a call that changes a container.
+func (f *Fake) change(ctx context.Context, op Op, id string, change func(c *container) error) error {
+	fault, err := f.begin(ctx, op, id)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.container(id)
+	if err != nil {
+		return err
+	}
+	if err := change(c); err != nil {
+		return err
+	}
+	return fault.late()
+}
+
+// Commit implements [backup.Containers]. As a Docker Engine does, it pauses only
+// what runs, reports nothing of its pausing, and lets go what it has paused.
+func (f *Fake) Commit(ctx context.Context, id string, o backup.CommitOptions) (string, error) {
+	fault, err := f.begin(ctx, Commit, id)
+	if err != nil {
+		return "", err
+	}
+	paused, err := f.beginCommit(id, o.Pause && !fault.NoPause)
+	if err != nil {
+		return "", err
+	}
+	err = fault.midst(ctx)
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, gone := f.container(id)
+	if gone != nil {
+		return "", gone
+	}
+	imageID := ""
+	if err == nil {
+		imageID = f.commit(c, o)
+		f.emit(backup.ActionCommit, id, imageID)
+		err = fault.late()
+	}
+	if paused && !fault.LeavePaused {
+		f.unpause(c)
+	}
+	if err != nil {
+		return "", err
+	}
+	return imageID, nil
+}
+
+func (f *Fake) beginCommit(id string, pause bool) (paused bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.container(id)
+	if err != nil {
+		return false, err
+	}
+	if c.state == events.StateDead || c.state == events.StateRemoving {
+		return false, fmt.Errorf("container %s is %s", id, c.state)
+	}
+	return pause && f.pause(c), nil
+}
+
+// The methods below are called with the lock held.
+
+func (f *Fake) container(id string) (*container, error) {
+	if c := f.containers[id]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("%w: container %s", backup.ErrNotFound, id)
+}
+
+func (f *Fake) pause(c *container) bool {
+	if c.state != events.StateRunning {
+		return false
+	}
+	c.state = events.StatePaused
+	f.emit(backup.ActionPause, c.id, "")
+	return true
+}
+
+func (f *Fake) unpause(c *container) {
+	if c.state == events.StatePaused {
+		c.state = events.StateRunning
+		f.emit(backup.ActionUnpause, c.id, "")
+	}
+}
+
+func (f *Fake) die(c *container) {
+	was := c.state
+	c.state = events.StateExited
+	if was == events.StateRunning || was == events.StatePaused {
+		f.emit(backup.ActionDie, c.id, "")
+	}
+}
+
+func (f *Fake) emit(a backup.Action, id, imageID string) {
+	c := backup.Change{Action: a, Time: time.Now(), ImageID: imageID}
+	for w := range f.watchers {
+		if w.id == id {
+			w.send(c)
+		}
+	}
+}
+
+// newID returns 64 hex digits.
+func (f *Fake) newID(kind string) string {
+	f.made++
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", f.name, kind, f.made))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,302 @@
+package backup
+
+import (
+	"cmp"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+
+	"holdfast.io/holdfast/events"
+)
+
+var update = flag.Bool("update", false, "write the plans in testdata/plan as they come out now")
+
+// TestPlan holds the plan of a request to testdata/plan. A file has the data of
+// the request, what is on the Engine (a container's id, name, state and labels; an
+// image's id, references and digests), the host's rules if there are any, and the
+// plan. Ids are written without the zeros that fill them up.
+func TestPlan(t *testing.T) {
+	files, err := filepath.Glob("testdata/plan/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := planOf(t, archive)
+			want := section(archive, "plan")
+			if *update {
+				want.Data = []byte(got)
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got != string(want.Data) {
+				t.Errorf("the plan is\n%s\nwant\n%s", got, want.Data)
+			}
+		})
+	}
+}
+
+func section(a *txtar.Archive, name string) *txtar.File {
+	for i := range a.Files {
+		if a.Files[i].Name == name {
+			return &a.Files[i]
+		}
+	}
+	return &txtar.File{}
+}
+
+func planOf(t *testing.T, a *txtar.Archive) string {
+	t.Helper()
+	for _, f := range a.Files {
+		if !slices.Contains([]string{"request.json", "engine", "rules.json", "plan"}, f.Name) {
+			t.Fatalf("what is %s?", f.Name)
+		}
+	}
+	req, err := events.ParseBackupRequest(section(a, "request.json").Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := Rules{Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}}
+	if raw := section(a, "rules.json").Data; raw != nil {
+		if err := json.Unmarshal(raw, &rules); err != nil {
+			t.Fatal(err)
+		}
+	}
+	protected := map[string]string{}
+	for id, why := range rules.Protected {
+		protected[fill(id)] = why
+	}
+	rules.Protected = protected
+	containers, images := inventory(t, section(a, "engine").Data)
+	return render(Plan(req, containers, images, rules))
+}
+
+// fill makes an id as long as it is on an Engine.
+func fill(id string) string {
+	hex := strings.TrimPrefix(id, "sha256:")
+	return id + strings.Repeat("0", 64-len(hex))
+}
+
+func inventory(t *testing.T, text []byte) (containers []Container, images []Image) {
+	t.Helper()
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 0:
+		case fields[0] == "container":
+			c := Container{ID: fill(fields[1]), Name: fields[2], State: events.State(fields[3]), Labels: map[string]string{}}
+			for _, label := range fields[4:] {
+				key, value, _ := strings.Cut(label, "=")
+				c.Labels[key] = value
+			}
+			containers = append(containers, c)
+		case fields[0] == "image":
+			img := Image{ID: fill(fields[1])}
+			for _, ref := range fields[2:] {
+				if name, id, ok := strings.Cut(ref, "@"); ok {
+					img.Digests = append(img.Digests, name+"@"+fill(id))
+				} else {
+					img.References = append(img.References, ref)
+				}
+			}
+			images = append(images, img)
+		default:
+			t.Fatalf("what is %q?", line)
+		}
+	}
+	return containers, images
+}
+
+// render writes a plan in lines: what is in (+), what is in but will fail (!),
+// what is missing (?), and what is out (-).
+func render(p events.Plan) string {
+	var b strings.Builder
+	for _, i := range p.Items {
+		sign := "+"
+		if i.Code != "" {
+			sign = "!"
+		}
+		fmt.Fprintf(&b, "%s %s %s %s\n    %s\n", sign, i.Kind, i.ID, i.Name, i.Reason)
+		if i.Quiesce != "" {
+			fmt.Fprintf(&b, "    quiesce %s", i.Quiesce)
+			if i.QuiesceReason != "" {
+				fmt.Fprintf(&b, ": %s", i.QuiesceReason)
+			}
+			b.WriteByte('\n')
+		}
+		if i.Code != "" {
+			fmt.Fprintf(&b, "    %s: %s\n", i.Code, i.Message)
+		}
+	}
+	for _, m := range p.Missing {
+		fmt.Fprintf(&b, "? %s %s\n    %s: %s\n", m.Kind, m.Name, m.Code, m.Message)
+	}
+	for _, e := range p.Excluded {
+		fmt.Fprintf(&b, "- %s %s %s\n    %s\n", e.Kind, e.ID, e.Name, e.Reason)
+	}
+	return trimIDs.ReplaceAllStringFunc(b.String(), func(id string) string { return strings.TrimRight(id, "0") })
+}
+
+var trimIDs = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
+
+// world is what a plan is made of, at random. There is little of everything, so
+// that much of it meets.
+type world struct {
+	req        *events.BackupRequest
+	containers []Container
+	images     []Image
+	rules      Rules
+}
+
+func randomWorld(r *rand.Rand) world {
+	var w world
+	ids := 0
+	hex := func() string {
+		ids++
+		return fmt.Sprintf("%x", r.IntN(4)) + strings.Repeat("0", 61) + fmt.Sprintf("%02x", ids)
+	}
+	names := []string{"web", "web-1", "web-test", "api", "db", "0", "1", "DB"}
+	labels := []string{"tier=web", "tier=db", "critical", LabelExclude + "=true", LabelQuiesce + "=none", LabelQuiesce + "=never", LabelProtect + "=true"}
+	states := []events.State{"created", "running", "paused", "restarting", "exited", "removing", "dead"}
+	for _, name := range some(r, names) {
+		c := Container{ID: hex(), Name: name, State: states[r.IntN(len(states))], Labels: map[string]string{}}
+		for _, l := range some(r, labels) {
+			key, value, _ := strings.Cut(l, "=")
+			c.Labels[key] = value
+		}
+		w.containers = append(w.containers, c)
+	}
+	for _, ref := range some(r, []string{"app:v1", "app:latest", "db:16", SnapshotRepository + ":x-1", "", "registry:5000/app:v1"}) {
+		img := Image{ID: "sha256:" + hex()}
+		if ref != "" {
+			img.References = []string{ref}
+		}
+		w.images = append(w.images, img)
+	}
+	w.req = &events.BackupRequest{
+		Containers: &events.ContainerSelector{
+			Names:   some(r, append(names, "gone", "/web", "2")),
+			Match:   some(r, []string{"^web", "b$"}),
+			Labels:  some(r, []string{"tier=web", "critical"}),
+			All:     r.IntN(4) == 0,
+			Exclude: some(r, []string{"-test$", "^a"}),
+			States:  some(r, states[1:3]),
+		},
+		Images: &events.ImageSelector{
+			Names:   some(r, []string{"app", "app:v1", "gone", "sha256:1", SnapshotRepository + ":x-1"}),
+			Match:   some(r, []string{"^app", "16"}),
+			All:     r.IntN(4) == 0,
+			Exclude: some(r, []string{"latest"}),
+		},
+	}
+	w.rules = Rules{Quiesce: []events.Quiesce{events.QuiescePause}, SkipMissing: r.IntN(2) == 0, Explain: r.IntN(2) == 0}
+	return w
+}
+
+// some returns each of the values with a chance of one half, in any order.
+func some[T any](r *rand.Rand, values []T) []T {
+	var picked []T
+	for _, i := range r.Perm(len(values)) {
+		if r.IntN(2) == 0 {
+			picked = append(picked, values[i])
+		}
+	}
+	return picked
+}
+
+func TestPlanProperties(t *testing.T) {
+	for seed := range uint64(1000) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		w := randomWorld(r)
+		plan := Plan(w.req, w.containers, w.images, w.rules)
+
+		shuffled := w
+		shuffled.containers, shuffled.images = slices.Clone(w.containers), slices.Clone(w.images)
+		r.Shuffle(len(shuffled.containers), reflect.Swapper(shuffled.containers))
+		r.Shuffle(len(shuffled.images), reflect.Swapper(shuffled.images))
+		again := Plan(w.req, shuffled.containers, shuffled.images, w.rules)
+		if !reflect.DeepEqual(plan, again) {
+			t.Fatalf("seed %d: the plan depends on the order of the inventory:\n%s\nor\n%s", seed, render(plan), render(again))
+		}
+
+		place := map[string]string{} // in or out, by kind and id
+		for _, i := range plan.Items {
+			if place[string(i.Kind)+i.ID] != "" {
+				t.Fatalf("seed %d: %s %s is in the plan twice:\n%s", seed, i.Kind, i.Name, render(plan))
+			}
+			place[string(i.Kind)+i.ID] = "in"
+		}
+		for _, e := range plan.Excluded {
+			if place[string(e.Kind)+e.ID] != "" {
+				t.Fatalf("seed %d: %s %s is in the plan and out, or out twice:\n%s", seed, e.Kind, e.Name, render(plan))
+			}
+			place[string(e.Kind)+e.ID] = "out"
+		}
+		for _, c := range w.containers {
+			want := w.wants(c)
+			if got := place["container"+c.ID] == "in"; got != want {
+				t.Fatalf("seed %d: container %s %s is in the plan: %v, want %v\n%s", seed, c.Name, c.ID, got, want, render(plan))
+			}
+		}
+		if known := len(w.containers) + len(withoutSnapshots(w.images)); w.rules.Explain && len(place) != known {
+			t.Fatalf("seed %d: the plan explains %d of %d things:\n%s", seed, len(place), known, render(plan))
+		}
+	}
+}
+
+// wants is the contract's own formula for a container:
+// names ∪ ((match ∪ labels ∪ all) within states − exclude − those labelled).
+func (w world) wants(c Container) bool {
+	s := w.req.Containers
+	matches := func(patterns []string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool { return regexp.MustCompile(p).MatchString(c.Name) })
+	}
+	labelled := len(s.Labels) > 0
+	for _, l := range s.Labels {
+		key, value, valued := strings.Cut(l, "=")
+		got, ok := c.Labels[key]
+		labelled = labelled && ok && (!valued || got == value)
+	}
+	found := (matches(s.Match) || labelled || s.All) &&
+		(len(s.States) == 0 || slices.Contains(s.States, c.State)) &&
+		!matches(s.Exclude) && c.Labels[LabelExclude] != "true" && c.State != events.StateDead && c.State != events.StateRemoving
+	return found || slices.ContainsFunc(s.Names, func(name string) bool { return w.leadsTo(name) == c.ID })
+}
+
+// leadsTo is the id of the container that a name leads to, in the Engine's
+// order: full id, name, unambiguous prefix.
+func (w world) leadsTo(name string) string {
+	name = strings.TrimPrefix(name, "/")
+	var byID, byName, byPrefix []string
+	for _, c := range w.containers {
+		switch {
+		case c.ID == name:
+			byID = append(byID, c.ID)
+		case c.Name == name:
+			byName = append(byName, c.ID)
+		}
+		if strings.HasPrefix(c.ID, name) {
+			byPrefix = append(byPrefix, c.ID)
+		}
+	}
+	if len(byPrefix) > 1 {
+		byPrefix = nil
+	}
+	first := func(list []string) string { return strings.Join(list[:min(1, len(list))], "") }
+	return cmp.Or(first(byID), first(byName), first(byPrefix))
+}

@@ -1,0 +1,404 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/sinktest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	baseImage = "app:v1"
+	grace     = time.Minute
+)
+
+// host is a Worker with an Engine, a sink and a message server in memory.
+type host struct {
+	*testing.T
+	slots         int
+	worker        *Worker
+	engine        *enginetest.Fake
+	sink          *sinktest.Memory
+	server        *server
+	work, cancels *source
+	stop          context.CancelFunc
+	stopped       chan struct{} // closed when Run has returned
+}
+
+// withHost runs a test in a bubble: time passes only where all wait, and a
+// goroutine that is left behind fails the test. The worker runs from start on.
+func withHost(t *testing.T, slots int, test func(h *host)) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{T: t, slots: slots, engine: enginetest.NewFake(testHost), sink: sinktest.NewMemory(),
+			server: &server{t: t}, work: newSource(), cancels: newSource(), stopped: make(chan struct{})}
+		h.engine.AddImage(baseImage)
+		log := zaptest.NewLogger(t)
+		h.worker = &Worker{
+			Host: testHost,
+			Backuper: &backup.Backuper{
+				Engine: h.engine, Locks: &backup.Locks{}, Version: "test", Log: log,
+			},
+			Sinks:     sinks{events.DefaultSink: h.sink},
+			Policy:    Policy{Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
+			Lifeline:  func(context.Context) backup.Lifeline { return backup.Lifeline{} },
+			Publisher: h.server,
+			Slots:     NewSlots(slots),
+			Log:       log,
+		}
+		test(h)
+		h.end()
+		if pending := h.engine.Pending(); len(pending) > 0 {
+			t.Errorf("faults that were not met: %q", pending)
+		}
+	})
+}
+
+func (h *host) start() {
+	ctx, stop := context.WithCancel(h.Context())
+	h.stop = stop
+	go func() {
+		defer close(h.stopped)
+		h.worker.serve(ctx, []intake{h.work}, []intake{h.cancels}, grace)
+	}()
+}
+
+// end stops the worker, if it was started, and holds what must always be then: all
+// slots are free, and no job ended in two ways.
+func (h *host) end() {
+	h.Helper()
+	if h.stop == nil {
+		return
+	}
+	h.stop()
+	h.stop = nil
+	<-h.stopped
+	for i := range h.slots {
+		if !h.worker.Slots.TryAcquire() {
+			h.Errorf("slot %d of %d is lost", i+1, h.slots)
+		}
+	}
+	ends := map[any]string{} // id of the terminal event by job
+	for _, ev := range h.server.published() {
+		job := ev.Extensions()[events.ExtJobID]
+		if events.Terminal(ev.Type()) && ends[job] != "" && ends[job] != ev.ID() {
+			h.Errorf("job %v ended as %s and as %s", job, ends[job], ev.ID())
+		}
+		if events.Terminal(ev.Type()) {
+			ends[job] = ev.ID()
+		}
+	}
+}
+
+// container adds a running container.
+func (h *host) container(name string) (id string) {
+	return h.engine.Add(enginetest.Spec{Name: name, Image: baseImage}, events.StateRunning)
+}
+
+// message makes a request to the host, of a kind and with data; changes are of its
+// headers.
+func (h *host) message(kind events.Kind, data string, changes ...string) *delivery {
+	return h.deliver(&bus.Message{
+		Subject: events.HostSubject(kind, testHost),
+		Headers: headers(append([]string{"ce-type", kind.RequestType()}, changes...)...),
+		Body:    []byte(data),
+	})
+}
+
+func (h *host) backup(data string, changes ...string) *delivery {
+	return h.message(events.Backup, data, changes...)
+}
+
+// deliver completes a message as the server does.
+func (h *host) deliver(m *bus.Message) *delivery {
+	m.Stream, m.Sequence, m.Delivered = events.StreamRequests, h.server.number(), 1
+	if m.Time.IsZero() {
+		m.Time = time.Now()
+	}
+	return &delivery{Message: m, settle: &settlement{server: h.server, sequence: m.Sequence, settled: make(chan struct{})}}
+}
+
+// again is the next delivery of the same message.
+func (h *host) again(d *delivery) *delivery {
+	m := *d.Message
+	m.Delivered++
+	return &delivery{Message: &m, settle: &settlement{server: h.server, sequence: m.Sequence, settled: make(chan struct{})}}
+}
+
+// send has the worker take a message.
+func (h *host) send(to *source, d *delivery) *settlement {
+	h.Helper()
+	select {
+	case to.messages <- d:
+	case <-time.After(time.Hour):
+		h.Fatal("the worker does not take the message")
+	}
+	return d.settle.(*settlement)
+}
+
+// do has the worker carry a request out, to the end.
+func (h *host) do(d *delivery) *settlement {
+	h.Helper()
+	s := h.send(h.work, d)
+	<-s.settled
+	return s
+}
+
+// want holds all that happened so far, in order.
+func (h *host) want(lines ...string) {
+	h.Helper()
+	if got := h.server.lines(); !slices.Equal(got, lines) {
+		h.Errorf("it happened\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(lines, "\n\t"))
+	}
+}
+
+// ended is the data of the last event, which ended a job.
+func (h *host) ended() events.BackupEnded {
+	h.Helper()
+	var data events.BackupEnded
+	h.last(&data)
+	return data
+}
+
+func (h *host) last(into any) event.Event {
+	h.Helper()
+	all := h.server.published()
+	if len(all) == 0 {
+		h.Fatal("nothing was published")
+	}
+	ev := all[len(all)-1]
+	if err := ev.DataAs(into); err != nil {
+		h.Fatal(err)
+	}
+	return ev
+}
+
+// wantUntouched: the Engine was asked for nothing but its lists.
+func (h *host) wantUntouched() {
+	h.Helper()
+	for _, op := range []enginetest.Op{enginetest.Commit, enginetest.Stop, enginetest.Save, enginetest.Watch} {
+		if n := h.engine.Calls(op); n > 0 {
+			h.Errorf("the Engine was called %d times to %s", n, op)
+		}
+	}
+}
+
+// sinks are a host's sinks by name; a nil one cannot be opened.
+type sinks map[string]sink.Sink
+
+func (s sinks) Has(name string) bool { _, ok := s[name]; return ok }
+
+func (s sinks) Names() (names []string) {
+	for name := range s {
+		names = append(names, name)
+	}
+	return names
+}
+
+func (s sinks) Open(_ context.Context, name string) (sink.Sink, error) {
+	if s[name] == nil {
+		return nil, fmt.Errorf("%w: it is not mounted", sink.ErrUnavailable)
+	}
+	return s[name], nil
+}
+
+// source is a source of messages that a test hands over.
+type source struct {
+	messages chan *delivery
+	closed   chan struct{}
+}
+
+func newSource() *source {
+	return &source{messages: make(chan *delivery), closed: make(chan struct{})}
+}
+
+func (s *source) next(ctx context.Context) (*delivery, error) {
+	select {
+	case d := <-s.messages:
+		return d, nil
+	case <-s.closed:
+		return nil, bus.ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// server takes down all that a worker has to say, in order: what it publishes,
+// and how it settles its messages.
+type server struct {
+	t *testing.T
+	// refuse is asked before anything is stored; nil refuses nothing.
+	refuse func(ctx context.Context, what string) error
+
+	mu       sync.Mutex
+	sequence uint64
+	journal  []string
+	events   []event.Event
+	letters  []events.DeadLetter
+	progress []event.Event
+}
+
+func (s *server) number() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	return s.sequence
+}
+
+func (s *server) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.journal = append(s.journal, fmt.Sprintf(format, args...))
+}
+
+func (s *server) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.journal)
+}
+
+func (s *server) published() []event.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.events)
+}
+
+func (s *server) ask(ctx context.Context, what string) error {
+	if s.refuse == nil {
+		return nil
+	}
+	return s.refuse(ctx, what)
+}
+
+// PublishEvent implements [Publisher].
+func (s *server) PublishEvent(ctx context.Context, subject string, ev event.Event) error {
+	short := events.Short(ev.Type())
+	if err := s.ask(ctx, short); err != nil {
+		return err
+	}
+	if err := ev.Validate(); err != nil {
+		s.t.Errorf("%s is not a CloudEvent: %v", short, err)
+	}
+	job, _ := ev.Extensions()[events.ExtJobID].(string)
+	if want := events.EventSubject(testHost, job, ev.Type()); subject != want || job == "" {
+		s.t.Errorf("%s was published on %s, want %s", short, subject, want)
+	}
+	if ev.Source() != "/holdfast/"+testHost {
+		s.t.Errorf("the source of %s is %s", short, ev.Source())
+	}
+	s.note("%s %s", short, ev.Subject())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, ev)
+	return nil
+}
+
+// PublishDeadLetter implements [Publisher].
+func (s *server) PublishDeadLetter(ctx context.Context, subject, id string, body []byte) error {
+	if err := s.ask(ctx, "dead letter"); err != nil {
+		return err
+	}
+	var letter events.DeadLetter
+	if err := json.Unmarshal(body, &letter); err != nil {
+		s.t.Errorf("a dead letter cannot be read: %v", err)
+	}
+	if subject != events.DeadLetterSubject(testHost) || id == "" {
+		s.t.Errorf("a dead letter was sent to %s as %q", subject, id)
+	}
+	s.note("dead letter %d: %s", letter.Sequence, letter.Reason)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.letters = append(s.letters, letter)
+	return nil
+}
+
+// PublishProgress implements [Publisher].
+func (s *server) PublishProgress(subject string, ev event.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress = append(s.progress, ev)
+	return errors.New("nobody listens") // is no error
+}
+
+// settlement takes down how one delivery is settled.
+type settlement struct {
+	server   *server
+	sequence uint64
+
+	mu      sync.Mutex
+	settled chan struct{} // closed when it is
+	verb    string
+	delay   time.Duration // of later
+	alive   bool
+}
+
+func (s *settlement) settle(verb string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.verb = verb
+	s.server.note("%s %d", verb, s.sequence)
+	if !s.alive {
+		s.server.t.Errorf("message %d was not kept alive until it was settled", s.sequence)
+	}
+	select {
+	case <-s.settled:
+		s.server.t.Errorf("message %d was settled twice", s.sequence)
+	default:
+		close(s.settled)
+	}
+}
+
+// KeepAlive implements [settler].
+func (s *settlement) KeepAlive(context.Context) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alive = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.alive = false
+	}
+}
+
+// Done implements [settler].
+func (s *settlement) Done(ctx context.Context) error {
+	if err := s.server.ask(ctx, "done"); err != nil {
+		return err
+	}
+	s.settle("done")
+	return nil
+}
+
+// Reject implements [settler].
+func (s *settlement) Reject(_ context.Context, reason string) error {
+	s.settle("rejected as " + reason)
+	return nil
+}
+
+// Later implements [settler].
+func (s *settlement) Later(delay time.Duration) error {
+	if delay == 0 {
+		s.alive = true // it goes back as it came
+	}
+	s.delay = delay
+	s.settle("later")
+	return nil
+}

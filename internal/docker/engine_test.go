@@ -1,0 +1,229 @@
+package docker_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+	"go.uber.org/goleak"
+
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/docker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestEngine holds the Engine of this machine to the port, or the one that
+// DOCKER_HOST names. It fails if there is none: a skip would hide that nothing
+// was tested.
+func TestEngine(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Bench { return openBench(t) })
+}
+
+func TestNoEngine(t *testing.T) {
+	e, err := docker.Connect("unix://" + filepath.Join(t.TempDir(), "docker.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ctx := t.Context()
+	calls := map[string]func() error{
+		"About":      func() error { _, err := e.About(ctx); return err },
+		"Containers": func() error { _, err := e.Containers(ctx); return err },
+		"Images":     func() error { _, err := e.Images(ctx); return err },
+		"Inspect":    func() error { _, err := e.Inspect(ctx, "c"); return err },
+		"Commit":     func() error { _, err := e.Commit(ctx, "c", backup.CommitOptions{}); return err },
+		"Stop":       func() error { return e.Stop(ctx, "c") },
+		"Start":      func() error { return e.Start(ctx, "c") },
+		"Unpause":    func() error { return e.Unpause(ctx, "c") },
+		"Save":       func() error { _, err := e.Save(ctx, "i"); return err },
+		"Remove":     func() error { return e.RemoveImage(ctx, "i") },
+		"Watch":      func() error { _, err := e.Watch(ctx, "c"); return err },
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, backup.ErrEngineUnavailable) {
+			t.Errorf("%s reports %v, want ErrEngineUnavailable", name, err)
+		}
+	}
+}
+
+// bench is a real Engine, and its API for what a backup does not do.
+type bench struct {
+	*docker.Engine
+	api *client.Client
+}
+
+func openBench(t testing.TB) *bench {
+	t.Helper()
+	e, err := docker.Connect("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { api.Close() })
+	if _, err := api.Ping(t.Context()); err != nil {
+		t.Fatalf("these tests need a Docker Engine: %v", err)
+	}
+	return &bench{Engine: e, api: api}
+}
+
+// Make implements [enginetest.Bench].
+func (b *bench) Make(t testing.TB, s enginetest.Spec) string {
+	t.Helper()
+	config := &container.Config{Image: s.Image, Labels: s.Labels}
+	if s.Volume != "" {
+		config.Volumes = map[string]struct{}{s.Volume: {}}
+	}
+	host := &container.HostConfig{AutoRemove: s.AutoRemove}
+	if s.Tmpfs != "" {
+		host.Tmpfs = map[string]string{s.Tmpfs: ""}
+	}
+	c, err := b.api.ContainerCreate(t.Context(), config, host, nil, nil, s.Name)
+	if err != nil {
+		t.Fatalf("create a container: %v", err)
+	}
+	t.Cleanup(func() {
+		b.remove(t, func(ctx context.Context) error {
+			return b.api.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		})
+	})
+	return c.ID
+}
+
+// MakeImage implements [enginetest.Bench].
+func (b *bench) MakeImage(t testing.TB, references ...string) string {
+	t.Helper()
+	r, err := b.api.ImageImport(t.Context(), image.ImportSource{Source: rootFS(t), SourceName: "-"}, references[0],
+		image.ImportOptions{Changes: []string{`CMD ["/idle"]`}})
+	if err != nil {
+		t.Fatalf("import an image: %v", err)
+	}
+	defer r.Close()
+	if answer, err := io.ReadAll(r); err != nil || bytes.Contains(answer, []byte(`"error"`)) {
+		t.Fatalf("import an image: %v: %s", err, answer)
+	}
+	img, err := b.api.ImageInspect(t.Context(), references[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		b.remove(t, func(ctx context.Context) error {
+			_, err := b.api.ImageRemove(ctx, img.ID, image.RemoveOptions{Force: true})
+			return err
+		})
+	})
+	for _, ref := range references[1:] {
+		if err := b.api.ImageTag(t.Context(), img.ID, ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return img.ID
+}
+
+// remove removes what a test made, unless it is gone.
+func (b *bench) remove(t testing.TB, remove func(ctx context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := remove(ctx); err != nil && !errdefs.IsNotFound(err) {
+		t.Errorf("remove what the test made: %v", err)
+	}
+}
+
+// Write implements [enginetest.Bench].
+func (b *bench) Write(t testing.TB, id, file, content string) {
+	t.Helper()
+	files := tarOf(t, map[string][]byte{path.Base(file): []byte(content)})
+	if err := b.api.CopyToContainer(t.Context(), id, path.Dir(file), files, container.CopyToContainerOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Pause implements [enginetest.Bench].
+func (b *bench) Pause(t testing.TB, id string) {
+	t.Helper()
+	if err := b.api.ContainerPause(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Kill implements [enginetest.Bench].
+func (b *bench) Kill(t testing.TB, id string) {
+	t.Helper()
+	if err := b.api.ContainerKill(t.Context(), id, "KILL"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rootFS is a file system with the idle program and something that is in no
+// other.
+func rootFS(t testing.TB) io.Reader {
+	t.Helper()
+	idle, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tarOf(t, map[string][]byte{"idle": idle, "unlike": []byte(rand.Text())})
+}
+
+func tarOf(t testing.TB, files map[string][]byte) io.Reader {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for name, content := range files {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &b
+}
+
+// program is a static Linux program for the Engine's architecture.
+var program = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "holdfast-test-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	e, err := docker.Connect("")
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	arch, err := e.Architecture(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	out := filepath.Join(dir, "idle")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/idle")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=-buildvcs=false")
+	if text, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the containers' program: %w: %s", err, text)
+	}
+	return os.ReadFile(out)
+})
