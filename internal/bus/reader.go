@@ -52,7 +52,7 @@ func (r *reader) run(ctx context.Context, c jetstream.Consumer, deliver deliver)
 			return unlessDone(ctx, err)
 		}
 		before := r.last
-		r.read(ctx, session, c, deliver)
+		_ = r.read(ctx, session, c, deliver) // whatever ended it, a new consumer goes on
 		if r.last != before {
 			delays.Reset()
 		}

@@ -48,7 +48,7 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan backup.C
 				case <-ctx.Done():
 					return
 				}
-			case <-errs:
+			case <-errs: //nolint:errcheck // whoever watches learns it by the closed channel
 				return
 			}
 		}

@@ -55,6 +55,6 @@ func freeBytes(root *os.Root) (int64, error) {
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 		return 0, os.NewSyscallError("statfs", err)
 	}
-	size := max(int64(st.Bsize), 1)
+	size := max(int64(st.Bsize), 1) //nolint:unconvert // its type differs among systems
 	return int64(min(st.Bavail, uint64(math.MaxInt64/size))) * size, nil
 }
