@@ -195,7 +195,8 @@ func (r *itemRun) store(ctx context.Context, img *ImageDetail) error {
 func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *ImageDetail) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the Engine's stream if the sink's end broke first
-	r.Progress(events.StepSave, 0, img.Size, 0) // a classic Engine stages for long before the first byte
+	// A classic Engine stages for long before the first byte.
+	r.Progress(events.StepSave, 0, img.Size, 0)
 	archive, err := r.Engine.Save(ctx, img.ID)
 	if err != nil {
 		return r.imageError(err)
@@ -208,6 +209,9 @@ func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *ImageDeta
 	written, info, err := point.WriteArchive(sinkWriter{w}, archive, img.ID, r.Compression, func(read, stored int64) {
 		r.Progress(events.StepSave, read, img.Size, stored)
 	})
+	if err != nil {
+		cancel() // a sink over the network must not complete half an artifact
+	}
 	if cerr := w.Close(); err == nil && cerr != nil {
 		err = sinkError(cerr)
 	}

@@ -110,7 +110,7 @@ func (b *bench) wantAsItWas(id string, state events.State) {
 
 func (b *bench) wantError(err error, step events.Step, code events.Code, retryable bool) {
 	b.Helper()
-	failure, ok := err.(*backup.ItemError) //nolint:errorlint // the documented type
+	failure, ok := err.(*backup.ItemError)
 	if !ok {
 		b.Fatalf("the error is %v (%T), want an *ItemError", err, err)
 	}
