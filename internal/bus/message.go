@@ -17,8 +17,7 @@ const goneTimeout = 10 * time.Second
 
 // Message is one message that was taken from a stream. Exactly one of Done,
 // Reject and Later settles it; unless KeepAlive runs, it is delivered again 60 s
-// after it was taken. Settling is not fenced: it also succeeds for a message that
-// has been delivered to somebody else meanwhile.
+// after it was taken.
 type Message struct {
 	Subject  string
 	Stream   string
@@ -28,11 +27,33 @@ type Message struct {
 	// Delivered counts the deliveries, this one included. A delivery that nobody
 	// waited for any more counts as well.
 	Delivered uint64
-	Headers   map[string][]string
-	Body      []byte
+	// Reply is the subject where this delivery is settled. A negative
+	// acknowledgement sent there from any connection has the message delivered
+	// again.
+	Reply   string
+	Headers map[string][]string
+	Body    []byte
+	Settler
+}
 
-	bus   *Bus
-	reply string
+// Settler settles one delivery of a message. It is not fenced: it also succeeds
+// for a message that has been delivered to somebody else meanwhile.
+type Settler interface {
+	// KeepAlive tells the server every 20 s that the message is being worked on, so
+	// that it is delivered to nobody else, until stop is called or ctx ends. Stop
+	// may be called more than once.
+	KeepAlive(ctx context.Context) (stop func())
+	// Done acknowledges the message, and returns when the server has confirmed it.
+	// While the server is away it tries on until ctx ends. After an error the
+	// message is delivered again.
+	Done(ctx context.Context) error
+	// Reject has the message delivered no more, and gives operators the reason. It
+	// returns when the server has confirmed it, as Done does.
+	Reject(ctx context.Context, reason string) error
+	// Later has the message delivered again after the delay, at once if it is 0. It
+	// does not wait for the server; if that is away, the message is delivered again
+	// after the acknowledgement wait.
+	Later(delay time.Duration) error
 }
 
 func (b *Bus) newMessage(m *nats.Msg) (*Message, error) {
@@ -46,40 +67,41 @@ func (b *Bus) newMessage(m *nats.Msg) (*Message, error) {
 		Sequence:  meta.Sequence.Stream,
 		Time:      meta.Timestamp,
 		Delivered: meta.NumDelivered,
+		Reply:     m.Reply,
 		Headers:   m.Header,
 		Body:      m.Data,
-		bus:       b,
-		reply:     m.Reply,
+		Settler:   &delivery{bus: b, stream: meta.Stream, sequence: meta.Sequence.Stream, reply: m.Reply},
 	}, nil
 }
 
-// ReplySubject is where this delivery is settled. A negative acknowledgement sent
-// there from any connection has the message delivered again.
-func (m *Message) ReplySubject() string { return m.reply }
+// delivery is one delivery of a message by the server.
+type delivery struct {
+	bus      *Bus
+	stream   string
+	sequence uint64
+	reply    string
+}
 
-// KeepAlive tells the server every 20 s that the message is being worked on, so
-// that it is delivered to nobody else, until stop is called or ctx ends. Stop
-// may be called more than once.
-func (m *Message) KeepAlive(ctx context.Context) (stop func()) {
+func (d *delivery) KeepAlive(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var beating sync.WaitGroup
-	beating.Go(func() { m.beat(ctx) })
+	beating.Go(func() { d.beat(ctx) })
 	return func() {
 		cancel()
 		beating.Wait()
 	}
 }
 
-func (m *Message) beat(ctx context.Context) {
-	wait := m.bus.heartbeat
+func (d *delivery) beat(ctx context.Context) {
+	wait := d.bus.heartbeat
 	for {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return
 		}
-		wait = m.bus.heartbeat
-		if m.send("+WPI") != nil {
+		wait = d.bus.heartbeat
+		if d.send("+WPI") != nil {
 			// The server is away. The next regular beat may come too late: it
 			// is due as soon as the server is back.
 			wait = min(wait, time.Second)
@@ -87,47 +109,39 @@ func (m *Message) beat(ctx context.Context) {
 	}
 }
 
-// Done acknowledges the message, and returns when the server has confirmed it.
-// While the server is away it tries on until ctx ends. After an error the message
-// is delivered again.
-func (m *Message) Done(ctx context.Context) error {
-	return m.confirm(ctx, "+ACK")
+func (d *delivery) Done(ctx context.Context) error {
+	return d.confirm(ctx, "+ACK")
 }
 
-// Reject has the message delivered no more, and gives operators the reason. It
-// returns when the server has confirmed it, as Done does.
-func (m *Message) Reject(ctx context.Context, reason string) error {
-	return m.confirm(ctx, "+TERM "+reason)
+func (d *delivery) Reject(ctx context.Context, reason string) error {
+	return d.confirm(ctx, "+TERM "+reason)
 }
 
-// Later has the message delivered again after the delay, at once if it is 0. It
-// does not wait for the server; if that is away, the message is delivered again
-// after the acknowledgement wait.
-func (m *Message) Later(delay time.Duration) error {
+func (d *delivery) Later(delay time.Duration) error {
 	if delay <= 0 {
-		return m.send("-NAK")
+		return d.send("-NAK")
 	}
-	return m.send(fmt.Sprintf(`-NAK {"delay": %d}`, delay.Nanoseconds()))
+	return d.send(fmt.Sprintf(`-NAK {"delay": %d}`, delay.Nanoseconds()))
 }
 
-func (m *Message) send(verb string) error {
-	if err := m.bus.nc.Publish(m.reply, []byte(verb)); err != nil {
-		return fmt.Errorf("answer for message %d of %s: %w", m.Sequence, m.Stream, named(err))
+func (d *delivery) send(verb string) error {
+	if err := d.bus.nc.Publish(d.reply, []byte(verb)); err != nil {
+		return fmt.Errorf("answer for message %d of %s: %w", d.sequence, d.stream, named(err))
 	}
 	return nil
 }
 
-func (m *Message) confirm(ctx context.Context, verb string) error {
+func (d *delivery) confirm(ctx context.Context, verb string) error {
 	began := time.Now()
-	err := m.bus.retry(ctx, "an acknowledgement", func(ctx context.Context) error {
-		_, err := m.bus.nc.RequestWithContext(ctx, m.reply, []byte(verb))
+	err := d.bus.retry(ctx, "an acknowledgement", func(ctx context.Context) error {
+		_, err := d.bus.nc.RequestWithContext(ctx, d.reply, []byte(verb))
 		if errors.Is(err, nats.ErrNoResponders) && time.Since(began) > goneTimeout {
 			return errConsumerGone
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("acknowledge message %d of %s: %w", m.Sequence, m.Stream, err)
+		return fmt.Errorf("acknowledge message %d of %s: %w", d.sequence, d.stream, err)
 	}
 	return nil
 }

@@ -163,7 +163,7 @@ func TestReplySubject(t *testing.T) {
 	publish(t, b, "a")
 	own := b.Work(host)[0]
 	m := next(t, own, 5*time.Second)
-	if err := nc.PublishMsg(&nats.Msg{Subject: m.ReplySubject(), Data: []byte("-NAK")}); err != nil {
+	if err := nc.PublishMsg(&nats.Msg{Subject: m.Reply, Data: []byte("-NAK")}); err != nil {
 		t.Fatal(err)
 	}
 	if again := next(t, own, 5*time.Second); again.Delivered != 2 {

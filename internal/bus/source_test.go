@@ -184,7 +184,7 @@ func TestCloseGivesBack(t *testing.T) {
 		go func() {
 			m, err := b.Work(host)[0].Next(t.Context())
 			if err == nil { // it came before the end, and is the caller's to give back
-				err = nc.Publish(m.ReplySubject(), []byte("-NAK"))
+				err = nc.Publish(m.Reply, []byte("-NAK"))
 			}
 			ended <- err
 		}()

@@ -77,7 +77,7 @@ func (h *host) start() {
 	h.stop = stop
 	go func() {
 		defer close(h.stopped)
-		h.worker.serve(ctx, []intake{h.work}, []intake{h.cancels}, grace)
+		h.worker.Run(ctx, []Source{h.work}, []Source{h.cancels}, grace)
 	}()
 }
 
@@ -115,7 +115,7 @@ func (h *host) container(name string) (id string) {
 
 // message makes a request to the host, of a kind and with data; changes are of its
 // headers.
-func (h *host) message(kind events.Kind, data string, changes ...string) *delivery {
+func (h *host) message(kind events.Kind, data string, changes ...string) *bus.Message {
 	return h.deliver(&bus.Message{
 		Subject: events.HostSubject(kind, testHost),
 		Headers: headers(append([]string{"ce-type", kind.RequestType()}, changes...)...),
@@ -123,39 +123,41 @@ func (h *host) message(kind events.Kind, data string, changes ...string) *delive
 	})
 }
 
-func (h *host) backup(data string, changes ...string) *delivery {
+func (h *host) backup(data string, changes ...string) *bus.Message {
 	return h.message(events.Backup, data, changes...)
 }
 
 // deliver completes a message as the server does.
-func (h *host) deliver(m *bus.Message) *delivery {
+func (h *host) deliver(m *bus.Message) *bus.Message {
 	m.Stream, m.Sequence, m.Delivered = events.StreamRequests, h.server.number(), 1
 	if m.Time.IsZero() {
 		m.Time = time.Now()
 	}
-	return &delivery{Message: m, settle: &settlement{server: h.server, sequence: m.Sequence, settled: make(chan struct{})}}
+	m.Settler = &settlement{server: h.server, sequence: m.Sequence, settled: make(chan struct{})}
+	return m
 }
 
 // again is the next delivery of the same message.
-func (h *host) again(d *delivery) *delivery {
-	m := *d.Message
+func (h *host) again(d *bus.Message) *bus.Message {
+	m := *d
 	m.Delivered++
-	return &delivery{Message: &m, settle: &settlement{server: h.server, sequence: m.Sequence, settled: make(chan struct{})}}
+	m.Settler = &settlement{server: h.server, sequence: m.Sequence, settled: make(chan struct{})}
+	return &m
 }
 
 // send has the worker take a message.
-func (h *host) send(to *source, d *delivery) *settlement {
+func (h *host) send(to *source, d *bus.Message) *settlement {
 	h.Helper()
 	select {
 	case to.messages <- d:
 	case <-time.After(time.Hour):
 		h.Fatal("the worker does not take the message")
 	}
-	return d.settle.(*settlement)
+	return d.Settler.(*settlement)
 }
 
 // do has the worker carry a request out, to the end.
-func (h *host) do(d *delivery) *settlement {
+func (h *host) do(d *bus.Message) *settlement {
 	h.Helper()
 	s := h.send(h.work, d)
 	<-s.settled
@@ -222,15 +224,15 @@ func (s sinks) Open(_ context.Context, name string) (sink.Sink, error) {
 
 // source is a source of messages that a test hands over.
 type source struct {
-	messages chan *delivery
+	messages chan *bus.Message
 	closed   chan struct{}
 }
 
 func newSource() *source {
-	return &source{messages: make(chan *delivery), closed: make(chan struct{})}
+	return &source{messages: make(chan *bus.Message), closed: make(chan struct{})}
 }
 
-func (s *source) next(ctx context.Context) (*delivery, error) {
+func (s *source) Next(ctx context.Context) (*bus.Message, error) {
 	select {
 	case d := <-s.messages:
 		return d, nil
@@ -366,7 +368,7 @@ func (s *settlement) settle(verb string) {
 	}
 }
 
-// KeepAlive implements [settler].
+// KeepAlive implements [bus.Settler].
 func (s *settlement) KeepAlive(context.Context) (stop func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -378,7 +380,7 @@ func (s *settlement) KeepAlive(context.Context) (stop func()) {
 	}
 }
 
-// Done implements [settler].
+// Done implements [bus.Settler].
 func (s *settlement) Done(ctx context.Context) error {
 	if err := s.server.ask(ctx, "done"); err != nil {
 		return err
@@ -387,13 +389,13 @@ func (s *settlement) Done(ctx context.Context) error {
 	return nil
 }
 
-// Reject implements [settler].
+// Reject implements [bus.Settler].
 func (s *settlement) Reject(_ context.Context, reason string) error {
 	s.settle("rejected as " + reason)
 	return nil
 }
 
-// Later implements [settler].
+// Later implements [bus.Settler].
 func (s *settlement) Later(delay time.Duration) error {
 	if delay == 0 {
 		s.alive = true // it goes back as it came

@@ -14,6 +14,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -31,7 +32,7 @@ type job struct {
 
 // backup carries a backup request out, and acknowledges its message when the
 // terminal event is stored.
-func (w *Worker) backup(base context.Context, m *delivery, req *request, slot *heldSlot) {
+func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot *heldSlot) {
 	j := &job{Worker: w, request: req, attempt: m.Delivered, slot: slot, began: time.Now().UTC(),
 		sink: cmp.Or(req.backupData.Sink, events.DefaultSink), log: w.Log.With(zap.String("job", req.job))}
 	if rejection := j.refuse(); rejection != nil {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
 )
 
 // maxDeadBody is how much of a body, and of its headers, a dead letter keeps.
@@ -18,7 +19,7 @@ const maxDeadBody = 64 << 10
 // reject answers a message that cannot be carried out, keeps it as a dead
 // letter, and has it delivered no more. If one of these could not be stored, the
 // message comes again.
-func (w *Worker) reject(ctx context.Context, m *delivery, r *rejection) {
+func (w *Worker) reject(ctx context.Context, m *bus.Message, r *rejection) {
 	log := w.Log.With(zap.String("stream", m.Stream), zap.Uint64("sequence", m.Sequence), zap.String("reason", string(r.reason)))
 	if r.job != "" {
 		data := events.RequestRejected{Host: w.Host, Job: r.job, Type: r.event.Type(), Reason: r.reason, Errors: r.violations}
@@ -34,14 +35,14 @@ func (w *Worker) reject(ctx context.Context, m *delivery, r *rejection) {
 		w.later(m, putOffDelay)
 		return
 	}
-	if err := m.settle.Reject(ctx, string(r.reason)); err != nil {
+	if err := m.Reject(ctx, string(r.reason)); err != nil {
 		log.Warn("a rejected request could not be ended; it comes again", zap.Error(err))
 		return
 	}
 	log.Info("request rejected", zap.Any("errors", r.violations))
 }
 
-func (w *Worker) bury(ctx context.Context, m *delivery, r *rejection) error {
+func (w *Worker) bury(ctx context.Context, m *bus.Message, r *rejection) error {
 	sum := sha256.Sum256(m.Body)
 	letter := events.DeadLetter{
 		Reason:   r.reason,

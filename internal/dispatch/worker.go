@@ -16,8 +16,16 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/sink"
 )
+
+// Source is where requests come from. Next blocks until it has taken one
+// message, or ctx ends; a message that was taken is never lost. Another error
+// means that no more will come.
+type Source interface {
+	Next(ctx context.Context) (*bus.Message, error)
+}
 
 // Publisher sends what a worker has to say. Its methods return when the message
 // is stored, and retry until ctx ends while the server is away.
@@ -72,10 +80,6 @@ const (
 // unfinished is undone and its message is delivered again. It returns when
 // nothing runs any more.
 func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Duration) {
-	w.serve(ctx, intakes(work), intakes(cancels), grace)
-}
-
-func (w *Worker) serve(ctx context.Context, work, cancels []intake, grace time.Duration) {
 	base, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 
@@ -103,13 +107,13 @@ func (w *Worker) serve(ctx context.Context, work, cancels []intake, grace time.D
 }
 
 // takeWork takes messages one by one, each only while a slot is free for it.
-func (w *Worker) takeWork(ctx, base context.Context, from intake) {
+func (w *Worker) takeWork(ctx, base context.Context, from Source) {
 	for ctx.Err() == nil {
 		free, cancel, err := w.Slots.WhileFree(ctx)
 		if err != nil {
 			return
 		}
-		m, err := from.next(free)
+		m, err := from.Next(free)
 		taken := free.Err() != nil // the slots, meanwhile
 		cancel()
 		switch {
@@ -126,9 +130,9 @@ func (w *Worker) takeWork(ctx, base context.Context, from intake) {
 }
 
 // takeCancels needs no slot: a cancellation must get through when all are taken.
-func (w *Worker) takeCancels(ctx, base context.Context, from intake) {
+func (w *Worker) takeCancels(ctx, base context.Context, from Source) {
 	for ctx.Err() == nil {
-		m, err := from.next(ctx)
+		m, err := from.Next(ctx)
 		switch {
 		case err == nil:
 			w.handle(base, m, &heldSlot{slots: w.Slots})
@@ -145,11 +149,11 @@ func (w *Worker) ended(err error) {
 }
 
 // handle carries one message to its end.
-func (w *Worker) handle(ctx context.Context, m *delivery, slot *heldSlot) {
+func (w *Worker) handle(ctx context.Context, m *bus.Message, slot *heldSlot) {
 	defer slot.release()
-	defer m.settle.KeepAlive(ctx)()
+	defer m.KeepAlive(ctx)()
 
-	req, rejection := admit(m.Message, w.Host, time.Now())
+	req, rejection := admit(m, w.Host, time.Now())
 	if rejection != nil {
 		w.reject(ctx, m, rejection)
 		return
@@ -163,7 +167,7 @@ func (w *Worker) handle(ctx context.Context, m *delivery, slot *heldSlot) {
 }
 
 // cancel ends a running job. A broadcast passes over hosts that do not have it.
-func (w *Worker) cancel(ctx context.Context, m *delivery, req *request) {
+func (w *Worker) cancel(ctx context.Context, m *bus.Message, req *request) {
 	w.mu.Lock()
 	cancel := w.runs[req.cancelData.Job]
 	w.mu.Unlock()
@@ -200,8 +204,8 @@ func (w *Worker) end(job string) {
 }
 
 // done acknowledges a message whose terminal event is stored.
-func (w *Worker) done(ctx context.Context, m *delivery) {
-	if err := m.settle.Done(ctx); err != nil {
+func (w *Worker) done(ctx context.Context, m *bus.Message) {
+	if err := m.Done(ctx); err != nil {
 		// It comes again, and ends the same way.
 		w.Log.Warn("a finished request could not be acknowledged", zap.Uint64("sequence", m.Sequence), zap.Error(err))
 	}
@@ -209,11 +213,11 @@ func (w *Worker) done(ctx context.Context, m *delivery) {
 
 // later has a message delivered again after the delay, jittered so that many
 // hosts do not come back at the same moment.
-func (w *Worker) later(m *delivery, delay time.Duration) {
+func (w *Worker) later(m *bus.Message, delay time.Duration) {
 	if delay > 0 {
 		delay += rand.N(delay)
 	}
-	if err := m.settle.Later(delay); err != nil && !errors.Is(err, context.Canceled) {
+	if err := m.Later(delay); err != nil && !errors.Is(err, context.Canceled) {
 		w.Log.Warn("a request could not be put back; it comes again by itself", zap.Uint64("sequence", m.Sequence), zap.Error(err))
 	}
 }

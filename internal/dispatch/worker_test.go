@@ -735,7 +735,7 @@ func TestMessageWithoutASlot(t *testing.T) {
 		d := h.backup(allContainers)
 		// As if the other source took the slot while this message was on its way.
 		taken := make(chan struct{})
-		from := intakeFunc(func(ctx context.Context) (*delivery, error) {
+		from := sourceFunc(func(ctx context.Context) (*bus.Message, error) {
 			select {
 			case <-taken:
 				<-ctx.Done()
@@ -749,9 +749,9 @@ func TestMessageWithoutASlot(t *testing.T) {
 		ctx, cancel := context.WithCancel(h.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); h.worker.takeWork(ctx, ctx, from) }()
-		<-d.settle.(*settlement).settled
+		<-d.Settler.(*settlement).settled
 		h.want("later 1")
-		if delay := d.settle.(*settlement).delay; delay != 0 {
+		if delay := d.Settler.(*settlement).delay; delay != 0 {
 			h.Errorf("it comes again after %s, want at once", delay)
 		}
 		cancel()
@@ -760,9 +760,9 @@ func TestMessageWithoutASlot(t *testing.T) {
 	})
 }
 
-type intakeFunc func(ctx context.Context) (*delivery, error)
+type sourceFunc func(ctx context.Context) (*bus.Message, error)
 
-func (f intakeFunc) next(ctx context.Context) (*delivery, error) { return f(ctx) }
+func (f sourceFunc) Next(ctx context.Context) (*bus.Message, error) { return f(ctx) }
 
 // A source that ended is left alone, and the worker goes on until it is stopped.
 func TestSourceEnds(t *testing.T) {
