@@ -7,28 +7,37 @@ import (
 	"holdfast.io/holdfast/events"
 )
 
-// progressInterval is the least time between two reports on one item.
-const progressInterval = 500 * time.Millisecond
-
-// progress returns a function that reports on an item, at most twice a second.
-// Nobody depends on these reports, so an
-// error is no error.
+// progress returns a function that reports on an item: at once when a step
+// begins, else every half second, and never more than twice in a second. Nobody
+// depends on these reports, so an error is no error.
 func (j *job) progress(item events.Item) func(step events.Step, read, total, stored int64) {
 	var (
-		mu   sync.Mutex
-		last time.Time
+		mu    sync.Mutex
+		pacer pacer
 	)
 	return func(step events.Step, read, total, stored int64) {
 		mu.Lock()
 		defer mu.Unlock()
-		now := time.Now()
-		if now.Sub(last) < progressInterval {
+		if !pacer.allow(step, time.Now()) {
 			return
 		}
-		last = now
 		ev := j.event(events.TypeBackupProgress, item.Name, string(item.Kind)+item.ID, events.BackupProgress{
 			Job: j.job, Host: j.Host, Item: item, Step: step, Bytes: read, TotalBytes: total, StoredBytes: stored,
 		})
 		_ = j.Publisher.PublishProgress(events.ProgressSubject(j.Host, j.job), ev)
 	}
+}
+
+// pacer decides which reports on an item are sent.
+type pacer struct {
+	step                events.Step
+	last, beforeTheLast time.Time
+}
+
+func (p *pacer) allow(step events.Step, now time.Time) bool {
+	if now.Sub(p.beforeTheLast) < time.Second || step == p.step && now.Sub(p.last) < time.Second/2 {
+		return false
+	}
+	p.step, p.last, p.beforeTheLast = step, now, p.last
+	return true
 }
