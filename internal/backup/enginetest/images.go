@@ -1,0 +1,276 @@
+package enginetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/point"
+)
+
+func (s *suite) images(tt *testing.T) {
+	t := s.begin(tt)
+	refs := []string{t.name("image") + ":v1", t.name("image") + ":v2"}
+	id := t.MakeImage(t, refs...)
+	img := t.find(id)
+	if img == nil {
+		t.Fatalf("image %s is not listed", id)
+	}
+	slices.Sort(img.References)
+	if !slices.Equal(img.References, refs) {
+		t.Errorf("its references are %q, want %q", img.References, refs)
+	}
+	d, err := t.InspectImage(t.ctx, id)
+	t.must(err)
+	if d.ID != id || d.Size <= 0 {
+		t.Errorf("inspected it is %+v", d)
+	}
+}
+
+func (s *suite) inspect(tt *testing.T) {
+	t := s.begin(tt)
+	spec := Spec{
+		Name: t.name("Inspect"), Image: t.name("image") + ":v1", Labels: map[string]string{"a": "b"},
+		AutoRemove: true, Tmpfs: "/scratch", Volume: "/data",
+	}
+	t.MakeImage(t, spec.Image)
+	id := t.Make(t, spec)
+	d, err := t.Bench.Inspect(t.ctx, id)
+	t.must(err)
+	if d.ID != id || d.Name != spec.Name || d.State != events.StateCreated || d.Image != spec.Image ||
+		d.Labels["a"] != "b" || !d.AutoRemove {
+		t.Errorf("it is inspected as %+v", d)
+	}
+	if len(d.Mounts) != 2 || d.Mounts[0].Destination != spec.Volume || d.Mounts[0].Type != "volume" || d.Mounts[0].Name == "" ||
+		d.Mounts[1].Destination != spec.Tmpfs || d.Mounts[1].Type != "tmpfs" {
+		t.Errorf("its mounts are %+v, want the volume %s and the tmpfs %s", d.Mounts, spec.Volume, spec.Tmpfs)
+	}
+	var raw struct{ ID, Name string }
+	if err := json.Unmarshal(d.Raw, &raw); err != nil || raw.ID != id || raw.Name != "/"+spec.Name {
+		t.Errorf("the raw document is that of %+v, %v", raw, err)
+	}
+	t.must(t.Start(t.ctx, id))
+	t.wantState(id, events.StateRunning)
+}
+
+func (s *suite) commit(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.running(Spec{})
+	changes := t.follow(id)
+	ref, imageID := t.snapshot(id, true)
+	t.wantState(id, events.StateRunning)
+
+	seen := t.account(changes, backup.ActionUnpause)
+	t.wantActions(seen, backup.ActionPause, backup.ActionCommit, backup.ActionUnpause)
+	if got := seen[min(1, len(seen)-1)].ImageID; got != imageID {
+		t.Errorf("the account says that the commit made %s, and Commit that it made %s", got, imageID)
+	}
+	img := t.find(imageID)
+	if img == nil || !slices.Equal(img.References, []string{ref}) {
+		t.Errorf("the snapshot is listed as %+v, want it as %s", img, ref)
+	}
+	if d, err := t.InspectImage(t.ctx, imageID); err != nil || d.ID != imageID {
+		t.Errorf("the snapshot is inspected as %+v, %v", d, err)
+	}
+}
+
+func (s *suite) commitOfAnyName(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.running(Spec{Name: t.name("My_App.X")})
+	_, imageID := t.snapshot(id, true)
+	t.checkArchive(imageID)
+}
+
+func (s *suite) commitOfWhatStands(tt *testing.T) {
+	states := map[events.State]func(t *test, id string){
+		events.StateCreated: func(*test, string) {},
+		events.StatePaused: func(t *test, id string) {
+			t.must(t.Start(t.ctx, id))
+			t.Pause(t, id)
+		},
+		events.StateExited: func(t *test, id string) {
+			t.must(t.Start(t.ctx, id))
+			t.must(t.Stop(t.ctx, id))
+		},
+	}
+	for state, bring := range states {
+		tt.Run(string(state), func(tt *testing.T) {
+			t := s.begin(tt)
+			id := t.container(Spec{})
+			bring(t, id)
+			t.wantState(id, state)
+			changes := t.follow(id)
+			_, imageID := t.snapshot(id, state != events.StatePaused)
+			t.wantState(id, state)
+			t.wantActions(t.account(changes, backup.ActionCommit), backup.ActionCommit)
+			t.checkArchive(imageID)
+		})
+	}
+}
+
+func (s *suite) commitWithoutPause(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.running(Spec{})
+	changes := t.follow(id)
+	t.snapshot(id, false)
+	t.wantActions(t.account(changes, backup.ActionCommit), backup.ActionCommit)
+	t.wantState(id, events.StateRunning)
+}
+
+// archive saves an image.
+func (t *test) archive(imageID string) []byte {
+	t.Helper()
+	r, err := t.Bench.Save(t.ctx, imageID)
+	t.must(err)
+	defer r.Close()
+	archive, err := io.ReadAll(r)
+	t.must(err)
+	return archive
+}
+
+func (t *test) checkArchive(imageID string) *point.ArchiveInfo {
+	t.Helper()
+	info, err := point.CheckArchive(bytes.NewReader(t.archive(imageID)), imageID)
+	t.must(err)
+	return info
+}
+
+func (s *suite) save(tt *testing.T) {
+	t := s.begin(tt)
+	ref := t.name("image") + ":v1"
+	baseID := t.MakeImage(t, ref)
+	base := t.checkArchive(baseID)
+	id := t.running(Spec{Image: ref})
+	content := rand.Uint64()
+	t.Write(t, id, "/written", fmt.Sprint(content))
+	_, imageID := t.snapshot(id, true)
+	info := t.checkArchive(imageID)
+	if got := lastFile(t, t.archive(imageID), "written"); got != fmt.Sprint(content) {
+		t.Errorf("what was written to the container is %q in the archive", got)
+	}
+	if info.Layers != base.Layers+1 {
+		t.Errorf("the snapshot has %d layers, and its base %d", info.Layers, base.Layers)
+	}
+	if info.ConfigDigest == base.ConfigDigest {
+		t.Error("the snapshot has the configuration of its base")
+	}
+	for _, id := range []string{baseID, imageID} {
+		if tags := repoTags(t, t.archive(id)); len(tags) > 0 {
+			t.Errorf("an archive saved by id carries the references %q", tags)
+		}
+	}
+	if _, err := point.CheckArchive(bytes.NewReader(t.archive(baseID)), imageID); !errors.Is(err, point.ErrCorrupt) {
+		t.Errorf("the archive of another image is taken for the snapshot's: %v", err)
+	}
+}
+
+// savedManifest is what an archive says of its images.
+type savedManifest []struct{ RepoTags, Layers []string }
+
+func manifestOf(t *test, archive []byte) (m savedManifest) {
+	t.Helper()
+	t.must(json.Unmarshal(fileOf(t, bytes.NewReader(archive), "manifest.json"), &m))
+	return m
+}
+
+func repoTags(t *test, archive []byte) (tags []string) {
+	t.Helper()
+	for _, m := range manifestOf(t, archive) {
+		tags = append(tags, m.RepoTags...)
+	}
+	return tags
+}
+
+// lastFile returns a file of the last layer of the image in an archive.
+func lastFile(t *test, archive []byte, name string) string {
+	t.Helper()
+	layers := manifestOf(t, archive)[0].Layers
+	layer := fileOf(t, bytes.NewReader(archive), layers[len(layers)-1])
+	if plain, err := gzip.NewReader(bytes.NewReader(layer)); err == nil {
+		return string(fileOf(t, plain, name))
+	}
+	return string(fileOf(t, bytes.NewReader(layer), name))
+}
+
+func fileOf(t *test, archive io.Reader, name string) []byte {
+	t.Helper()
+	tr := tar.NewReader(archive)
+	for {
+		h, err := tr.Next()
+		if err != nil {
+			t.Fatalf("look for %s: %v", name, err)
+		}
+		if strings.TrimPrefix(h.Name, "/") == name {
+			content, err := io.ReadAll(tr)
+			t.must(err)
+			return content
+		}
+	}
+}
+
+func (s *suite) saveEnds(tt *testing.T) {
+	t := s.begin(tt)
+	imageID := t.MakeImage(t, t.name("image")+":v1")
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	r, err := t.Bench.Save(ctx, imageID)
+	t.must(err)
+	defer r.Close()
+	if _, err := io.ReadFull(r, make([]byte, 512)); err != nil {
+		t.Fatal(err)
+	}
+	cancel(cause)
+	if _, err := io.Copy(io.Discard, r); !errors.Is(err, cause) {
+		t.Errorf("the stream ended with %v, want the cause of its context", err)
+	}
+}
+
+func (s *suite) removeImage(tt *testing.T) {
+	t := s.begin(tt)
+	refs := []string{t.name("image") + ":v1", t.name("image") + ":v2"}
+	id := t.MakeImage(t, refs...)
+	t.must(t.RemoveImage(t.ctx, refs[0]))
+	if img := t.find(id); img == nil || !slices.Equal(img.References, refs[1:]) {
+		t.Errorf("after one of two references was removed, the image is listed as %+v", img)
+	}
+	t.must(t.RemoveImage(t.ctx, refs[1]))
+	if img := t.find(id); img != nil {
+		t.Errorf("after its last reference was removed, the image is listed as %+v", img)
+	}
+	_, err := t.InspectImage(t.ctx, id)
+	t.wantNotFound(err)
+	if err := t.RemoveImage(t.ctx, refs[1]); err != nil {
+		t.Errorf("to remove what is not there is an error: %v", err)
+	}
+
+	running := t.running(Spec{})
+	ref, snapshot := t.snapshot(running, true)
+	t.must(t.RemoveImage(t.ctx, ref))
+	_, err = t.InspectImage(t.ctx, snapshot)
+	t.wantNotFound(err)
+	t.wantState(running, events.StateRunning)
+}
+
+func (s *suite) removeImageKeepsParent(tt *testing.T) {
+	t := s.begin(tt)
+	parentRef := t.name("image") + ":v1"
+	parent := t.MakeImage(t, parentRef)
+	id := t.running(Spec{Image: parentRef})
+	ref, _ := t.snapshot(id, true)
+	t.must(t.RemoveImage(t.ctx, parentRef)) // stays without a reference: a container uses it
+	t.must(t.RemoveImage(t.ctx, ref))
+	if _, err := t.InspectImage(t.ctx, parent); err != nil {
+		t.Errorf("the image that the snapshot was based on: %v", err)
+	}
+}

@@ -1,0 +1,117 @@
+package enginetest
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+)
+
+func (s *suite) stopAndStart(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.container(Spec{})
+	changes := t.follow(id)
+	t.must(t.Stop(t.ctx, id)) // it stands already
+	t.wantState(id, events.StateCreated)
+	for range 2 {
+		t.must(t.Start(t.ctx, id))
+		t.wantState(id, events.StateRunning)
+	}
+	for range 2 {
+		t.must(t.Stop(t.ctx, id))
+		t.wantState(id, events.StateExited)
+	}
+	t.must(t.Start(t.ctx, id))
+	t.Kill(t, id)
+	t.wantActions(t.account(changes, backup.ActionStart), backup.ActionStart)
+	stopped := t.account(changes, backup.ActionStart)
+	if len(stopped) == 3 && stopped[0].Action == backup.ActionStop { // Engine 29 can report the end after the stop
+		stopped[0], stopped[1] = stopped[1], stopped[0]
+		stopped[0].Time = stopped[1].Time
+	}
+	t.wantActions(stopped, backup.ActionDie, backup.ActionStop, backup.ActionStart)
+	t.wantActions(t.account(changes, backup.ActionDie), backup.ActionDie)
+}
+
+func (s *suite) unpause(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.running(Spec{})
+	changes := t.follow(id)
+	t.must(t.Unpause(t.ctx, id)) // it was not paused
+	t.wantState(id, events.StateRunning)
+	t.Pause(t, id)
+	t.wantState(id, events.StatePaused)
+	t.must(t.Unpause(t.ctx, id))
+	t.wantState(id, events.StateRunning)
+	t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionPause, backup.ActionUnpause)
+	t.must(t.Stop(t.ctx, id))
+	if err := t.Unpause(t.ctx, id); err != nil {
+		t.Errorf("to unpause what is stopped: %v", err)
+	}
+}
+
+func (s *suite) watch(tt *testing.T) {
+	t := s.begin(tt)
+	image := t.name("image") + ":v1"
+	t.MakeImage(t, image)
+	id := t.running(Spec{Image: image})
+	// The Engine's own filter takes names and beginnings of ids as well.
+	other := t.running(Spec{Image: image, Name: id})
+	first, second := t.follow(id), t.follow(id)
+	t.Pause(t, other)
+	t.Pause(t, id)
+	for _, changes := range []<-chan backup.Change{first, second} {
+		t.wantActions(t.account(changes, backup.ActionPause), backup.ActionPause)
+	}
+	t.must(t.Unpause(t.ctx, other))
+	t.must(t.Unpause(t.ctx, id))
+	for _, changes := range []<-chan backup.Change{first, second} {
+		t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionUnpause)
+	}
+}
+
+func (s *suite) watchMissesNothing(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.running(Spec{})
+	for range 10 {
+		ctx, cancel := context.WithCancel(t.ctx)
+		changes, err := t.Bench.Watch(ctx, id)
+		t.must(err)
+		t.Pause(t, id)
+		t.must(t.Unpause(t.ctx, id))
+		t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionPause, backup.ActionUnpause)
+		cancel()
+	}
+}
+
+func (s *suite) watchEnds(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.running(Spec{})
+	ctx, cancel := context.WithCancel(t.ctx)
+	changes, err := t.Bench.Watch(ctx, id)
+	t.must(err)
+	cancel()
+	for range changes { // ends when the channel is closed
+	}
+	if _, err := t.Bench.Watch(ctx, id); err == nil {
+		t.Error("Watch does not report that its context has ended")
+	}
+}
+
+func (s *suite) notFound(tt *testing.T) {
+	t := s.begin(tt)
+	gone := strings.Repeat("0123456789abcdef", 4)
+	_, err := t.Bench.Inspect(t.ctx, gone)
+	t.wantNotFound(err)
+	_, err = t.Commit(t.ctx, gone, backup.CommitOptions{Reference: backup.SnapshotRepository + ":" + t.name("gone"), Pause: true})
+	t.wantNotFound(err)
+	t.wantNotFound(t.Stop(t.ctx, gone))
+	t.wantNotFound(t.Start(t.ctx, gone))
+	t.wantNotFound(t.Unpause(t.ctx, gone))
+	_, err = t.InspectImage(t.ctx, "sha256:"+gone)
+	t.wantNotFound(err)
+	_, err = t.Bench.Save(t.ctx, "sha256:"+gone)
+	t.wantNotFound(err)
+}

@@ -1,0 +1,251 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup/enginetest"
+)
+
+func TestCancel(t *testing.T) {
+	for _, subject := range []string{events.HostSubject(events.Cancel, testHost), events.AllSubject(events.Cancel)} {
+		t.Run(subject, func(t *testing.T) {
+			withHost(t, 1, func(h *host) { // and so no slot is free
+				id := h.hang("a")
+				h.container("b")
+				h.start()
+				job := h.send(h.work, h.backup(allContainers))
+				synctest.Wait()
+				h.want("backup.accepted " + jobID)
+				cancel := h.message(events.Cancel, `{"job": "`+jobID+`"}`, "ce-id", "id-2")
+				cancel.Subject = subject
+				<-h.send(h.cancels, cancel).settled
+				<-job.settled
+				h.want("backup.accepted "+jobID, "done 2", "backup.item.failed a", "backup.failed "+jobID, "done 1")
+				ended := h.ended()
+				if ended.Status != events.StatusCancelled || ended.Counts != (events.Counts{Items: 2, Cancelled: 1, Skipped: 1}) ||
+					ended.Items[0].Code != events.CodeCancelled {
+					h.Errorf("it ended as %+v", ended)
+				}
+				h.wantUndone(id)
+			})
+		})
+	}
+}
+
+// wantUndone: nothing is left of a job that did not end well.
+func (h *host) wantUndone(id string) {
+	h.Helper()
+	if refs := h.engine.References(); !slices.Equal(refs, []string{baseImage}) {
+		h.Errorf("the Engine has the images %q", refs)
+	}
+	if state := h.engine.State(id); state != events.StateRunning {
+		h.Errorf("the container is %s", state)
+	}
+	if n := len(h.sink.Contents()); n > 0 {
+		h.Errorf("the sink has %d objects", n)
+	}
+}
+
+func TestCancelWhileItIsPlanned(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Containers, Hang: true})
+		h.start()
+		job := h.send(h.work, h.backup(allContainers))
+		synctest.Wait()
+		<-h.send(h.cancels, h.message(events.Cancel, `{"job": "`+jobID+`"}`, "ce-id", "id-2")).settled
+		<-job.settled
+		h.want("done 2", "backup.failed "+jobID, "done 1")
+		if ended := h.ended(); ended.Status != events.StatusCancelled {
+			h.Errorf("it ended as %+v", ended)
+		}
+	})
+}
+
+// What is cancelled before its first item is begun touches nothing.
+func TestCancelBeforeAnythingIsTouched(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.container("a")
+		h.container("b")
+		h.server.refuse = func(_ context.Context, what string) error {
+			if what == "backup.accepted" {
+				<-h.send(h.cancels, h.message(events.Cancel, `{"job": "`+jobID+`"}`, "ce-id", "id-2")).settled
+			}
+			return nil
+		}
+		h.start()
+		h.do(h.backup(allContainers))
+		h.want("done 2", "backup.accepted "+jobID, "backup.failed "+jobID, "done 1")
+		h.wantUntouched()
+		if ended := h.ended(); ended.Status != events.StatusCancelled || ended.Counts != (events.Counts{Items: 2, Skipped: 2}) {
+			h.Errorf("it ended as %+v", ended)
+		}
+	})
+}
+
+// A host that does not have the job passes over a cancellation that was sent to
+// all.
+func TestCancelElsewhere(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.start()
+		cancel := h.message(events.Cancel, `{"job": "abcdefghijklmn27"}`)
+		cancel.Subject = events.AllSubject(events.Cancel)
+		<-h.send(h.cancels, cancel).settled
+		h.want("done 1")
+	})
+}
+
+func TestTimeout(t *testing.T) {
+	const data = `{"containers": {"all": true}, "timeout": "5m"}`
+	t.Run("in the middle", func(t *testing.T) {
+		withHost(t, 1, func(h *host) {
+			id := h.hang("a")
+			h.container("b")
+			h.start()
+			began := time.Now()
+			h.do(h.backup(data))
+			if took := time.Since(began); took != 5*time.Minute {
+				h.Errorf("it took %s", took)
+			}
+			h.want("backup.accepted "+jobID, "backup.item.failed a", "backup.failed "+jobID, "done 1")
+			ended := h.ended()
+			if ended.Status != events.StatusFailed || ended.Counts != (events.Counts{Items: 2, Failed: 1, Skipped: 1}) ||
+				ended.Items[0].Code != events.CodeTimeout || !strings.Contains(ended.Message, "timeout") {
+				h.Errorf("it ended as %+v", ended)
+			}
+			h.wantUndone(id)
+		})
+	})
+	t.Run("while it is planned", func(t *testing.T) {
+		withHost(t, 1, func(h *host) {
+			h.engine.Plan(enginetest.Fault{Op: enginetest.Containers, Hang: true})
+			h.start()
+			h.do(h.backup(data))
+			h.want("backup.failed "+jobID, "done 1")
+			if ended := h.ended(); ended.Status != events.StatusFailed || !strings.Contains(ended.Message, "timeout") {
+				h.Errorf("it ended as %+v", ended)
+			}
+		})
+	})
+}
+
+func TestStop(t *testing.T) {
+	t.Run("jobs end within the grace", func(t *testing.T) {
+		withHost(t, 1, func(h *host) {
+			id := h.container("web")
+			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, During: func() { time.Sleep(grace - time.Second) }})
+			h.start()
+			h.send(h.work, h.backup(allContainers))
+			synctest.Wait()
+			h.end()
+			h.want("backup.accepted "+jobID, "backup.item.completed web", "backup.completed "+jobID, "done 1")
+		})
+	})
+	t.Run("jobs are undone after the grace", func(t *testing.T) {
+		withHost(t, 1, func(h *host) {
+			id := h.hang("web")
+			h.container("xyz")
+			h.start()
+			s := h.send(h.work, h.backup(allContainers))
+			synctest.Wait()
+			began := time.Now()
+			h.end()
+			if took := time.Since(began); took != grace {
+				h.Errorf("it took %s, want %s", took, grace)
+			}
+			h.want("backup.accepted "+jobID, "later 1")
+			if s.delay < stoppedDelay || s.delay >= 2*stoppedDelay {
+				h.Errorf("it comes again after %s", s.delay)
+			}
+			h.wantUndone(id)
+		})
+	})
+	t.Run("a commit is waited for", func(t *testing.T) {
+		withHost(t, 1, func(h *host) {
+			id := h.container("web")
+			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(3 * grace) }})
+			h.start()
+			h.send(h.work, h.backup(allContainers))
+			synctest.Wait()
+			began := time.Now()
+			h.end()
+			if took := time.Since(began); took != 3*grace {
+				h.Errorf("it took %s, want %s", took, 3*grace)
+			}
+			h.want("backup.accepted "+jobID, "later 1")
+			h.wantUndone(id)
+		})
+	})
+	t.Run("what waits for a slot is not begun", func(t *testing.T) {
+		withHost(t, 1, func(h *host) {
+			h.container("web")
+			h.start()
+			h.worker.Slots.TryAcquire()
+			synctest.Wait()
+			select {
+			case h.work.messages <- h.backup(allContainers):
+				h.Error("a message was taken without a free slot")
+			default:
+			}
+			h.worker.Slots.Release()
+			h.end()
+			h.want()
+		})
+	})
+	// The server is away, and both jobs and cancellations wait for it.
+	t.Run("nothing can be published", func(t *testing.T) {
+		withHost(t, 1, func(h *host) {
+			h.container("web")
+			h.server.refuse = func(ctx context.Context, _ string) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			h.start()
+			h.send(h.work, h.backup(allContainers))
+			h.send(h.cancels, h.message(events.Cancel, `{"job": "abcdefghijklmn27"}`, "ce-id", "id-2"))
+			synctest.Wait()
+			began := time.Now()
+			h.end()
+			if took := time.Since(began); took != grace {
+				h.Errorf("it took %s, want %s", took, grace)
+			}
+			got := h.server.lines()
+			slices.Sort(got)
+			if !slices.Equal(got, []string{"later 1", "later 2"}) {
+				h.Errorf("it happened %q, want both to come again", got)
+			}
+			h.wantUntouched()
+		})
+	})
+}
+
+// The next worker takes up what was stopped, and what was stored by then counts.
+func TestStoppedJobIsTakenUp(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.container("a")
+		h.container("b")
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Save, After: 1, Cut: 512, Hang: true})
+		h.start()
+		first := h.backup(allContainers)
+		h.send(h.work, first)
+		synctest.Wait()
+		h.end()
+		h.want("backup.accepted "+jobID, "backup.item.completed a", "later 1")
+
+		h.stopped = make(chan struct{})
+		h.worker = &Worker{Host: h.worker.Host, Backuper: h.worker.Backuper, Sinks: h.worker.Sinks, Policy: h.worker.Policy,
+			Lifeline: h.worker.Lifeline, Publisher: h.server, Slots: NewSlots(1), Log: h.worker.Log}
+		h.start()
+		h.do(h.again(first))
+		h.want("backup.accepted "+jobID, "backup.item.completed a", "later 1",
+			"backup.accepted "+jobID, "backup.item.completed a", "backup.item.completed b", "backup.completed "+jobID, "done 1")
+		if commits := h.engine.Calls(enginetest.Commit); commits != 3 {
+			h.Errorf("there were %d commits, want 2 and 1", commits)
+		}
+	})
+}
