@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -47,7 +48,14 @@ func usage(format string, args ...any) error {
 
 func main() { os.Exit(run(os.Args[1:])) }
 
+// garbagePercent is how much garbage may lie beside what lives. What a backup
+// holds is little and long-lived, so half of the usual is cheap to keep.
+const garbagePercent = 50
+
 func run(args []string) int {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal ends the program at once.

@@ -4,18 +4,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"runtime"
 
 	"github.com/klauspost/compress/zstd"
 )
-
-// window is how far back a match may lie, in bytes. The encoder keeps about
-// twenty times as much for every stream (four windows of input and as much of
-// output for each thread), which is what bounds the worker's memory.
-const window = 1 << 20
-
-// maxThreads bounds the threads, and with them the memory, of one stream.
-const maxThreads = 4
 
 // Compression says how an archive is compressed.
 type Compression struct {
@@ -47,20 +38,14 @@ func WriteArchive(w io.Writer, r io.Reader, imageID string, c Compression, p Pro
 	if level == 0 {
 		level = 3
 	}
-	enc, err := zstd.NewWriter(out,
-		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
-		zstd.WithEncoderConcurrency(min(runtime.GOMAXPROCS(0), maxThreads)),
-		zstd.WithConcurrentBlocks(true),
-		zstd.WithWindowSize(window),
-	)
+	enc, err := newCompressor(out, zstd.EncoderLevelFromZstd(level))
 	if err != nil {
-		return Written{}, nil, fmt.Errorf("set up zstd: %w", err)
+		return Written{}, nil, err
 	}
+	defer enc.breakOff()
 	in := &tee{r: r, w: enc, after: func(read int64) { p(read, out.written()) }}
 	info, err := CheckArchive(in, imageID)
 	if err != nil {
-		// The frame is broken off, not ended: nobody may take it for a whole one.
-		enc.Reset(nil)
 		return Written{}, nil, err
 	}
 	if err := enc.Close(); err != nil {

@@ -1,0 +1,62 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// baseline is what Holdfast is held against: the docker command and zstd.
+type baseline struct {
+	programs
+	dir string
+}
+
+// baselineRun is one backup by the baseline.
+type baselineRun struct {
+	commit, save, sync, remove time.Duration
+	size                       int64
+}
+
+// quick is the time without the wait until the file is on disk, which a script
+// would not have. Holdfast always waits.
+func (r baselineRun) quick() time.Duration { return r.commit + r.save + r.remove }
+
+// durable is the time for the same work as Holdfast's.
+func (r baselineRun) durable() time.Duration { return r.quick() + r.sync }
+
+// backup runs docker commit, docker save into zstd, and docker rmi.
+func (b *baseline) backup(ctx context.Context, container string) (r baselineRun, err error) {
+	file := filepath.Join(b.dir, "baseline.tar.zst")
+	defer os.Remove(file)
+	var id string
+	steps := []struct {
+		took *time.Duration
+		do   func() error
+	}{
+		{&r.commit, func() error { id, err = b.commit(ctx, container); return err }},
+		{&r.save, func() error {
+			return pipe(b.command(ctx, "docker", "save", id),
+				b.command(ctx, "zstd", fmt.Sprintf("-%d", level), fmt.Sprintf("-T%d", threads), "-q", "-f", "-o", file))
+		}},
+		{&r.sync, func() error { _, err := b.output(ctx, nil, "sync", file); return err }},
+		{&r.remove, func() error { _, err := b.docker(ctx, "rmi", id); return err }},
+	}
+	for _, s := range steps {
+		began := time.Now()
+		if err := s.do(); err != nil {
+			return r, err
+		}
+		*s.took = time.Since(began)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return r, err
+	}
+	r.size = info.Size()
+	return r, nil
+}

@@ -1,0 +1,84 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/state"
+)
+
+// requests is how many requests the latency is measured over.
+const requests = 200
+
+// latency is how long a request took, from the moment before it was published.
+type latency struct {
+	accepted  time.Duration // until the event that it is accepted was received
+	committed time.Duration // until the Engine reported the pause
+}
+
+// measureLatency has a container backed up again and again, one request after
+// another.
+func measureLatency(ctx context.Context, end state.Endpoint, container string) ([]latency, error) {
+	b, err := bus.Connect(ctx, bus.Options{URL: end.URL, User: end.User, Password: end.Password, Name: "benchmark"})
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	all := make([]latency, requests)
+	for i := range all {
+		if all[i], err = request(ctx, b, end.Host, container); err != nil {
+			return nil, fmt.Errorf("request %d: %w", i, err)
+		}
+	}
+	return all, nil
+}
+
+// request publishes one request and follows its job to the end. It is not
+// client.Backup, which does more than publish.
+func request(ctx context.Context, b *bus.Bus, host, container string) (l latency, err error) {
+	ev := event.New()
+	ev.SetID(uuid.NewString())
+	ev.SetSource("/holdfast/benchmark")
+	ev.SetType(events.Backup.RequestType())
+	data := events.BackupRequest{Containers: &events.ContainerSelector{Names: []string{container}}}
+	if err := ev.SetData(event.ApplicationJSON, data); err != nil {
+		return l, err
+	}
+	job, err := b.Follow(ctx, host, events.JobID(ev.Source(), ev.ID(), host))
+	if err != nil {
+		return l, err
+	}
+	defer job.Close()
+	published := time.Now()
+	if _, err := b.PublishRequest(ctx, events.HostSubject(events.Backup, host), ev); err != nil {
+		return l, err
+	}
+	for {
+		ev, err := job.Next(ctx)
+		if err != nil {
+			return l, err
+		}
+		switch ev.Type() {
+		case events.TypeBackupAccepted:
+			l.accepted = time.Since(published)
+		case events.TypeBackupItemCompleted:
+			var done events.BackupItemCompleted
+			if err := ev.DataAs(&done); err != nil {
+				return l, err
+			}
+			l.committed = done.SnapshotTime.Sub(published)
+		case events.TypeBackupCompleted:
+			return l, nil
+		case events.TypeBackupFailed, events.TypeRequestRejected:
+			return l, fmt.Errorf("%s: %s", ev.Type(), ev.Data())
+		}
+	}
+}

@@ -1,0 +1,51 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+)
+
+// machine is what the figures depend on.
+type machine struct {
+	engine, store, kernel, zstd, holdfast, golang string
+	cores                                         int
+}
+
+func describe(ctx context.Context, p programs, holdfast string) (m machine, err error) {
+	m.golang, m.cores = runtime.Version(), runtime.NumCPU()
+	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return m, err
+	}
+	m.kernel = strings.TrimSpace(string(kernel))
+	if m.engine, err = p.docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
+		return m, err
+	}
+	if m.store, err = p.docker(ctx, "info", "--format", "{{.Driver}} {{range .DriverStatus}}{{println}}{{join . \" \"}}{{end}}"); err != nil {
+		return m, err
+	}
+	m.store = storeOf(m.store)
+	if m.zstd, err = p.output(ctx, nil, "zstd", "--version"); err != nil {
+		return m, err
+	}
+	m.zstd = regexp.MustCompile(`v?\d+\.\d+\.\d+`).FindString(m.zstd)
+	m.holdfast, err = p.output(ctx, nil, holdfast, "version")
+	return m, err
+}
+
+// storeOf names the image store of an Engine by its driver and its driver's
+// status.
+func storeOf(info string) string {
+	driver, status, _ := strings.Cut(info, "\n")
+	driver = strings.TrimSpace(driver)
+	if strings.Contains(status, "io.containerd.snapshotter") {
+		return fmt.Sprintf("containerd (%s)", driver)
+	}
+	return fmt.Sprintf("classic (%s)", driver)
+}

@@ -1,0 +1,147 @@
+package point
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// frameSize is the number of bytes in one zstd frame, and so how far back a match
+// may lie. A stream holds about five times as much for each thread, which is what
+// bounds the worker's memory.
+const frameSize = 1 << 20
+
+// maxThreads bounds the threads, and with them the memory, of one stream.
+const maxThreads = 4
+
+// compressor compresses what is written to it as zstd frames of frameSize each.
+// Several threads make them, and they are written in their order. Frames that
+// follow each other are one stream to zstd and to its libraries. The library's own
+// parallel stream (WithConcurrentBlocks) keeps several times as much in memory.
+type compressor struct {
+	w    io.Writer
+	zstd *zstd.Encoder
+	// free are the frames that nobody works on. There is one for each thread, and
+	// one that is filled or written meanwhile.
+	free    chan *frame
+	filling *frame      // nil if there is none
+	ordered chan *frame // on their way to the writer; nil after the end
+	ended   chan struct{}
+	failure atomic.Pointer[error] // of the writer; the first one stays
+}
+
+// frame is one frame on its way from plain to stored bytes.
+type frame struct {
+	plain, stored []byte
+	ready         chan struct{} // takes one signal, when stored is whole
+}
+
+// newCompressor returns a compressor that writes to w from a goroutine of its
+// own. The caller calls Close or breakOff.
+func newCompressor(w io.Writer, level zstd.EncoderLevel) (*compressor, error) {
+	threads := min(runtime.GOMAXPROCS(0), maxThreads)
+	enc, err := zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(level),
+		zstd.WithEncoderConcurrency(threads),
+		zstd.WithWindowSize(frameSize),
+		zstd.WithLowerEncoderMem(true), // no history beyond one frame: it would never be used
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up zstd: %w", err)
+	}
+	frames := threads + 1
+	c := &compressor{w: w, zstd: enc, free: make(chan *frame, frames), ordered: make(chan *frame, frames), ended: make(chan struct{})}
+	for range frames {
+		c.free <- &frame{
+			plain:  make([]byte, 0, frameSize),
+			stored: make([]byte, 0, enc.MaxEncodedSize(frameSize)),
+			ready:  make(chan struct{}, 1),
+		}
+	}
+	go c.flush(w, c.ordered)
+	return c, nil
+}
+
+// Write implements [io.Writer]. An error may be that of an earlier write.
+func (c *compressor) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		if failure := c.failure.Load(); failure != nil {
+			return n, *failure
+		}
+		if c.filling == nil {
+			c.filling = <-c.free
+		}
+		f := c.filling
+		taken := copy(f.plain[len(f.plain):cap(f.plain)], p)
+		f.plain = f.plain[:len(f.plain)+taken]
+		n, p = n+taken, p[taken:]
+		if len(f.plain) == cap(f.plain) {
+			c.compress()
+		}
+	}
+	return n, nil
+}
+
+// compress has the frame that was filled compressed and written.
+func (c *compressor) compress() {
+	f := c.filling
+	c.filling = nil
+	c.ordered <- f
+	go func() {
+		f.stored = c.zstd.EncodeAll(f.plain, f.stored[:0])
+		f.ready <- struct{}{}
+	}()
+}
+
+// flush writes frames in their order, until there are no more.
+func (c *compressor) flush(w io.Writer, ordered <-chan *frame) {
+	defer close(c.ended)
+	for f := range ordered {
+		<-f.ready
+		if c.failure.Load() == nil {
+			if _, err := w.Write(f.stored); err != nil {
+				c.failure.Store(&err)
+			}
+		}
+		f.plain = f.plain[:0]
+		c.free <- f
+	}
+}
+
+// Close writes what is left and ends the stream.
+func (c *compressor) Close() error {
+	if c.filling != nil {
+		c.compress()
+	}
+	c.end()
+	if failure := c.failure.Load(); failure != nil {
+		return *failure
+	}
+	return nil
+}
+
+// frameBegin begins a frame (RFC 8878, 3.1.1).
+var frameBegin = []byte{0x28, 0xb5, 0x2f, 0xfd}
+
+// breakOff ends the stream in the middle: with the beginning of a frame, so that
+// nobody takes what was written for a whole one. It returns when nothing is
+// written any more. After Close it does nothing.
+func (c *compressor) breakOff() {
+	if c.ordered == nil {
+		return
+	}
+	c.end()
+	if c.failure.Load() == nil {
+		_, _ = c.w.Write(frameBegin) // what is broken off can break off earlier
+	}
+}
+
+// end returns when all that was compressed is written.
+func (c *compressor) end() {
+	close(c.ordered)
+	<-c.ended
+	c.ordered, c.filling = nil, nil
+}
