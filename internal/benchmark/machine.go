@@ -27,7 +27,7 @@ func describe(ctx context.Context, p programs, holdfast string) (m machine, err 
 	if m.engine, err = p.docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
 		return m, err
 	}
-	if m.store, err = p.docker(ctx, "info", "--format", "{{.Driver}} {{range .DriverStatus}}{{println}}{{join . \" \"}}{{end}}"); err != nil {
+	if m.store, err = p.docker(ctx, "info", "--format", "{{.Driver}} {{range .DriverStatus}}{{println}}{{index . 0}} {{index . 1}}{{end}}"); err != nil {
 		return m, err
 	}
 	m.store = storeOf(m.store)
