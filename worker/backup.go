@@ -131,9 +131,7 @@ func (f *backupFlags) remote(ctx context.Context, cfg *config, log *zap.Logger, 
 	if err != nil {
 		return err
 	}
-	options := cfg.busOptions()
-	options.Logger = log
-	b, err := bus.Connect(ctx, options)
+	b, err := cfg.connect(ctx, log)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/pflag"
+	"go.uber.org/zap"
 	"go.yaml.in/yaml/v3"
 
 	"holdfast.io/holdfast/events"
@@ -236,6 +238,13 @@ func defaultStateDir(environ map[string]string) string {
 		return filepath.Join(dir, "holdfast")
 	}
 	return filepath.Join(environ["HOME"], ".local", "state", "holdfast")
+}
+
+// connect reaches the configured NATS server.
+func (c *config) connect(ctx context.Context, log *zap.Logger) (*bus.Bus, error) {
+	options := c.busOptions()
+	options.Logger = log
+	return bus.Connect(ctx, options)
 }
 
 // busOptions is how the configured NATS server is reached.

@@ -24,9 +24,7 @@ What is there and differs is reported and left alone without --update.`,
 			if cfg.NATS.URL == "" {
 				return usage("provision needs --nats: a server of our own is provisioned when it starts")
 			}
-			options := cfg.busOptions()
-			options.Logger = log
-			b, err := bus.Connect(cmd.Context(), options)
+			b, err := cfg.connect(cmd.Context(), log)
 			if err != nil {
 				return err
 			}
