@@ -22,6 +22,9 @@ const (
 	ReasonUnknownSink Reason = "unknown_sink"
 	// ReasonExpired: the request's expirytime has passed.
 	ReasonExpired Reason = "expired"
+	// ReasonIDReused: the same source and id came before with another type or
+	// other data. The job of the first one goes on undisturbed.
+	ReasonIDReused Reason = "id_reused"
 	// ReasonNoSuchJob: the job to cancel does not run on the host.
 	ReasonNoSuchJob Reason = "no_such_job"
 )
@@ -41,7 +44,15 @@ const (
 	CodeNotQuiesced Code = "not_quiesced"
 	// CodeNotRestored: the container did not come back to the state it was in.
 	CodeNotRestored Code = "not_restored"
-	CodeEngine      Code = "engine_error"
+	// CodeNotTogether: the containers that were to be captured at one point in
+	// time could not be.
+	CodeNotTogether Code = "not_together"
+	// CodeHookFailed: a command that the container's labels name failed before
+	// the snapshot.
+	CodeHookFailed Code = "hook_failed"
+	// CodeEngineUnavailable: the Engine did not answer for as long as it was tried.
+	CodeEngineUnavailable Code = "engine_unavailable"
+	CodeEngine            Code = "engine_error"
 	// CodeEngineFull: the Engine's disk is full.
 	CodeEngineFull Code = "engine_full"
 	// CodeCorruptArchive: the Engine's archive is truncated or does not match
@@ -53,6 +64,8 @@ const (
 	CodeSinkFull        Code = "sink_full"
 	CodeSinkError       Code = "sink_error"
 	CodeTimeout         Code = "timeout"
-	CodeCancelled       Code = "cancelled"
-	CodeInternal        Code = "internal"
+	// CodeGaveUp: three attempts at the item ended without a word.
+	CodeGaveUp    Code = "gave_up"
+	CodeCancelled Code = "cancelled"
+	CodeInternal  Code = "internal"
 )

@@ -11,6 +11,9 @@ type BackupRequest struct {
 	// Quiesce is what is done to a running container while it is committed.
 	// Empty means pause.
 	Quiesce Quiesce `json:"quiesce,omitempty"`
+	// Together asks for one point in time over all containers of the request on a
+	// host: all are quiesced, then all are committed, then all are let go.
+	Together bool `json:"together,omitempty"`
 	// AbortOnError ends the job at the first error: a missing name before
 	// anything is touched, a failing item when it fails.
 	AbortOnError bool `json:"abortOnError,omitempty"`

@@ -173,6 +173,7 @@ type Step string
 const (
 	StepPlan    Step = "plan"
 	StepInspect Step = "inspect"
+	StepHook    Step = "hook"
 	StepCommit  Step = "commit"
 	StepSave    Step = "save"
 	StepPublish Step = "publish"

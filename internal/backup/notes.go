@@ -1,0 +1,47 @@
+package backup
+
+import (
+	"fmt"
+	"time"
+
+	"holdfast.io/holdfast/events"
+)
+
+// Note says what one attempt at one item may leave behind. It is written before
+// the first intrusion, and goes when nothing is left. It is JSON on disk and in
+// the ledger.
+type Note struct {
+	Job     string      `json:"job"`
+	Attempt uint64      `json:"attempt"`
+	Point   string      `json:"point"`
+	Item    events.Item `json:"item"`
+	// Sink is the sink's name, Dir the point's folder in it, where the attempt
+	// stages.
+	Sink string `json:"sink"`
+	Dir  string `json:"dir"`
+	// Snapshot is the reference of the snapshot; empty for an image.
+	Snapshot string `json:"snapshot,omitempty"`
+	// Quiesce is what is done to the container, Before the state that it was in,
+	// and StartedAt when it had been started: one that was started since stands
+	// for another reason than ours.
+	Quiesce   events.Quiesce `json:"quiesce,omitempty"`
+	Before    events.State   `json:"before,omitempty"`
+	StartedAt time.Time      `json:"startedAt,omitzero"`
+	// Time is when the note was written.
+	Time time.Time `json:"time"`
+}
+
+// ID identifies the note; it can be the name of a file.
+func (n *Note) ID() string { return fmt.Sprintf("%s-%d", n.Point, n.Attempt) }
+
+// Notes keeps notes on disk, so that they outlive the process. It may be used by
+// several goroutines.
+type Notes interface {
+	// Write returns when the note is durable. It replaces one of the same id.
+	Write(n *Note) error
+	// Remove returns when the note is gone for good. It is no error if it is not
+	// there.
+	Remove(id string) error
+	// List returns all notes, in any order.
+	List() ([]Note, error)
+}

@@ -1,0 +1,49 @@
+//go:build crash
+
+package step
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+var (
+	mu     sync.Mutex
+	passed = map[Name]int{}
+)
+
+// At is called when a step has been passed. In this build it kills the process
+// as CRASH_AFTER says, and stops it (SIGSTOP) as STOP_AFTER says: the name of a
+// step, and after a colon which passing is meant if it is not the first.
+func At(name Name) {
+	mu.Lock()
+	passed[name]++
+	n := passed[name]
+	mu.Unlock()
+	send("CRASH_AFTER", syscall.SIGKILL, name, n)
+	send("STOP_AFTER", syscall.SIGSTOP, name, n)
+}
+
+func send(variable string, signal syscall.Signal, name Name, n int) {
+	want, nth, several := strings.Cut(os.Getenv(variable), ":")
+	at := 1
+	if several {
+		var err error
+		if at, err = strconv.Atoi(nth); err != nil {
+			panic(fmt.Sprintf("%s: %v", variable, err))
+		}
+	}
+	if Name(want) != name || at != n {
+		return
+	}
+	if err := syscall.Kill(os.Getpid(), signal); err != nil {
+		panic(fmt.Sprintf("%s: %v", variable, err))
+	}
+	if signal == syscall.SIGKILL {
+		select {} // nothing may happen any more
+	}
+}

@@ -1,0 +1,41 @@
+// Package step names the steps of a job, so that a test can have a worker die or
+// freeze right after any of them. In a normal build it does nothing.
+package step
+
+import "slices"
+
+// Name is the name of a step.
+type Name string
+
+// The steps, in the order in which a job passes them. What follows the name has
+// been done when the step is passed.
+const (
+	Claimed      Name = "claimed"       // the job is in the ledger as this worker's
+	Planned      Name = "planned"       // its plan is in the ledger
+	Accepted     Name = "accepted"      // the accepted event is published
+	ItemBegun    Name = "item-begun"    // the ledger knows that the item is begun
+	Noted        Name = "noted"         // the note is on disk
+	HookRun      Name = "hook-run"      // the command before the snapshot has run
+	Paused       Name = "paused"        // a container that is captured with others is paused
+	Stopped      Name = "stopped"       // the container is stopped
+	Committed    Name = "committed"     // the snapshot is there
+	LetGo        Name = "let-go"        // the container runs as before
+	Staged       Name = "staged"        // the attempt's folder is in the sink
+	Saved        Name = "saved"         // all artifacts are in it
+	Published    Name = "published"     // the point is there
+	Removed      Name = "removed"       // the snapshot is gone
+	NoteGone     Name = "note-gone"     // the note is gone
+	ItemEnded    Name = "item-ended"    // the item's outcome is in the ledger
+	ItemReported Name = "item-reported" // the item's event is published
+	Ended        Name = "ended"         // the terminal event is in the ledger
+	EndReported  Name = "end-reported"  // the terminal event is published
+	Acknowledged Name = "acknowledged"  // the request is acknowledged
+)
+
+var all = []Name{
+	Claimed, Planned, Accepted, ItemBegun, Noted, HookRun, Paused, Stopped, Committed, LetGo, Staged, Saved,
+	Published, Removed, NoteGone, ItemEnded, ItemReported, Ended, EndReported, Acknowledged,
+}
+
+// All returns the names of all steps.
+func All() []Name { return slices.Clone(all) }
