@@ -64,12 +64,12 @@ func named(err error) error {
 
 // final reports whether trying again cannot help.
 func final(err error) bool {
-	for _, e := range []error{ErrClosed, ErrNotProvisioned, ErrTooLarge, ErrFull, errConsumerGone} {
+	for _, e := range []error{ErrClosed, ErrNotProvisioned, ErrTooLarge, ErrFull, errConsumerGone, errNoMessage} {
 		if errors.Is(err, e) {
 			return true
 		}
 	}
-	return false
+	return isConflict(err)
 }
 
 // noRoom reports whether a stream was refused because its bytes cannot be
