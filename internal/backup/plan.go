@@ -25,6 +25,8 @@ const SnapshotRepository = "holdfast/snapshot"
 type Rules struct {
 	// Quiesce are the modes that the host allows.
 	Quiesce []events.Quiesce
+	// Allowed are the containers that the host allows.
+	Allowed Allowed
 	// Protected says, by container id, why a container may be neither paused nor
 	// stopped.
 	Protected map[string]string
@@ -71,6 +73,9 @@ func planContainers(plan *events.Plan, req *events.BackupRequest, containers []C
 		in, out := named[c.ID], ""
 		if in == "" {
 			in, out = selectContainer(sel, match, exclude, c)
+			if in != "" && out == "" && !rules.Allowed.allows(c) {
+				out = "this host does not allow it to be backed up (policy.containers in its configuration)"
+			}
 		}
 		switch {
 		case out != "":
@@ -144,6 +149,9 @@ func planContainer(req *events.BackupRequest, rules Rules, c Container, item eve
 		p.Quiesce, p.QuiesceReason = events.QuiesceNone, "protected: "+why
 	}
 	switch {
+	case !rules.Allowed.allows(c):
+		p.Code = events.CodeNotAllowed
+		p.Message = fmt.Sprintf("this host does not allow container %s to be backed up (policy.containers in its configuration)", c.Name)
 	case !committable(c.State):
 		p.Code = events.CodeUncommittable
 		p.Message = fmt.Sprintf("container %s is %s, and the Engine cannot commit it", c.Name, c.State)
