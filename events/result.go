@@ -44,6 +44,12 @@ type Missing struct {
 	Message string   `json:"message"`
 }
 
+// Skipped is a name in a request to all hosts that this host does not have.
+type Skipped struct {
+	Kind ItemKind `json:"kind"`
+	Name string   `json:"name"` // as the request has it
+}
+
 // Excluded is a thing that is not in the plan, and why.
 type Excluded struct {
 	Item
@@ -58,6 +64,9 @@ type Plan struct {
 	MissingOmitted  int           `json:"missingOmitted,omitempty"`
 	Excluded        []Excluded    `json:"excluded"`
 	ExcludedOmitted int           `json:"excludedOmitted,omitempty"`
+	// Skipped are names that this host does not have, of a request to all hosts.
+	Skipped        []Skipped `json:"skipped,omitempty"`
+	SkippedOmitted int       `json:"skippedOmitted,omitempty"`
 }
 
 // BackupAccepted is the data of io.holdfast.backup.accepted.v1: the plan
@@ -262,6 +271,22 @@ type RequestRejected struct {
 	Type   string      `json:"type"`
 	Reason Reason      `json:"reason"`
 	Errors []Violation `json:"errors"`
+}
+
+// RequestUnserved is the data of io.holdfast.request.unserved.v1: a request
+// waits for a host that no worker serves. It is not the end of the request: a
+// worker of the host takes it when one is there.
+type RequestUnserved struct {
+	// Host is the host that the request was sent to.
+	Host string `json:"host"`
+	// Job is the id that the job has.
+	Job string `json:"job"`
+	// Subject is where the request was published.
+	Subject string `json:"subject"`
+	// Since is when the request was stored.
+	Since time.Time `json:"since"`
+	// Reporter is the host whose worker saw it.
+	Reporter string `json:"reporter"`
 }
 
 // Violation is one thing that is wrong with a request.

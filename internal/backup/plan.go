@@ -92,6 +92,7 @@ func planContainers(plan *events.Plan, req *events.BackupRequest, containers []C
 // all hosts, one that does not have the thing is not to blame.
 func addMissing(plan *events.Plan, rules Rules, m *events.Missing) {
 	if m.Code == events.CodeNotFound && rules.SkipMissing {
+		plan.Skipped = append(plan.Skipped, events.Skipped{Kind: m.Kind, Name: m.Name})
 		return
 	}
 	plan.Missing = append(plan.Missing, *m)

@@ -71,7 +71,10 @@ func (o Options) natsOptions(l *link, log *zap.Logger) ([]nats.Option, error) {
 			log.Info("reconnected to the message server", zap.String("address", nc.ConnectedAddr()))
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { l.end() }),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { logAsync(log, sub, err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			l.denials.tell(err)
+			logAsync(log, sub, err)
+		}),
 	}
 	if o.User != "" || o.Password != "" {
 		opts = append(opts, nats.UserInfo(o.User, o.Password))
