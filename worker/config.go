@@ -61,6 +61,9 @@ type natsConfig struct {
 	// CredentialsFile is a file with a JWT and a seed, as nsc makes it.
 	CredentialsFile string    `yaml:"credentialsFile" env:"CREDENTIALS_FILE"`
 	TLS             tlsConfig `yaml:"tls" envPrefix:"TLS_"`
+	// InboxPrefix is where answers arrive, for a user that may have inboxes of its
+	// own only; empty means _INBOX.
+	InboxPrefix string `yaml:"inboxPrefix" env:"INBOX_PREFIX"`
 	// Replicas is how many servers of a cluster keep each stream.
 	Replicas int `yaml:"replicas" env:"REPLICAS"`
 }
@@ -315,5 +318,6 @@ func (c *config) busOptions() bus.Options {
 		CredentialsFile: c.NATS.CredentialsFile,
 		TLS:             bus.TLS{CA: c.NATS.TLS.CA, Cert: c.NATS.TLS.Cert, Key: c.NATS.TLS.Key},
 		Name:            "holdfast",
+		InboxPrefix:     c.NATS.InboxPrefix,
 	}
 }
