@@ -133,8 +133,7 @@ func (j *job) itemBounded(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeoutCause(ctx, j.Timeouts.Item, backup.ErrTimeout)
 }
 
-// task returns what is to be done for an item, as soon as nothing of an earlier
-// attempt stands in its way. The error is an *backup.ItemError.
+// task returns what is to be done for an item. The error is a *backup.ItemError.
 func (j *job) task(ctx context.Context, i int, item events.PlannedItem) (backup.Task, error) {
 	t := backup.Task{
 		Host: j.Host, Job: j.job, Attempt: j.claim.Attempt(), Point: j.pointID(item.Item), Item: item,
@@ -151,9 +150,6 @@ func (j *job) task(ctx context.Context, i int, item events.PlannedItem) (backup.
 	if before := j.claim.Begun()[i]; before.Tries >= maxTries {
 		return t, &backup.ItemError{Step: events.StepPlan, Code: events.CodeGaveUp,
 			Err: fmt.Errorf("the worker died %d times at %s %s; its log may say why", before.Tries, item.Kind, item.Name)}
-	}
-	if err := j.settled(ctx, i); err != nil {
-		return t, backup.Failed(ctx, events.StepInspect, err, "wait for what an earlier attempt left of %s %s", item.Kind, item.Name)
 	}
 	var err error
 	if t.Sink, err = j.Sinks.Open(ctx, j.sink); err != nil {
@@ -184,7 +180,8 @@ func (j *job) beginItem(ctx context.Context, i int, n backup.Note) error {
 }
 
 // adoptNotes has undone what earlier attempts left, perhaps those of a worker
-// whose disk is not at hand.
+// whose disk is not at hand. Until a container is let go this attempt does not get
+// it.
 func (j *job) adoptNotes() error {
 	for _, before := range j.claim.Begun() {
 		if before.Note == nil {
@@ -199,19 +196,6 @@ func (j *job) adoptNotes() error {
 		}
 	}
 	return nil
-}
-
-// settled waits until an earlier attempt's note does not stand in the way.
-func (j *job) settled(ctx context.Context, i int) error {
-	before := j.claim.Begun()[i]
-	if before.Note == nil {
-		return nil
-	}
-	n, err := decode[backup.Note](before.Note, "a note of job "+j.job)
-	if err != nil {
-		return err
-	}
-	return j.Tidier.Settled(ctx, n.ID())
 }
 
 func (j *job) itemStored(i int, item events.PlannedItem, result *backup.Result, began time.Time) (events.ItemOutcome, error) {

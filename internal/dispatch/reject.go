@@ -58,7 +58,7 @@ func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error
 	case known.Digest == r.digest && rejects(known.End):
 		return w.repeat(ctx, r.job, known.End)
 	case known.Digest != "":
-		return w.publish(ctx, r.job, w.rejected(m, r, r.digest))
+		return w.publish(ctx, r.job, w.rejectionEvent(m, r, r.digest))
 	}
 	claim, err := w.Jobs.Claim(ctx, ledger.Request{Job: r.job, Digest: r.digest, Reply: m.Reply, Stored: m.Time})
 	if err != nil {
@@ -69,7 +69,7 @@ func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error
 
 // endRejected ends a claimed job with a rejection.
 func (w *Worker) endRejected(ctx context.Context, m *bus.Message, claim *ledger.Claim, r *rejection) error {
-	raw, err := record(w.rejected(m, r, ""))
+	raw, err := record(w.rejectionEvent(m, r, ""))
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (w *Worker) endRejected(ctx context.Context, m *bus.Message, claim *ledger.
 	return w.repeat(ctx, r.job, stands)
 }
 
-func (w *Worker) rejected(m *bus.Message, r *rejection, discriminator string) event.Event {
+func (w *Worker) rejectionEvent(m *bus.Message, r *rejection, discriminator string) event.Event {
 	data := events.RequestRejected{Host: w.Host, Job: r.job, Type: r.event.Type(), Reason: r.reason, Errors: r.violations}
 	return w.result(m.Time, r.job, r.event, events.TypeRequestRejected, r.job, discriminator, data)
 }

@@ -59,12 +59,10 @@ type Tenure interface {
 
 // Tidier undoes what an attempt left behind.
 type Tidier interface {
-	// Adopt returns when the note is on disk, and has it undone. With whole unset
-	// only what bears the attempt's own name is removed.
+	// Adopt has undone what the note names. From its return on the note is on disk,
+	// and no other attempt gets the container before that is let go. With whole unset
+	// the container is left alone.
 	Adopt(n backup.Note, whole bool) error
-	// Settled waits until nothing that the note names stands in the way of another
-	// attempt, or ctx ends.
-	Settled(ctx context.Context, id string) error
 }
 
 // Timeouts bound what a job may take. 0 means no bound.

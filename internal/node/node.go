@@ -48,6 +48,7 @@ type Node struct {
 	tidying            chan struct{} // closed when the tidier has ended
 	stopTidying        context.CancelFunc
 	jobs               *ledger.Jobs
+	role               role
 }
 
 // Start puts a node together, ready to run. What an earlier process left is undone
@@ -135,8 +136,10 @@ func (n *Node) openSinks() (err error) {
 }
 
 // beginTidying has the tidier run for as long as the process lives.
-func (n *Node) beginTidying() error {
-	n.notes = n.dir.Notes()
+func (n *Node) beginTidying() (err error) {
+	if n.notes, err = n.dir.Notes(); err != nil {
+		return err
+	}
 	n.tidier = &backup.Tidier{Engine: n.Engine, Sinks: n.Sinks, Notes: n.notes, Locks: n.locks, Log: n.o.Log}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stopTidying, n.tidying = stop, make(chan struct{})

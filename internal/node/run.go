@@ -30,6 +30,8 @@ func (n *Node) Run(ctx context.Context) error {
 			n.o.Log.Info("standing by: another worker serves the host", zap.String("host", n.Host), zap.String("worker", tenant.Process))
 		},
 	}
+	n.role.set(nil)
+	defer n.announce()()
 	for {
 		t, err := candidate.Take(ctx)
 		switch {
@@ -59,7 +61,10 @@ func (n *Node) serve(ctx context.Context, t *tenure.Tenure) error {
 		zap.Strings("sinks", n.Sinks.Names()), zap.Int("slots", n.o.Slots), zap.String("version", n.o.Version))
 	var beside sync.WaitGroup
 	beside.Go(func() { n.takeOver(ctx) })
-	n.worker(t).Run(ctx, sources(n.Bus.Work(n.Host)), sources(n.Bus.Cancels(n.Host)), n.o.ShutdownGrace)
+	w := n.worker(t)
+	n.role.set(w)
+	defer n.role.set(nil)
+	w.Run(ctx, sources(n.Bus.Work(n.Host)), sources(n.Bus.Cancels(n.Host)), n.o.ShutdownGrace)
 	cancel(nil)
 	beside.Wait()
 	return nil
