@@ -34,10 +34,10 @@ func (w *Worker) cancel(ctx context.Context, m *bus.Message, req *request) {
 		return
 	}
 	w.mu.Lock()
-	run, runs := w.runs[job]
+	cancel := w.runs[job]
 	w.mu.Unlock()
-	if runs {
-		run.cancel(backup.ErrCancelled)
+	if cancel != nil {
+		cancel(backup.ErrCancelled)
 	}
 	w.done(ctx, m)
 }

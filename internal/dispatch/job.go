@@ -35,12 +35,8 @@ type job struct {
 func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot *heldSlot) {
 	ctx, cancel := context.WithCancelCause(base)
 	defer cancel(nil)
-	if already, ok := w.begin(req.job, running{digest: req.digest, cancel: cancel}); !ok {
-		if already.digest != req.digest {
-			w.reject(base, m, req.reused())
-			return
-		}
-		w.later(m, duplicateDelay) // then its job has ended, and is repeated
+	if !w.begin(req.job, cancel) {
+		w.again(base, m, req)
 		return
 	}
 	defer w.end(req.job)
@@ -60,6 +56,17 @@ func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot
 		err = j.attempt(ctx)
 	}
 	j.settle(m, err)
+}
+
+// again is for a request whose job runs already. When it is delivered later, the
+// job has ended, and is repeated.
+func (w *Worker) again(ctx context.Context, m *bus.Message, req *request) {
+	known, err := w.Jobs.Look(ctx, req.job)
+	if err == nil && known.Digest != "" && known.Digest != req.digest {
+		w.reject(ctx, m, req.reused())
+		return
+	}
+	w.later(m, duplicateDelay)
 }
 
 func (r *request) reused() *rejection {

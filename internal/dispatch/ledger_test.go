@@ -81,6 +81,7 @@ func TestTheSameIDWithOtherData(t *testing.T) {
 		if all[1].ID() == all[3].ID() {
 			h.Errorf("the rejection has the id of the job's end: %s", all[1].ID())
 		}
+		synctest.Wait()
 		h.do(h.backup(allContainers)) // and the job is repeated as it was
 		if got := len(h.server.published()); got != len(all)+3 {
 			h.Errorf("%d events repeat the job, want 3", got-len(all))

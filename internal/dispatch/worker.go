@@ -97,13 +97,7 @@ type Worker struct {
 
 	jobs sync.WaitGroup
 	mu   sync.Mutex
-	runs map[string]running // by job
-}
-
-// running is a job that runs.
-type running struct {
-	digest string
-	cancel context.CancelCauseFunc
+	runs map[string]context.CancelCauseFunc // running jobs by id
 }
 
 // Delays before a message that could not be worked on is delivered again.
@@ -216,19 +210,18 @@ func (w *Worker) handle(ctx context.Context, m *bus.Message, slot *heldSlot) {
 	}
 }
 
-// begin enters a job among those that run. It returns the one that runs already,
-// if there is one.
-func (w *Worker) begin(job string, r running) (already running, ok bool) {
+// begin enters a job among those that run. It reports false if it runs already.
+func (w *Worker) begin(job string, cancel context.CancelCauseFunc) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.runs == nil {
-		w.runs = map[string]running{}
+		w.runs = map[string]context.CancelCauseFunc{}
 	}
-	if already, runs := w.runs[job]; runs {
-		return already, false
+	if _, runs := w.runs[job]; runs {
+		return false
 	}
-	w.runs[job] = r
-	return running{}, true
+	w.runs[job] = cancel
+	return true
 }
 
 func (w *Worker) end(job string) {
