@@ -27,6 +27,11 @@ type Note struct {
 	Quiesce   events.Quiesce `json:"quiesce,omitempty"`
 	Before    events.State   `json:"before,omitempty"`
 	StartedAt time.Time      `json:"startedAt,omitzero"`
+	// Held is set if the container is paused for itself, and not by its commit.
+	Held bool `json:"held,omitempty"`
+	// Committed is set when the commit has ended and the container runs as before:
+	// what happens to it from then on is not our doing.
+	Committed bool `json:"committed,omitempty"`
 	// Time is when the note was written.
 	Time time.Time `json:"time"`
 }
@@ -42,6 +47,7 @@ type Notes interface {
 	// Remove returns when the note is gone for good. It is no error if it is not
 	// there.
 	Remove(id string) error
-	// List returns all notes, in any order.
+	// List returns all notes that can be read, in any order, and an error that
+	// names those that cannot.
 	List() ([]Note, error)
 }
