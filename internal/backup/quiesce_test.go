@@ -27,7 +27,7 @@ func TestRunKeepsAPausedContainerPaused(t *testing.T) {
 func TestRunLeavesAloneWhatIsNotToBeQuiesced(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
-		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), During: func() { b.engine.Pause(id) }})
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), During: func() { b.engine.Freeze(id) }})
 		_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiesceNone))
 		b.wantError(err, events.StepCommit, events.CodeEngine, true)
 		b.wantNothingLeft(id, events.StatePaused)
