@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync"
+	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
@@ -16,6 +18,7 @@ import (
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/sink/file"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -30,6 +33,7 @@ type node struct {
 	bus    *bus.Bus
 	engine *docker.Engine
 	sinks  *configured.Set
+	tidier *backup.Tidier
 	worker *dispatch.Worker
 }
 
@@ -58,11 +62,18 @@ func startNode(ctx context.Context, cfg *config, log *zap.Logger, wait bool) (n 
 	if err = n.connect(ctx, wait); err != nil {
 		return n, err
 	}
+	if err = n.adopt(); err != nil {
+		return n, err
+	}
 	n.worker = &dispatch.Worker{
 		Host: n.host,
 		Backuper: &backup.Backuper{
 			Engine:      n.engine,
-			Locks:       &backup.Locks{},
+			Locks:       n.tidier.Locks,
+			Notes:       n.tidier.Notes,
+			Tidier:      n.tidier,
+			NoProgress:  10 * time.Minute,
+			Room:        file.FreeIn,
 			Compression: point.Compression{Level: cfg.Compression.Level},
 			Version:     programVersion(),
 			Log:         log,
@@ -75,6 +86,25 @@ func startNode(ctx context.Context, cfg *config, log *zap.Logger, wait bool) (n 
 		Log:       log,
 	}
 	return n, nil
+}
+
+// adopt has what earlier attempts left behind undone, by their notes.
+func (n *node) adopt() error {
+	notes, err := n.dir.Notes()
+	if err != nil {
+		return err
+	}
+	n.tidier = &backup.Tidier{Engine: n.engine, Locks: &backup.Locks{}, Notes: notes, Sinks: n.sinks, Log: n.log}
+	left, err := notes.List()
+	if err != nil {
+		n.log.Error("what some attempts left behind cannot be undone", zap.Error(err))
+	}
+	for _, note := range left {
+		if err := n.tidier.Adopt(note, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hostID is the configured id, or the Engine's name.
@@ -148,6 +178,11 @@ func (n *node) lifeline(ctx context.Context) backup.Lifeline {
 
 // run works until ctx ends, and then to the end of what was begun.
 func (n *node) run(ctx context.Context) {
+	tidying, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var tidier sync.WaitGroup
+	tidier.Go(func() { n.tidier.Run(tidying) })
+	defer tidier.Wait()
+	defer stop()
 	n.worker.Run(ctx, sources(n.bus.Work(n.host)), sources(n.bus.Cancels(n.host)), n.cfg.ShutdownGrace)
 }
 

@@ -37,7 +37,29 @@ type Note struct {
 }
 
 // ID identifies the note; it can be the name of a file.
-func (n *Note) ID() string { return fmt.Sprintf("%s-%d", n.Point, n.Attempt) }
+func (n *Note) ID() string { return noteID(n.Point, n.Attempt) }
+
+func noteID(point string, attempt uint64) string { return fmt.Sprintf("%s-%d", point, attempt) }
+
+// stagingName is the name of an attempt in a sink.
+func stagingName(attempt uint64) string { return fmt.Sprint(attempt) }
+
+// comment finds a snapshot that lost its name.
+func comment(snapshot string) string { return "holdfast snapshot " + snapshot }
+
+// stands reports whether the container may still stand for our sake. What did not
+// run before is left as it was.
+func (n *Note) stands() bool {
+	switch {
+	case n.Committed:
+		return false
+	case n.Quiesce == events.QuiescePause:
+		return n.Before == events.StateRunning
+	case n.Quiesce == events.QuiesceStop:
+		return n.Before == events.StateRunning || n.Before == events.StateRestarting
+	}
+	return false
+}
 
 // Notes keeps notes on disk, so that they outlive the process. It may be used by
 // several goroutines.

@@ -19,6 +19,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/backup/notestest"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
@@ -52,12 +53,17 @@ func withHost(t *testing.T, slots int, test func(h *host)) {
 			server: &server{t: t}, work: newSource(), cancels: newSource(), stopped: make(chan struct{})}
 		h.engine.AddImage(baseImage)
 		log := zaptest.NewLogger(t)
+		configured := sinks{events.DefaultSink: h.sink}
+		tidier := &backup.Tidier{Engine: h.engine, Locks: &backup.Locks{}, Notes: &notestest.Memory{}, Sinks: configured, Log: log}
+		tidying, stopTidying := context.WithCancel(t.Context())
+		defer stopTidying()
+		go tidier.Run(tidying)
 		h.worker = &Worker{
 			Host: testHost,
 			Backuper: &backup.Backuper{
-				Engine: h.engine, Locks: &backup.Locks{}, Version: "test", Log: log,
+				Engine: h.engine, Locks: tidier.Locks, Notes: tidier.Notes, Tidier: tidier, Version: "test", Log: log,
 			},
-			Sinks:     sinks{events.DefaultSink: h.sink},
+			Sinks:     configured,
 			Policy:    Policy{Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
 			Lifeline:  func(context.Context) backup.Lifeline { return backup.Lifeline{} },
 			Publisher: h.server,

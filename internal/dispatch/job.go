@@ -212,7 +212,8 @@ func (j *job) store(ctx context.Context, item events.PlannedItem, id string) (*b
 		}
 	}
 	return j.Backuper.Run(ctx, backup.Task{
-		Host: j.Host, Job: j.job, Attempt: j.attempt, Point: id, Item: item, Sink: to, Tags: j.backupData.Tags,
+		Host: j.Host, Job: j.job, Attempt: j.attempt, Point: id, Item: item,
+		SinkName: j.sink, Sink: to, Tags: j.backupData.Tags,
 		Request: point.Request{
 			Source: j.request.event.Source(), ID: j.request.event.ID(), CorrelationID: correlationID(j.request.event),
 		},
