@@ -41,6 +41,12 @@ func TestCancel(t *testing.T) {
 // wantUndone: nothing is left of a job that did not end well.
 func (h *host) wantUndone(id string) {
 	h.Helper()
+	tidier := h.worker.Backuper.Tidier
+	for _, note := range tidier.Left() {
+		if err := tidier.Undone(h.Context(), note); err != nil {
+			h.Error(err)
+		}
+	}
 	if refs := h.engine.References(); !slices.Equal(refs, []string{baseImage}) {
 		h.Errorf("the Engine has the images %q", refs)
 	}
@@ -165,7 +171,7 @@ func TestStop(t *testing.T) {
 			h.wantUndone(id)
 		})
 	})
-	t.Run("a commit is waited for", func(t *testing.T) {
+	t.Run("a commit is not waited for", func(t *testing.T) {
 		withHost(t, 1, func(h *host) {
 			id := h.container("web")
 			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(3 * grace) }})
@@ -174,8 +180,8 @@ func TestStop(t *testing.T) {
 			synctest.Wait()
 			began := time.Now()
 			h.end()
-			if took := time.Since(began); took != 3*grace {
-				h.Errorf("it took %s, want %s", took, 3*grace)
+			if took := time.Since(began); took > grace+time.Second {
+				h.Errorf("it took %s, want %s", took, grace)
 			}
 			h.want("backup.accepted "+jobID, "later 1")
 			h.wantUndone(id)
