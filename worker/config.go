@@ -82,6 +82,8 @@ type compressionConfig struct {
 type policyConfig struct {
 	// Quiesce are the modes that requests and labels may ask for.
 	Quiesce []events.Quiesce `yaml:"quiesce" env:"QUIESCE"`
+	// Hooks has the commands run that the labels of containers name.
+	Hooks bool `yaml:"hooks" env:"HOOKS"`
 }
 
 type logConfig struct {
@@ -96,6 +98,7 @@ func defaultConfig() config {
 		ShutdownGrace: 30 * time.Second,
 		NATS:          natsConfig{Replicas: 1},
 		Compression:   compressionConfig{Level: 3},
+		Policy:        policyConfig{Hooks: true},
 		Log:           logConfig{Format: "console"},
 	}
 }

@@ -61,11 +61,12 @@ func startNode(ctx context.Context, cfg *config, log *zap.Logger, wait bool) (n 
 	n.worker = &dispatch.Worker{
 		Host: n.host,
 		Backuper: &backup.Backuper{
-			Engine:      n.engine,
-			Locks:       &backup.Locks{},
-			Compression: point.Compression{Level: cfg.Compression.Level},
-			Version:     programVersion(),
-			Log:         log,
+			Engine:       n.engine,
+			Locks:        &backup.Locks{},
+			Compression:  point.Compression{Level: cfg.Compression.Level},
+			HooksAllowed: cfg.Policy.Hooks,
+			Version:      programVersion(),
+			Log:          log,
 		},
 		Sinks:     n.sinks,
 		Policy:    dispatch.Policy{Quiesce: cfg.Policy.Quiesce},

@@ -49,8 +49,8 @@ func ParseHooks(labels map[string]string) (Hooks, error) {
 	if text, ok := labels[LabelHookTimeout]; ok {
 		var err error
 		if timeout, err = time.ParseDuration(text); err != nil || timeout <= 0 || timeout > maxHookTimeout {
-			return Hooks{}, fmt.Errorf("the label %s is %.64q; it must be a duration above zero and up to %s, such as 30s",
-				LabelHookTimeout, text, maxHookTimeout)
+			return Hooks{}, fmt.Errorf("the label %s is %.64q; it must be a duration above zero and up to %g minutes, such as 30s",
+				LabelHookTimeout, text, maxHookTimeout.Minutes())
 		}
 	}
 	var h Hooks

@@ -70,7 +70,7 @@ func (h *hookRun) pre(ctx context.Context) error {
 		return nil
 	}
 	return &ItemError{Step: events.StepHook, Code: events.CodeHookFailed, Retryable: true,
-		Err: fmt.Errorf("container %s was not touched, because the command of its label %s %s", h.item.Name, LabelHookPre, result.Error)}
+		Err: fmt.Errorf("container %s is left as it was: the command of its label %s %s", h.item.Name, LabelHookPre, result.Error)}
 }
 
 // post runs the command after the container was let go, if pre was called. A
