@@ -102,6 +102,8 @@ type policyConfig struct {
 	Kinds []events.Kind `yaml:"kinds" env:"KINDS"`
 	// Quiesce are the modes that requests and labels may ask for.
 	Quiesce []events.Quiesce `yaml:"quiesce" env:"QUIESCE"`
+	// Hooks has the commands run that the labels of containers name.
+	Hooks bool `yaml:"hooks" env:"HOOKS"`
 	// Sinks are names of configured sinks; empty means all.
 	Sinks      []string         `yaml:"sinks" env:"SINKS"`
 	Containers containersPolicy `yaml:"containers" envPrefix:"CONTAINERS_"`
@@ -130,7 +132,7 @@ func defaultConfig() config {
 		Timeouts:      timeoutsConfig{Progress: 10 * time.Minute},
 		NATS:          natsConfig{Replicas: 1},
 		Compression:   compressionConfig{Level: 3},
-		Policy:        policyConfig{Kinds: []events.Kind{events.Backup, events.Verify, events.Cancel}},
+		Policy:        policyConfig{Kinds: []events.Kind{events.Backup, events.Verify, events.Cancel}, Hooks: true},
 		Log:           logConfig{Format: "console"},
 	}
 }

@@ -14,7 +14,7 @@ func nodeOptions(cfg *config, log *zap.Logger) node.Options {
 		StateDir: cfg.StateDir, NATS: cfg.busOptions(), DockerHost: cfg.Docker.Host, HostID: cfg.Host.ID,
 		Sinks: cfg.sinkLocations(), MakeSink: cfg.usesStateDirSink(),
 		Slots: cfg.Slots, Compression: point.Compression{Level: cfg.Compression.Level},
-		Policy:     cfg.Policy.rules(),
+		Policy: cfg.Policy.rules(), Hooks: cfg.Policy.Hooks,
 		Timeouts:   dispatch.Timeouts{Job: cfg.Timeouts.Job, Item: cfg.Timeouts.Item},
 		NoProgress: cfg.Timeouts.Progress, RetryFor: cfg.RetryFor, ShutdownGrace: cfg.ShutdownGrace,
 		Version: programVersion(), Log: log,

@@ -23,7 +23,10 @@ func (r *itemRun) capture(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
-	err := r.quiesce(ctx)
+	err := r.runPreHook(ctx)
+	if err == nil {
+		err = r.quiesce(ctx)
+	}
 	if err == nil {
 		// The Engine's own pause ends with the commit.
 		err = r.commit(ctx, r.Item.Quiesce == events.QuiescePause && r.before.State != events.StatePaused)
@@ -55,6 +58,9 @@ func (r *itemRun) prepare(ctx context.Context) error {
 		return r.failed(ctx, events.StepInspect, err, "watch container %s", r.Item.Name)
 	}
 	if err := r.inspect(ctx); err != nil {
+		return err
+	}
+	if r.hooks, err = r.hooksOf(r.Item.Item, r.before); err != nil {
 		return err
 	}
 	if err := r.begin(ctx); err != nil {
@@ -92,6 +98,17 @@ func (r *itemRun) inspect(ctx context.Context) error {
 		m.Reason = notIncludedReason(m.Type)
 		r.manifest.NotIncluded = append(r.manifest.NotIncluded, m)
 	}
+	return nil
+}
+
+// runPreHook runs the command that the container's labels name. It has a bound of
+// its own, and is no lack of progress.
+func (r *itemRun) runPreHook(ctx context.Context) error {
+	defer r.watch.rest()()
+	if err := r.hooks.pre(ctx); err != nil {
+		return err
+	}
+	step.At(step.HookRun)
 	return nil
 }
 
@@ -157,7 +174,7 @@ func (r *itemRun) captureFailed(ctx context.Context, err error) error {
 		}
 		return worse
 	}
-	r.letGo()
+	r.letGo(ctx)
 	return failure
 }
 
@@ -179,7 +196,7 @@ func (r *itemRun) settle(ctx context.Context) error {
 		}
 	}
 	if r.Item.Quiesce == events.QuiesceNone {
-		r.letGo()
+		r.letGo(ctx)
 		return nil
 	}
 	s, err := r.account.follow(r.imageID)
@@ -188,7 +205,7 @@ func (r *itemRun) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	r.letGo()
+	r.letGo(ctx)
 	if err == nil && !s.settled() {
 		s, err = r.account.follow(r.imageID)
 	}

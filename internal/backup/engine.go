@@ -83,6 +83,7 @@ type Engine interface {
 	Containers
 	Images
 	Watcher
+	Execer
 	// About returns what the Engine says of itself. It may have said so a minute
 	// ago.
 	About(ctx context.Context) (About, error)

@@ -83,7 +83,7 @@ func (r *itemRun) isLost() bool {
 func (r *itemRun) isLetGo() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.note == nil || !r.note.stands()
+	return r.note == nil || !r.note.stands() && r.note.Post == nil
 }
 
 // unlock lets others have the container.

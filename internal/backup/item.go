@@ -29,6 +29,8 @@ type Backuper struct {
 	// means that this cannot be told. It is set if the Engine may be on this machine,
 	// and nil otherwise.
 	Room func(dir string) (free int64, err error)
+	// HooksAllowed has the commands run that the labels of containers name.
+	HooksAllowed bool
 	// Version is the program's, for the manifest.
 	Version string
 	Log     *zap.Logger
@@ -61,8 +63,11 @@ type Task struct {
 
 // Result is an item that is stored durably.
 type Result struct {
-	Manifest  *point.Manifest
-	Dir       string // the point's folder in the sink
+	Manifest *point.Manifest
+	Dir      string // the point's folder in the sink
+	// Hooks are the commands that were run inside the container; none for a point
+	// that an earlier attempt stored.
+	Hooks     []events.HookResult
 	Durations events.Durations
 }
 

@@ -53,11 +53,16 @@ func (r *itemRun) unpauseIfPaused(ctx context.Context, id string) error {
 	return r.Engine.Unpause(ctx, id)
 }
 
-// letGo takes down that the container runs as before, and lets others have it:
-// from now on it is not ours to start or to unpause.
-func (r *itemRun) letGo() {
+// letGo runs the command after the snapshot, if the container's labels name one,
+// takes down that the container runs as before, and lets others have it: from now
+// on it is not ours to start or to unpause.
+func (r *itemRun) letGo(ctx context.Context) {
+	err := r.runPostHook(ctx)
 	r.mu.Lock()
 	r.note.Committed = true
+	if err == nil {
+		r.note.Post = nil
+	}
 	n := *r.note
 	r.mu.Unlock()
 	if err := r.Notes.Write(&n); err != nil {
@@ -66,6 +71,17 @@ func (r *itemRun) letGo() {
 	step.At(step.LetGo)
 	r.watch.alive()
 	r.unlock()
+}
+
+// runPostHook returns an error if the command is still owed to the container; that
+// is left to the Tidier.
+func (r *itemRun) runPostHook(ctx context.Context) error {
+	defer r.watch.rest()()
+	err := r.hooks.post(ctx)
+	if err != nil {
+		r.Log.Warn("the hook after the snapshot is still to be run", zap.String("container", r.Item.Name), zap.Error(err))
+	}
+	return err
 }
 
 // retry repeats op with growing, jittered delays until it succeeds, reports

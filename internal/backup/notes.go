@@ -32,6 +32,9 @@ type Note struct {
 	// Committed is set when the commit has ended and the container runs as before:
 	// what happens to it from then on is not our doing.
 	Committed bool `json:"committed,omitempty"`
+	// Post is the command that is owed to the container because a hook was begun in
+	// it; nil if none is. It comes from the container's labels alone.
+	Post *HookCommand `json:"post,omitempty"`
 	// Time is when the note was written.
 	Time time.Time `json:"time"`
 }

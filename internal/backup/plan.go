@@ -27,6 +27,8 @@ type Rules struct {
 	Quiesce []events.Quiesce
 	// Allowed are the containers that the host allows.
 	Allowed Allowed
+	// HooksAllowed has the commands run that the labels of containers name.
+	HooksAllowed bool
 	// Protected says, by container id, why a container may be neither paused nor
 	// stopped.
 	Protected map[string]string
@@ -140,6 +142,15 @@ func planContainer(req *events.BackupRequest, rules Rules, c Container, item eve
 		p.Code = events.CodeBadLabel
 		p.Message = fmt.Sprintf("the label %s of container %s is %q; it must be pause, none or stop", LabelQuiesce, c.Name, p.Quiesce)
 		p.Quiesce = ""
+		return p
+	}
+	if !rules.HooksAllowed {
+		if hasHooks(c.Labels) {
+			p.Reason += "; its hooks are not run: this host forbids them (policy.hooks in its configuration)"
+		}
+	} else if _, err := ParseHooks(c.Labels); err != nil {
+		p.Code = events.CodeBadLabel
+		p.Message = fmt.Sprintf("container %s: %v", c.Name, err)
 		return p
 	}
 	why := rules.Protected[c.ID]

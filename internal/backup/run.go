@@ -31,6 +31,7 @@ type itemRun struct {
 
 	together bool             // captured with others
 	before   *ContainerDetail // the container before it is quiesced
+	hooks    *hookRun
 	account  *account
 	imageID  string // of the snapshot
 	staged   bool   // something may lie staged
@@ -184,6 +185,7 @@ func (r *itemRun) newNote() Note {
 	if r.before != nil {
 		n.Quiesce, n.Before, n.StartedAt = r.Item.Quiesce, r.before.State, r.before.StartedAt.UTC()
 		n.Held = r.together && n.Quiesce == events.QuiescePause
+		n.Post = r.hooks.owed()
 	}
 	return n
 }
@@ -205,6 +207,9 @@ func (r *itemRun) stored(m *point.Manifest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result = &Result{Manifest: m, Dir: r.dir, Durations: r.durations}
+	if r.hooks != nil {
+		r.result.Hooks = r.hooks.results
+	}
 }
 
 // outcome is what came of the item so far. If ctx has ended, the Tidier gets what

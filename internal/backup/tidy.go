@@ -88,7 +88,7 @@ func (t *Tidier) Adopt(n Note, whole bool) error {
 		n = kept // it may know more
 	}
 	if !whole {
-		n.Quiesce = ""
+		n.Quiesce, n.Post = "", nil
 	}
 	if n != kept {
 		if err := t.Notes.Write(&n); err != nil {

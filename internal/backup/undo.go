@@ -42,6 +42,7 @@ type undoing struct {
 	began time.Time // when the Engine was first seen
 	found bool      // the snapshot was seen: its commit has ended
 	free  bool      // the container does not stand for our sake
+	paid  bool      // the hook that is owed to the container was run
 }
 
 // errNoSink means that the configuration has no such sink.
@@ -133,21 +134,26 @@ func (u *undoing) look(ctx context.Context) (done bool, err error) {
 	if u.note.Item.Kind == events.ItemImage {
 		return true, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callBound)
+	bounded, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
 	over := u.over() // before looking
-	names, err := snapshots(ctx, u.engine, u.note.Snapshot)
+	names, err := snapshots(bounded, u.engine, u.note.Snapshot)
 	u.found = u.found || len(names) > 0
 	if !u.free {
 		var cerr error
-		u.free, cerr = u.letGo(ctx, over || u.found)
+		u.free, cerr = u.letGo(bounded, over || u.found)
 		err = errors.Join(err, cerr)
 	}
-	if u.free && (over || u.found || u.quit()) {
+	err = errors.Join(err, removeImages(bounded, u.engine, names))
+	if u.free && !u.paid {
+		perr := runPost(ctx, u.engine, u.log, &u.note)
+		u.paid = perr == nil
+		err = errors.Join(err, perr)
+	}
+	if u.free && u.paid && (over || u.found || u.quit()) {
 		u.unlock()
 	}
-	err = errors.Join(err, removeImages(ctx, u.engine, names))
-	return u.free && (over || u.found || u.late()), err
+	return u.free && u.paid && (over || u.found || u.late()), err
 }
 
 // over reports whether the attempt's commit has ended for certain.

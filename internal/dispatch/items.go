@@ -206,7 +206,7 @@ func (j *job) itemStored(i int, item events.PlannedItem, result *backup.Result, 
 		Job: j.job, Host: j.Host, Item: item.Item, Point: m.ID, Sink: j.sink, Path: result.Dir,
 		ImageID: m.Image.ID, Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
-		DurationsMillis: result.Durations,
+		Hooks: result.Hooks, DurationsMillis: result.Durations,
 	})
 	return j.endItem(i, o, ev)
 }

@@ -241,11 +241,12 @@ func (j *job) makePlan(ctx context.Context) (*events.Plan, error) {
 		}
 	}
 	plan := backup.Plan(j.backupData, containers, images, backup.Rules{
-		Quiesce:     j.Policy.Quiesce,
-		Allowed:     j.Policy.Containers,
-		Protected:   backup.Protected(containers, j.Lifeline(ctx)),
-		SkipMissing: j.target == events.TargetAll,
-		Explain:     j.backupData.DryRun,
+		Quiesce:      j.Policy.Quiesce,
+		Allowed:      j.Policy.Containers,
+		HooksAllowed: j.Backuper.HooksAllowed,
+		Protected:    backup.Protected(containers, j.Lifeline(ctx)),
+		SkipMissing:  j.target == events.TargetAll,
+		Explain:      j.backupData.DryRun,
 	})
 	return &plan, nil
 }

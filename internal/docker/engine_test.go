@@ -58,6 +58,7 @@ func TestNoEngine(t *testing.T) {
 		"Save":       func() error { _, err := e.Save(ctx, "i"); return err },
 		"Remove":     func() error { return e.RemoveImage(ctx, "i") },
 		"Watch":      func() error { _, err := e.Watch(ctx, "c"); return err },
+		"Exec":       func() error { _, err := e.Exec(ctx, "c", []string{"/idle"}); return err },
 	}
 	for name, call := range calls {
 		if err := call(); !errors.Is(err, backup.ErrEngineUnavailable) {

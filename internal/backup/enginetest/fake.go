@@ -69,6 +69,7 @@ type container struct {
 	// started is when it was last started.
 	started time.Time
 	files   map[string][]byte // what was written since it was made, by path
+	script  Script            // nil for the one of all containers
 }
 
 // Add makes a container in this state. It panics if there is no such image.

@@ -56,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("WatchMissesNothing", s.watchMissesNothing)
 	t.Run("WatchEnds", s.watchEnds)
 	t.Run("NotFound", s.notFound)
+	s.runExec(t)
 }
 
 type suite struct {
