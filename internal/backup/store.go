@@ -86,7 +86,7 @@ func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *ImageDeta
 	if err != nil {
 		return sinkError(err)
 	}
-	written, info, err := point.WriteArchive(sinkWriter{w, &r.watch}, archive, img.ID, r.Compression, func(read, stored int64) {
+	written, info, err := point.WriteArchive(sinkWriter{w, r.watch}, archive, img.ID, r.Compression, func(read, stored int64) {
 		staged()
 		r.progress(events.StepSave, read, img.Size, stored)
 	})
