@@ -60,6 +60,9 @@ func (b *Backuper) RunTogether(ctx context.Context, tasks []Task) []*Captured {
 	return all
 }
 
+// Err is why the item was not captured; nil if it was.
+func (c *Captured) Err() error { return c.err }
+
 // Store stores what was captured, as Run does. It is called once at most.
 func (c *Captured) Store(ctx context.Context) (*Result, error) {
 	if c.err != nil {
@@ -102,11 +105,11 @@ func (s *set) capture(ctx context.Context) {
 	waiting, err := s.find(ctx)
 	if err == nil && len(waiting) < len(s.runs) {
 		for _, r := range waiting {
-			r.finish(ctx, notTogether(r, errors.New("others of the set were stored by an earlier attempt, and their time has passed"), false))
+			r.finish(ctx, notTogether(r.Item.Item, errors.New("others of the set were stored by an earlier attempt, and their time has passed"), false))
 		}
 		return
 	}
-	for _, stage := range []func(context.Context) error{s.lock, s.prepare, s.quiesce, s.commit} {
+	for _, stage := range []func(context.Context) error{s.lock, s.prepare, s.preHooks, s.quiesce, s.commit} {
 		if err == nil {
 			err = stage(ctx)
 		}
@@ -166,6 +169,10 @@ func (s *set) prepare(ctx context.Context) error {
 	return s.each(func(r *itemRun) error { return r.prepare(ctx) })
 }
 
+func (s *set) preHooks(ctx context.Context) error {
+	return s.each(func(r *itemRun) error { return r.runPreHook(ctx) })
+}
+
 func (s *set) quiesce(ctx context.Context) error {
 	return s.each(func(r *itemRun) error {
 		if err := r.quiesce(ctx); err != nil {
@@ -202,17 +209,22 @@ func (s *set) commit(ctx context.Context) error {
 	return nil
 }
 
-// letGo has all containers run again, the last one first.
+// letGo has all containers run again, the last one first. Only then are the
+// commands after the snapshot run.
 func (s *set) letGo(ctx context.Context) {
+	var back []*itemRun
 	for _, r := range slices.Backward(s.runs) {
 		if !r.isNoted() || r.isLost() {
 			continue
 		}
 		if r.worse = r.bringBack(ctx); r.worse == nil {
-			r.letGo()
+			back = append(back, r)
 		} else if ctx.Err() == nil {
 			r.Log.Error("a container of a set does not run again", zap.String("container", r.Item.Name), zap.Error(r.worse))
 		}
+	}
+	for _, r := range back {
+		r.letGo(ctx)
 	}
 }
 
@@ -282,12 +294,18 @@ func (s *set) fail(ctx context.Context, err error) {
 		case r == culprit.run:
 			r.finish(ctx, culprit.error)
 		default:
-			r.finish(ctx, notTogether(r, fmt.Errorf("container %s of its set was not: %w", culprit.run.Item.Name, culprit.error), true))
+			r.finish(ctx, notTogether(r.Item.Item, fmt.Errorf("container %s of its set was not: %w", culprit.run.Item.Name, culprit.error), true))
 		}
 	}
 }
 
-func notTogether(r *itemRun, why error, retryable bool) *ItemError {
+// NotTogether is the error of an item that is not captured, since another one of
+// its set could not be.
+func NotTogether(item events.Item, why error) *ItemError {
+	return notTogether(item, why, true)
+}
+
+func notTogether(item events.Item, why error, retryable bool) *ItemError {
 	return &ItemError{Step: events.StepCommit, Code: events.CodeNotTogether, Retryable: retryable,
-		Err: fmt.Errorf("container %s was not captured: %w", r.Item.Name, why)}
+		Err: fmt.Errorf("%s %s was not captured: %w", item.Kind, item.Name, why)}
 }
