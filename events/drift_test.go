@@ -14,6 +14,7 @@ func TestSchemasTypesAndExamplesAgree(t *testing.T) {
 		events.Backup.RequestType():    events.BackupRequest{},
 		events.Cancel.RequestType():    events.CancelRequest{},
 		events.TypeRequestRejected:     events.RequestRejected{},
+		events.TypeRequestUnserved:     events.RequestUnserved{},
 		events.TypeBackupAccepted:      events.BackupAccepted{},
 		events.TypeBackupProgress:      events.BackupProgress{},
 		events.TypeBackupItemCompleted: events.BackupItemCompleted{},

@@ -32,6 +32,7 @@ const (
 	TypePrefix = "io.holdfast."
 
 	TypeRequestRejected     = "io.holdfast.request.rejected.v1"
+	TypeRequestUnserved     = "io.holdfast.request.unserved.v1"
 	TypeBackupAccepted      = "io.holdfast.backup.accepted.v1"
 	TypeBackupProgress      = "io.holdfast.backup.progress.v1"
 	TypeBackupItemCompleted = "io.holdfast.backup.item.completed.v1"

@@ -12,6 +12,7 @@ func TestTheEventsThatEndAJobAreTerminal(t *testing.T) {
 		events.TypeBackupCompleted:     true,
 		events.TypeBackupFailed:        true,
 		events.TypeBackupPlanned:       true,
+		events.TypeRequestUnserved:     false,
 		events.TypeBackupAccepted:      false,
 		events.TypeBackupProgress:      false,
 		events.TypeBackupItemCompleted: false,
@@ -28,6 +29,7 @@ func TestShortIsTheEndOfASubject(t *testing.T) {
 	for eventType, want := range map[string]string{
 		events.TypeBackupItemCompleted: "backup.item.completed",
 		events.TypeRequestRejected:     "request.rejected",
+		events.TypeRequestUnserved:     "request.unserved",
 		events.Cancel.RequestType():    "cancel.requested",
 	} {
 		if got := events.Short(eventType); got != want {

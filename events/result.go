@@ -44,6 +44,12 @@ type Missing struct {
 	Message string   `json:"message"`
 }
 
+// Skipped is a name in a request to all hosts that this host does not have.
+type Skipped struct {
+	Kind ItemKind `json:"kind"`
+	Name string   `json:"name"` // as the request has it
+}
+
 // Excluded is a thing that is not in the plan, and why.
 type Excluded struct {
 	Item
@@ -58,6 +64,9 @@ type Plan struct {
 	MissingOmitted  int           `json:"missingOmitted,omitempty"`
 	Excluded        []Excluded    `json:"excluded"`
 	ExcludedOmitted int           `json:"excludedOmitted,omitempty"`
+	// Skipped are names that this host does not have, of a request to all hosts.
+	Skipped        []Skipped `json:"skipped,omitempty"`
+	SkippedOmitted int       `json:"skippedOmitted,omitempty"`
 }
 
 // BackupAccepted is the data of io.holdfast.backup.accepted.v1: the plan
@@ -127,6 +136,27 @@ type Durations struct {
 	Remove  int64 `json:"remove"`
 }
 
+// HookWhen says when a command was run.
+type HookWhen string
+
+// The times for a command.
+const (
+	// HookPre: before the container was paused or stopped.
+	HookPre HookWhen = "pre"
+	// HookPost: after it was let go.
+	HookPost HookWhen = "post"
+)
+
+// HookResult is what came of a command that a container's label names.
+type HookResult struct {
+	When HookWhen `json:"when"`
+	// ExitCode is the command's own; -1 if it was not run, or did not end in time.
+	ExitCode int   `json:"exitCode"`
+	Millis   int64 `json:"ms"`
+	// Error says why it failed; empty if it did not.
+	Error string `json:"error,omitempty"`
+}
+
 // BackupItemCompleted is the data of io.holdfast.backup.item.completed.v1: the
 // item is stored durably as the point.
 type BackupItemCompleted struct {
@@ -150,6 +180,9 @@ type BackupItemCompleted struct {
 	// NotRunningMillis is how long the container was paused or stopped.
 	NotRunningMillis float64   `json:"notRunningMs"`
 	DurationsMillis  Durations `json:"durationsMs"`
+	// Hooks are the commands that were run inside the container, in order. One that
+	// failed did not keep the item from being stored.
+	Hooks []HookResult `json:"hooks,omitempty"`
 }
 
 // BackupItemFailed is the data of io.holdfast.backup.item.failed.v1.
@@ -262,6 +295,22 @@ type RequestRejected struct {
 	Type   string      `json:"type"`
 	Reason Reason      `json:"reason"`
 	Errors []Violation `json:"errors"`
+}
+
+// RequestUnserved is the data of io.holdfast.request.unserved.v1: a request
+// waits for a host that no worker serves. It is not the end of the request: a
+// worker of the host takes it when one is there.
+type RequestUnserved struct {
+	// Host is the host that the request was sent to.
+	Host string `json:"host"`
+	// Job is the id that the job has.
+	Job string `json:"job"`
+	// Subject is where the request was published.
+	Subject string `json:"subject"`
+	// Since is when the request was stored.
+	Since time.Time `json:"since"`
+	// Reporter is the host whose worker saw it.
+	Reporter string `json:"reporter"`
 }
 
 // Violation is one thing that is wrong with a request.

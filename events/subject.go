@@ -48,6 +48,10 @@ func EventSubject(host, job, eventType string) string {
 // ProgressSubject is where a job's progress is published, on core NATS.
 func ProgressSubject(host, job string) string { return "holdfast.progress." + host + "." + job }
 
+// StatusSubject is where the workers of a host are asked how they are, on core
+// NATS.
+func StatusSubject(host string) string { return "holdfast.status." + host }
+
 // DeadLetterSubject is where a host's dead letters are published.
 func DeadLetterSubject(host string) string { return "holdfast.dlq." + host }
 

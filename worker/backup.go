@@ -1,21 +1,13 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
-	"os"
-	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
-	"holdfast.io/holdfast/internal/client"
-	"holdfast.io/holdfast/internal/state"
 )
 
 // backupFlags are the flags of holdfast backup.
@@ -24,7 +16,8 @@ type backupFlags struct {
 	all, abortOnError, dryRun              bool
 	quiesce, timeout, host                 string
 	tags                                   map[string]string
-	detach, json                           bool
+	allHosts, detach, json                 bool
+	wait                                   time.Duration
 }
 
 func backupCommand() *cobra.Command {
@@ -38,7 +31,8 @@ with --nats, and without either to a worker in this process.`,
 		Example: `  holdfast backup web-1 db-1
   holdfast backup --all --exclude '-test$'
   holdfast backup --label tier=web --dry-run
-  holdfast backup --image app:v1 --sink /mnt/backup`,
+  holdfast backup --image app:v1 --sink /mnt/backup
+  holdfast backup --label tier=web --all-hosts --nats nats://nats.example.com`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return runBackup(cmd, &f, args) },
 	}
@@ -55,6 +49,8 @@ with --nats, and without either to a worker in this process.`,
 	fs.StringToStringVar(&f.tags, "tag", nil, "keep `K=V` with every point (repeatable)")
 	fs.StringVar(&f.timeout, "timeout", "", "give up after `DURATION`, such as 30m")
 	fs.StringVar(&f.host, "host", "", "the `HOST` to ask, with --nats")
+	fs.BoolVar(&f.allHosts, "all-hosts", false, "ask all hosts, with --nats; a host that does not have a named container skips it")
+	fs.DurationVar(&f.wait, "wait", time.Minute, "how long to wait for a host to begin, with --all-hosts or where no worker serves it")
 	fs.BoolVar(&f.detach, "detach", false, "print the job's id and do not wait, with --nats or a running worker")
 	fs.BoolVar(&f.json, "json", false, "print the result events, one a line")
 	return cmd
@@ -88,143 +84,4 @@ func (f *backupFlags) request(names []string, sink string) (*events.BackupReques
 		return nil, &exitError{status: exitUsage, cause: err}
 	}
 	return r, nil
-}
-
-func runBackup(cmd *cobra.Command, f *backupFlags, names []string) error {
-	cfg, log, err := settings(cmd)
-	if err != nil {
-		return err
-	}
-	ctx := cmd.Context()
-	if cfg.NATS.URL != "" {
-		return f.remote(ctx, cfg, log, names)
-	}
-	if f.host != "" {
-		return usage("--host needs --nats: without it only this host can be asked")
-	}
-	n, err := startNode(ctx, quietly(cfg), log, false)
-	if errors.Is(err, state.ErrLocked) {
-		return f.local(ctx, cfg, log, names)
-	}
-	if err != nil {
-		return err
-	}
-	defer n.close()
-	return f.inProcess(ctx, n, names)
-}
-
-// quietly makes a worker that lives for one command: it allows its user every
-// quiesce mode, and leaves the talking to the command.
-func quietly(cfg *config) *config {
-	if cfg.Policy.Quiesce == nil {
-		cfg.Policy.Quiesce = []events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop}
-	}
-	return cfg
-}
-
-// remote asks a worker of the fleet.
-func (f *backupFlags) remote(ctx context.Context, cfg *config, log *zap.Logger, names []string) error {
-	if f.host == "" {
-		return usage("--nats needs --host: which host is to be asked?")
-	}
-	req, err := f.request(names, cfg.Sink)
-	if err != nil {
-		return err
-	}
-	b, err := cfg.connect(ctx, log)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	return f.follow(ctx, b, events.HostID(f.host), req, false)
-}
-
-// local asks the worker that serves the state dir.
-func (f *backupFlags) local(ctx context.Context, cfg *config, log *zap.Logger, names []string) error {
-	end, err := state.Find(cfg.StateDir)
-	if err != nil {
-		return fmt.Errorf("the state dir %s is in use, but its owner cannot be reached: %w", cfg.StateDir, err)
-	}
-	if cfg.Sink != "" {
-		return usage("--sink cannot be given while a worker serves %s: it stores to %s", cfg.StateDir, end.Sink)
-	}
-	req, err := f.request(names, "")
-	if err != nil {
-		return err
-	}
-	b, err := bus.Connect(ctx, bus.Options{URL: end.URL, User: end.User, Password: end.Password, Name: "holdfast backup", Logger: log})
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	return f.follow(ctx, b, end.Host, req, false)
-}
-
-// inProcess runs a worker for just this request.
-func (f *backupFlags) inProcess(ctx context.Context, n *node, names []string) error {
-	if f.detach {
-		return usage("--detach needs a worker that goes on: start holdfast serve, or use --nats")
-	}
-	req, err := f.request(names, "")
-	if err != nil {
-		return err
-	}
-	var running sync.WaitGroup
-	// The worker ends when the job has, not at Ctrl-C: that cancels the job.
-	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	running.Go(func() { n.run(work) })
-	err = f.follow(ctx, n.bus, n.host, req, true)
-	stop()
-	running.Wait()
-	return err
-}
-
-// follow publishes the request and shows its job to the end. Ctrl-C cancels the
-// job if it is own, and otherwise leaves it to its worker.
-func (f *backupFlags) follow(ctx context.Context, b *bus.Bus, host string, req *events.BackupRequest, own bool) error {
-	job, err := client.Backup(ctx, b, host, req)
-	if err != nil {
-		return err
-	}
-	defer job.Close()
-	if f.detach {
-		fmt.Println(job.ID)
-		return nil
-	}
-	show := newPresenter(os.Stdout, os.Stderr, f.json)
-	defer show.close()
-	for {
-		ev, err := job.Next(ctx)
-		switch {
-		case err != nil && ctx.Err() != nil && !own:
-			show.note("detached: job %s goes on at host %s", job.ID, host)
-			return &exitError{status: exitCancelled}
-		case err != nil && ctx.Err() != nil:
-			show.note("cancelling job %s", job.ID)
-			ctx = context.WithoutCancel(ctx)
-			if err := job.Cancel(ctx, b); err != nil {
-				return err
-			}
-			continue
-		case err != nil:
-			return err
-		}
-		done, err := show.event(ev)
-		if done || err != nil {
-			return err
-		}
-	}
-}
-
-// exitFor turns a job's end into an exit status.
-func exitFor(status events.Status) error {
-	switch status {
-	case events.StatusSucceeded:
-		return nil
-	case events.StatusPartial:
-		return &exitError{status: exitPartial}
-	case events.StatusCancelled:
-		return &exitError{status: exitCancelled}
-	}
-	return &exitError{status: exitFailed}
 }

@@ -100,7 +100,7 @@ On one machine nothing has to be set up: holdfast backup NAME does it all.`,
 		return usage("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.AddCommand(serveCommand(), backupCommand(), listCommand(), showCommand(), provisionCommand(),
-		doctorCommand(), schemaCommand(), demoCommand(), versionCommand())
+		doctorCommand(), hostsCommand(), cancelCommand(), schemaCommand(), demoCommand(), versionCommand())
 	markUsage(root)
 	for _, c := range root.Commands() {
 		markUsage(c)

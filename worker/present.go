@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -15,7 +14,8 @@ import (
 type presenter struct {
 	out, err io.Writer
 	json     bool
-	bars     *bars // nil if err is no terminal
+	host     string // begins what is shown of one host among several; else empty
+	bars     *bars  // nil if err is no terminal
 }
 
 func newPresenter(out, err io.Writer, asJSON bool) *presenter {
@@ -24,6 +24,11 @@ func newPresenter(out, err io.Writer, asJSON bool) *presenter {
 		p.bars = newBars(err)
 	}
 	return p
+}
+
+// newHostPresenter shows the job of one host among several, without progress.
+func newHostPresenter(out, err io.Writer, asJSON bool, host string) *presenter {
+	return &presenter{out: out, err: err, json: asJSON, host: host}
 }
 
 // close ends the progress bars.
@@ -36,7 +41,22 @@ func (p *presenter) close() {
 
 // note says something to people.
 func (p *presenter) note(format string, args ...any) {
-	fmt.Fprintln(p.err, escape(fmt.Sprintf(format, args...)))
+	line := fmt.Sprintf(format, args...)
+	if p.host != "" {
+		line = p.host + ": " + line
+	}
+	fmt.Fprintln(p.err, escape(line))
+}
+
+// result prints a table, unless the events themselves are what is printed.
+func (p *presenter) result(table string) {
+	switch {
+	case p.json:
+		return
+	case p.host != "":
+		fmt.Fprintf(p.out, "host %s\n", escape(p.host))
+	}
+	fmt.Fprintln(p.out, table)
 }
 
 // event shows one event. When it is the last, done is true and err stands for
@@ -126,9 +146,7 @@ func (p *presenter) say(format string, args ...any) {
 
 func (p *presenter) ended(d events.BackupEnded) error {
 	p.close()
-	if !p.json {
-		fmt.Fprintln(p.out, endTable(d))
-	}
+	p.result(endTable(d))
 	if d.NotIncluded > 0 {
 		p.note("not included: the content of %s; see the table", count(d.NotIncluded, "mount"))
 	}
@@ -147,9 +165,7 @@ func (p *presenter) ended(d events.BackupEnded) error {
 
 func (p *presenter) planned(d events.BackupPlanned) error {
 	p.close()
-	if !p.json {
-		fmt.Fprintln(p.out, planTable(d.Plan))
-	}
+	p.result(planTable(d.Plan))
 	p.note("dry run: %s would be backed up", count(len(d.Items)+d.ItemsOmitted, "item"))
 	if len(d.Missing) > 0 {
 		return exitFor(events.StatusFailed)
@@ -159,10 +175,6 @@ func (p *presenter) planned(d events.BackupPlanned) error {
 
 func (p *presenter) rejected(d events.RequestRejected) error {
 	p.close()
-	var lines []string
-	for _, v := range d.Errors {
-		lines = append(lines, strings.TrimSpace(v.Pointer+" "+v.Message))
-	}
-	p.note("request rejected (%s): %s", d.Reason, strings.Join(lines, "; "))
+	p.note("request rejected (%s): %s", d.Reason, violations(d.Errors))
 	return exitFor(events.StatusFailed)
 }

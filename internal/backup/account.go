@@ -41,17 +41,18 @@ func (s stand) settled() bool {
 	return s.Committed && (!s.Quiesced || s.Began.IsZero() || !s.Ended.IsZero())
 }
 
-// notRunning is how long the container stood for our sake. If the account broke
+// notRunning is how many milliseconds the container stood for our sake. If the account broke
 // off before the container was let go, it is measured by our own clock, and
 // rather too long than too short.
-func (a *account) notRunning(s stand) time.Duration {
+func (a *account) notRunning(s stand) float64 {
+	stood := s.Ended.Sub(s.Began)
 	switch {
 	case s.Began.IsZero():
 		return 0
 	case s.Ended.IsZero():
-		return time.Since(a.began)
+		stood = time.Since(a.began)
 	}
-	return s.Ended.Sub(s.Began)
+	return float64(stood.Microseconds()) / 1000
 }
 
 // follow reads the account until it is settled, it ends, or nothing that matters

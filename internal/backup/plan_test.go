@@ -149,6 +149,9 @@ func render(p events.Plan) string {
 	for _, e := range p.Excluded {
 		fmt.Fprintf(&b, "- %s %s %s\n    %s\n", e.Kind, e.ID, e.Name, e.Reason)
 	}
+	for _, k := range p.Skipped {
+		fmt.Fprintf(&b, "~ %s %s\n    skipped\n", k.Kind, k.Name)
+	}
 	return trimIDs.ReplaceAllStringFunc(b.String(), func(id string) string { return strings.TrimRight(id, "0") })
 }
 

@@ -85,6 +85,9 @@ var streamFields = append([]field[streamConfig]{
 
 var bucketFields = append([]field[streamConfig]{
 	setting("max_msgs_per_subject", func(c *streamConfig) *int64 { return &c.MaxMsgsPerSubject }, limit),
+	setting("duplicate_window", func(c *streamConfig) *time.Duration { return &c.Duplicates }, plain),
+	setting("allow_rollup", func(c *streamConfig) *bool { return &c.AllowRollup }, plain),
+	setting("allow_direct", func(c *streamConfig) *bool { return &c.AllowDirect }, plain),
 	setting("allow_msg_ttl", func(c *streamConfig) *bool { return &c.AllowMsgTTL }, plain),
 	setting("subject_delete_marker_ttl", func(c *streamConfig) *time.Duration { return &c.SubjectDeleteMarkerTTL }, plain),
 }, storageFields...)

@@ -20,6 +20,8 @@ var (
 	ErrTooLarge = errors.New("the message is too large")
 	// ErrFull is reported when a stream holds as much as it may and refuses more.
 	ErrFull = errors.New("the stream is full")
+	// ErrDenied is reported for what the server's permissions do not allow.
+	ErrDenied = errors.New("the message server's permissions do not allow it")
 
 	errRefused      = errors.New("nothing takes connections there")
 	errAway         = errors.New("the message server is away")
@@ -64,12 +66,12 @@ func named(err error) error {
 
 // final reports whether trying again cannot help.
 func final(err error) bool {
-	for _, e := range []error{ErrClosed, ErrNotProvisioned, ErrTooLarge, ErrFull, errConsumerGone} {
+	for _, e := range []error{ErrClosed, ErrNotProvisioned, ErrTooLarge, ErrFull, ErrDenied, errConsumerGone, errNoMessage} {
 		if errors.Is(err, e) {
 			return true
 		}
 	}
-	return false
+	return isConflict(err)
 }
 
 // noRoom reports whether a stream was refused because its bytes cannot be

@@ -14,6 +14,7 @@ type link struct {
 	up      chan struct{} // closed when the next session begins
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when the connection is closed for good
+	denials denials
 }
 
 // newLink returns a link in its first session.

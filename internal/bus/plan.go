@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-func (b *Bus) planStream(ctx context.Context, want streamConfig, update bool) (*step, error) {
+func (b *Bus) planStream(ctx context.Context, kind string, fields []field[streamConfig], want streamConfig, update bool) (*step, error) {
 	have, err := b.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		create := func(ctx context.Context) error {
@@ -17,33 +18,17 @@ func (b *Bus) planStream(ctx context.Context, want streamConfig, update bool) (*
 			_, err := b.js.CreateStream(ctx, least)
 			return unlessExists(err)
 		}
-		return &step{Change{Kind: "stream", Name: want.Name, Action: Create}, create, b.growth(want.Name, want.MaxBytes)}, nil
+		return &step{Change{Kind: kind, Name: shown(want), Action: Create}, create, b.growth(want.Name, want.MaxBytes)}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", want.Name, named(err))
+		return nil, fmt.Errorf("look up %s %s: %w", kind, shown(want), named(err))
 	}
-	settings, merged := diff(streamFields, have.CachedInfo().Config, want)
-	return difference("stream", want.Name, settings, update, b.streamUpdate(merged)), nil
+	settings, merged := diff(fields, have.CachedInfo().Config, want)
+	return difference(kind, shown(want), settings, update, b.streamUpdate(merged)), nil
 }
 
-func (b *Bus) planBucket(ctx context.Context, want jetstream.KeyValueConfig, update bool) (*step, error) {
-	stream := bucketStream(want)
-	have, err := b.js.Stream(ctx, stream.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		create := func(ctx context.Context) error {
-			least := want
-			least.MaxBytes /= smallestShare
-			_, err := b.js.CreateKeyValue(ctx, least)
-			return unlessExists(err)
-		}
-		return &step{Change{Kind: "bucket", Name: want.Bucket, Action: Create}, create, b.growth(stream.Name, want.MaxBytes)}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look up bucket %s: %w", want.Bucket, named(err))
-	}
-	settings, merged := diff(bucketFields, have.CachedInfo().Config, stream)
-	return difference("bucket", want.Bucket, settings, update, b.streamUpdate(merged)), nil
-}
+// shown is the name by which people know a stream or bucket.
+func shown(c streamConfig) string { return strings.TrimPrefix(c.Name, "KV_") }
 
 func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*step, error) {
 	name := want.stream + "/" + want.config.Durable
@@ -67,7 +52,7 @@ func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*st
 
 // unlessExists returns no error if somebody else was quicker.
 func unlessExists(err error) error {
-	for _, exists := range []error{jetstream.ErrStreamNameAlreadyInUse, jetstream.ErrBucketExists, jetstream.ErrConsumerExists} {
+	for _, exists := range []error{jetstream.ErrStreamNameAlreadyInUse, jetstream.ErrConsumerExists} {
 		if errors.Is(err, exists) {
 			return nil
 		}

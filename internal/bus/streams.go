@@ -2,6 +2,7 @@ package bus
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -90,38 +91,25 @@ func hostSubject(host string) func(events.Kind) string {
 	return func(k events.Kind) string { return events.HostSubject(k, host) }
 }
 
-// buckets returns the key-value buckets of the contract. Keys can have their own
-// time to live in both.
-func buckets(replicas int) []jetstream.KeyValueConfig {
-	return []jetstream.KeyValueConfig{
-		{
-			Bucket:         events.BucketJobs,
-			MaxBytes:       128 * mib,
-			LimitMarkerTTL: time.Minute,
-			Storage:        jetstream.FileStorage,
-			Replicas:       replicas,
-		},
-		{
-			Bucket:         events.BucketLocks,
-			MaxBytes:       mib,
-			TTL:            10 * time.Second,
-			LimitMarkerTTL: 10 * time.Second,
-			Storage:        jetstream.FileStorage,
-			Replicas:       replicas,
-		},
+// buckets returns the streams behind the key-value buckets of the contract. Keys
+// can have their own time to live in both. They take no roll-ups: a message that
+// asks for one would wipe all keys, also those that its sender may not write.
+func buckets(replicas int) []streamConfig {
+	all := []streamConfig{
+		{Name: "KV_" + events.BucketJobs, MaxBytes: 128 * mib},
+		{Name: "KV_" + events.BucketLocks, MaxBytes: mib, MaxAge: 10 * time.Second},
 	}
-}
-
-// bucketStream returns the settings that matter of a bucket's stream.
-func bucketStream(c jetstream.KeyValueConfig) streamConfig {
-	return streamConfig{
-		Name:                   "KV_" + c.Bucket,
-		MaxBytes:               c.MaxBytes,
-		MaxAge:                 c.TTL,
-		MaxMsgsPerSubject:      1,
-		AllowMsgTTL:            true,
-		SubjectDeleteMarkerTTL: c.LimitMarkerTTL,
-		Storage:                c.Storage,
-		Replicas:               c.Replicas,
+	for i := range all {
+		c := &all[i]
+		c.Subjects = []string{"$KV." + strings.TrimPrefix(c.Name, "KV_") + ".>"}
+		c.MaxMsgs, c.MaxMsgSize, c.MaxMsgsPerSubject = -1, -1, 1
+		c.Discard, c.DenyDelete = jetstream.DiscardNew, true
+		c.AllowMsgTTL = true
+		c.Duplicates = eventWindow
+		if c.MaxAge > 0 {
+			c.Duplicates = c.MaxAge
+		}
+		c.Storage, c.Replicas = jetstream.FileStorage, replicas
 	}
+	return all
 }

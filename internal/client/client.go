@@ -16,7 +16,7 @@ import (
 // Source is the CloudEvents source of requests made by hand.
 const Source = "/holdfast/cli"
 
-// Job is a request that was published to one host.
+// Job is a request that was published, as one host carries it out.
 type Job struct {
 	// ID is the job's id, Host the host that does it.
 	ID, Host string
@@ -36,23 +36,21 @@ func Backup(ctx context.Context, b *bus.Bus, host string, data *events.BackupReq
 	if !served {
 		return nil, fmt.Errorf("no worker has ever served a host %q here: check the name, and that holdfast serve runs there", host)
 	}
-	id := uuid.NewString()
-	job := &Job{ID: events.JobID(Source, id, host), Host: host, Request: id}
-	// Follow first: what is published afterwards cannot be missed.
-	if job.sub, err = b.Follow(ctx, host, job.ID); err != nil {
-		return nil, fmt.Errorf("follow job %s: %w", job.ID, err)
-	}
-	if err := publish(ctx, b, events.Backup, host, id, data); err != nil {
-		job.Close()
+	ev, err := request(events.Backup, data)
+	if err != nil {
 		return nil, err
 	}
-	return job, nil
+	return send(ctx, b, events.HostSubject(events.Backup, host), host, ev)
 }
 
 // Cancel asks the job's host to cancel it. The job's own terminal event tells
 // when that is done.
 func (j *Job) Cancel(ctx context.Context, b *bus.Bus) error {
-	return publish(ctx, b, events.Cancel, j.Host, uuid.NewString(), events.CancelRequest{Job: j.ID})
+	ev, err := request(events.Cancel, events.CancelRequest{Job: j.ID})
+	if err != nil {
+		return err
+	}
+	return publish(ctx, b, events.HostSubject(events.Cancel, j.Host), ev)
 }
 
 // Next returns the job's next event, progress included. It blocks until there
@@ -62,16 +60,44 @@ func (j *Job) Next(ctx context.Context) (event.Event, error) { return j.sub.Next
 // Close ends the following; the job goes on.
 func (j *Job) Close() { j.sub.Close() }
 
-func publish(ctx context.Context, b *bus.Bus, kind events.Kind, host, id string, data any) error {
+// send publishes a request and returns its job on the host. Following comes
+// first: what is published afterwards cannot be missed.
+func send(ctx context.Context, b *bus.Bus, subject, host string, ev event.Event) (*Job, error) {
+	job, err := follow(ctx, b, host, events.JobID(ev.Source(), ev.ID(), host), ev)
+	if err != nil {
+		return nil, err
+	}
+	if err := publish(ctx, b, subject, ev); err != nil {
+		job.Close()
+		return nil, err
+	}
+	return job, nil
+}
+
+// follow follows a job on a host, on behalf of a request.
+func follow(ctx context.Context, b *bus.Bus, host, id string, request event.Event) (*Job, error) {
+	sub, err := b.Follow(ctx, host, id)
+	if err != nil {
+		return nil, fmt.Errorf("follow job %s: %w", id, err)
+	}
+	return &Job{ID: id, Host: host, Request: request.ID(), sub: sub}, nil
+}
+
+// request makes a request with an id of its own.
+func request(kind events.Kind, data any) (event.Event, error) {
 	ev := event.New()
-	ev.SetID(id)
+	ev.SetID(uuid.NewString())
 	ev.SetSource(Source)
 	ev.SetType(kind.RequestType())
 	if err := ev.SetData(event.ApplicationJSON, data); err != nil {
-		return fmt.Errorf("encode the request: %w", err)
+		return ev, fmt.Errorf("encode the request: %w", err)
 	}
-	if _, err := b.PublishRequest(ctx, events.HostSubject(kind, host), ev); err != nil {
-		return fmt.Errorf("publish the request to host %s: %w", host, err)
+	return ev, nil
+}
+
+func publish(ctx context.Context, b *bus.Bus, subject string, ev event.Event) error {
+	if _, err := b.PublishRequest(ctx, subject, ev); err != nil {
+		return fmt.Errorf("publish the request: %w", err)
 	}
 	return nil
 }

@@ -155,12 +155,19 @@ func TestBackupGoesOnAfterAnError(t *testing.T) {
 	})
 }
 
+// A sink that is away is waited for, but not for ever.
 func TestBackupToASinkThatIsAway(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("web")
 		h.worker.Sinks = sinks{events.DefaultSink: nil}
 		h.start()
-		h.do(h.backup(`{"containers": {"all": true}}`))
+		m := h.backup(`{"containers": {"all": true}}`)
+		if s := h.do(m); s.delay < putOffDelay || s.delay >= 2*putOffDelay {
+			h.Errorf("it comes again after %s", s.delay)
+		}
+		time.Sleep(retryFor)
+		h.server.journal = nil
+		h.do(h.again(m))
 		h.want("backup.accepted "+jobID, "backup.item.failed web", "backup.failed "+jobID, "done 1")
 		if o := h.ended().Items[0]; o.Code != events.CodeSinkUnavailable {
 			h.Errorf("the item ended as %+v", o)

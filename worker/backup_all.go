@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/internal/client"
+)
+
+// fleet asks all hosts, and shows the jobs of those that are served.
+func (f *backupFlags) fleet(ctx context.Context, cfg *config, log *zap.Logger, names []string) error {
+	req, err := f.request(names, cfg.Sink)
+	if err != nil {
+		return err
+	}
+	b, err := cfg.connect(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	r, err := rollCall(ctx, b, answerWait)
+	if err != nil {
+		return err
+	}
+	served, absent := r.serving(), r.absent()
+	if len(served)+len(absent) == 0 {
+		return errors.New("no host is enrolled here: start holdfast serve on one")
+	}
+	following, err := client.BackupAll(ctx, b, served, req)
+	if err != nil {
+		return err
+	}
+	defer following.Close()
+	for _, host := range absent {
+		fmt.Fprintf(os.Stderr, "%s: no worker serves it at this moment; the request waits for one until it expires\n", escape(host))
+	}
+	if f.detach {
+		for _, job := range following.Jobs {
+			fmt.Println(job.ID, job.Host)
+		}
+		return nil
+	}
+	w := &fleetWatch{flags: f, following: following, tally: newTally(req), open: map[string]*hostJob{}}
+	for _, job := range following.Jobs {
+		w.open[job.Host] = &hostJob{id: job.ID, show: newHostPresenter(os.Stdout, os.Stderr, f.json, job.Host)}
+	}
+	if err := w.run(ctx); err != nil {
+		return err
+	}
+	for _, name := range w.tally.foundNowhere() {
+		fmt.Fprintf(os.Stderr, "found on no host that answered: %s %s\n", name.Kind, escape(name.Name))
+	}
+	return w.tally.exit(len(absent))
+}
+
+// absent returns the hosts that are known and that no worker serves, sorted.
+func (r roll) absent() []string {
+	hosts := slices.Clone(r.silent)
+	served := r.serving()
+	for _, s := range r.answers {
+		if !slices.Contains(served, s.Host) {
+			hosts = append(hosts, s.Host)
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// fleetWatch shows the jobs of several hosts to their ends.
+type fleetWatch struct {
+	flags     *backupFlags
+	following *client.Following
+	tally     *tally
+	open      map[string]*hostJob // the jobs that have not ended, by host
+}
+
+// hostJob is the job of one host.
+type hostJob struct {
+	id    string
+	show  *presenter
+	begun bool
+}
+
+// run returns when every job has ended, or is not waited for any more. The error
+// is that the events do not come, or that the user ends it.
+func (w *fleetWatch) run(ctx context.Context) error {
+	waiting, stop := context.WithTimeoutCause(ctx, w.flags.wait, errWaited)
+	defer stop()
+	for len(w.open) > 0 {
+		r, err := w.following.Next(waiting)
+		if err == nil {
+			err = r.Err
+		}
+		switch {
+		case errors.Is(err, errWaited):
+			waiting = ctx
+			w.giveUp()
+			continue
+		case err != nil && ctx.Err() != nil:
+			fmt.Fprintf(os.Stderr, "detached: the jobs go on at %s\n", escape(strings.Join(sortedKeys(w.open), ", ")))
+			return &exitError{status: exitCancelled}
+		case err != nil:
+			return err
+		}
+		if err := w.heard(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heard shows an event, and enters it in the tally.
+func (w *fleetWatch) heard(r client.Report) error {
+	job := w.open[r.Job.Host]
+	if job == nil { // given up
+		return nil
+	}
+	job.begun = true
+	if err := w.tally.heard(r.Event); err != nil {
+		return err
+	}
+	done, err := job.show.event(r.Event)
+	exit, isStatus := errors.AsType[*exitError](err)
+	switch {
+	case err != nil && !isStatus:
+		return err
+	case done && isStatus:
+		w.tally.ended(exit.status)
+	case done:
+		w.tally.ended(0)
+	}
+	if done {
+		delete(w.open, r.Job.Host)
+	}
+	return nil
+}
+
+// giveUp waits no more for the hosts that have not begun.
+func (w *fleetWatch) giveUp() {
+	for _, host := range sortedKeys(w.open) {
+		if job := w.open[host]; !job.begun {
+			job.show.note("has not begun within %s; it may be busy, and job %s goes on by itself", w.flags.wait, job.id)
+			w.tally.silent++
+			delete(w.open, host)
+		}
+	}
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/state"
+)
+
+// reach connects to the configured message server, or else to that of the worker
+// that serves the state dir. Host is whom that one serves; it is empty for a
+// configured server.
+func (c *config) reach(ctx context.Context, log *zap.Logger) (b *bus.Bus, host string, err error) {
+	if c.NATS.URL != "" {
+		b, err = c.connect(ctx, log)
+		return b, "", err
+	}
+	end, err := state.Find(c.StateDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("no worker serves the state dir %s: start holdfast serve, or use --nats", c.StateDir)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	b, err = connectTo(ctx, end, log)
+	return b, end.Host, err
+}
+
+// connectTo connects to the server of the worker that serves a state dir.
+func connectTo(ctx context.Context, end state.Endpoint, log *zap.Logger) (*bus.Bus, error) {
+	return bus.Connect(ctx, bus.Options{URL: end.URL, User: end.User, Password: end.Password, Name: "holdfast", Logger: log})
+}
