@@ -75,7 +75,7 @@ func (w *world) checkEnds(_ context.Context, jobs []string) (wrong error) {
 	for _, job := range jobs {
 		ids := map[string]bool{}
 		for _, ev := range w.stored {
-			if jobOf(ev) == job && events.Terminal(ev.Type()) {
+			if ev.job() == job && events.Terminal(ev.Type()) {
 				ids[ev.ID()] = true
 			}
 		}
@@ -108,7 +108,7 @@ func (w *world) checkReports(_ context.Context, jobs []string) (wrong error) {
 	var ends []storedEvent
 	for _, ev := range w.stored {
 		switch {
-		case !slices.Contains(jobs, jobOf(ev)):
+		case !slices.Contains(jobs, ev.job()):
 		case ev.Type() == events.TypeBackupItemCompleted:
 			var data events.BackupItemCompleted
 			err := json.Unmarshal(ev.Data(), &data)

@@ -213,7 +213,7 @@ func (w *world) event(job, what string, is func(storedEvent) bool) (found stored
 	var err error
 	w.eventually(fmt.Sprintf("job %s has %s", job, what), func(ctx context.Context) bool {
 		err = w.read(ctx)
-		i := slices.IndexFunc(w.stored, func(ev storedEvent) bool { return jobOf(ev) == job && is(ev) })
+		i := slices.IndexFunc(w.stored, func(ev storedEvent) bool { return ev.job() == job && is(ev) })
 		if i >= 0 {
 			found = w.stored[i]
 		}
@@ -222,7 +222,8 @@ func (w *world) event(job, what string, is func(storedEvent) bool) (found stored
 	return found
 }
 
-func jobOf(ev storedEvent) string { job, _ := ev.Extensions()[events.ExtJobID].(string); return job }
+// job is the id of the job that the event belongs to.
+func (ev storedEvent) job() string { job, _ := ev.Extensions()[events.ExtJobID].(string); return job }
 
 // read reads those of the host's events that were not read yet.
 func (w *world) read(ctx context.Context) error {
