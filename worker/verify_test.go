@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -221,12 +222,34 @@ func (w *world) checkStaging(context.Context, []string) error {
 	return empty(filepath.Join(w.sink, "staging"), "the sink has something staged")
 }
 
-// checkNotes: no worker has noted something that is still to be undone.
+// commitLookout is how long after its note the image of a commit may come whose
+// end nobody saw: the Engine completes what a client began that is gone.
+const commitLookout = 10 * time.Minute
+
+// checkNotes: no worker that lives has noted something that is still to be undone.
+// Only a commit whose end nobody saw may be looked out for, which is seen by
+// nothing else.
 func (w *world) checkNotes(context.Context, []string) (wrong error) {
-	for _, dir := range w.states {
-		wrong = errors.Join(wrong, empty(filepath.Join(dir, "notes"), "a worker has something to be undone"))
+	for dir, p := range w.workers {
+		if processState(p.Process.Pid) == 0 {
+			continue // what it left is with the one that took over
+		}
+		notes, err := filepath.Glob(filepath.Join(dir, "notes", "*"))
+		for _, path := range notes {
+			if !isLookout(path) {
+				err = errors.Join(err, fmt.Errorf("a worker has something to be undone: %s", path))
+			}
+		}
+		wrong = errors.Join(wrong, err)
 	}
 	return wrong
+}
+
+// isLookout reports whether a note is of a commit whose image may still come.
+func isLookout(path string) bool {
+	var n backup.Note
+	raw, err := os.ReadFile(path)
+	return err == nil && json.Unmarshal(raw, &n) == nil && n.Snapshot != "" && !n.Committed && time.Since(n.Time) < commitLookout
 }
 
 func empty(dir, otherwise string) error {

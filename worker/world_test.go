@@ -37,7 +37,7 @@ type world struct {
 	host    string
 	sink    string
 	image   string
-	states  []string             // state dirs of the workers
+	workers map[string]*worker   // the last one of each state dir
 	busy    map[string]*busy     // the containers, by name
 	stored  []storedEvent        // what was read of the host's events
 	next    uint64               // where to read on
@@ -71,7 +71,7 @@ type worldOptions struct {
 func newWorld(t *testing.T, o worldOptions) *world {
 	t.Helper()
 	w := &world{t: t, engine: o.engine, server: o.server, sink: o.sink, next: 1,
-		host: fmt.Sprintf("w%08x", rand.Uint32()), busy: map[string]*busy{}, digests: map[string]artifacts{}}
+		host: fmt.Sprintf("w%08x", rand.Uint32()), workers: map[string]*worker{}, busy: map[string]*busy{}, digests: map[string]artifacts{}}
 	if w.engine == nil {
 		w.engine = sharedEngine(t)
 	}

@@ -56,9 +56,6 @@ func (w *world) start(o workerOptions) *worker {
 	if o.state == "" {
 		o.state = filepath.Join(w.t.TempDir(), "state")
 	}
-	if !slices.Contains(w.states, o.state) {
-		w.states = append(w.states, o.state)
-	}
 	if o.server == "" {
 		o.server = w.server.URL
 	}
@@ -66,7 +63,9 @@ func (w *world) start(o workerOptions) *worker {
 		"--sink", w.sink, "--host-id", w.host, "--docker-host", w.engine.Host(), "--log-level", "debug"})
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = slices.Concat(w.environment(), []string{"HOLDFAST_POLICY_QUIESCE=pause,none,stop"}, o.env)
-	return &worker{process: launch(w.t, cmd), t: w.t, state: o.state}
+	p := &worker{process: launch(w.t, cmd), t: w.t, state: o.state}
+	w.workers[o.state] = p
+	return p
 }
 
 // environment is this process's, with the server's user.
