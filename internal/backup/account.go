@@ -32,8 +32,10 @@ type stand struct {
 	// Began is when the container came to stand for our sake; zero if it stood
 	// before. Ended is when it was let go; zero if it was not yet.
 	Began, Ended time.Time
-	// Committed is set if the commit is in the account.
-	Committed bool
+	// Committed is set if the commit is in the account, and CommittedAt is when it
+	// ended.
+	Committed   bool
+	CommittedAt time.Time
 }
 
 // settled reports whether the account can say no more.
@@ -89,6 +91,28 @@ func (a *account) follow(imageID string) (stand, error) {
 	}
 }
 
+// stoodUntil reports whether a container that is quiesced, by s, did not run before
+// until either, as far as the account has come.
+func (a *account) stoodUntil(s stand, until time.Time) bool {
+	for more := true; more; {
+		select {
+		case c, ok := <-a.changes:
+			if more = ok; ok {
+				a.seen = append(a.seen, c)
+			}
+		default:
+			more = false
+		}
+	}
+	for _, c := range a.seen {
+		runs := c.Action == ActionStart || c.Action == ActionUnpause
+		if runs && !c.Time.Before(s.Began) && c.Time.Before(until) {
+			return false
+		}
+	}
+	return true
+}
+
 // judge reads what happened to a container that was in state before when the
 // account began, and was quiesced by mode and committed to the image imageID.
 // It is a pure function.
@@ -132,7 +156,7 @@ func judge(before events.State, mode events.Quiesce, imageID string, seen []Chan
 			if c.ImageID != imageID || s.Committed {
 				continue
 			}
-			s.Committed = true
+			s.Committed, s.CommittedAt = true, c.Time
 			switch {
 			case running:
 				s.Why = "it was running while it was committed"

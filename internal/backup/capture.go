@@ -152,6 +152,7 @@ func (r *itemRun) tell(ctx context.Context, call func(ctx context.Context, id st
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	r.touched = true
 	err := call(context.WithoutCancel(ctx), r.before.ID)
 	if errors.Is(err, ErrEngineUnavailable) {
 		r.mu.Lock()
@@ -199,10 +200,24 @@ func (r *itemRun) settle(ctx context.Context) error {
 		r.letGo(ctx)
 		return nil
 	}
+	s, err := r.stood(ctx)
+	if err != nil {
+		return err
+	}
+	if !s.Began.IsZero() {
+		r.manifest.SnapshotTime = s.Began.UTC()
+	}
+	r.manifest.NotRunningMillis = r.account.notRunning(s)
+	return nil
+}
+
+// stood proves by the Engine's account that the container stood still while it
+// was committed. It lets it go if the Engine left it paused.
+func (r *itemRun) stood(ctx context.Context) (stand, error) {
 	s, err := r.account.follow(r.imageID)
 	if err != nil || !s.settled() {
 		if err := r.bringBack(ctx); err != nil {
-			return err
+			return s, err
 		}
 	}
 	r.letGo(ctx)
@@ -213,13 +228,9 @@ func (r *itemRun) settle(ctx context.Context) error {
 		err = errors.New(s.Why)
 	}
 	if err != nil {
-		return r.notQuiesced(ctx, err)
+		return s, r.notQuiesced(ctx, err)
 	}
-	if !s.Began.IsZero() {
-		r.manifest.SnapshotTime = s.Began.UTC()
-		r.manifest.NotRunningMillis = r.account.notRunning(s)
-	}
-	return nil
+	return s, nil
 }
 
 // notQuiesced is the error of a snapshot that is not proven. An account breaks off

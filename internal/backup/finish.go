@@ -73,6 +73,25 @@ func (r *itemRun) handOver(ended <-chan struct{}) {
 	r.release = nil
 }
 
+// failure is the error that the item has ended with so far.
+func (r *itemRun) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+func (r *itemRun) isStored() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.result != nil
+}
+
+func (r *itemRun) isNoted() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.note != nil
+}
+
 func (r *itemRun) isLost() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

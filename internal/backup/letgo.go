@@ -23,7 +23,7 @@ const bringBackBound = time.Minute
 func (r *itemRun) bringBack(ctx context.Context) error {
 	how := r.unpauseIfPaused
 	switch {
-	case !r.note.stands():
+	case !r.touched || !r.note.stands():
 		return nil
 	case r.Item.Quiesce == events.QuiesceStop:
 		how = r.Engine.Start
@@ -59,12 +59,16 @@ func (r *itemRun) unpauseIfPaused(ctx context.Context, id string) error {
 func (r *itemRun) letGo(ctx context.Context) {
 	err := r.runPostHook(ctx)
 	r.mu.Lock()
+	already := r.note.Committed
 	r.note.Committed = true
 	if err == nil {
 		r.note.Post = nil
 	}
 	n := *r.note
 	r.mu.Unlock()
+	if already {
+		return
+	}
 	if err := r.Notes.Write(&n); err != nil {
 		r.Log.Warn("the note does not say that the container runs again", zap.String("note", r.id), zap.Error(err))
 	}

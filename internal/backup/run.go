@@ -27,14 +27,16 @@ type itemRun struct {
 	manifest  *point.Manifest
 	config    []byte // the container's inspect document
 	durations events.Durations
-	watch     watchdog
+	watch     *watchdog
 
 	together bool             // captured with others
+	worse    error            // of a container of a set that does not run again
 	before   *ContainerDetail // the container before it is quiesced
 	hooks    *hookRun
 	account  *account
-	imageID  string // of the snapshot
-	staged   bool   // something may lie staged
+	touched  bool             // something may have been done to the container
+	imageID  string           // of the snapshot
+	staged   bool             // something may lie staged
 
 	mu      sync.Mutex
 	at      events.Step
@@ -48,7 +50,7 @@ type itemRun struct {
 
 func (b *Backuper) newRun(t Task) *itemRun {
 	r := &itemRun{
-		Backuper: b, Task: t, at: events.StepInspect,
+		Backuper: b, Task: t, at: events.StepInspect, watch: &watchdog{},
 		id:  noteID(t.Point, t.Attempt),
 		dir: point.Dir(t.Host, t.Item.Kind, t.Item.Name, t.Point),
 	}

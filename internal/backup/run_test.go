@@ -86,8 +86,9 @@ func (b *bench) newWorker() {
 // tidy has the Tidier run until stop is called.
 func (b *bench) tidy() (stop func()) {
 	ctx, cancel := context.WithCancel(b.Context())
+	tidier := b.tidier
 	var running sync.WaitGroup
-	running.Go(func() { b.tidier.Run(ctx) })
+	running.Go(func() { tidier.Run(ctx) })
 	return func() {
 		cancel()
 		running.Wait()

@@ -86,7 +86,7 @@ func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *ImageDeta
 	if err != nil {
 		return sinkError(err)
 	}
-	written, info, err := point.WriteArchive(sinkWriter{w}, archive, img.ID, r.Compression, func(read, stored int64) {
+	written, info, err := point.WriteArchive(sinkWriter{w, r.watch}, archive, img.ID, r.Compression, func(read, stored int64) {
 		staged()
 		r.progress(events.StepSave, read, img.Size, stored)
 	})
@@ -137,10 +137,15 @@ func (r *itemRun) imageError(err error) error {
 	return err
 }
 
-// sinkWriter marks errors as the sink's.
-type sinkWriter struct{ io.Writer }
+// sinkWriter marks errors as the sink's. What it writes is progress: much may wait
+// for the sink when the last byte has been read.
+type sinkWriter struct {
+	io.Writer
+	watch *watchdog
+}
 
 func (w sinkWriter) Write(p []byte) (int, error) {
 	n, err := w.Writer.Write(p)
+	w.watch.alive()
 	return n, sinkError(err)
 }

@@ -39,7 +39,8 @@ type undoing struct {
 	sinks  SinkOpener
 	log    *zap.Logger
 
-	began time.Time // when the Engine was first seen
+	seen  time.Time // when the container was first seen
+	alone time.Time // when it was first seen with nothing of the attempt running in this process
 	found bool      // the snapshot was seen: its commit has ended
 	free  bool      // the container does not stand for our sake
 	paid  bool      // the hook that is owed to the container was run
@@ -185,6 +186,7 @@ func (u *undoing) letGo(ctx context.Context, over bool) (free bool, err error) {
 	if !u.note.stands() {
 		return true, nil
 	}
+	quit := u.quit() // before looking
 	c, err := u.engine.Inspect(ctx, u.note.Item.ID)
 	if errors.Is(err, ErrNotFound) {
 		return true, nil
@@ -192,8 +194,11 @@ func (u *undoing) letGo(ctx context.Context, over bool) (free bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if u.began.IsZero() {
-		u.began = time.Now()
+	if u.seen.IsZero() {
+		u.seen = time.Now()
+	}
+	if quit && u.alone.IsZero() {
+		u.alone = time.Now()
 	}
 	if u.note.Quiesce == events.QuiesceStop {
 		return u.startAgain(ctx, c, over)
@@ -205,13 +210,12 @@ func (u *undoing) letGo(ctx context.Context, over bool) (free bool, err error) {
 // that is waited for: ended earlier, the next commit of the container would be
 // falsified by this one's end.
 func (u *undoing) unpause(ctx context.Context, c *ContainerDetail, over bool) (free bool, err error) {
-	stood := time.Since(u.began)
 	switch {
 	case !c.StartedAt.Equal(u.note.StartedAt): // it runs, or stands, for another reason
 		return true, nil
 	case c.State != events.StatePaused: // the pause may still come
-		return over || stood >= settleBound, nil
-	case over, u.note.Held, stood >= pauseBound:
+		return over || u.aloneFor(settleBound), nil
+	case over, u.note.Held, time.Since(u.seen) >= pauseBound:
 		u.log.Warn("the container was left paused; it is let go")
 		return enough(u.engine.Unpause(ctx, c.ID))
 	}
@@ -229,9 +233,15 @@ func (u *undoing) startAgain(ctx context.Context, c *ContainerDetail, over bool)
 		u.log.Warn("the container was left stopped; it is started")
 		return enough(u.engine.Start(ctx, c.ID))
 	case c.State == events.StateRunning || c.State == events.StateRestarting: // the stop may still come
-		return over || time.Since(u.began) >= stopBound(c), nil
+		return over || u.aloneFor(stopBound(c)), nil
 	}
 	return true, nil
+}
+
+// aloneFor reports whether nothing of the attempt has run in this process for so
+// long: what it told the Engine has begun by then.
+func (u *undoing) aloneFor(bound time.Duration) bool {
+	return !u.alone.IsZero() && time.Since(u.alone) >= bound
 }
 
 // stopBound is how long a stop may take that an Engine was told by a client that

@@ -26,7 +26,7 @@ func TestCancel(t *testing.T) {
 				cancel.Subject = subject
 				<-h.send(h.cancels, cancel).settled
 				<-job.settled
-				h.want("backup.accepted "+jobID, "done 2", "backup.item.failed a", "backup.failed "+jobID, "done 1")
+				h.wantBeside("done 2", "backup.accepted "+jobID, "backup.item.failed a", "backup.failed "+jobID, "done 1")
 				ended := h.ended()
 				if ended.Status != events.StatusCancelled || ended.Counts != (events.Counts{Items: 2, Cancelled: 1, Skipped: 1}) ||
 					ended.Items[0].Code != events.CodeCancelled {
@@ -65,7 +65,7 @@ func TestCancelWhileItIsPlanned(t *testing.T) {
 		synctest.Wait()
 		<-h.send(h.cancels, h.message(events.Cancel, `{"job": "`+jobID+`"}`, "ce-id", "id-2")).settled
 		<-job.settled
-		h.want("done 2", "backup.failed "+jobID, "done 1")
+		h.wantBeside("done 2", "backup.failed "+jobID, "done 1")
 		if ended := h.ended(); ended.Status != events.StatusCancelled {
 			h.Errorf("it ended as %+v", ended)
 		}
@@ -141,7 +141,7 @@ func TestCancelTwice(t *testing.T) {
 				<-job.settled
 			}
 		}
-		h.want("backup.accepted "+jobID, "done 2", "backup.item.failed web", "backup.failed "+jobID, "done 1", "done 3")
+		h.wantBeside("done 2", "backup.accepted "+jobID, "backup.item.failed web", "backup.failed "+jobID, "done 1", "done 3")
 	})
 }
 

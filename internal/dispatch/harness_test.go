@@ -208,6 +208,21 @@ func (h *host) want(lines ...string) {
 	}
 }
 
+// wantBeside holds all that happened so far: the lines in order, and at any time
+// among them the one beside.
+func (h *host) wantBeside(beside string, lines ...string) {
+	h.Helper()
+	got := h.server.lines()
+	if i := slices.Index(got, beside); i >= 0 {
+		got = slices.Delete(got, i, i+1)
+	} else {
+		h.Errorf("%s did not happen", beside)
+	}
+	if !slices.Equal(got, lines) {
+		h.Errorf("it happened\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(lines, "\n\t"))
+	}
+}
+
 // ended is the data of the last event, which ended a job.
 func (h *host) ended() events.BackupEnded {
 	h.Helper()

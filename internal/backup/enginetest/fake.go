@@ -33,6 +33,7 @@ type Fake struct {
 	faults     []*Fault
 	calls      map[Op]int
 	away       bool
+	streams    bool // an archive is sent as it is read, and not staged first
 }
 
 var _ backup.Engine = (*Fake)(nil)
@@ -170,11 +171,20 @@ func (f *Fake) About(ctx context.Context) (backup.About, error) {
 	if _, err := f.begin(ctx, About, ""); err != nil {
 		return backup.About{}, err
 	}
-	return backup.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot, Stages: true}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return backup.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot, Stages: !f.streams}, nil
 }
 
 // DataRoot is the folder that a Fake says it keeps everything in.
 const DataRoot = "/nowhere"
+
+// SetStreams says that images are kept in a way in which a save stages nothing.
+func (f *Fake) SetStreams() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.streams = true
+}
 
 // Ping implements [backup.Engine].
 func (f *Fake) Ping(ctx context.Context) error {
