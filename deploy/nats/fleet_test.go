@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type fleet struct {
 	dir     string
 	address string
 	server  *exec.Cmd
+	log     string // the server's, a file
 }
 
 // newFleet starts a server for the users above, with everything provisioned.
@@ -77,13 +79,22 @@ func (f *fleet) start() {
 	f.edit("nats.conf", "/var/lib/nats", filepath.Join(f.dir, "store"))
 	f.server = exec.Command(bustest.Program(f.t), "-c", "nats.conf", "-a", host, "-p", port)
 	f.server.Dir = filepath.Join(f.dir, "server")
-	f.server.Stderr = f.t.Output()
+	f.log = filepath.Join(f.dir, "log")
+	log, err := os.Create(f.log)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer log.Close()
+	f.server.Stderr = log
 	if err := f.server.Start(); err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() {
 		_ = f.server.Process.Signal(os.Interrupt)
 		_ = f.server.Wait() // its status says only how it was ended
+		if f.t.Failed() {
+			f.t.Log(f.read(f.log))
+		}
 	})
 	eventually(f.t, "the server listens", func() bool {
 		c, err := net.Dial("tcp", f.address)
@@ -267,4 +278,15 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+}
+
+// reload has the server read its configuration again.
+func (f *fleet) reload() {
+	f.t.Helper()
+	const done = "Reloaded server configuration"
+	before := strings.Count(f.read(f.log), done)
+	if err := f.server.Process.Signal(syscall.SIGHUP); err != nil {
+		f.t.Fatal(err)
+	}
+	eventually(f.t, "the server has read its configuration", func() bool { return strings.Count(f.read(f.log), done) > before })
 }
