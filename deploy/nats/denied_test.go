@@ -69,8 +69,9 @@ var allowed = map[string][]string{
 	},
 }
 
-func TestRolesCanDoNothingElse(t *testing.T) {
-	f := newFleet(t)
+func TestRolesCanDoNothingElse(t *testing.T) { onBoth(t, rolesCanDoNothingElse) }
+
+func rolesCanDoNothingElse(t *testing.T, f *fleet) {
 	op := f.connect(operator)
 	f.inFlight(t)
 	before := op.state()

@@ -5,13 +5,11 @@ package nats_test
 import (
 	"context"
 	"errors"
-	"net"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +21,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"holdfast.io/holdfast/internal/bus"
-	"holdfast.io/holdfast/internal/bus/bustest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,31 +34,73 @@ const (
 	operator  = "operator"
 )
 
-// fleet is a configuration that the script wrote, and a server that runs it.
+// fleet is a configuration that the script wrote, and the servers that run it.
 type fleet struct {
 	t       *testing.T
 	dir     string
-	address string
-	server  *exec.Cmd
-	log     string // the server's, a file
+	servers []*server
 }
 
 // newFleet starts a server for the users above, with everything provisioned.
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{t: t, dir: filepath.Join(t.TempDir(), "fleet"), address: freeAddress(t)}
+	f := writeFleet(t)
+	f.servers = []*server{newServer(t, f.dir, freeAddress(t))}
+	f.servers[0].start()
+	f.provision(0)
+	return f
+}
+
+// newCluster starts three servers that keep everything three times.
+func newCluster(t *testing.T) *fleet {
+	t.Helper()
+	f := writeFleet(t)
+	var routes []string
+	for range 3 {
+		routes = append(routes, "nats://"+freeAddress(t))
+	}
+	for i, route := range routes {
+		s := newServer(t, f.dir, freeAddress(t), "--name", fmt.Sprintf("nats%d", i), "--cluster_name", "holdfast",
+			"--cluster", route, "--routes", strings.Join(routes, ","))
+		s.start()
+		f.servers = append(f.servers, s)
+	}
+	f.provision(3)
+	return f
+}
+
+func writeFleet(t *testing.T) *fleet {
+	t.Helper()
+	f := &fleet{t: t, dir: filepath.Join(t.TempDir(), "fleet")}
 	f.script("init", f.dir, "localhost", "127.0.0.1")
 	f.script("host", f.dir, "web01")
 	f.script("host", f.dir, "db01")
 	f.script("publisher", f.dir, "ci", "backup.host.web01", "cancel.host.web01", "backup.all")
 	f.script("observer", f.dir, "dash")
-	f.start()
-	b := f.bus(operator)
-	if _, err := b.Provision(within(t, 20*time.Second), bus.ProvisionOptions{Hosts: []string{"web01", "db01"}}); err != nil {
-		t.Fatal(err)
-	}
 	return f
 }
+
+func (f *fleet) provision(replicas int) {
+	f.t.Helper()
+	b := f.bus(operator)
+	o := bus.ProvisionOptions{Hosts: []string{"web01", "db01"}, Replicas: replicas}
+	eventually(f.t, "all is provisioned", func() bool { // in a cluster only once it has a leader
+		_, err := b.Provision(within(f.t, 4*time.Second), o)
+		if err != nil {
+			f.t.Log(err)
+		}
+		return err == nil
+	})
+}
+
+// onBoth runs a test against a server, and against a cluster of three.
+func onBoth(t *testing.T, test func(t *testing.T, f *fleet)) {
+	t.Run("server", func(t *testing.T) { test(t, newFleet(t)) })
+	t.Run("cluster", func(t *testing.T) { test(t, newCluster(t)) })
+}
+
+// at is the fleet as those see it who connect to one of its servers.
+func (f *fleet) at(i int) *fleet { return &fleet{t: f.t, dir: f.dir, servers: f.servers[i : i+1]} }
 
 // script runs fleet; the error of the first failure ends the test, and names the
 // packages that are missing.
@@ -70,39 +109,6 @@ func (f *fleet) script(args ...string) {
 	if out, err := exec.Command("./fleet", args...).CombinedOutput(); err != nil {
 		f.t.Fatalf("fleet %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
-}
-
-// start runs the server as README.md says; only address and store are the test's.
-func (f *fleet) start() {
-	f.t.Helper()
-	host, port, _ := net.SplitHostPort(f.address)
-	f.edit("nats.conf", "/var/lib/nats", filepath.Join(f.dir, "store"))
-	f.server = exec.Command(bustest.Program(f.t), "-c", "nats.conf", "-a", host, "-p", port)
-	f.server.Dir = filepath.Join(f.dir, "server")
-	f.log = filepath.Join(f.dir, "log")
-	log, err := os.Create(f.log)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer log.Close()
-	f.server.Stderr = log
-	if err := f.server.Start(); err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() {
-		_ = f.server.Process.Signal(os.Interrupt)
-		_ = f.server.Wait() // its status says only how it was ended
-		if f.t.Failed() {
-			f.t.Log(f.read(f.log))
-		}
-	})
-	eventually(f.t, "the server listens", func() bool {
-		c, err := net.Dial("tcp", f.address)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
 }
 
 // options are those that the script wrote down for a user.
@@ -118,38 +124,25 @@ func (f *fleet) options(user string) bus.Options {
 			TLS          struct{ CA string }
 		}
 	}
-	if err := yaml.Unmarshal([]byte(f.read(filepath.Join(dir, "holdfast.yaml"))), &written); err != nil {
+	if err := yaml.Unmarshal([]byte(read(f.t, filepath.Join(dir, "holdfast.yaml"))), &written); err != nil {
 		f.t.Fatal(err)
 	}
 	n := written.NATS
 	return bus.Options{
-		URL:         strings.Replace(n.URL, "localhost:4222", f.address, 1),
+		URL:         strings.Replace(n.URL, "localhost:4222", f.servers[0].address, 1),
 		User:        n.User,
-		Password:    strings.TrimSpace(f.read(filepath.Join(dir, filepath.Base(n.PasswordFile)))),
+		Password:    strings.TrimSpace(read(f.t, filepath.Join(dir, filepath.Base(n.PasswordFile)))),
 		TLS:         bus.TLS{CA: filepath.Join(dir, filepath.Base(n.TLS.CA))},
 		InboxPrefix: n.InboxPrefix,
 		Logger:      zaptest.NewLogger(f.t, zaptest.Level(zap.WarnLevel)),
 	}
 }
 
-// edit replaces text in one of the server's files.
-func (f *fleet) edit(name, from, to string) {
-	f.t.Helper()
-	path := filepath.Join(f.dir, "server", name)
-	text := f.read(path)
-	if !strings.Contains(text, from) {
-		f.t.Fatalf("%s has no %s", name, from)
-	}
-	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, from, to)), 0o600); err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-func (f *fleet) read(path string) string {
-	f.t.Helper()
+func read(t *testing.T, path string) string {
+	t.Helper()
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return string(raw)
 }
@@ -269,24 +262,4 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		}
 	}
 	t.Fatalf("not within 20 s: %s", what)
-}
-
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-}
-
-// reload has the server read its configuration again.
-func (f *fleet) reload() {
-	f.t.Helper()
-	const done = "Reloaded server configuration"
-	before := strings.Count(f.read(f.log), done)
-	if err := f.server.Process.Signal(syscall.SIGHUP); err != nil {
-		f.t.Fatal(err)
-	}
-	eventually(f.t, "the server has read its configuration", func() bool { return strings.Count(f.read(f.log), done) > before })
 }

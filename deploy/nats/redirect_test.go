@@ -13,8 +13,9 @@ import (
 // TestAnswersComeBackOnlyToTheirAsker has each user name somebody else's subject
 // for the answer to what it may ask. Within one account the server would publish
 // there, whatever the user's own permissions are.
-func TestAnswersComeBackOnlyToTheirAsker(t *testing.T) {
-	f := newFleet(t)
+func TestAnswersComeBackOnlyToTheirAsker(t *testing.T) { onBoth(t, answersComeBackOnlyToTheirAsker) }
+
+func answersComeBackOnlyToTheirAsker(t *testing.T, f *fleet) {
 	op, other := f.connect(operator), f.connect(db01)
 	f.inFlight(t)
 	everything, inbox, otherInbox := op.subscribe("holdfast.>"), op.subscribe(op.NewInbox()), other.subscribe(other.NewInbox())
@@ -66,8 +67,9 @@ func TestAnswersComeBackOnlyToTheirAsker(t *testing.T) {
 // TestNobodyHasAnswersAcknowledge guards the one place where the answer to a
 // question is passed on between accounts as it is: an acknowledgement's. An
 // answer without a body, such as that there is no message, would be one.
-func TestNobodyHasAnswersAcknowledge(t *testing.T) {
-	f := newFleet(t)
+func TestNobodyHasAnswersAcknowledge(t *testing.T) { onBoth(t, nobodyHasAnswersAcknowledge) }
+
+func nobodyHasAnswersAcknowledge(t *testing.T, f *fleet) {
 	op := f.connect(operator)
 	f.inFlight(t)
 	before := op.state()
@@ -102,4 +104,56 @@ func TestNobodyHasAnswersAcknowledge(t *testing.T) {
 	if after := op.state(); !maps.Equal(before, after) {
 		t.Errorf("the server held\n%v\nand now holds\n%v", before, after)
 	}
+}
+
+// TestWithinOneAccountAnswersGoAnywhere shows what the accounts are for, and
+// that the tests above would notice it.
+func TestWithinOneAccountAnswersGoAnywhere(t *testing.T) {
+	f := newFleet(t)
+	op := f.connect(operator)
+	heard := op.subscribe("holdfast.evt.>")
+	const forged = "holdfast.evt.db01.job.backup.completed"
+	op.refused(t, forged)
+	if err := op.PublishRequest("$JS.API.STREAM.INFO.HOLDFAST_EVENTS", forged, nil); err != nil {
+		t.Fatal(err)
+	}
+	if m := next(t, heard); m.Subject != forged {
+		t.Errorf("heard %s", m.Subject)
+	}
+}
+
+// TestTracesGoNowhere has a user name a subject of another host for what the
+// server reports about a message's way.
+func TestTracesGoNowhere(t *testing.T) {
+	f := newFleet(t)
+	op := f.connect(operator)
+	everything := op.subscribe("holdfast.>")
+	for user, subject := range map[string]string{
+		web01: "$KV.HOLDFAST_LOCKS.web01", publisher: "$JS.API.STREAM.INFO.HOLDFAST_EVENTS", observer: "$JS.API.STREAM.INFO.HOLDFAST_EVENTS",
+	} {
+		f.connect(user).must(subject, "", "Nats-Trace-Dest", "holdfast.evt.db01.job.x")
+	}
+	op.state() // what was sent before its answers has arrived
+	silent(t, everything)
+}
+
+// TestWhatTheServerCannotTell keeps README.md true.
+func TestWhatTheServerCannotTell(t *testing.T) {
+	f := newFleet(t)
+	// Whose event it is stands in the subject; the event itself may claim anything.
+	ev := newEvent("io.holdfast.backup.completed.v1")
+	ev.SetSource("/holdfast/db01")
+	if err := f.bus(web01).PublishEvent(within(t, 5*time.Second), "holdfast.evt.web01.job.backup.completed", ev); err != nil {
+		t.Errorf("a false source is refused: %v", err)
+	}
+	// Whoever knows another's message id can use it up.
+	f.connect(web01).must("holdfast.evt.web01.job.x", "", "Nats-Msg-Id", "id")
+	if m := f.connect(db01).must("holdfast.evt.db01.job.x", "", "Nats-Msg-Id", "id"); !strings.Contains(string(m.Data), `"duplicate": true`) {
+		t.Errorf("an id that another host used up: %s", m.Data)
+	}
+	// Every worker may settle what any of them took from the shared consumer.
+	publish(t, f.bus(operator), "holdfast.req.verify.any")
+	m := take(t, f.bus(db01).Work("db01")[2])
+	f.connect(web01).must(m.Reply, "+ACK")
+	// What a worker says of itself to $SRV is not looked at.
 }
