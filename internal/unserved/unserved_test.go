@@ -20,6 +20,9 @@ import (
 	"holdfast.io/holdfast/schemas"
 )
 
+// latest is how long it takes at most until a request is reported.
+const latest = patience + 3*interval
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestDecide(t *testing.T) {
@@ -194,7 +197,7 @@ func TestUnservedRequestsAreReportedOnce(t *testing.T) {
 		if got := s.reported(); got != nil {
 			t.Fatalf("%q is reported after a minute", got)
 		}
-		pass(2 * interval)
+		pass(latest - patience)
 		if got := s.reported(); !slices.Equal(got, []string{"1", "3"}) {
 			t.Fatalf("got %q", got)
 		}
@@ -241,7 +244,7 @@ func TestAFailedReportIsMadeLater(t *testing.T) {
 	watching(t, s, func(t *testing.T) {
 		s.add("gone", "1")
 		s.add("gone", "2")
-		pass(patience + 5*interval)
+		pass(latest + 4*interval)
 	})
 	if got := s.reported(); !slices.Equal(got, []string{"1", "2"}) {
 		t.Errorf("got %q", got)
@@ -257,7 +260,7 @@ func TestManyRequestsAreReportedInTheirOrder(t *testing.T) {
 			want[i] = fmt.Sprint(i)
 			s.add("gone", want[i])
 		}
-		pass(patience + 5*interval)
+		pass(latest + 4*interval)
 	})
 	if got := s.reported(); !slices.Equal(got, want) {
 		t.Errorf("%d of %d are reported", len(got), len(want))
@@ -269,7 +272,7 @@ func TestWhatIsNoRequestIsPassedOver(t *testing.T) {
 	watching(t, s, func(t *testing.T) {
 		s.add("gone", "")
 		s.add("gone", "2")
-		pass(patience + 2*interval)
+		pass(latest)
 	})
 	if got := s.reported(); !slices.Equal(got, []string{"2"}) {
 		t.Errorf("got %q", got)
