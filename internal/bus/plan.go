@@ -9,6 +9,15 @@ import (
 )
 
 func (b *Bus) planStream(ctx context.Context, want streamConfig, update bool) (*step, error) {
+	return b.planStorage(ctx, Change{Kind: "stream", Name: want.Name}, streamFields, want, update)
+}
+
+func (b *Bus) planBucket(ctx context.Context, want streamConfig, update bool) (*step, error) {
+	return b.planStorage(ctx, Change{Kind: "bucket", Name: bucketName(want.Name)}, bucketFields, want, update)
+}
+
+// planStorage compares the fields of a stream, which c names.
+func (b *Bus) planStorage(ctx context.Context, c Change, fields []field[streamConfig], want streamConfig, update bool) (*step, error) {
 	have, err := b.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		create := func(ctx context.Context) error {
@@ -17,32 +26,14 @@ func (b *Bus) planStream(ctx context.Context, want streamConfig, update bool) (*
 			_, err := b.js.CreateStream(ctx, least)
 			return unlessExists(err)
 		}
-		return &step{Change{Kind: "stream", Name: want.Name, Action: Create}, create, b.growth(want.Name, want.MaxBytes)}, nil
+		c.Action = Create
+		return &step{c, create, b.growth(want.Name, want.MaxBytes)}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", want.Name, named(err))
+		return nil, fmt.Errorf("look up %s %s: %w", c.Kind, c.Name, named(err))
 	}
-	settings, merged := diff(streamFields, have.CachedInfo().Config, want)
-	return difference("stream", want.Name, settings, update, b.streamUpdate(merged)), nil
-}
-
-func (b *Bus) planBucket(ctx context.Context, want jetstream.KeyValueConfig, update bool) (*step, error) {
-	stream := bucketStream(want)
-	have, err := b.js.Stream(ctx, stream.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		create := func(ctx context.Context) error {
-			least := want
-			least.MaxBytes /= smallestShare
-			_, err := b.js.CreateKeyValue(ctx, least)
-			return unlessExists(err)
-		}
-		return &step{Change{Kind: "bucket", Name: want.Bucket, Action: Create}, create, b.growth(stream.Name, want.MaxBytes)}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look up bucket %s: %w", want.Bucket, named(err))
-	}
-	settings, merged := diff(bucketFields, have.CachedInfo().Config, stream)
-	return difference("bucket", want.Bucket, settings, update, b.streamUpdate(merged)), nil
+	settings, merged := diff(fields, have.CachedInfo().Config, want)
+	return difference(c.Kind, c.Name, settings, update, b.streamUpdate(merged)), nil
 }
 
 func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*step, error) {
@@ -67,7 +58,7 @@ func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*st
 
 // unlessExists returns no error if somebody else was quicker.
 func unlessExists(err error) error {
-	for _, exists := range []error{jetstream.ErrStreamNameAlreadyInUse, jetstream.ErrBucketExists, jetstream.ErrConsumerExists} {
+	for _, exists := range []error{jetstream.ErrStreamNameAlreadyInUse, jetstream.ErrConsumerExists} {
 		if errors.Is(err, exists) {
 			return nil
 		}

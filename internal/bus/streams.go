@@ -2,6 +2,7 @@ package bus
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -90,38 +91,38 @@ func hostSubject(host string) func(events.Kind) string {
 	return func(k events.Kind) string { return events.HostSubject(k, host) }
 }
 
-// buckets returns the key-value buckets of the contract. Keys can have their own
-// time to live in both.
-func buckets(replicas int) []jetstream.KeyValueConfig {
-	return []jetstream.KeyValueConfig{
-		{
-			Bucket:         events.BucketJobs,
-			MaxBytes:       128 * mib,
-			LimitMarkerTTL: time.Minute,
-			Storage:        jetstream.FileStorage,
-			Replicas:       replicas,
-		},
-		{
-			Bucket:         events.BucketLocks,
-			MaxBytes:       mib,
-			TTL:            10 * time.Second,
-			LimitMarkerTTL: 10 * time.Second,
-			Storage:        jetstream.FileStorage,
-			Replicas:       replicas,
-		},
+// buckets returns the streams of the key-value buckets of the contract. They are
+// buckets to any client of NATS, with one difference: nobody can roll them up, or
+// who may write one key could wipe out all with a header. The server allows that
+// only without markers for keys whose time to live has passed.
+func buckets(replicas int) []streamConfig {
+	all := []streamConfig{
+		{Name: bucketStream(events.BucketJobs), MaxBytes: 128 * mib},
+		{Name: bucketStream(events.BucketLocks), MaxBytes: mib, MaxAge: 10 * time.Second},
 	}
+	for i := range all {
+		c := &all[i]
+		c.Subjects = []string{bucketSubject(bucketName(c.Name), ">")}
+		c.MaxMsgs = -1
+		c.MaxMsgSize = -1
+		c.MaxMsgsPerSubject = 1
+		c.Discard = jetstream.DiscardNew
+		c.AllowMsgTTL = true
+		c.AllowDirect = true
+		c.DenyDelete = true
+		c.Storage = jetstream.FileStorage
+		c.Replicas = replicas
+	}
+	return all
 }
 
-// bucketStream returns the settings that matter of a bucket's stream.
-func bucketStream(c jetstream.KeyValueConfig) streamConfig {
-	return streamConfig{
-		Name:                   "KV_" + c.Bucket,
-		MaxBytes:               c.MaxBytes,
-		MaxAge:                 c.TTL,
-		MaxMsgsPerSubject:      1,
-		AllowMsgTTL:            true,
-		SubjectDeleteMarkerTTL: c.LimitMarkerTTL,
-		Storage:                c.Storage,
-		Replicas:               c.Replicas,
-	}
-}
+const bucketPrefix = "KV_"
+
+// bucketStream returns the name of a bucket's stream.
+func bucketStream(bucket string) string { return bucketPrefix + bucket }
+
+// bucketName is the reverse of bucketStream.
+func bucketName(stream string) string { return strings.TrimPrefix(stream, bucketPrefix) }
+
+// bucketSubject returns the subject of a key in a bucket.
+func bucketSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
