@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
@@ -37,10 +36,10 @@ func (b *Bus) QueuedHosts(ctx context.Context) ([]string, error) {
 }
 
 // LockedHosts returns the ids of the hosts whose lock is held, sorted: those that
-// a worker serves, and for up to 20 s those that it served. It costs one exchange
-// with the server.
+// a worker serves, and for some seconds those that it served. It costs one
+// exchange with the server.
 func (b *Bus) LockedHosts(ctx context.Context) ([]string, error) {
-	hosts, err := b.lastTokens(ctx, "KV_"+events.BucketLocks, "$KV."+events.BucketLocks+".*")
+	hosts, err := b.lastTokens(ctx, bucketStream(events.BucketLocks), bucketSubject(events.BucketLocks, "*"))
 	if err != nil {
 		return nil, fmt.Errorf("look who serves: %w", err)
 	}
@@ -66,31 +65,17 @@ func (b *Bus) lastTokens(ctx context.Context, stream, filter string) ([]string, 
 }
 
 // NextQueued returns the oldest request that lies for a host, of those after a
-// sequence, or nil if there is none.
+// sequence, or nil if there is none. While the server is away it tries on until
+// ctx ends.
 func (b *Bus) NextQueued(ctx context.Context, host string, after uint64) (*Queued, error) {
-	var answer struct {
-		Message struct {
-			Subject  string    `json:"subject"`
-			Sequence uint64    `json:"seq"`
-			Headers  []byte    `json:"hdrs"`
-			Data     []byte    `json:"data"`
-			Time     time.Time `json:"time"`
-		} `json:"message"`
-	}
-	question := map[string]any{"seq": after + 1, "next_by_subj": hostSubject(host)("*")}
-	err := b.api(ctx, "STREAM.MSG.GET."+events.StreamRequests, question, &answer)
-	if apiCode(err) == jetstream.JSErrCodeMessageNotFound {
-		return nil, nil
-	}
+	m, err := b.find(ctx, events.StreamRequests, query{NextFor: hostSubject(host)("*"), Sequence: after + 1})
 	if err != nil {
 		return nil, fmt.Errorf("read the requests that wait for host %s: %w", host, err)
 	}
-	m := answer.Message
-	headers, err := nats.DecodeHeadersMsg(m.Headers)
-	if len(m.Headers) > 0 && err != nil {
-		return nil, fmt.Errorf("read the headers of request %d: %w", m.Sequence, err)
+	if m == nil {
+		return nil, nil
 	}
-	return &Queued{Subject: m.Subject, Sequence: m.Sequence, Time: m.Time, Headers: headers, Body: m.Data}, nil
+	return &Queued{Subject: m.subject, Sequence: m.sequence, Time: m.time, Headers: m.header, Body: m.data}, nil
 }
 
 // api asks the server's JetStream API, where the library's own way would take
