@@ -13,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/ledger/ledgertest"
 )
@@ -268,4 +269,20 @@ func TestBucketWriteWhoseAnswerIsLost(t *testing.T) {
 		}
 		has(t, there, "freed", "theirs")
 	})
+}
+
+func TestClusteredBucketIsAStore(t *testing.T) {
+	t.Parallel()
+	c := bustest.Cluster(t, 3)
+	b := connect(t, bus.Options{URL: c.URL, User: c.User, Password: c.Password})
+	if _, err := b.Provision(within(t, time.Minute), bus.ProvisionOptions{Replicas: 3}); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("store", func(t *testing.T) {
+		ledgertest.Run(t, func(*testing.T) ledger.Store { return b.Jobs() })
+	})
+	revision := put(t, b.Jobs(), "key", "1", 0)
+	c.Nodes[c.Leader("KV_HOLDFAST_JOBS")].Kill()
+	put(t, b.Jobs(), "key", "2", revision)
+	has(t, b.Jobs(), "key", "2")
 }
