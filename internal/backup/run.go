@@ -33,9 +33,9 @@ type itemRun struct {
 	worse    error            // of a container of a set that does not run again
 	before   *ContainerDetail // the container before it is quiesced
 	account  *account
-	touched  bool             // something may have been done to the container
-	imageID  string           // of the snapshot
-	staged   bool             // something may lie staged
+	touched  bool   // something may have been done to the container
+	imageID  string // of the snapshot
+	staged   bool   // something may lie staged
 
 	mu      sync.Mutex
 	at      events.Step
