@@ -183,7 +183,20 @@ func (n *node) run(ctx context.Context) {
 	tidier.Go(func() { n.tidier.Run(tidying) })
 	defer tidier.Wait()
 	defer stop()
+	defer n.tidyUp()
 	n.worker.Run(ctx, sources(n.bus.Work(n.host)), sources(n.bus.Cancels(n.host)), n.cfg.ShutdownGrace)
+}
+
+// tidyBound is how long a worker that ends undoes what its jobs left behind. What
+// takes longer is undone by the next one.
+const tidyBound = 10 * time.Second
+
+func (n *node) tidyUp() {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyBound)
+	defer cancel()
+	if n.tidier.Wait(ctx) != nil {
+		n.log.Warn("not all is undone; the next worker goes on with it", zap.Strings("notes", n.tidier.Left()))
+	}
 }
 
 func sources(from []*bus.Source) []dispatch.Source {

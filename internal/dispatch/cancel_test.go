@@ -41,11 +41,8 @@ func TestCancel(t *testing.T) {
 // wantUndone: nothing is left of a job that did not end well.
 func (h *host) wantUndone(id string) {
 	h.Helper()
-	tidier := h.worker.Backuper.Tidier
-	for _, note := range tidier.Left() {
-		if err := tidier.Undone(h.Context(), note); err != nil {
-			h.Error(err)
-		}
+	if err := h.worker.Backuper.Tidier.Wait(h.Context()); err != nil {
+		h.Error(err)
 	}
 	if refs := h.engine.References(); !slices.Equal(refs, []string{baseImage}) {
 		h.Errorf("the Engine has the images %q", refs)
