@@ -190,14 +190,13 @@ func (r *itemRun) newNote() Note {
 	return n
 }
 
-// progress tells that the item goes on.
+// progress tells that the item goes on, unless it was left.
 func (r *itemRun) progress(at events.Step, read, total, stored int64) {
 	r.watch.alive()
 	r.mu.Lock()
-	left := r.left
-	r.at = at
-	r.mu.Unlock()
-	if !left {
+	defer r.mu.Unlock()
+	if !r.left {
+		r.at = at
 		r.Progress(at, read, total, stored)
 	}
 }
