@@ -13,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/ledger/ledgertest"
 )
@@ -179,14 +180,7 @@ func TestBucketsAreBucketsToOthers(t *testing.T) {
 func TestBucketsNeedNoConsumer(t *testing.T) {
 	o := embeddedServer(t)
 	jobs := provisioned(t, o).Jobs()
-	nc, _ := operator(t, o)
-	asked, err := nc.SubscribeSync("$JS.API.CONSUMER.>")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	needsNoConsumer(t, o)
 	put(t, jobs, "key", "1", 0)
 	has(t, jobs, "key", "1")
 	for e, err := range jobs.List(t.Context(), ">") {
@@ -196,9 +190,6 @@ func TestBucketsNeedNoConsumer(t *testing.T) {
 	}
 	if err := jobs.Delete(t.Context(), "key"); err != nil {
 		t.Fatal(err)
-	}
-	if m, err := asked.NextMsg(100 * time.Millisecond); err == nil {
-		t.Errorf("the server was asked for a consumer: %s", m.Subject)
 	}
 }
 
@@ -268,4 +259,20 @@ func TestBucketWriteWhoseAnswerIsLost(t *testing.T) {
 		}
 		has(t, there, "freed", "theirs")
 	})
+}
+
+func TestClusteredBucketIsAStore(t *testing.T) {
+	t.Parallel()
+	c := bustest.Cluster(t, 3)
+	b := connect(t, bus.Options{URL: c.URL, User: c.User, Password: c.Password})
+	if _, err := b.Provision(within(t, time.Minute), bus.ProvisionOptions{Replicas: 3}); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("store", func(t *testing.T) {
+		ledgertest.Run(t, func(*testing.T) ledger.Store { return b.Jobs() })
+	})
+	revision := put(t, b.Jobs(), "key", "1", 0)
+	c.Nodes[c.Leader("KV_HOLDFAST_JOBS")].Kill()
+	put(t, b.Jobs(), "key", "2", revision)
+	has(t, b.Jobs(), "key", "2")
 }
