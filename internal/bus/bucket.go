@@ -34,7 +34,9 @@ func (b *Bus) bucket(name string) *Bucket {
 	return &Bucket{bus: b, stream: bucketStream(name), prefix: bucketSubject(name, "")}
 }
 
-// Get implements ledger.Store.
+// Get implements ledger.Store. A leader that was just cut off from its cluster may
+// still answer with what was there before, for some seconds; a Put that goes by
+// such an answer is refused.
 func (k *Bucket) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
 	m, err := k.find(ctx, key)
 	if err == nil && m.gone() {

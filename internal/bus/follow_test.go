@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
@@ -192,8 +195,33 @@ func TestFollowPassesOverWhatIsNoEvent(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "holdfast.evt.web01.job.x", []byte("rubbish")); err != nil {
 		t.Fatal(err)
 	}
+	storeBadHeaders(t, o, js, "holdfast.evt.web01.job.x")
 	store(t, b, "job", "event")
 	expect(t, s, "event")
+}
+
+// storeBadHeaders stores a message whose headers no client library would send.
+func storeBadHeaders(t *testing.T, o bus.Options, js jetstream.JetStream, subject string) {
+	t.Helper()
+	before := stateOf(t, js, events.StreamEvents).Msgs
+	conn, err := net.Dial("tcp", strings.TrimPrefix(o.URL, "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const headers = "NATS/1.0\r\nno colon\r\n\r\n"
+	fmt.Fprintf(conn, "CONNECT {\"verbose\":false,\"headers\":true,\"user\":%q,\"pass\":%q}\r\n", o.User, o.Password)
+	fmt.Fprintf(conn, "HPUB %s %d %d\r\n%s\r\n", subject, len(headers), len(headers), headers)
+	eventually(t, "the message is stored", func() bool { return stateOf(t, js, events.StreamEvents).Msgs > before })
+}
+
+func stateOf(t *testing.T, js jetstream.JetStream, stream string) jetstream.StreamState {
+	t.Helper()
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State
 }
 
 func TestFollowEnds(t *testing.T) {

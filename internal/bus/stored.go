@@ -65,11 +65,11 @@ func (b *Bus) load(ctx context.Context, stream string, q query) (*stored, error)
 		return nil, response.Error
 	}
 	m := response.Message
-	header := nats.Header{}
-	if len(m.Header) > 0 {
-		if header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
-			return nil, fmt.Errorf("read the headers of message %d of %s: %w", m.Sequence, stream, err)
-		}
+	// Headers that cannot be read are none, as for the client library when it is
+	// sent a message: anybody who may publish can have them stored.
+	header, err := nats.DecodeHeadersMsg(m.Header)
+	if err != nil {
+		header = nats.Header{}
 	}
 	return &stored{subject: m.Subject, sequence: m.Sequence, time: m.Time, header: header, data: m.Data}, nil
 }
