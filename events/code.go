@@ -40,6 +40,9 @@ const (
 	CodeBadLabel          Code = "bad_label"
 	CodeQuiesceNotAllowed Code = "quiesce_not_allowed"
 	CodeStopWouldRemove   Code = "stop_would_remove"
+	// CodeNotAllowed: the host's configuration does not allow the container to be
+	// backed up.
+	CodeNotAllowed Code = "not_allowed"
 	// CodeNotQuiesced: the container ran while it was committed.
 	CodeNotQuiesced Code = "not_quiesced"
 	// CodeNotRestored: the container did not come back to the state it was in.

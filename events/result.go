@@ -136,6 +136,27 @@ type Durations struct {
 	Remove  int64 `json:"remove"`
 }
 
+// HookWhen says when a command was run.
+type HookWhen string
+
+// The times for a command.
+const (
+	// HookPre: before the container was paused or stopped.
+	HookPre HookWhen = "pre"
+	// HookPost: after it was let go.
+	HookPost HookWhen = "post"
+)
+
+// HookResult is what came of a command that a container's label names.
+type HookResult struct {
+	When HookWhen `json:"when"`
+	// ExitCode is the command's own; -1 if it was not run, or did not end in time.
+	ExitCode int   `json:"exitCode"`
+	Millis   int64 `json:"ms"`
+	// Error says why it failed; empty if it did not.
+	Error string `json:"error,omitempty"`
+}
+
 // BackupItemCompleted is the data of io.holdfast.backup.item.completed.v1: the
 // item is stored durably as the point.
 type BackupItemCompleted struct {
@@ -159,6 +180,9 @@ type BackupItemCompleted struct {
 	// NotRunningMillis is how long the container was paused or stopped.
 	NotRunningMillis float64   `json:"notRunningMs"`
 	DurationsMillis  Durations `json:"durationsMs"`
+	// Hooks are the commands that were run inside the container, in order. One that
+	// failed did not keep the item from being stored.
+	Hooks []HookResult `json:"hooks,omitempty"`
 }
 
 // BackupItemFailed is the data of io.holdfast.backup.item.failed.v1.

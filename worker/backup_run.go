@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/client"
+	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -33,23 +34,24 @@ func runBackup(cmd *cobra.Command, f *backupFlags, names []string) error {
 	case f.host != "" || f.allHosts:
 		return usage("--host and --all-hosts need --nats: without it only this host can be asked")
 	}
-	n, err := startNode(ctx, quietly(cfg), log, false)
+	n, err := node.Start(ctx, nodeOptions(inProcess(cfg), log))
 	if errors.Is(err, state.ErrLocked) {
 		return f.local(ctx, cfg, log, names)
 	}
 	if err != nil {
 		return err
 	}
-	defer n.close()
+	defer n.Close()
 	return f.inProcess(ctx, n, names)
 }
 
-// quietly makes a worker that lives for one command: it allows its user every
-// quiesce mode, and leaves the talking to the command.
-func quietly(cfg *config) *config {
+// inProcess makes the settings those of a worker that lives for one command: it
+// allows its user every quiesce mode, and tells what is away rather than wait.
+func inProcess(cfg *config) *config {
 	if cfg.Policy.Quiesce == nil {
 		cfg.Policy.Quiesce = []events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop}
 	}
+	cfg.RetryFor = 0
 	return cfg
 }
 
@@ -104,7 +106,7 @@ func (f *backupFlags) local(ctx context.Context, cfg *config, log *zap.Logger, n
 }
 
 // inProcess runs a worker for just this request.
-func (f *backupFlags) inProcess(ctx context.Context, n *node, names []string) error {
+func (f *backupFlags) inProcess(ctx context.Context, n *node.Node, names []string) error {
 	if f.detach {
 		return usage("--detach needs a worker that goes on: start holdfast serve, or use --nats")
 	}
@@ -115,11 +117,12 @@ func (f *backupFlags) inProcess(ctx context.Context, n *node, names []string) er
 	var running sync.WaitGroup
 	// The worker ends when the job has, not at Ctrl-C: that cancels the job.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	running.Go(func() { n.run(work) })
-	err = f.follow(ctx, n.bus, n.host, req, &watch{show: newPresenter(os.Stdout, os.Stderr, f.json), own: true})
+	var failure error
+	running.Go(func() { failure = n.Run(work) })
+	err = f.follow(ctx, n.Bus, n.Host, req, &watch{show: newPresenter(os.Stdout, os.Stderr, f.json), own: true})
 	stop()
 	running.Wait()
-	return err
+	return errors.Join(err, failure)
 }
 
 // follow publishes the request, and watches its job.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/dispatch"
 )
 
 // config is every setting, as it stands in the configuration file. Each has an
@@ -30,14 +33,18 @@ type config struct {
 	// Slots is how many items are worked on at a time.
 	Slots int `yaml:"slots" env:"SLOTS"`
 	// ShutdownGrace is how long running jobs may go on after SIGTERM.
-	ShutdownGrace time.Duration     `yaml:"shutdownGrace" env:"SHUTDOWN_GRACE"`
-	NATS          natsConfig        `yaml:"nats" envPrefix:"NATS_"`
-	Docker        dockerConfig      `yaml:"docker" envPrefix:"DOCKER_"`
-	Host          hostConfig        `yaml:"host" envPrefix:"HOST_"`
-	Sinks         map[string]string `yaml:"sinks" env:"SINKS" envKeyValSeparator:"="`
-	Compression   compressionConfig `yaml:"compression" envPrefix:"COMPRESSION_"`
-	Policy        policyConfig      `yaml:"policy" envPrefix:"POLICY_"`
-	Log           logConfig         `yaml:"log" envPrefix:"LOG_"`
+	ShutdownGrace time.Duration `yaml:"shutdownGrace" env:"SHUTDOWN_GRACE"`
+	// RetryFor is how long a job waits for an Engine or a sink that is away, before
+	// its items fail.
+	RetryFor    time.Duration     `yaml:"retryFor" env:"RETRY_FOR"`
+	Timeouts    timeoutsConfig    `yaml:"timeouts" envPrefix:"TIMEOUTS_"`
+	NATS        natsConfig        `yaml:"nats" envPrefix:"NATS_"`
+	Docker      dockerConfig      `yaml:"docker" envPrefix:"DOCKER_"`
+	Host        hostConfig        `yaml:"host" envPrefix:"HOST_"`
+	Sinks       map[string]string `yaml:"sinks" env:"SINKS" envKeyValSeparator:"="`
+	Compression compressionConfig `yaml:"compression" envPrefix:"COMPRESSION_"`
+	Policy      policyConfig      `yaml:"policy" envPrefix:"POLICY_"`
+	Log         logConfig         `yaml:"log" envPrefix:"LOG_"`
 
 	// Sink is what --sink says: a location when the worker runs in this process,
 	// and the name of a sink when it is reached over the network.
@@ -54,6 +61,9 @@ type natsConfig struct {
 	// CredentialsFile is a file with a JWT and a seed, as nsc makes it.
 	CredentialsFile string    `yaml:"credentialsFile" env:"CREDENTIALS_FILE"`
 	TLS             tlsConfig `yaml:"tls" envPrefix:"TLS_"`
+	// InboxPrefix is where answers arrive, for a user that may have inboxes of its
+	// own only; empty means _INBOX.
+	InboxPrefix string `yaml:"inboxPrefix" env:"INBOX_PREFIX"`
 	// Replicas is how many servers of a cluster keep each stream.
 	Replicas int `yaml:"replicas" env:"REPLICAS"`
 }
@@ -79,9 +89,33 @@ type compressionConfig struct {
 	Level int `yaml:"level" env:"LEVEL"`
 }
 
+// timeoutsConfig bounds what a job may take; 0 means no bound.
+type timeoutsConfig struct {
+	Job  time.Duration `yaml:"job" env:"JOB"`
+	Item time.Duration `yaml:"item" env:"ITEM"`
+	// Progress is how long an item may be without progress.
+	Progress time.Duration `yaml:"progress" env:"PROGRESS"`
+}
+
+// policyConfig is what requests may ask for.
 type policyConfig struct {
+	Kinds []events.Kind `yaml:"kinds" env:"KINDS"`
 	// Quiesce are the modes that requests and labels may ask for.
 	Quiesce []events.Quiesce `yaml:"quiesce" env:"QUIESCE"`
+	// Hooks has the commands run that the labels of containers name.
+	Hooks bool `yaml:"hooks" env:"HOOKS"`
+	// Sinks are names of configured sinks; empty means all.
+	Sinks      []string         `yaml:"sinks" env:"SINKS"`
+	Containers containersPolicy `yaml:"containers" envPrefix:"CONTAINERS_"`
+}
+
+// containersPolicy are the containers that may be backed up: those that one of the
+// entries finds, or all if there are none.
+type containersPolicy struct {
+	// Match are unanchored RE2 expressions on names.
+	Match []string `yaml:"match" env:"MATCH"`
+	// Labels are K or K=V.
+	Labels []string `yaml:"labels" env:"LABELS"`
 }
 
 type logConfig struct {
@@ -94,8 +128,11 @@ func defaultConfig() config {
 	return config{
 		Slots:         2,
 		ShutdownGrace: 30 * time.Second,
+		RetryFor:      10 * time.Minute,
+		Timeouts:      timeoutsConfig{Progress: 10 * time.Minute},
 		NATS:          natsConfig{Replicas: 1},
 		Compression:   compressionConfig{Level: 3},
+		Policy:        policyConfig{Kinds: []events.Kind{events.Backup, events.Verify, events.Cancel}, Hooks: true},
 		Log:           logConfig{Format: "console"},
 	}
 }
@@ -221,12 +258,41 @@ func (c *config) check() error {
 		return fmt.Errorf("host.id is %q; it must be letters, digits and '-', with every other byte as _XX (hex): %s",
 			c.Host.ID, events.HostID(c.Host.ID))
 	}
-	for _, q := range c.Policy.Quiesce {
+	for name, d := range map[string]time.Duration{"retryFor": c.RetryFor, "timeouts.job": c.Timeouts.Job,
+		"timeouts.item": c.Timeouts.Item, "timeouts.progress": c.Timeouts.Progress} {
+		if d < 0 {
+			return fmt.Errorf("%s is %s; it must not be negative", name, d)
+		}
+	}
+	return c.Policy.check()
+}
+
+func (p policyConfig) check() error {
+	for _, k := range p.Kinds {
+		if !slices.Contains(events.Kinds, k) {
+			return fmt.Errorf("policy.kinds holds %q; it must be one of %q", k, events.Kinds)
+		}
+	}
+	for _, q := range p.Quiesce {
 		if !slices.Contains([]events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop}, q) {
 			return fmt.Errorf("policy.quiesce holds %q; it must be pause, none or stop", q)
 		}
 	}
+	for _, m := range p.Containers.Match {
+		if _, err := regexp.Compile(m); err != nil {
+			return fmt.Errorf("policy.containers.match holds %q: %w", m, err)
+		}
+	}
 	return nil
+}
+
+// rules returns the policy as the worker applies it.
+func (p policyConfig) rules() dispatch.Policy {
+	rules := dispatch.Policy{Kinds: p.Kinds, Quiesce: p.Quiesce, Sinks: p.Sinks, Containers: backup.Allowed{Labels: p.Containers.Labels}}
+	for _, m := range p.Containers.Match {
+		rules.Containers.Match = append(rules.Containers.Match, regexp.MustCompile(m)) // checked at the start
+	}
+	return rules
 }
 
 // defaultStateDir follows the XDG Base Directory Specification, except for root.
@@ -254,5 +320,6 @@ func (c *config) busOptions() bus.Options {
 		CredentialsFile: c.NATS.CredentialsFile,
 		TLS:             bus.TLS{CA: c.NATS.TLS.CA, Cert: c.NATS.TLS.Cert, Key: c.NATS.TLS.Key},
 		Name:            "holdfast",
+		InboxPrefix:     c.NATS.InboxPrefix,
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"holdfast.io/holdfast/internal/demo"
 	"holdfast.io/holdfast/internal/demo/sample"
 	"holdfast.io/holdfast/internal/docker"
+	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/point"
 )
 
@@ -45,11 +46,11 @@ func demoCommand() *cobra.Command {
 			cfg.Policy.Quiesce = []events.Quiesce{events.QuiescePause}
 			d := &demonstration{out: cmd.OutOrStdout(), dir: dir}
 			ctx := cmd.Context()
-			n, err := startNode(ctx, cfg, log, false)
+			n, err := node.Start(ctx, nodeOptions(inProcess(cfg), log))
 			if err != nil {
 				return err
 			}
-			defer n.close()
+			defer n.Close()
 			err = d.run(ctx, n)
 			if errors.Is(err, context.Canceled) {
 				return &exitError{status: exitCancelled, cause: errors.New("interrupted; all that the demo made is removed")}
@@ -82,9 +83,9 @@ func (d *demonstration) say(format string, args ...any) {
 	fmt.Fprintf(d.out, "   %s\n", escape(fmt.Sprintf(format, args...)))
 }
 
-func (d *demonstration) run(ctx context.Context, n *node) (err error) {
+func (d *demonstration) run(ctx context.Context, n *node.Node) (err error) {
 	d.step("A container that keeps writing")
-	s, err := demo.Start(ctx, n.engine, d.dir)
+	s, err := demo.Start(ctx, n.Engine, d.dir)
 	defer func() {
 		if rerr := s.Remove(ctx); rerr != nil {
 			err = errors.Join(err, fmt.Errorf("remove what the demo made: %w", rerr))
@@ -93,14 +94,14 @@ func (d *demonstration) run(ctx context.Context, n *node) (err error) {
 	if err != nil {
 		return err
 	}
-	d.say("%s runs on host %s; it appends a line to %s every %s", s.Name, n.host, sample.Path, sample.Interval)
+	d.say("%s runs on host %s; it appends a line to %s every %s", s.Name, n.Host, sample.Path, sample.Interval)
 
 	ended, err := d.backup(ctx, n, s)
 	if err != nil {
 		return err
 	}
 	d.step("What lies in the sink")
-	if err := d.tree(n.sinks.Location(events.DefaultSink)); err != nil {
+	if err := d.tree(n.Sinks.Location(events.DefaultSink)); err != nil {
 		return err
 	}
 	return d.prove(ctx, n, s, ended)
@@ -108,20 +109,24 @@ func (d *demonstration) run(ctx context.Context, n *node) (err error) {
 
 // backup has the container backed up as an outside publisher would, and shows
 // the events as they come.
-func (d *demonstration) backup(ctx context.Context, n *node, s *demo.Sample) (*events.BackupItemCompleted, error) {
+func (d *demonstration) backup(ctx context.Context, n *node.Node, s *demo.Sample) (stored *events.BackupItemCompleted, err error) {
 	work, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { n.run(work) })
-	defer running.Wait()
-	defer stop()
+	var failure error
+	running.Go(func() { failure = n.Run(work) })
+	defer func() {
+		stop()
+		running.Wait()
+		err = errors.Join(err, failure)
+	}()
 
 	d.step("A CloudEvent asks for a backup of it")
 	request := &events.BackupRequest{Containers: &events.ContainerSelector{Names: []string{s.Name}}}
 	raw, _ := json.Marshal(request)
-	d.say("subject  %s", events.HostSubject(events.Backup, n.host))
+	d.say("subject  %s", events.HostSubject(events.Backup, n.Host))
 	d.say("type     %s", events.Backup.RequestType())
 	d.say("data     %s", raw)
-	job, err := client.Backup(ctx, n.bus, n.host, request)
+	job, err := client.Backup(ctx, n.Bus, n.Host, request)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +134,6 @@ func (d *demonstration) backup(ctx context.Context, n *node, s *demo.Sample) (*e
 
 	d.step("The events of job %s as they come", job.ID)
 	began := time.Now()
-	var stored *events.BackupItemCompleted
 	for {
 		ev, err := job.Next(ctx)
 		if err != nil {
@@ -190,9 +194,9 @@ func (d *demonstration) tree(root string) error {
 	})
 }
 
-func (d *demonstration) prove(ctx context.Context, n *node, s *demo.Sample, stored *events.BackupItemCompleted) error {
+func (d *demonstration) prove(ctx context.Context, n *node.Node, s *demo.Sample, stored *events.BackupItemCompleted) error {
 	d.step("The archive is loaded back and compared with the container")
-	from, err := n.sinks.Open(ctx, stored.Sink)
+	from, err := n.Sinks.Open(ctx, stored.Sink)
 	if err != nil {
 		return err
 	}

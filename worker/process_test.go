@@ -49,8 +49,15 @@ func (s *syncBuffer) String() string {
 // start runs the program, which is killed with the test.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command("holdfast", args...), output: &syncBuffer{}, exited: make(chan error, 1)}
-	p.Env = append(os.Environ(), env...)
+	cmd := exec.Command("holdfast", args...)
+	cmd.Env = append(os.Environ(), env...)
+	return launch(t, cmd)
+}
+
+// launch starts a command, which is killed with the test.
+func launch(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{Cmd: cmd, output: &syncBuffer{}, exited: make(chan error, 1)}
 	p.Stdout, p.Stderr = p.output, p.output
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -61,7 +68,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 		_ = p.Process.Kill()
 		<-done
 		if t.Failed() {
-			t.Logf("holdfast %s:\n%s", strings.Join(args, " "), p.output)
+			t.Logf("%s:\n%s", cmd, p.output)
 		}
 	})
 	return p

@@ -26,7 +26,7 @@ func (w withEngine) Run() int {
 	if e, err := engineOnce(); err == nil {
 		e.close()
 	}
-	return status
+	return max(status, removeShared())
 }
 
 // TestMain has the test binary be the real program when a script calls it.

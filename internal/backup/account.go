@@ -32,8 +32,10 @@ type stand struct {
 	// Began is when the container came to stand for our sake; zero if it stood
 	// before. Ended is when it was let go; zero if it was not yet.
 	Began, Ended time.Time
-	// Committed is set if the commit is in the account.
-	Committed bool
+	// Committed is set if the commit is in the account, and CommittedAt is when it
+	// ended.
+	Committed   bool
+	CommittedAt time.Time
 }
 
 // settled reports whether the account can say no more.
@@ -41,17 +43,18 @@ func (s stand) settled() bool {
 	return s.Committed && (!s.Quiesced || s.Began.IsZero() || !s.Ended.IsZero())
 }
 
-// notRunning is how long the container stood for our sake. If the account broke
+// notRunning is how many milliseconds the container stood for our sake. If the account broke
 // off before the container was let go, it is measured by our own clock, and
 // rather too long than too short.
-func (a *account) notRunning(s stand) time.Duration {
+func (a *account) notRunning(s stand) float64 {
+	stood := s.Ended.Sub(s.Began)
 	switch {
 	case s.Began.IsZero():
 		return 0
 	case s.Ended.IsZero():
-		return time.Since(a.began)
+		stood = time.Since(a.began)
 	}
-	return s.Ended.Sub(s.Began)
+	return float64(stood.Microseconds()) / 1000
 }
 
 // follow reads the account until it is settled, it ends, or nothing that matters
@@ -86,6 +89,28 @@ func (a *account) follow(imageID string) (stand, error) {
 			return s, nil
 		}
 	}
+}
+
+// stoodUntil reports whether a container that is quiesced, by s, did not run before
+// until either, as far as the account has come.
+func (a *account) stoodUntil(s stand, until time.Time) bool {
+	for more := true; more; {
+		select {
+		case c, ok := <-a.changes:
+			if more = ok; ok {
+				a.seen = append(a.seen, c)
+			}
+		default:
+			more = false
+		}
+	}
+	for _, c := range a.seen {
+		runs := c.Action == ActionStart || c.Action == ActionUnpause
+		if runs && !c.Time.Before(s.Began) && c.Time.Before(until) {
+			return false
+		}
+	}
+	return true
 }
 
 // judge reads what happened to a container that was in state before when the
@@ -131,7 +156,7 @@ func judge(before events.State, mode events.Quiesce, imageID string, seen []Chan
 			if c.ImageID != imageID || s.Committed {
 				continue
 			}
-			s.Committed = true
+			s.Committed, s.CommittedAt = true, c.Time
 			switch {
 			case running:
 				s.Why = "it was running while it was committed"

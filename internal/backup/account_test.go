@@ -123,9 +123,9 @@ func seconds(t time.Time) int {
 	return int(t.Unix())
 }
 
-// step is a change that comes some time after the one before; the stream ends if
+// change is a change that comes some time after the one before; the stream ends if
 // it has no action.
-type step struct {
+type change struct {
 	after  time.Duration
 	action Action
 }
@@ -134,21 +134,21 @@ func TestFollow(t *testing.T) {
 	const s = time.Second
 	cases := []struct {
 		name  string
-		steps []step
+		steps []change
 		took  time.Duration
 		err   string
 		// quiesced and settled are what the account comes to.
 		quiesced, settled bool
 	}{
-		{"at once", []step{{0, "pause"}, {0, "commit"}, {0, "unpause"}}, 0, "", true, true},
-		{"with a lag", []step{{3 * s, "pause"}, {4 * s, "commit"}, {s, "unpause"}}, 8 * s, "", true, true},
-		{"the commit never shows", []step{{0, "pause"}, {s, "unpause"}}, commitBound, "does not show the commit", false, false},
-		{"the commit shows too late", []step{{0, "pause"}, {commitBound + s, "commit"}}, commitBound, "does not show the commit", false, false},
-		{"it is not let go", []step{{0, "pause"}, {s, "commit"}}, s + releaseBound, "", true, false},
-		{"it is not let go, and much else happens", []step{{0, "pause"}, {0, "commit"}, {s, "top"}, {s / 2, "top"}, {s, "top"}, {s, "top"}}, releaseBound, "", true, false},
-		{"the stream ends early", []step{{0, "pause"}, {s, ""}}, s, "ended too early", false, false},
-		{"the stream ends before it is let go", []step{{0, "pause"}, {0, "commit"}, {s, ""}}, s, "", true, false},
-		{"it ran", []step{{0, "commit"}}, 0, "", false, true},
+		{"at once", []change{{0, "pause"}, {0, "commit"}, {0, "unpause"}}, 0, "", true, true},
+		{"with a lag", []change{{3 * s, "pause"}, {4 * s, "commit"}, {s, "unpause"}}, 8 * s, "", true, true},
+		{"the commit never shows", []change{{0, "pause"}, {s, "unpause"}}, commitBound, "does not show the commit", false, false},
+		{"the commit shows too late", []change{{0, "pause"}, {commitBound + s, "commit"}}, commitBound, "does not show the commit", false, false},
+		{"it is not let go", []change{{0, "pause"}, {s, "commit"}}, s + releaseBound, "", true, false},
+		{"it is not let go, and much else happens", []change{{0, "pause"}, {0, "commit"}, {s, "top"}, {s / 2, "top"}, {s, "top"}, {s, "top"}}, releaseBound, "", true, false},
+		{"the stream ends early", []change{{0, "pause"}, {s, ""}}, s, "ended too early", false, false},
+		{"the stream ends before it is let go", []change{{0, "pause"}, {0, "commit"}, {s, ""}}, s, "", true, false},
+		{"it ran", []change{{0, "commit"}}, 0, "", false, true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-func play(t *testing.T, to chan<- Change, steps []step) {
+func play(t *testing.T, to chan<- Change, steps []change) {
 	for _, s := range steps {
 		select {
 		case <-time.After(s.after):
@@ -202,15 +202,15 @@ func TestNotRunning(t *testing.T) {
 		time.Sleep(time.Minute)
 		cases := map[string]struct {
 			stand stand
-			want  time.Duration
+			want  float64
 		}{
 			"it did not stand for our sake": {stand{Ended: at(9)}, 0},
-			"it stood":                      {stand{Began: at(3), Ended: at(5)}, 2 * time.Second},
-			"the account broke off":         {stand{Began: at(3)}, time.Minute},
+			"it stood":                      {stand{Began: at(3), Ended: at(5)}, 2000},
+			"the account broke off":         {stand{Began: at(3)}, 60000},
 		}
 		for name, c := range cases {
 			if got := a.notRunning(c.stand); got != c.want {
-				t.Errorf("%s: %s, want %s", name, got, c.want)
+				t.Errorf("%s: %v ms, want %v", name, got, c.want)
 			}
 		}
 	})

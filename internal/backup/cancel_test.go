@@ -25,12 +25,19 @@ func TestRunCancelled(t *testing.T) {
 		}, events.StepInspect, false},
 		"at the last moment": {func(b *bench, _ string, cancel cancelFunc) enginetest.Fault {
 			return enginetest.Fault{Op: enginetest.Inspect, During: func() { cancel(nil) }}
-		}, events.StepCommit, false},
+		}, events.StepInspect, false},
 		"in the commit": {func(_ *bench, _ string, cancel cancelFunc) enginetest.Fault {
 			return enginetest.Fault{Op: enginetest.Commit, During: func() { cancel(nil); time.Sleep(time.Minute) }}
-		}, events.StepSave, true},
+		}, events.StepCommit, true},
+		"in a commit that takes very long": {func(_ *bench, _ string, cancel cancelFunc) enginetest.Fault {
+			return enginetest.Fault{Op: enginetest.Commit, During: func() { cancel(nil); time.Sleep(20 * time.Minute) }}
+		}, events.StepCommit, true},
 		"in a commit that fails": {func(_ *bench, _ string, cancel cancelFunc) enginetest.Fault {
 			return enginetest.Fault{Op: enginetest.Commit, During: func() { cancel(nil) }, Err: errors.New("broken"), LeavePaused: true}
+		}, events.StepCommit, true},
+		"in a commit that fails later": {func(_ *bench, _ string, cancel cancelFunc) enginetest.Fault {
+			return enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), LeavePaused: true,
+				During: func() { cancel(nil); time.Sleep(time.Minute) }}
 		}, events.StepCommit, true},
 		"before the save": {func(_ *bench, _ string, cancel cancelFunc) enginetest.Fault {
 			return enginetest.Fault{Op: enginetest.Save, During: func() { cancel(nil) }}
@@ -47,9 +54,11 @@ func TestRunCancelled(t *testing.T) {
 		}, events.StepInspect, false},
 	}
 	causes := map[error]events.Code{
-		backup.ErrCancelled: events.CodeCancelled,
-		backup.ErrStopping:  events.CodeCancelled,
-		backup.ErrTimeout:   events.CodeTimeout,
+		backup.ErrCancelled:  events.CodeCancelled,
+		backup.ErrStopping:   events.CodeCancelled,
+		backup.ErrLost:       events.CodeCancelled,
+		backup.ErrTimeout:    events.CodeTimeout,
+		backup.ErrNoProgress: events.CodeTimeout,
 	}
 	for name, c := range cases {
 		for cause, code := range causes {
@@ -59,8 +68,15 @@ func TestRunCancelled(t *testing.T) {
 					defer cancel(nil)
 					id := b.add(events.StateRunning)
 					b.fill(id)
-					b.engine.Plan(c.plan(b, id, func(error) { cancel(cause) }))
+					var cancelled time.Time
+					b.engine.Plan(c.plan(b, id, func(error) {
+						cancelled = time.Now()
+						cancel(cause)
+					}))
 					_, err := b.backuper.Run(ctx, b.task(id, events.QuiescePause))
+					if took := time.Since(cancelled); took > time.Second {
+						b.Errorf("it returned %s after it was cancelled", took)
+					}
 					b.wantError(err, c.step, code, true)
 					if !errors.Is(err, cause) {
 						b.Errorf("%q does not say why", err)

@@ -46,6 +46,9 @@ type Containers interface {
 	Stop(ctx context.Context, id string) error
 	// Start starts a stopped container. It is no error if it ran before.
 	Start(ctx context.Context, id string) error
+	// Pause pauses a running container, and returns when nothing in it runs any
+	// more. It is an error if it does not run, or is paused already.
+	Pause(ctx context.Context, id string) error
 	// Unpause lets a paused container go on. It is no error if it was not paused.
 	Unpause(ctx context.Context, id string) error
 }
@@ -53,14 +56,18 @@ type Containers interface {
 // Images is what an Engine does with images. It may be used by several
 // goroutines.
 type Images interface {
-	// InspectImage returns the image with this full id.
-	InspectImage(ctx context.Context, id string) (*ImageDetail, error)
+	// InspectImage returns the image with this full id or reference.
+	InspectImage(ctx context.Context, name string) (*ImageDetail, error)
+	// Dangling lists the images that have no reference, and on which no other is
+	// based, in any order.
+	Dangling(ctx context.Context) ([]DanglingImage, error)
 	// Save streams the image as docker save does. An image saved by its id carries
 	// no reference. The reader ends with an error when ctx ends.
 	Save(ctx context.Context, id string) (io.ReadCloser, error)
 	// RemoveImage removes the reference, and the image with it if it was its last,
-	// but no parent. It is no error if it is not there.
-	RemoveImage(ctx context.Context, ref string) error
+	// but no parent. An image without a reference is removed by its full id. It is
+	// no error if it is not there.
+	RemoveImage(ctx context.Context, name string) error
 }
 
 // Watcher is an Engine's own account of what happened to a container.
@@ -76,8 +83,13 @@ type Engine interface {
 	Containers
 	Images
 	Watcher
-	// About returns what the Engine says of itself.
+	Execer
+	// About returns what the Engine says of itself. It may have said so a minute
+	// ago.
 	About(ctx context.Context) (About, error)
+	// Ping asks whether the Engine answers at this moment. It reports
+	// ErrEngineUnavailable if it does not.
+	Ping(ctx context.Context) error
 }
 
 // About is what an Engine says of itself.
@@ -89,6 +101,9 @@ type About struct {
 	Store string
 	// DataRoot is the Engine's folder on its own host.
 	DataRoot string
+	// Stages is set if the Engine writes a whole image to DataRoot before the first
+	// byte of its archive is sent.
+	Stages bool
 }
 
 // Container is a container as it is listed.
@@ -117,6 +132,12 @@ type ContainerDetail struct {
 	Name   string
 	State  events.State
 	Labels map[string]string
+	// StartedAt is when it was last started; zero if it never was. It stays when
+	// the container is paused, unpaused or stopped.
+	StartedAt time.Time
+	// StopGrace is how long its process has to end when it is told to; 0 for as
+	// long as it takes.
+	StopGrace time.Duration
 	// Image is the reference that the container was created from.
 	Image string
 	// AutoRemove is set if the Engine removes the container when it stops.
@@ -132,6 +153,14 @@ type ImageDetail struct {
 	ID string
 	// Size is about the size of the image's archive, in bytes.
 	Size int64
+}
+
+// DanglingImage is an image without a reference.
+type DanglingImage struct {
+	ID string
+	// Comment is what the image was committed with; empty if it was made in another
+	// way.
+	Comment string
 }
 
 // CommitOptions say how a container is committed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/point"
@@ -14,11 +15,20 @@ import (
 var (
 	// ErrCancelled: somebody asked for the job to be cancelled.
 	ErrCancelled = errors.New("the job was cancelled")
-	// ErrTimeout: the job took longer than its request allows.
-	ErrTimeout = errors.New("the job's timeout has passed")
+	// ErrTimeout: the job, or the item, took longer than it may.
+	ErrTimeout = errors.New("the timeout has passed")
+	// ErrNoProgress: the item did not go on for too long.
+	ErrNoProgress = errors.New("nothing has moved for too long")
 	// ErrStopping: the worker stops, and the job will be done by the next one.
 	ErrStopping = errors.New("the worker stops")
+	// ErrLost: another worker serves the host by now. Nothing more may be published
+	// for the job.
+	ErrLost = errors.New("another worker serves the host")
 )
+
+// ErrAway is what an [ItemError] is, for [errors.Is], if the Engine or the sink
+// was away: the same item is worth trying again when they are back.
+var ErrAway = errors.New("the Engine or the sink is away")
 
 // ItemError says why an item failed.
 type ItemError struct {
@@ -31,6 +41,11 @@ type ItemError struct {
 
 func (e *ItemError) Error() string { return e.Err.Error() }
 func (e *ItemError) Unwrap() error { return e.Err }
+
+// Is makes an ItemError ErrAway by its code.
+func (e *ItemError) Is(target error) bool {
+	return target == ErrAway && (e.Code == events.CodeEngineUnavailable || e.Code == events.CodeSinkUnavailable)
+}
 
 // failed makes an ItemError of err, with a message of what was being done. The
 // code is found from what err wraps.
@@ -51,16 +66,36 @@ func SinkFailed(ctx context.Context, err error) *ItemError {
 	return failed(ctx, events.StepSave, sinkError(err), "store the item")
 }
 
+// pingBound is how long an Engine has to show that it is there.
+const pingBound = 5 * time.Second
+
+// failed makes an ItemError of err. An Engine that was killed breaks off what it
+// was doing in ways that look like its own or the archive's fault, so one that
+// seems to have failed is asked whether it is there.
+func (r *itemRun) failed(ctx context.Context, step events.Step, err error, format string, args ...any) *ItemError {
+	e := failed(ctx, step, err, format, args...)
+	if e.Code != events.CodeEngine && e.Code != events.CodeCorruptArchive {
+		return e
+	}
+	bounded, cancel := context.WithTimeout(ctx, pingBound)
+	defer cancel()
+	away := r.Engine.Ping(bounded)
+	if away == nil || ctx.Err() != nil {
+		return e
+	}
+	e.Code = events.CodeEngineUnavailable
+	e.Err = fmt.Errorf("%w: %w", e.Err, away)
+	return e
+}
+
 // classify is the one place that decides what an error means for an item, and
 // whether a retry can help.
 func classify(ctx context.Context, err error) (code events.Code, retryable bool) {
 	if cause := context.Cause(ctx); cause != nil {
-		switch {
-		case errors.Is(cause, ErrTimeout):
+		if errors.Is(cause, ErrTimeout) || errors.Is(cause, ErrNoProgress) {
 			return events.CodeTimeout, true
-		default:
-			return events.CodeCancelled, true
 		}
+		return events.CodeCancelled, true
 	}
 	switch {
 	case errors.Is(err, sink.ErrFull):
@@ -73,6 +108,8 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeNotFound, false
 	case errors.Is(err, ErrEngineFull):
 		return events.CodeEngineFull, true
+	case errors.Is(err, ErrEngineUnavailable):
+		return events.CodeEngineUnavailable, true
 	}
 	if _, ok := errors.AsType[sinkErr](err); ok {
 		return events.CodeSinkError, true

@@ -20,7 +20,31 @@ type lock struct {
 
 // Acquire waits until id is free or ctx ends. The caller calls release once.
 func (l *Locks) Acquire(ctx context.Context, id string) (release func(), err error) {
+	k := l.enter(id)
+	select {
+	case k.sem <- struct{}{}:
+		return func() { <-k.sem; l.leave(id, k) }, nil
+	case <-ctx.Done():
+		l.leave(id, k)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// TryAcquire is Acquire if id is free, and reports whether it is.
+func (l *Locks) TryAcquire(id string) (release func(), ok bool) {
+	k := l.enter(id)
+	select {
+	case k.sem <- struct{}{}:
+		return func() { <-k.sem; l.leave(id, k) }, true
+	default:
+		l.leave(id, k)
+		return nil, false
+	}
+}
+
+func (l *Locks) enter(id string) *lock {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.held == nil {
 		l.held = map[string]*lock{}
 	}
@@ -30,20 +54,13 @@ func (l *Locks) Acquire(ctx context.Context, id string) (release func(), err err
 		l.held[id] = k
 	}
 	k.users++
-	l.mu.Unlock()
+	return k
+}
 
-	leave := func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if k.users--; k.users == 0 {
-			delete(l.held, id)
-		}
-	}
-	select {
-	case k.sem <- struct{}{}:
-		return func() { <-k.sem; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, context.Cause(ctx)
+func (l *Locks) leave(id string, k *lock) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k.users--; k.users == 0 {
+		delete(l.held, id)
 	}
 }

@@ -27,12 +27,42 @@ type Note struct {
 	Quiesce   events.Quiesce `json:"quiesce,omitempty"`
 	Before    events.State   `json:"before,omitempty"`
 	StartedAt time.Time      `json:"startedAt,omitzero"`
+	// Held is set if the container is paused for itself, and not by its commit.
+	Held bool `json:"held,omitempty"`
+	// Committed is set when the commit has ended and the container runs as before:
+	// what happens to it from then on is not our doing.
+	Committed bool `json:"committed,omitempty"`
+	// Post is the command that is owed to the container because a hook was begun in
+	// it; nil if none is. It comes from the container's labels alone.
+	Post *HookCommand `json:"post,omitempty"`
 	// Time is when the note was written.
 	Time time.Time `json:"time"`
 }
 
 // ID identifies the note; it can be the name of a file.
-func (n *Note) ID() string { return fmt.Sprintf("%s-%d", n.Point, n.Attempt) }
+func (n *Note) ID() string { return noteID(n.Point, n.Attempt) }
+
+func noteID(point string, attempt uint64) string { return fmt.Sprintf("%s-%d", point, attempt) }
+
+// stagingName is the name of an attempt in a sink.
+func stagingName(attempt uint64) string { return fmt.Sprint(attempt) }
+
+// comment finds a snapshot that lost its name.
+func comment(snapshot string) string { return "holdfast snapshot " + snapshot }
+
+// stands reports whether the container may still stand for our sake. What did not
+// run before is left as it was.
+func (n *Note) stands() bool {
+	switch {
+	case n.Committed:
+		return false
+	case n.Quiesce == events.QuiescePause:
+		return n.Before == events.StateRunning
+	case n.Quiesce == events.QuiesceStop:
+		return n.Before == events.StateRunning || n.Before == events.StateRestarting
+	}
+	return false
+}
 
 // Notes keeps notes on disk, so that they outlive the process. It may be used by
 // several goroutines.
@@ -42,6 +72,7 @@ type Notes interface {
 	// Remove returns when the note is gone for good. It is no error if it is not
 	// there.
 	Remove(id string) error
-	// List returns all notes, in any order.
+	// List returns all notes that can be read, in any order, and an error that
+	// names those that cannot.
 	List() ([]Note, error)
 }

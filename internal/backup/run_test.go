@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/backup/notestest"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
@@ -40,7 +43,19 @@ type bench struct {
 	*testing.T
 	engine   *enginetest.Fake
 	sink     *sinktest.Memory
+	notes    *notestest.Memory
+	tidier   *backup.Tidier
 	backuper *backup.Backuper
+}
+
+// sinks are sinks by name.
+type sinks map[string]sink.Sink
+
+func (s sinks) Open(_ context.Context, name string) (sink.Sink, error) {
+	if s[name] == nil {
+		return nil, errors.New("no such sink")
+	}
+	return s[name], nil
 }
 
 // withBench runs a test in a bubble: time passes only where all wait, and a
@@ -49,14 +64,64 @@ func withBench(t *testing.T, test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := enginetest.NewFake("host")
 		engine.AddImage(baseImage)
-		b := &bench{T: t, engine: engine, sink: sinktest.NewMemory(), backuper: &backup.Backuper{
-			Engine: engine, Locks: &backup.Locks{}, Version: "test", Log: zaptest.NewLogger(t),
-		}}
+		b := &bench{T: t, engine: engine, sink: sinktest.NewMemory(), notes: &notestest.Memory{}}
+		b.newWorker()
+		stop := b.tidy()
 		test(b)
+		stop()
 		if pending := engine.Pending(); len(pending) > 0 {
 			t.Errorf("faults that were not met: %q", pending)
 		}
 	})
+}
+
+// newWorker makes a Backuper and a Tidier as another process has them, which knows
+// nothing but what is in the notes.
+func (b *bench) newWorker() {
+	log := zaptest.NewLogger(b)
+	b.tidier = &backup.Tidier{Engine: b.engine, Locks: &backup.Locks{}, Notes: b.notes, Sinks: sinks{"default": b.sink}, Log: log}
+	b.backuper = &backup.Backuper{Engine: b.engine, Locks: b.tidier.Locks, Notes: b.notes, Tidier: b.tidier, Version: "test", Log: log}
+}
+
+// tidy has the Tidier run until stop is called.
+func (b *bench) tidy() (stop func()) {
+	ctx, cancel := context.WithCancel(b.Context())
+	tidier := b.tidier
+	var running sync.WaitGroup
+	running.Go(func() { tidier.Run(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// settle waits until all is undone, and holds that no note is left.
+func (b *bench) settle() {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	for _, id := range b.tidier.Left() {
+		if err := b.tidier.Undone(ctx, id); err != nil {
+			b.Errorf("%s is not undone: %v", id, err)
+		}
+	}
+	if ids := b.noted(); len(ids) > 0 {
+		b.Errorf("the notes %q are left", ids)
+	}
+}
+
+// noted returns the ids of the notes on disk, in order.
+func (b *bench) noted() (ids []string) {
+	b.Helper()
+	notes, err := b.notes.List()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, n := range notes {
+		ids = append(ids, n.ID())
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 func (b *bench) add(state events.State) (id string) {
@@ -73,7 +138,7 @@ func (b *bench) fill(id string) {
 
 func (b *bench) task(id string, quiesce events.Quiesce) backup.Task {
 	return backup.Task{
-		Host: "host", Job: jobID, Attempt: 1, Point: pointID, Sink: b.sink,
+		Host: "host", Job: jobID, Attempt: 1, Point: pointID, SinkName: "default", Sink: b.sink,
 		Request:  point.Request{Source: "/test", ID: "1", CorrelationID: "1"},
 		Item:     events.PlannedItem{Item: events.Item{Kind: events.ItemContainer, ID: id, Name: "Web"}, Quiesce: quiesce},
 		Tags:     map[string]string{"reason": "test"},
@@ -85,6 +150,7 @@ func (b *bench) task(id string, quiesce events.Quiesce) backup.Task {
 // staged, no snapshot, and the container as it was.
 func (b *bench) wantNothingLeft(id string, state events.State) {
 	b.Helper()
+	b.settle()
 	if contents := slices.Sorted(maps.Keys(b.sink.Contents())); len(contents) > 0 {
 		b.Errorf("the sink holds %q, want nothing", contents)
 	}
@@ -93,6 +159,7 @@ func (b *bench) wantNothingLeft(id string, state events.State) {
 
 func (b *bench) wantAsItWas(id string, state events.State) {
 	b.Helper()
+	b.settle()
 	if refs := b.engine.References(); !slices.Equal(refs, []string{baseImage}) {
 		b.Errorf("the Engine has the images %q, want only %s", refs, baseImage)
 	}
@@ -281,7 +348,7 @@ func TestRunFails(t *testing.T) {
 	}{
 		"the sink is not there":         {nil, &sinkFault{sinktest.OpOpen, 1, sink.ErrUnavailable}, inspect, events.CodeSinkUnavailable, false},
 		"the sink cannot be read":       {nil, &sinkFault{sinktest.OpOpen, 1, broken}, inspect, events.CodeSinkError, false},
-		"the Engine is away":            {faults{{Op: enginetest.About, Err: backup.ErrEngineUnavailable}}, nil, inspect, events.CodeEngine, false},
+		"the Engine is away":            {faults{{Op: enginetest.About, Err: backup.ErrEngineUnavailable}}, nil, inspect, events.CodeEngineUnavailable, false},
 		"the Engine cannot be watched":  {faults{{Op: enginetest.Watch, Err: broken}}, nil, inspect, events.CodeEngine, false},
 		"the container is gone":         {faults{{Op: enginetest.Inspect, Err: backup.ErrNotFound}}, nil, inspect, events.CodeNotFound, true},
 		"it cannot be inspected":        {faults{{Op: enginetest.Inspect, Err: broken}}, nil, inspect, events.CodeEngine, false},

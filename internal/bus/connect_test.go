@@ -36,6 +36,7 @@ func TestConnectErrorsAreClearAndKeepSecrets(t *testing.T) {
 		"no such CA":            {bus.Options{URL: good.URL, TLS: bus.TLS{CA: "/does/not/exist"}}, "/does/not/exist"},
 		"no TLS at the server":  {bus.Options{URL: strings.Replace(good.URL, "nats:", "tls:", 1)}, "secure connection not available"},
 		"one address malformed": {bus.Options{URL: good.URL + ",nats://user:hunter2@:x"}, "malformed"},
+		"inbox prefix":          {bus.Options{URL: good.URL, InboxPrefix: "_INBOX_web01.>"}, `inbox prefix "_INBOX_web01.>"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, logs := logged(test.o)

@@ -24,6 +24,9 @@ type Options struct {
 	TLS             TLS
 	// Name is what the server's operators see.
 	Name string
+	// InboxPrefix is where answers arrive, in place of _INBOX: a user whose
+	// permissions allow inboxes of its own only has to say so. No dot at its end.
+	InboxPrefix string
 	// Wait makes Connect try again until its context ends.
 	Wait bool
 	// Logger may be nil.
@@ -84,6 +87,13 @@ func (o Options) natsOptions(l *link, log *zap.Logger) ([]nats.Option, error) {
 	}
 	if o.CredentialsFile != "" {
 		opts = append(opts, nats.UserCredentials(o.CredentialsFile))
+	}
+	if o.InboxPrefix != "" {
+		prefix := nats.CustomInboxPrefix(o.InboxPrefix)
+		if err := prefix(&nats.Options{}); err != nil { // the option is tried here: connecting would be tried for ever
+			return nil, fmt.Errorf("inbox prefix %q: %w", o.InboxPrefix, err)
+		}
+		opts = append(opts, prefix)
 	}
 	if o.TLS.CA != "" {
 		opts = append(opts, nats.RootCAs(o.TLS.CA))

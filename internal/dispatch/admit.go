@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/ledger"
 )
 
 // broadcastLife is how long a request to all hosts is good for if it does not
@@ -24,6 +27,8 @@ type request struct {
 	target events.Target
 	// job is the id of the job on this host.
 	job string
+	// digest is of the type and the data.
+	digest string
 	// streamTime is when the request was stored.
 	streamTime time.Time
 
@@ -36,12 +41,14 @@ type request struct {
 type rejection struct {
 	event      event.Event
 	job        string // empty if the event cannot be answered
+	digest     string
+	claim      *ledger.Claim // of a job that ends with this; nil if it is not claimed
 	reason     events.Reason
 	violations []events.Violation
 }
 
 func (r *request) rejected(reason events.Reason, v ...events.Violation) *rejection {
-	return &rejection{event: r.event, job: r.job, reason: reason, violations: v}
+	return &rejection{event: r.event, job: r.job, digest: r.digest, reason: reason, violations: v}
 }
 
 // correlationID is the request's own correlation id, or else its id.
@@ -52,9 +59,15 @@ func correlationID(ev event.Event) string {
 	return ev.ID()
 }
 
-// admit holds a message against the contract. It is a pure function: exactly
-// one of its results is not nil.
-func admit(m *bus.Message, host string, now time.Time) (*request, *rejection) {
+// digest is of what a request asks for.
+func digest(ev event.Event) string {
+	sum := sha256.Sum256([]byte(ev.Type() + "\x00" + string(ev.Data())))
+	return hex.EncodeToString(sum[:])
+}
+
+// admit holds a message against the contract, but for its expiry. It is a pure
+// function: exactly one of its results is not nil.
+func admit(m *bus.Message, host string) (*request, *rejection) {
 	kind, target, badSubject := events.ParseRequestSubject(m.Subject)
 	if target == events.TargetAny {
 		host = events.HostAny
@@ -63,15 +76,12 @@ func admit(m *bus.Message, host string, now time.Time) (*request, *rejection) {
 	if err != nil {
 		return nil, malformed(err, host)
 	}
-	r := &request{event: ev, kind: kind, target: target, job: events.JobID(ev.Source(), ev.ID(), host), streamTime: m.Time}
+	r := &request{event: ev, kind: kind, target: target, job: events.JobID(ev.Source(), ev.ID(), host), digest: digest(ev), streamTime: m.Time}
 	if badSubject != nil {
 		return nil, r.rejected(events.ReasonKindMismatch, events.Violation{Message: badSubject.Error()})
 	}
 	if why := mismatch(ev.Type(), kind, target); why != nil {
 		return nil, r.rejected(why.reason, why.violations...)
-	}
-	if v := expired(ev, target, m.Time, now); v != nil {
-		return nil, r.rejected(events.ReasonExpired, *v)
 	}
 	switch kind {
 	case events.Backup:
@@ -95,7 +105,7 @@ func malformed(err error, host string) *rejection {
 	}
 	r := &rejection{reason: events.ReasonMalformed, violations: bad.Violations}
 	if bad.Correlatable() {
-		r.event = bad.Event
+		r.event, r.digest = bad.Event, digest(bad.Event)
 		r.job = events.JobID(bad.Event.Source(), bad.Event.ID(), host)
 	}
 	return r
@@ -131,17 +141,17 @@ func mismatch(eventType string, kind events.Kind, target events.Target) *rejecti
 }
 
 // expired reports whether a request comes too late.
-func expired(ev event.Event, target events.Target, stored, now time.Time) *events.Violation {
+func (r *request) expired(now time.Time) *rejection {
 	until := time.Time{}
-	if target == events.TargetAll {
-		until = stored.Add(broadcastLife)
+	if r.target == events.TargetAll {
+		until = r.streamTime.Add(broadcastLife)
 	}
-	if own, err := events.ExpiryTime(ev); err == nil && !own.IsZero() { // Decode refuses others
+	if own, err := events.ExpiryTime(r.event); err == nil && !own.IsZero() { // Decode refuses others
 		until = own
 	}
 	if until.IsZero() || now.Before(until) {
 		return nil
 	}
-	return &events.Violation{Pointer: "/" + events.ExtExpiryTime,
-		Message: fmt.Sprintf("the request expired at %s", until.UTC().Format(time.RFC3339))}
+	return r.rejected(events.ReasonExpired, events.Violation{Pointer: "/" + events.ExtExpiryTime,
+		Message: fmt.Sprintf("the request expired at %s", until.UTC().Format(time.RFC3339))})
 }

@@ -82,11 +82,23 @@ var badMessages = map[string]struct {
 		events.ReasonInvalid, "/job", false},
 }
 
+// admitAt admits a message whose job has not begun at this time.
+func admitAt(m *bus.Message, now time.Time) (*request, *rejection) {
+	r, rejection := admit(m, testHost)
+	if rejection == nil {
+		rejection = r.expired(now)
+	}
+	if rejection != nil {
+		return nil, rejection
+	}
+	return r, nil
+}
+
 func TestAdmitRejects(t *testing.T) {
 	for name, c := range badMessages {
 		t.Run(name, func(t *testing.T) {
 			m := &bus.Message{Subject: c.subject, Time: stored, Headers: c.headers, Body: []byte(c.body)}
-			r, rejection := admit(m, testHost, stored.Add(c.now))
+			r, rejection := admitAt(m, stored.Add(c.now))
 			if r != nil || rejection == nil {
 				t.Fatalf("it was admitted as %+v", r)
 			}
@@ -131,7 +143,7 @@ func TestAdmit(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			m := &bus.Message{Subject: c.subject, Time: stored, Headers: c.headers, Body: []byte(c.body)}
-			r, rejection := admit(m, testHost, stored.Add(c.now))
+			r, rejection := admitAt(m, stored.Add(c.now))
 			if rejection != nil {
 				t.Fatalf("it was rejected: %s %v", rejection.reason, rejection.violations)
 			}
@@ -148,7 +160,7 @@ func TestAdmit(t *testing.T) {
 // The id of a job does not depend on the host that takes a request to any host.
 func TestAdmitToAnyHost(t *testing.T) {
 	m := &bus.Message{Subject: events.AnySubject(events.Prune), Time: stored, Headers: headers("ce-type", events.Prune.RequestType()), Body: []byte("{}")}
-	_, rejection := admit(m, testHost, stored)
+	_, rejection := admit(m, testHost)
 	if rejection == nil {
 		t.Fatal("prune is supported by now: hold its job's id here")
 	}
@@ -160,7 +172,7 @@ func TestAdmitToAnyHost(t *testing.T) {
 func TestCorrelationID(t *testing.T) {
 	for id, want := range map[string]string{"": "id-1", "c-1": "c-1"} {
 		m := &bus.Message{Subject: events.HostSubject(events.Backup, testHost), Headers: headers("ce-correlationid", id), Body: []byte(allContainers)}
-		r, rejection := admit(m, testHost, stored)
+		r, rejection := admit(m, testHost)
 		if rejection != nil {
 			t.Fatal(strings.Join([]string{"rejected", string(rejection.reason)}, " "))
 		}

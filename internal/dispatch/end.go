@@ -16,7 +16,7 @@ import (
 func (j *job) ended(plan *events.Plan, outcomes []events.ItemOutcome, cause error) event.Event {
 	data := conclude(plan, outcomes, j.backupData.AbortOnError, cause)
 	data.Job, data.Host, data.Sink = j.job, j.Host, j.sink
-	data.Began, data.Ended = j.began, time.Now().UTC()
+	data.Began, data.Ended = j.claim.Began(), time.Now().UTC()
 	eventType := events.TypeBackupCompleted
 	if data.Status == events.StatusFailed || data.Status == events.StatusCancelled {
 		eventType = events.TypeBackupFailed
@@ -27,7 +27,7 @@ func (j *job) ended(plan *events.Plan, outcomes []events.ItemOutcome, cause erro
 // terminal makes the last event of a job. It has the same id whatever its type:
 // a job ends once.
 func (j *job) terminal(eventType string, data any) event.Event {
-	ev := j.event(eventType, j.job, "", data)
+	ev := j.event(time.Now(), eventType, j.job, "", data)
 	ev.SetID(events.EventID(j.job, "terminal", ""))
 	return ev
 }

@@ -19,7 +19,10 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/backup/notestest"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/ledger/ledgertest"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 )
@@ -29,6 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	baseImage = "app:v1"
 	grace     = time.Minute
+	retryFor  = time.Hour
 )
 
 // host is a Worker with an Engine, a sink and a message server in memory.
@@ -36,6 +40,9 @@ type host struct {
 	*testing.T
 	slots         int
 	worker        *Worker
+	store         *ledgertest.Memory // of the ledger
+	notes         *notestest.Memory
+	tidier        *backup.Tidier
 	engine        *enginetest.Fake
 	sink          *sinktest.Memory
 	server        *server
@@ -49,21 +56,14 @@ type host struct {
 func withHost(t *testing.T, slots int, test func(h *host)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &host{T: t, slots: slots, engine: enginetest.NewFake(testHost), sink: sinktest.NewMemory(),
-			server: &server{t: t}, work: newSource(), cancels: newSource(), stopped: make(chan struct{})}
+			store: ledgertest.NewMemory(), notes: &notestest.Memory{},
+			server: &server{t: t}, work: newSource(), cancels: newSource()}
 		h.engine.AddImage(baseImage)
-		log := zaptest.NewLogger(t)
-		h.worker = &Worker{
-			Host: testHost,
-			Backuper: &backup.Backuper{
-				Engine: h.engine, Locks: &backup.Locks{}, Version: "test", Log: log,
-			},
-			Sinks:     sinks{events.DefaultSink: h.sink},
-			Policy:    Policy{Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
-			Lifeline:  func(context.Context) backup.Lifeline { return backup.Lifeline{} },
-			Publisher: h.server,
-			Slots:     NewSlots(slots),
-			Log:       log,
-		}
+		h.worker = h.newWorker("a")
+		ctx, stop := context.WithCancel(context.Background())
+		tidying := make(chan struct{})
+		go func() { defer close(tidying); h.tidier.Run(ctx) }()
+		defer func() { stop(); <-tidying }()
 		test(h)
 		h.end()
 		if pending := h.engine.Pending(); len(pending) > 0 {
@@ -72,9 +72,41 @@ func withHost(t *testing.T, slots int, test func(h *host)) {
 	})
 }
 
+// newWorker returns another worker of the host. It knows of the first one only what
+// is in the ledger, on disk, and at the Engine.
+func (h *host) newWorker(owner string) *Worker {
+	log := zaptest.NewLogger(h)
+	all := sinks{events.DefaultSink: h.sink}
+	if h.tidier == nil {
+		h.tidier = &backup.Tidier{Engine: h.engine, Locks: &backup.Locks{}, Notes: h.notes, Sinks: all, Log: log}
+	}
+	return &Worker{
+		Host: testHost,
+		Backuper: &backup.Backuper{
+			Engine: h.engine, Locks: h.tidier.Locks, Notes: h.notes, Tidier: h.tidier, Version: "test", Log: log,
+		},
+		Sinks: all,
+		Policy: Policy{Kinds: []events.Kind{events.Backup, events.Cancel},
+			Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
+		RetryFor:  retryFor,
+		Lifeline:  func(context.Context) backup.Lifeline { return backup.Lifeline{} },
+		Publisher: h.server,
+		Jobs:      &ledger.Jobs{Store: h.store, Host: testHost, Owner: owner},
+		Tenure:    tenant{},
+		Tidier:    h.tidier,
+		Slots:     NewSlots(h.slots),
+		Log:       log,
+	}
+}
+
+// tenant is one that nobody contests.
+type tenant struct{}
+
+func (tenant) Confirm(context.Context) error { return nil }
+
 func (h *host) start() {
 	ctx, stop := context.WithCancel(h.Context())
-	h.stop = stop
+	h.stop, h.stopped = stop, make(chan struct{})
 	go func() {
 		defer close(h.stopped)
 		h.worker.Run(ctx, []Source{h.work}, []Source{h.cancels}, grace)
@@ -99,6 +131,10 @@ func (h *host) end() {
 	ends := map[any]string{} // id of the terminal event by job
 	for _, ev := range h.server.published() {
 		job := ev.Extensions()[events.ExtJobID]
+		var rejected events.RequestRejected
+		if ev.DataAs(&rejected) == nil && rejected.Reason == events.ReasonIDReused {
+			continue // it is said beside the job
+		}
 		if events.Terminal(ev.Type()) && ends[job] != "" && ends[job] != ev.ID() {
 			h.Errorf("job %v ended as %s and as %s", job, ends[job], ev.ID())
 		}
@@ -164,10 +200,32 @@ func (h *host) do(d *bus.Message) *settlement {
 	return s
 }
 
+// doAgain has the same message carried out once more, when all of it has ended.
+func (h *host) doAgain(d *bus.Message) *settlement {
+	h.Helper()
+	synctest.Wait()
+	return h.do(h.again(d))
+}
+
 // want holds all that happened so far, in order.
 func (h *host) want(lines ...string) {
 	h.Helper()
 	if got := h.server.lines(); !slices.Equal(got, lines) {
+		h.Errorf("it happened\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(lines, "\n\t"))
+	}
+}
+
+// wantBeside holds all that happened so far: the lines in order, and at any time
+// among them the one beside.
+func (h *host) wantBeside(beside string, lines ...string) {
+	h.Helper()
+	got := h.server.lines()
+	if i := slices.Index(got, beside); i >= 0 {
+		got = slices.Delete(got, i, i+1)
+	} else {
+		h.Errorf("%s did not happen", beside)
+	}
+	if !slices.Equal(got, lines) {
 		h.Errorf("it happened\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(lines, "\n\t"))
 	}
 }

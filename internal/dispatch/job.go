@@ -3,10 +3,9 @@ package dispatch
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -15,259 +14,297 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
-	"holdfast.io/holdfast/internal/point"
-	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/step"
 )
 
-// job is one backup request on this host.
+// job is one attempt at a backup request on this host.
 type job struct {
 	*Worker
 	*request
-	attempt uint64
-	slot    *heldSlot
-	sink    string
-	began   time.Time
-	log     *zap.Logger
+	claim *ledger.Claim
+	slot  *heldSlot
+	sink  string
+	// base is the context of all jobs; what a job has to say is said under it.
+	base context.Context
+	log  *zap.Logger
 }
 
 // backup carries a backup request out, and acknowledges its message when the
 // terminal event is stored.
 func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot *heldSlot) {
-	j := &job{Worker: w, request: req, attempt: m.Delivered, slot: slot, began: time.Now().UTC(),
-		sink: cmp.Or(req.backupData.Sink, events.DefaultSink), log: w.Log.With(zap.String("job", req.job))}
-	if rejection := j.refuse(); rejection != nil {
-		w.reject(base, m, rejection)
-		return
-	}
 	ctx, cancel := context.WithCancelCause(base)
 	defer cancel(nil)
 	if !w.begin(req.job, cancel) {
-		w.later(m, duplicateDelay)
+		w.again(base, m, req)
 		return
 	}
 	defer w.end(req.job)
-	if req.backupData.Timeout != "" {
-		timeout, _ := time.ParseDuration(req.backupData.Timeout) // validated at the door
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, timeout, backup.ErrTimeout)
-		defer stop()
+
+	claim, err := w.claim(ctx, m, req)
+	if errors.Is(err, ledger.ErrReused) {
+		w.reject(base, m, req.reused())
+		return
 	}
-	terminal, err := j.run(ctx, base)
+	j := &job{Worker: w, request: req, claim: claim, slot: slot, base: base,
+		sink: cmp.Or(req.backupData.Sink, events.DefaultSink), log: w.Log.With(zap.String("job", req.job))}
 	if err == nil {
-		err = w.publish(base, j.job, terminal)
+		if rejection := j.refuse(time.Now()); rejection != nil {
+			w.reject(base, m, rejection)
+			return
+		}
+		err = j.attempt(ctx)
 	}
-	switch {
-	case err == nil:
-		w.done(base, m)
-		j.log.Info("job ended", zap.String("event", events.Short(terminal.Type())), zap.Duration("took", time.Since(j.began)))
-	case base.Err() != nil:
+	j.settle(m, err)
+}
+
+// again is for a request whose job runs already. When it is delivered later, the
+// job has ended, and is repeated.
+func (w *Worker) again(ctx context.Context, m *bus.Message, req *request) {
+	known, err := w.Jobs.Look(ctx, req.job)
+	if err == nil && known.Digest != "" && known.Digest != req.digest {
+		w.reject(ctx, m, req.reused())
+		return
+	}
+	w.later(m, duplicateDelay)
+}
+
+func (r *request) reused() *rejection {
+	return r.rejected(events.ReasonIDReused, events.Violation{Pointer: "/id",
+		Message: "the same source and id came before with another type or other data; give every request an id of its own"})
+}
+
+// claim makes the job this worker's.
+func (w *Worker) claim(ctx context.Context, m *bus.Message, req *request) (*ledger.Claim, error) {
+	if err := w.Tenure.Confirm(ctx); err != nil {
+		return nil, err
+	}
+	claim, err := w.Jobs.Claim(ctx, ledger.Request{Job: req.job, Digest: req.digest, Reply: m.Reply, Stored: m.Time})
+	if err == nil {
+		step.At(step.Claimed)
+	}
+	return claim, err
+}
+
+// settle does with the message what the attempt's end asks for.
+func (j *job) settle(m *bus.Message, err error) {
+	switch f := fateOf(j.base, err); f {
+	case told:
+		j.done(j.base, m)
+		j.log.Info("job ended", zap.Uint64("attempt", j.claim.Attempt()), zap.Duration("after", time.Since(j.claim.Began()).Round(time.Millisecond)))
+	case lost:
+		j.log.Warn("the job is another worker's now; it is left", zap.Error(err))
+	case handedOn:
+		j.farewell(false)
 		j.log.Info("job stopped; it will be done by the next worker")
-		w.later(m, stoppedDelay)
-	default:
+		j.later(m, stoppedDelay)
+	case postponed:
+		j.farewell(errors.Is(err, backup.ErrAway))
 		j.log.Warn("job put off", zap.Error(err))
-		w.later(m, putOffDelay)
+		j.later(m, putOffDelay)
 	}
 }
 
-// refuse holds the request against the host's configuration.
-func (j *job) refuse() *rejection {
-	if !j.Sinks.Has(j.sink) {
-		return j.rejected(events.ReasonUnknownSink, events.Violation{Pointer: "/sink",
-			Message: fmt.Sprintf("no sink %q is configured on host %s; there are: %q", j.sink, j.Host, j.Sinks.Names())})
+// farewell enters that the attempt ended with a word.
+func (j *job) farewell(away bool) {
+	if j.claim == nil || len(j.claim.Terminal()) > 0 {
+		return
 	}
-	if q := j.backupData.Quiesce; q != "" && !slices.Contains(j.Policy.Quiesce, q) {
-		return j.rejected(events.ReasonPolicy, events.Violation{Pointer: "/quiesce",
-			Message: fmt.Sprintf("host %s does not allow quiesce %s, only %q (policy.quiesce in its configuration)", j.Host, q, j.Policy.Quiesce)})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(j.base), farewellBound)
+	defer cancel()
+	if err := j.claim.PutOff(ctx, away); err != nil {
+		j.log.Warn("that the job is put off could not be entered in the ledger", zap.Error(err))
 	}
-	return nil
 }
 
-// run does the job and returns its terminal event. An error means that the job
-// has not ended, and is to be done again later. ctx is the job's own; base ends
-// with the worker, and is what events are published under.
-func (j *job) run(ctx, base context.Context) (event.Event, error) {
-	plan, err := j.plan(ctx)
+// attempt carries the job on from where the ledger has it, up to the terminal
+// event. An error means that it is not there yet.
+func (j *job) attempt(ctx context.Context) error {
+	if terminal := j.claim.Terminal(); len(terminal) > 0 {
+		return j.repeatAll(terminal)
+	}
+	if j.claim.Cancelled() {
+		stop := func(cancel context.CancelCauseFunc) { cancel(backup.ErrCancelled) }
+		ctx = withCause(ctx, stop)
+	}
+	ctx, cancel := j.bounded(ctx)
+	defer cancel()
+	if err := j.adoptNotes(); err != nil {
+		return err
+	}
+	terminal, err := j.run(ctx)
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && base.Err() == nil {
+		return err
+	}
+	return j.conclude(terminal)
+}
+
+// withCause returns a context that has ended already.
+func withCause(ctx context.Context, end func(context.CancelCauseFunc)) context.Context {
+	ctx, cancel := context.WithCancelCause(ctx)
+	end(cancel)
+	return ctx
+}
+
+// bounded gives the job the time that its request and the configuration allow it,
+// counted from its first attempt.
+func (j *job) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	bound := j.Timeouts.Job
+	if own, err := time.ParseDuration(j.backupData.Timeout); err == nil && (bound == 0 || own < bound) {
+		bound = own
+	}
+	if bound == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadlineCause(ctx, j.claim.Began().Add(bound), backup.ErrTimeout)
+}
+
+// run does what is left of the job, and returns its terminal event.
+func (j *job) run(ctx context.Context) (event.Event, error) {
+	p, err := j.plan(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && j.base.Err() == nil {
 			return j.ended(nil, nil, cause), nil
+		}
+		if errors.Is(err, backup.ErrAway) && !j.mayWait() {
+			return j.ended(nil, nil, err), nil
 		}
 		return event.Event{}, err
 	}
 	if j.backupData.DryRun {
-		data := events.BackupPlanned{Job: j.job, Host: j.Host, Plan: shorten(*plan)}
+		data := events.BackupPlanned{Job: j.job, Host: j.Host, Plan: shorten(p.Plan)}
 		return j.terminal(events.TypeBackupPlanned, data), nil
 	}
-	accepted := events.BackupAccepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: shorten(*plan)}
-	if err := j.publish(base, j.job, j.event(events.TypeBackupAccepted, j.job, "", accepted)); err != nil {
+	if err := j.announce(p); err != nil {
 		return event.Event{}, err
 	}
-	for _, m := range plan.Missing {
-		if err := j.publishMissing(base, m); err != nil {
-			return event.Event{}, err
-		}
-	}
-	outcomes, err := j.items(ctx, base, plan)
+	step.At(step.Accepted)
+	outcomes, err := j.items(ctx, p)
 	if err != nil {
 		return event.Event{}, err
 	}
-	return j.ended(plan, outcomes, context.Cause(ctx)), nil
+	return j.ended(&p.Plan, outcomes, context.Cause(ctx)), nil
 }
 
-// plan asks the Engine what there is, and decides what the request means.
-func (j *job) plan(ctx context.Context) (*events.Plan, error) {
-	var containers []backup.Container
-	var images []backup.Image
-	var err error
-	if j.backupData.Containers != nil {
-		if containers, err = j.Backuper.Engine.Containers(ctx); err != nil {
-			return nil, fmt.Errorf("list the containers: %w", err)
-		}
+// announce publishes the plan, and the names that lead to nothing.
+func (j *job) announce(p *planned) error {
+	data := events.BackupAccepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: shorten(p.Plan)}
+	if err := j.publish(j.base, j.job, j.event(p.Time, events.TypeBackupAccepted, j.job, "", data)); err != nil {
+		return err
 	}
-	if j.backupData.Images != nil {
-		if images, err = j.Backuper.Engine.Images(ctx); err != nil {
-			return nil, fmt.Errorf("list the images: %w", err)
-		}
-	}
-	plan := backup.Plan(j.backupData, containers, images, backup.Rules{
-		Quiesce:     j.Policy.Quiesce,
-		Protected:   backup.Protected(containers, j.Lifeline(ctx)),
-		SkipMissing: j.target == events.TargetAll,
-		Explain:     j.backupData.DryRun,
-	})
-	return &plan, nil
-}
-
-// items backs up the items of the plan, as many at a time as there are slots.
-// An error means that the job has not ended.
-func (j *job) items(ctx, base context.Context, plan *events.Plan) ([]events.ItemOutcome, error) {
-	outcomes := make([]events.ItemOutcome, len(plan.Items))
-	for i, item := range plan.Items {
-		outcomes[i] = events.ItemOutcome{Item: item.Item, Status: events.ItemSkipped}
-	}
-	if j.backupData.AbortOnError && doomed(plan) {
-		return outcomes, j.publishDoomed(base, plan, outcomes)
-	}
-	starting, abort := context.WithCancel(ctx) // ends when no more items are begun
-	defer abort()
-	var (
-		running sync.WaitGroup
-		mu      sync.Mutex
-		failure error
-	)
-	for i, item := range plan.Items {
-		if j.slot.next(starting) != nil {
-			break
-		}
-		running.Go(func() {
-			defer j.Slots.Release()
-			outcome, err := j.item(ctx, base, item)
-			mu.Lock()
-			defer mu.Unlock()
-			outcomes[i] = outcome
-			failure = errors.Join(failure, err)
-			if err != nil || outcome.Status != events.ItemCompleted && j.backupData.AbortOnError {
-				abort()
-			}
-		})
-	}
-	running.Wait()
-	if base.Err() != nil {
-		return nil, context.Cause(base)
-	}
-	return outcomes, failure
-}
-
-// item backs up one item and publishes what came of it. An error means that it
-// could not be published.
-func (j *job) item(ctx, base context.Context, item events.PlannedItem) (events.ItemOutcome, error) {
-	began := time.Now()
-	id := events.PointID(j.streamTime, j.request.event.Source(), j.request.event.ID(), j.Host, item.Kind, item.ID)
-	result, err := j.store(ctx, item, id)
-	if base.Err() != nil {
-		return events.ItemOutcome{}, context.Cause(base)
-	}
-	outcome := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds()}
-	if err != nil {
-		err = j.itemFailed(base, &outcome, err)
-		return outcome, err
-	}
-	completed(&outcome, result.Manifest)
-	m := result.Manifest
-	ev := j.event(events.TypeBackupItemCompleted, item.Name, string(item.Kind)+item.ID, events.BackupItemCompleted{
-		Job: j.job, Host: j.Host, Item: item.Item, Point: id, Sink: j.sink, Path: result.Dir,
-		ImageID: m.Image.ID, Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
-		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
-		DurationsMillis: result.Durations,
-	})
-	return outcome, j.publish(base, j.job, ev)
-}
-
-// store runs the backup of one item.
-func (j *job) store(ctx context.Context, item events.PlannedItem, id string) (*backup.Result, error) {
-	var to sink.Sink
-	if item.Code == "" {
-		var err error
-		if to, err = j.Sinks.Open(ctx, j.sink); err != nil {
-			return nil, backup.SinkFailed(ctx, err)
-		}
-	}
-	return j.Backuper.Run(ctx, backup.Task{
-		Host: j.Host, Job: j.job, Attempt: j.attempt, Point: id, Item: item, Sink: to, Tags: j.backupData.Tags,
-		Request: point.Request{
-			Source: j.request.event.Source(), ID: j.request.event.ID(), CorrelationID: correlationID(j.request.event),
-		},
-		Progress: j.progress(item.Item),
-	})
-}
-
-// itemFailed completes the outcome of an item that failed, and publishes it.
-func (j *job) itemFailed(base context.Context, outcome *events.ItemOutcome, err error) error {
-	data := events.BackupItemFailed{Job: j.job, Host: j.Host, Item: outcome.Item,
-		Step: events.StepPlan, Code: events.CodeInternal, Message: err.Error()}
-	if failure, ok := errors.AsType[*backup.ItemError](err); ok {
-		data.Step, data.Code, data.Retryable = failure.Step, failure.Code, failure.Retryable
-	}
-	outcome.Status, outcome.Code = events.ItemFailed, data.Code
-	if data.Code == events.CodeCancelled {
-		outcome.Status = events.ItemCancelled
-	}
-	j.log.Warn("item failed", zap.String("item", outcome.Item.Name), zap.String("code", string(data.Code)), zap.Error(err))
-	return j.publish(base, j.job, j.event(events.TypeBackupItemFailed, outcome.Item.Name,
-		string(outcome.Item.Kind)+outcome.Item.ID, data))
-}
-
-// publishMissing reports a name that leads to nothing as an item that failed.
-func (j *job) publishMissing(base context.Context, m events.Missing) error {
-	data := events.BackupItemFailed{Job: j.job, Host: j.Host, Item: events.Item{Kind: m.Kind, Name: m.Name},
-		Step: events.StepPlan, Code: m.Code, Message: m.Message}
-	return j.publish(base, j.job, j.event(events.TypeBackupItemFailed, m.Name, string(m.Kind)+"\x00"+m.Name, data))
-}
-
-// doomed reports whether it is known from the plan that something will fail.
-func doomed(plan *events.Plan) bool {
-	for _, item := range plan.Items {
-		if item.Code != "" {
-			return true
-		}
-	}
-	return len(plan.Missing) > 0
-}
-
-// publishDoomed reports the items that are known to fail; the others are
-// skipped, and nothing is touched.
-func (j *job) publishDoomed(base context.Context, plan *events.Plan, outcomes []events.ItemOutcome) error {
-	for i, item := range plan.Items {
-		if item.Code == "" {
-			continue
-		}
-		err := &backup.ItemError{Step: events.StepPlan, Code: item.Code, Err: errors.New(item.Message)}
-		if err := j.itemFailed(base, &outcomes[i], err); err != nil {
+	for _, m := range p.Plan.Missing {
+		data := events.BackupItemFailed{Job: j.job, Host: j.Host, Item: events.Item{Kind: m.Kind, Name: m.Name},
+			Step: events.StepPlan, Code: m.Code, Message: m.Message}
+		ev := j.event(p.Time, events.TypeBackupItemFailed, m.Name, string(m.Kind)+"\x00"+m.Name, data)
+		if err := j.publish(j.base, j.job, ev); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (j *job) event(eventType, subject, discriminator string, data any) event.Event {
-	return j.result(j.job, j.request.event, eventType, subject, discriminator, data)
+// plan returns the plan that is in the ledger. If there is none yet, it asks the
+// Engine what there is, decides what the request means, and enters it.
+func (j *job) plan(ctx context.Context) (*planned, error) {
+	if raw := j.claim.Plan(); raw != nil {
+		p, err := decode[planned](raw, "the plan of job "+j.job)
+		return &p, err
+	}
+	made, err := j.makePlan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &planned{Time: time.Now().UTC(), Plan: *made}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode the plan: %w", err)
+	}
+	if err := j.claim.SetPlan(j.base, raw); err != nil {
+		return nil, err
+	}
+	step.At(step.Planned)
+	return p, nil
+}
+
+func (j *job) makePlan(ctx context.Context) (*events.Plan, error) {
+	var containers []backup.Container
+	var images []backup.Image
+	var err error
+	if j.backupData.Containers != nil {
+		if containers, err = j.Backuper.Engine.Containers(ctx); err != nil {
+			return nil, fmt.Errorf("%w: list the containers: %w", backup.ErrAway, err)
+		}
+	}
+	if j.backupData.Images != nil {
+		if images, err = j.Backuper.Engine.Images(ctx); err != nil {
+			return nil, fmt.Errorf("%w: list the images: %w", backup.ErrAway, err)
+		}
+	}
+	plan := backup.Plan(j.backupData, containers, images, backup.Rules{
+		Quiesce:      j.Policy.Quiesce,
+		Allowed:      j.Policy.Containers,
+		HooksAllowed: j.Backuper.HooksAllowed,
+		Protected:    backup.Protected(containers, j.Lifeline(ctx)),
+		SkipMissing:  j.target == events.TargetAll,
+		Explain:      j.backupData.DryRun,
+	})
+	return &plan, nil
+}
+
+// mayWait reports whether the job may be put off because the Engine or the sink is
+// away.
+func (j *job) mayWait() bool {
+	since := j.claim.AwaySince()
+	if since.IsZero() {
+		return j.RetryFor > 0
+	}
+	return time.Since(since) < j.RetryFor
+}
+
+// conclude enters the terminal event, and publishes the one that stands.
+func (j *job) conclude(terminal event.Event) error {
+	raw, err := record(terminal)
+	if err != nil {
+		return err
+	}
+	if err := j.Tenure.Confirm(j.base); err != nil {
+		return err
+	}
+	stands, err := j.claim.End(j.base, raw)
+	if err != nil {
+		return err
+	}
+	step.At(step.Ended)
+	if err := j.repeat(j.base, j.job, stands); err != nil {
+		return err
+	}
+	step.At(step.EndReported)
+	return nil
+}
+
+// repeatAll publishes again, word for word, what was said of a job that has ended.
+func (j *job) repeatAll(terminal []byte) error {
+	if raw := j.claim.Plan(); raw != nil && !j.backupData.DryRun {
+		p, err := decode[planned](raw, "the plan of job "+j.job)
+		if err != nil {
+			return err
+		}
+		if err := j.announce(&p); err != nil {
+			return err
+		}
+		for i := range p.Plan.Items {
+			stands, ok := j.claim.Outcomes()[i]
+			if !ok {
+				continue
+			}
+			if _, err := j.tell(stands); err != nil {
+				return err
+			}
+		}
+	}
+	return j.repeat(j.base, j.job, terminal)
+}
+
+func (j *job) event(at time.Time, eventType, subject, discriminator string, data any) event.Event {
+	return j.result(at, j.job, j.request.event, eventType, subject, discriminator, data)
 }

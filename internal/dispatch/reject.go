@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/ledger"
 )
 
 // maxDeadBody is how much of a body, and of its headers, a dead letter keeps.
@@ -22,9 +25,7 @@ const maxDeadBody = 64 << 10
 func (w *Worker) reject(ctx context.Context, m *bus.Message, r *rejection) {
 	log := w.Log.With(zap.String("stream", m.Stream), zap.Uint64("sequence", m.Sequence), zap.String("reason", string(r.reason)))
 	if r.job != "" {
-		data := events.RequestRejected{Host: w.Host, Job: r.job, Type: r.event.Type(), Reason: r.reason, Errors: r.violations}
-		ev := w.result(r.job, r.event, events.TypeRequestRejected, r.job, "", data)
-		if err := w.publish(ctx, r.job, ev); err != nil {
+		if err := w.answer(ctx, m, r); err != nil {
 			log.Error("a rejection could not be published; the request comes again", zap.Error(err))
 			w.later(m, putOffDelay)
 			return
@@ -40,6 +41,54 @@ func (w *Worker) reject(ctx context.Context, m *bus.Message, r *rejection) {
 		return
 	}
 	log.Info("request rejected", zap.Any("errors", r.violations))
+}
+
+// answer publishes a rejection. A request that is not known yet ends with it as a
+// job does. One that bears the id of a job is answered beside it: the job goes on,
+// or has ended, undisturbed.
+func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error {
+	if r.claim != nil {
+		return w.endRejected(ctx, m, r.claim, r)
+	}
+	known, err := w.Jobs.Look(ctx, r.job)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+	case err != nil:
+		return err
+	case known.Digest == r.digest && rejects(known.End):
+		return w.repeat(ctx, r.job, known.End)
+	case known.Digest != "":
+		return w.publish(ctx, r.job, w.rejectionEvent(m, r, r.digest))
+	}
+	claim, err := w.Jobs.Claim(ctx, ledger.Request{Job: r.job, Digest: r.digest, Reply: m.Reply, Stored: m.Time})
+	if err != nil {
+		return err
+	}
+	return w.endRejected(ctx, m, claim, r)
+}
+
+// endRejected ends a claimed job with a rejection.
+func (w *Worker) endRejected(ctx context.Context, m *bus.Message, claim *ledger.Claim, r *rejection) error {
+	raw, err := record(w.rejectionEvent(m, r, ""))
+	if err != nil {
+		return err
+	}
+	stands, err := claim.End(ctx, raw)
+	if err != nil {
+		return err
+	}
+	return w.repeat(ctx, r.job, stands)
+}
+
+func (w *Worker) rejectionEvent(m *bus.Message, r *rejection, discriminator string) event.Event {
+	data := events.RequestRejected{Host: w.Host, Job: r.job, Type: r.event.Type(), Reason: r.reason, Errors: r.violations}
+	return w.result(m.Time, r.job, r.event, events.TypeRequestRejected, r.job, discriminator, data)
+}
+
+// rejects reports whether a terminal event is a rejection.
+func rejects(terminal []byte) bool {
+	ev, err := recorded(terminal)
+	return err == nil && ev.Type() == events.TypeRequestRejected
 }
 
 func (w *Worker) bury(ctx context.Context, m *bus.Message, r *rejection) error {

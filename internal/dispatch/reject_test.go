@@ -24,7 +24,6 @@ func TestReject(t *testing.T) {
 	cases := map[string]request{
 		"an unknown sink":        {events.HostSubject(events.Backup, testHost), headers(), `{"containers": {"all": true}, "sink": "other"}`, 0, events.ReasonUnknownSink, false},
 		"a mode of no host":      {events.HostSubject(events.Backup, testHost), headers(), `{"containers": {"all": true}, "quiesce": "stop"}`, 0, events.ReasonPolicy, false},
-		"a cancel of no job":     {events.HostSubject(events.Cancel, testHost), headers("ce-type", events.Cancel.RequestType()), `{"job": "abcdefghijklmn27"}`, 0, events.ReasonNoSuchJob, false},
 		"a broadcast, too late":  {events.AllSubject(events.Backup), headers(), allContainers, 2 * time.Hour, events.ReasonExpired, false},
 		"a body that is too big": {events.HostSubject(events.Backup, testHost), nil, strings.Repeat("x", maxDeadBody+1), 0, events.ReasonMalformed, true},
 	}

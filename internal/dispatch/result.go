@@ -10,15 +10,15 @@ import (
 	"holdfast.io/holdfast/events"
 )
 
-// result makes an event of a job. The id is the same whenever the job, the
-// type and the discriminator are.
-func (w *Worker) result(job string, cause event.Event, eventType, subject, discriminator string, data any) event.Event {
+// result makes an event of a job, of the time at. The id is the same whenever the
+// job, the type and the discriminator are.
+func (w *Worker) result(at time.Time, job string, cause event.Event, eventType, subject, discriminator string, data any) event.Event {
 	ev := event.New()
 	ev.SetID(events.EventID(job, eventType, discriminator))
 	ev.SetSource("/holdfast/" + w.Host)
 	ev.SetType(eventType)
 	ev.SetSubject(subject)
-	ev.SetTime(time.Now().UTC())
+	ev.SetTime(at.UTC())
 	ev.SetExtension(events.ExtJobID, job)
 	ev.SetExtension(events.ExtCorrelationID, correlationID(cause))
 	ev.SetExtension(events.ExtCausationID, cause.ID())
@@ -38,4 +38,13 @@ func (w *Worker) publish(ctx context.Context, job string, ev event.Event) error 
 		return fmt.Errorf("publish %s of job %s: %w", events.Short(ev.Type()), job, err)
 	}
 	return nil
+}
+
+// repeat stores an event of a job that lies in the ledger.
+func (w *Worker) repeat(ctx context.Context, job string, raw []byte) error {
+	ev, err := recorded(raw)
+	if err != nil {
+		return err
+	}
+	return w.publish(ctx, job, ev)
 }

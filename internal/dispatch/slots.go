@@ -11,6 +11,7 @@ import (
 // be used by several goroutines.
 type Slots struct {
 	mu      sync.Mutex
+	all     int
 	free    int
 	waiting []chan struct{} // those who wait for a slot, in order
 	changed chan struct{}   // closed when it changes whether a slot is free
@@ -18,7 +19,7 @@ type Slots struct {
 
 // NewSlots returns n free slots.
 func NewSlots(n int) *Slots {
-	return &Slots{free: n, changed: make(chan struct{})}
+	return &Slots{all: n, free: n, changed: make(chan struct{})}
 }
 
 // Acquire takes a slot, and waits for one until ctx ends. It takes none that came
@@ -77,6 +78,13 @@ func (s *Slots) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.release()
+}
+
+// Busy returns how many slots are taken.
+func (s *Slots) Busy() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all - s.free
 }
 
 // WhileFree waits until a slot is free, without taking it, and returns a context

@@ -222,3 +222,11 @@ func TestSlotsWhileFree(t *testing.T) {
 		}
 	})
 }
+
+func TestSlotsBusy(t *testing.T) {
+	s := NewSlots(2)
+	s.TryAcquire()
+	if got := s.Busy(); got != 1 {
+		t.Errorf("%d of 2 are busy, want 1", got)
+	}
+}

@@ -7,7 +7,10 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +20,10 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/tenure"
 )
 
 // Source is where requests come from. Next blocks until it has taken one
@@ -44,22 +50,48 @@ type Sinks interface {
 	Open(ctx context.Context, name string) (sink.Sink, error)
 }
 
-// Policy is what the host's configuration allows a request.
-type Policy struct {
-	// Quiesce are the allowed modes.
-	Quiesce []events.Quiesce
+// Tenure is the right to serve the host.
+type Tenure interface {
+	// Confirm returns when it is certain that no other worker serves the host. It
+	// reports tenure.ErrLost, or the cause of ctx.
+	Confirm(ctx context.Context) error
 }
 
-// Worker serves one host. Its fields are not changed once Run is called.
+// Tidier undoes what an attempt left behind.
+type Tidier interface {
+	// Adopt has undone what the note names. From its return on the note is on disk,
+	// and no other attempt gets the container before that is let go. With whole unset
+	// the container is left alone.
+	Adopt(n backup.Note, whole bool) error
+}
+
+// Timeouts bound what a job may take. 0 means no bound.
+type Timeouts struct {
+	// Job bounds a whole job, from its first attempt on; a request may set a shorter
+	// one.
+	Job time.Duration
+	// Item bounds one attempt at an item.
+	Item time.Duration
+}
+
+// Worker serves one host as its tenant. Its fields are not changed once Run is
+// called.
 type Worker struct {
 	// Host is the host's id.
 	Host     string
 	Backuper *backup.Backuper
 	Sinks    Sinks
 	Policy   Policy
+	Timeouts Timeouts
+	// RetryFor is how long a job is put off while the Engine or the sink is away,
+	// before its items fail.
+	RetryFor time.Duration
 	// Lifeline returns what the worker's own life hangs on at this moment.
 	Lifeline  func(ctx context.Context) backup.Lifeline
 	Publisher Publisher
+	Jobs      *ledger.Jobs
+	Tenure    Tenure
+	Tidier    Tidier
 	Slots     *Slots
 	Log       *zap.Logger
 
@@ -75,9 +107,14 @@ const (
 	stoppedDelay   = time.Second
 )
 
+// farewellBound is how long a worker that stops takes at most to say of a job that
+// it ends with a word.
+const farewellBound = 2 * time.Second
+
 // Run takes messages until ctx ends. Then it takes no more, gives running jobs
-// grace to end, and after that stops them at the next safe point: what is
-// unfinished is undone and its message is delivered again. It returns when
+// grace to end, and after that stops them: what is unfinished is undone and its
+// message is delivered again. If ctx ends because the host has another tenant,
+// they are stopped at once, and nothing is said of them any more. It returns when
 // nothing runs any more.
 func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Duration) {
 	base, stop := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -97,6 +134,9 @@ func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Dur
 		w.jobs.Wait()
 	}()
 	<-ctx.Done()
+	if errors.Is(context.Cause(ctx), tenure.ErrLost) {
+		stop(backup.ErrLost)
+	}
 	select {
 	case <-ended:
 	case <-time.After(grace):
@@ -153,7 +193,11 @@ func (w *Worker) handle(ctx context.Context, m *bus.Message, slot *heldSlot) {
 	defer slot.release()
 	defer m.KeepAlive(ctx)()
 
-	req, rejection := admit(m, w.Host, time.Now())
+	req, rejection := admit(m, w.Host)
+	if rejection == nil && !w.Policy.allowsKind(req.kind) {
+		rejection = req.rejected(events.ReasonPolicy, events.Violation{
+			Message: fmt.Sprintf("host %s takes no requests of kind %s (policy.kinds in its configuration)", w.Host, req.kind)})
+	}
 	if rejection != nil {
 		w.reject(ctx, m, rejection)
 		return
@@ -164,23 +208,6 @@ func (w *Worker) handle(ctx context.Context, m *bus.Message, slot *heldSlot) {
 	case events.Backup:
 		w.backup(ctx, m, req, slot)
 	}
-}
-
-// cancel ends a running job. A broadcast passes over hosts that do not have it.
-func (w *Worker) cancel(ctx context.Context, m *bus.Message, req *request) {
-	w.mu.Lock()
-	cancel := w.runs[req.cancelData.Job]
-	w.mu.Unlock()
-	if cancel == nil && req.target != events.TargetAll {
-		w.reject(ctx, m, req.rejected(events.ReasonNoSuchJob, events.Violation{
-			Pointer: "/job", Message: "no job " + req.cancelData.Job + " runs on host " + w.Host,
-		}))
-		return
-	}
-	if cancel != nil {
-		cancel(backup.ErrCancelled)
-	}
-	w.done(ctx, m)
 }
 
 // begin enters a job among those that run. It reports false if it runs already.
@@ -203,12 +230,21 @@ func (w *Worker) end(job string) {
 	delete(w.runs, job)
 }
 
+// Running returns the ids of the jobs that run, sorted.
+func (w *Worker) Running() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.runs))
+}
+
 // done acknowledges a message whose terminal event is stored.
 func (w *Worker) done(ctx context.Context, m *bus.Message) {
 	if err := m.Done(ctx); err != nil {
 		// It comes again, and ends the same way.
 		w.Log.Warn("a finished request could not be acknowledged", zap.Uint64("sequence", m.Sequence), zap.Error(err))
+		return
 	}
+	step.At(step.Acknowledged)
 }
 
 // later has a message delivered again after the delay, jittered so that many

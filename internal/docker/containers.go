@@ -2,9 +2,11 @@ package docker
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 
@@ -66,6 +68,11 @@ func (e *Engine) Inspect(ctx context.Context, id string) (*backup.ContainerDetai
 		Image:  c.Config.Image,
 		Labels: c.Config.Labels,
 		Raw:    raw,
+
+		StopGrace: stopGrace(c.Config.StopTimeout),
+	}
+	if d.StartedAt, err = time.Parse(time.RFC3339Nano, c.State.StartedAt); err != nil {
+		return nil, fmt.Errorf("read when container %s was started: %w", id, err)
 	}
 	if c.HostConfig != nil {
 		d.AutoRemove = c.HostConfig.AutoRemove
@@ -80,6 +87,19 @@ func (e *Engine) Inspect(ctx context.Context, id string) (*backup.ContainerDetai
 	}
 	slices.SortFunc(d.Mounts, func(a, b events.NotIncluded) int { return strings.Compare(a.Destination, b.Destination) })
 	return d, nil
+}
+
+// stopGrace is how long an Engine waits for a container to stop before it kills
+// it. The configuration has seconds; without any it is the Engine's default, and
+// a negative number means for ever.
+func stopGrace(seconds *int) time.Duration {
+	switch {
+	case seconds == nil:
+		return 10 * time.Second
+	case *seconds < 0:
+		return 0
+	}
+	return max(time.Duration(*seconds)*time.Second, time.Millisecond)
 }
 
 // Commit implements [backup.Containers].
@@ -98,6 +118,11 @@ func (e *Engine) Stop(ctx context.Context, id string) error {
 // Start implements [backup.Containers].
 func (e *Engine) Start(ctx context.Context, id string) error {
 	return e.translate(e.api.ContainerStart(ctx, id, container.StartOptions{}))
+}
+
+// Pause implements [backup.Containers].
+func (e *Engine) Pause(ctx context.Context, id string) error {
+	return e.translate(e.api.ContainerPause(ctx, id))
 }
 
 // Unpause implements [backup.Containers].

@@ -6,11 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -24,8 +27,9 @@ import (
 type Engine struct {
 	api *client.Client
 
-	mu   sync.Mutex
-	last answer // of the Engine to what it is
+	mu       sync.Mutex
+	last     answer            // of the Engine to what it is
+	comments map[string]string // of dangling images, by id
 }
 
 var _ backup.Engine = (*Engine)(nil)
@@ -96,6 +100,15 @@ func (e *Engine) About(ctx context.Context) (backup.About, error) {
 	return a.About, err
 }
 
+// Ping implements [backup.Engine].
+func (e *Engine) Ping(ctx context.Context) error {
+	_, err := e.api.Ping(ctx)
+	if err != nil {
+		return e.unavailable(err)
+	}
+	return nil
+}
+
 func (e *Engine) ask(ctx context.Context) (answer, error) {
 	e.mu.Lock()
 	last := e.last
@@ -113,7 +126,8 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 		return answer{}, err
 	}
 	a := answer{
-		About: backup.About{ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver, DataRoot: info.DockerRootDir},
+		About: backup.About{ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
+			DataRoot: info.DockerRootDir, Stages: !usesContainerd(info)},
 		ahead: clock.Sub(asked),
 		at:    time.Now(),
 	}
@@ -145,6 +159,12 @@ func (e *Engine) now(ctx context.Context) (time.Time, error) {
 	return systemTime(info)
 }
 
+// usesContainerd reports whether the Engine keeps its images in containerd, which
+// sends an archive from where its layers lie. A graph driver packs them first.
+func usesContainerd(info system.Info) bool {
+	return slices.Contains(info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"})
+}
+
 func systemTime(info system.Info) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339Nano, info.SystemTime)
 	if err != nil {
@@ -160,10 +180,26 @@ func (e *Engine) translate(err error) error {
 		return nil
 	case errdefs.IsNotFound(err):
 		return fmt.Errorf("%w: %w", backup.ErrNotFound, err)
-	case client.IsErrConnectionFailed(err), errors.Is(err, net.ErrClosed):
-		return fmt.Errorf("%w at %s: %w", backup.ErrEngineUnavailable, e.Host(), err)
+	case client.IsErrConnectionFailed(err), errdefs.IsUnavailable(err), brokeOff(err):
+		return e.unavailable(err)
 	case strings.Contains(err.Error(), "no space left on device"):
 		return fmt.Errorf("%w: %w", backup.ErrEngineFull, err)
 	}
 	return err
+}
+
+// brokeOff reports whether a connection ended in the midst of an answer.
+func brokeOff(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// unavailable says that the Engine does not answer. It hides how a connection
+// ended: the end of a stream must not be taken for that of its content.
+func (e *Engine) unavailable(err error) error {
+	return fmt.Errorf("%w at %s: %v", backup.ErrEngineUnavailable, e.Host(), err) //nolint:errorlint // see above
 }

@@ -51,10 +51,14 @@ func TestNoEngine(t *testing.T) {
 		"Commit":     func() error { _, err := e.Commit(ctx, "c", backup.CommitOptions{}); return err },
 		"Stop":       func() error { return e.Stop(ctx, "c") },
 		"Start":      func() error { return e.Start(ctx, "c") },
+		"Pause":      func() error { return e.Pause(ctx, "c") },
 		"Unpause":    func() error { return e.Unpause(ctx, "c") },
+		"Dangling":   func() error { _, err := e.Dangling(ctx); return err },
+		"Ping":       func() error { return e.Ping(ctx) },
 		"Save":       func() error { _, err := e.Save(ctx, "i"); return err },
 		"Remove":     func() error { return e.RemoveImage(ctx, "i") },
 		"Watch":      func() error { _, err := e.Watch(ctx, "c"); return err },
+		"Exec":       func() error { _, err := e.Exec(ctx, "c", []string{"/idle"}); return err },
 	}
 	for name, call := range calls {
 		if err := call(); !errors.Is(err, backup.ErrEngineUnavailable) {
@@ -154,14 +158,6 @@ func (b *bench) Write(t testing.TB, id, file, content string) {
 	t.Helper()
 	files := tarOf(t, map[string][]byte{path.Base(file): []byte(content)})
 	if err := b.api.CopyToContainer(t.Context(), id, path.Dir(file), files, container.CopyToContainerOptions{}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Pause implements [enginetest.Bench].
-func (b *bench) Pause(t testing.TB, id string) {
-	t.Helper()
-	if err := b.api.ContainerPause(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 
 	"holdfast.io/holdfast/internal/backup"
@@ -38,12 +39,44 @@ func named(refs []string) []string {
 }
 
 // InspectImage implements [backup.Images].
-func (e *Engine) InspectImage(ctx context.Context, id string) (*backup.ImageDetail, error) {
-	i, err := e.api.ImageInspect(ctx, id)
+func (e *Engine) InspectImage(ctx context.Context, name string) (*backup.ImageDetail, error) {
+	i, err := e.api.ImageInspect(ctx, name)
 	if err != nil {
 		return nil, e.translate(err)
 	}
 	return &backup.ImageDetail{ID: i.ID, Size: i.Size}, nil
+}
+
+// Dangling implements [backup.Images]. A listing has no comments, so every image
+// is inspected, once: its comment never changes.
+func (e *Engine) Dangling(ctx context.Context) ([]backup.DanglingImage, error) {
+	list, err := e.api.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("dangling", "true"))})
+	if err != nil {
+		return nil, e.translate(err)
+	}
+	e.mu.Lock()
+	known := e.comments
+	e.mu.Unlock()
+	dangling := make([]backup.DanglingImage, 0, len(list))
+	comments := make(map[string]string, len(list))
+	for _, i := range list {
+		comment, ok := known[i.ID]
+		if !ok {
+			detail, err := e.api.ImageInspect(ctx, i.ID)
+			if err = e.translate(err); errors.Is(err, backup.ErrNotFound) { // removed meanwhile
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+			comment = detail.Comment
+		}
+		comments[i.ID] = comment
+		dangling = append(dangling, backup.DanglingImage{ID: i.ID, Comment: comment})
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.comments = comments
+	return dangling, nil
 }
 
 // Save implements [backup.Images].
@@ -59,7 +92,8 @@ func (e *Engine) Save(ctx context.Context, id string) (io.ReadCloser, error) {
 	return &saveReader{ReadCloser: r, ctx: ctx, engine: e}, nil
 }
 
-// saveReader reports why a stream broke off.
+// saveReader reports why a stream broke off. An archive that the Engine's end
+// broke off is not corrupt: the Engine is away.
 type saveReader struct {
 	io.ReadCloser
 	ctx    context.Context
@@ -72,16 +106,16 @@ func (r *saveReader) Read(p []byte) (int, error) {
 		if cause := context.Cause(r.ctx); cause != nil {
 			return n, cause
 		}
-		return n, r.engine.translate(err)
+		return n, r.engine.unavailable(err)
 	}
 	return n, err
 }
 
 // RemoveImage implements [backup.Images].
-func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
+func (e *Engine) RemoveImage(ctx context.Context, name string) error {
 	// Without PruneChildren the Engine leaves the parents alone: an untagged parent
 	// whose container is gone by now is not ours to remove.
-	_, err := e.api.ImageRemove(ctx, ref, image.RemoveOptions{Force: true, PruneChildren: false})
+	_, err := e.api.ImageRemove(ctx, name, image.RemoveOptions{Force: true, PruneChildren: false})
 	err = e.translate(err)
 	if errors.Is(err, backup.ErrNotFound) {
 		return nil

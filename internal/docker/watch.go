@@ -24,8 +24,8 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan backup.C
 		return nil, err
 	}
 	// An Engine that is away would only show in a stream that ends at once.
-	if _, err := e.api.Ping(ctx); err != nil {
-		return nil, e.translate(err)
+	if err := e.Ping(ctx); err != nil {
+		return nil, err
 	}
 	messages, errs := e.api.Events(ctx, events.ListOptions{
 		Since: fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()),

@@ -3,6 +3,7 @@ package sink
 import (
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 )
 
@@ -32,6 +33,19 @@ func CheckPoint(dir string) error {
 		return fmt.Errorf("%q is not the folder of a point: that is %s/<host>/<kind>/<name>/<point id>", dir, PointsName)
 	}
 	return nil
+}
+
+// AttemptName returns the name of an attempt at the point at dir, which is one
+// element of a key, and refuses what cannot be one.
+func AttemptName(dir, attempt string) (string, error) {
+	if err := CheckPoint(dir); err != nil {
+		return "", err
+	}
+	name := path.Base(dir) + "-" + attempt
+	if err := CheckKey(name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
+		return "", fmt.Errorf("%q is not the name of an attempt: with the point's id it must be one element of a key", attempt)
+	}
+	return name, nil
 }
 
 // PointsName is the folder of a sink that holds the points.

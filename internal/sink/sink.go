@@ -51,6 +51,13 @@ type Sink interface {
 	// before anything was written if the sink is not the one that was opened.
 	Stage(ctx context.Context, dir, attempt string) (Staging, error)
 
+	// Unstage removes what an attempt at the point at dir left staged when it died,
+	// and only that: a point that the attempt published stays, and so do other
+	// attempts. It returns when that is durable, and it is no error if nothing is
+	// there. The attempt must not be in use in this process. It reports
+	// ErrUnavailable if the sink is not the one that was opened.
+	Unstage(ctx context.Context, dir, attempt string) error
+
 	// Open reads the object at key. It reports ErrNotFound if there is none, and
 	// ErrUnavailable if that cannot be told, as the sink is not the one that was
 	// opened. The end of ctx ends the reading too.

@@ -33,6 +33,7 @@ type Fake struct {
 	faults     []*Fault
 	calls      map[Op]int
 	away       bool
+	streams    bool // an archive is sent as it is read, and not staged first
 }
 
 var _ backup.Engine = (*Fake)(nil)
@@ -66,7 +67,10 @@ type container struct {
 	id    string
 	image string // id
 	state events.State
-	files map[string][]byte // what was written since it was made, by path
+	// started is when it was last started.
+	started time.Time
+	files   map[string][]byte // what was written since it was made, by path
+	script  Script            // nil for the one of all containers
 }
 
 // Add makes a container in this state. It panics if there is no such image.
@@ -78,6 +82,9 @@ func (f *Fake) Add(s Spec, state events.State) (id string) {
 		panic("enginetest: no image " + s.Image)
 	}
 	c := &container{Spec: s, id: f.newID("container"), image: img.id, state: state, files: map[string][]byte{}}
+	if state != events.StateCreated {
+		c.started = time.Now()
+	}
 	f.containers[c.id] = c
 	return c.id
 }
@@ -87,9 +94,17 @@ func (f *Fake) Write(id, path string, content []byte) {
 	f.do(id, func(c *container) { c.files[path] = content })
 }
 
-// Pause pauses a running container, as its user.
-func (f *Fake) Pause(id string) {
+// Freeze pauses a running container, as its user.
+func (f *Fake) Freeze(id string) {
 	f.do(id, func(c *container) { f.pause(c) })
+}
+
+// Restart has a container run from its beginning, as its user.
+func (f *Fake) Restart(id string) {
+	f.do(id, func(c *container) {
+		f.die(c)
+		f.start(c)
+	})
 }
 
 // Kill ends a container's process, as its user.
@@ -121,7 +136,8 @@ func (f *Fake) State(id string) events.State {
 	return ""
 }
 
-// SetAway has every call fail, and every stream break, until it is back.
+// SetAway has every call fail, also those under way, and every stream end, until
+// it is back. A commit that is under way makes no image.
 func (f *Fake) SetAway(away bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -131,6 +147,12 @@ func (f *Fake) SetAway(away bool) {
 			w.end()
 		}
 	}
+}
+
+func (f *Fake) isAway() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.away
 }
 
 // do is for what a test does to a container that must be there.
@@ -149,7 +171,25 @@ func (f *Fake) About(ctx context.Context) (backup.About, error) {
 	if _, err := f.begin(ctx, About, ""); err != nil {
 		return backup.About{}, err
 	}
-	return backup.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: "/nowhere"}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return backup.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot, Stages: !f.streams}, nil
+}
+
+// DataRoot is the folder that a Fake says it keeps everything in.
+const DataRoot = "/nowhere"
+
+// SetStreams says that images are kept in a way in which a save stages nothing.
+func (f *Fake) SetStreams() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.streams = true
+}
+
+// Ping implements [backup.Engine].
+func (f *Fake) Ping(ctx context.Context) error {
+	_, err := f.begin(ctx, Ping, "")
+	return err
 }
 
 // Containers implements [backup.Inventory].
@@ -179,6 +219,7 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*backup.ContainerDetail,
 	}
 	d := &backup.ContainerDetail{
 		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, AutoRemove: c.AutoRemove,
+		StartedAt: c.started, StopGrace: 10 * time.Second,
 	}
 	if c.Tmpfs != "" {
 		d.Mounts = append(d.Mounts, events.NotIncluded{Type: "tmpfs", Destination: c.Tmpfs})
@@ -222,8 +263,17 @@ func (f *Fake) Start(ctx context.Context, id string) error {
 		case events.StatePaused:
 			return fmt.Errorf("cannot start a paused container")
 		}
-		c.state = events.StateRunning
-		f.emit(backup.ActionStart, c.id, "")
+		f.start(c)
+		return nil
+	})
+}
+
+// Pause implements [backup.Containers].
+func (f *Fake) Pause(ctx context.Context, id string) error {
+	return f.change(ctx, Pause, id, func(c *container) error {
+		if !f.pause(c) {
+			return fmt.Errorf("container %s is %s", c.id, c.state)
+		}
 		return nil
 	})
 }
@@ -266,9 +316,20 @@ func (f *Fake) Commit(ctx context.Context, id string, o backup.CommitOptions) (s
 		return "", err
 	}
 	err = fault.midst(ctx)
+	if fault.GoesOn > 0 {
+		time.AfterFunc(fault.GoesOn, func() { _, _ = f.endCommit(id, o, paused, Fault{}, nil) })
+		return "", err
+	}
+	return f.endCommit(id, o, paused, fault, err)
+}
 
+// endCommit makes the image, unless err has happened, and lets the container go.
+func (f *Fake) endCommit(id string, o backup.CommitOptions, paused bool, fault Fault, err error) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.away {
+		return "", errAway
+	}
 	c, gone := f.container(id)
 	if gone != nil {
 		return "", gone
@@ -324,6 +385,11 @@ func (f *Fake) unpause(c *container) {
 		c.state = events.StateRunning
 		f.emit(backup.ActionUnpause, c.id, "")
 	}
+}
+
+func (f *Fake) start(c *container) {
+	c.state, c.started = events.StateRunning, time.Now()
+	f.emit(backup.ActionStart, c.id, "")
 }
 
 func (f *Fake) die(c *container) {

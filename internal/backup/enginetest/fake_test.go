@@ -27,6 +27,4 @@ func (b bench) Write(_ testing.TB, id, file, content string) {
 	b.Fake.Write(id, strings.TrimPrefix(file, "/"), []byte(content))
 }
 
-func (b bench) Pause(_ testing.TB, id string) { b.Fake.Pause(id) }
-
 func (b bench) Kill(_ testing.TB, id string) { b.Fake.Kill(id) }

@@ -20,12 +20,17 @@ const (
 	Commit       Op = "Commit"
 	Stop         Op = "Stop"
 	Start        Op = "Start"
+	Pause        Op = "Pause"
 	Unpause      Op = "Unpause"
 	InspectImage Op = "InspectImage"
 	Save         Op = "Save"
 	RemoveImage  Op = "RemoveImage"
+	Dangling     Op = "Dangling"
 	Watch        Op = "Watch"
+	Ping         Op = "Ping"
 )
+
+var errAway = fmt.Errorf("%w: it is away", backup.ErrEngineUnavailable)
 
 // Fault is one thing that goes wrong, or happens, at a call. A test plans its
 // faults, and proves in the end that each was met (see [Fake.Pending]).
@@ -46,6 +51,9 @@ type Fault struct {
 	// that it should. A Save that has a Cut reports it in its stream.
 	Err  error
 	Late bool
+	// GoesOn has a Commit report Err, and nevertheless go on for so long and make its
+	// image, as an Engine does whose client has gone.
+	GoesOn time.Duration
 	// Hang has the call, or after Cut bytes the stream of Save, wait until its
 	// ctx ends.
 	Hang bool
@@ -101,7 +109,7 @@ func (f *Fake) begin(ctx context.Context, op Op, on string) (Fault, error) {
 	f.mu.Unlock()
 
 	if away {
-		return fault, fmt.Errorf("%w: it is away", backup.ErrEngineUnavailable)
+		return fault, errAway
 	}
 	if ctx.Err() != nil {
 		return fault, context.Cause(ctx)
@@ -109,7 +117,15 @@ func (f *Fake) begin(ctx context.Context, op Op, on string) (Fault, error) {
 	if op == Commit || op == Save { // they look after it themselves
 		return fault, nil
 	}
-	return fault, fault.midst(ctx)
+	if err := fault.midst(ctx); err != nil {
+		return fault, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.away { // by now
+		return fault, errAway
+	}
+	return fault, nil
 }
 
 // next returns the fault that a call meets; the zero value if none. It is called

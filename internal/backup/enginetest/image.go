@@ -99,21 +99,37 @@ func (f *Fake) Images(ctx context.Context) ([]backup.Image, error) {
 }
 
 // InspectImage implements [backup.Images].
-func (f *Fake) InspectImage(ctx context.Context, id string) (*backup.ImageDetail, error) {
-	if _, err := f.begin(ctx, InspectImage, id); err != nil {
+func (f *Fake) InspectImage(ctx context.Context, name string) (*backup.ImageDetail, error) {
+	if _, err := f.begin(ctx, InspectImage, name); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	img, err := f.image(id)
-	if err != nil {
-		return nil, err
+	img := f.findImage(name)
+	if img == nil {
+		return nil, noImage(name)
 	}
 	d := &backup.ImageDetail{ID: img.id}
 	for _, layer := range img.layers {
 		d.Size += int64(len(layer))
 	}
 	return d, nil
+}
+
+// Dangling implements [backup.Images].
+func (f *Fake) Dangling(ctx context.Context) ([]backup.DanglingImage, error) {
+	if _, err := f.begin(ctx, Dangling, ""); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []backup.DanglingImage
+	for _, img := range f.images { // in any order
+		if len(img.references) == 0 {
+			list = append(list, backup.DanglingImage{ID: img.id, Comment: img.comment})
+		}
+	}
+	return list, nil
 }
 
 // Save implements [backup.Images].
@@ -127,19 +143,20 @@ func (f *Fake) Save(ctx context.Context, id string) (io.ReadCloser, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	img, err := f.image(id)
-	if err != nil {
-		return nil, err
+	img := f.images[id]
+	if img == nil {
+		return nil, noImage(id)
 	}
-	return &saveStream{ctx: ctx, rest: img.archive(), fault: fault}, nil
+	return &saveStream{ctx: ctx, engine: f, rest: img.archive(), fault: fault}, nil
 }
 
 // saveStream is the stream of a save, and what goes wrong with it.
 type saveStream struct {
-	ctx   context.Context
-	rest  []byte
-	sent  int
-	fault Fault
+	ctx    context.Context
+	engine *Fake
+	rest   []byte
+	sent   int
+	fault  Fault
 }
 
 func (s *saveStream) Read(p []byte) (int, error) {
@@ -153,7 +170,7 @@ func (s *saveStream) Read(p []byte) (int, error) {
 		}
 		p = p[:min(len(p), left)]
 	}
-	if len(s.rest) == 0 {
+	if len(s.rest) == 0 || s.engine.isAway() {
 		return 0, io.EOF
 	}
 	n := copy(p, s.rest)
@@ -193,14 +210,9 @@ func (f *Fake) RemoveImage(ctx context.Context, ref string) error {
 	return fault.late()
 }
 
-// The methods below are called with the lock held.
+func noImage(name string) error { return fmt.Errorf("%w: image %s", backup.ErrNotFound, name) }
 
-func (f *Fake) image(id string) (*image, error) {
-	if img := f.images[id]; img != nil {
-		return img, nil
-	}
-	return nil, fmt.Errorf("%w: image %s", backup.ErrNotFound, id)
-}
+// The methods below are called with the lock held.
 
 // findImage returns the image with this id or reference, or nil.
 func (f *Fake) findImage(name string) *image {

@@ -36,6 +36,47 @@ func (s *suite) images(tt *testing.T) {
 	if d.ID != id || d.Size <= 0 {
 		t.Errorf("inspected it is %+v", d)
 	}
+	for _, ref := range refs {
+		if d, err := t.InspectImage(t.ctx, ref); err != nil || d.ID != id {
+			t.Errorf("%s is inspected as %+v, %v; want %s", ref, d, err, id)
+		}
+	}
+}
+
+// A snapshot whose name went to another one is found by its comment.
+func (s *suite) dangling(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.running(Spec{})
+	ref, first := t.snapshot(id, true)
+	t.wantDangling(first, false, "")
+	t.Write(t, id, "/written", "since")
+	second, err := t.Commit(t.ctx, id, backup.CommitOptions{Reference: ref, Comment: "another", Pause: true})
+	t.must(err)
+	for range 2 {
+		t.wantDangling(first, true, comment(ref))
+		t.wantDangling(second, false, "")
+	}
+	t.must(t.RemoveImage(t.ctx, first))
+	t.must(t.RemoveImage(t.ctx, first)) // it is not there
+	t.wantDangling(first, false, "")
+	_, err = t.InspectImage(t.ctx, first)
+	t.wantNotFound(err)
+	if d, err := t.InspectImage(t.ctx, ref); err != nil || d.ID != second {
+		t.Errorf("%s is %+v, %v; want %s", ref, d, err, second)
+	}
+}
+
+func (t *test) wantDangling(id string, want bool, comment string) {
+	t.Helper()
+	list, err := t.Bench.Dangling(t.ctx)
+	t.must(err)
+	i := slices.IndexFunc(list, func(img backup.DanglingImage) bool { return img.ID == id })
+	switch {
+	case i >= 0 != want:
+		t.Errorf("image %s is listed as dangling: %v, want %v", id, i >= 0, want)
+	case want && list[i].Comment != comment:
+		t.Errorf("its comment is %q, want %q", list[i].Comment, comment)
+	}
 }
 
 func (s *suite) inspect(tt *testing.T) {
@@ -97,7 +138,7 @@ func (s *suite) commitOfWhatStands(tt *testing.T) {
 		events.StateCreated: func(*test, string) {},
 		events.StatePaused: func(t *test, id string) {
 			t.must(t.Start(t.ctx, id))
-			t.Pause(t, id)
+			t.must(t.Pause(t.ctx, id))
 		},
 		events.StateExited: func(t *test, id string) {
 			t.must(t.Start(t.ctx, id))
@@ -248,8 +289,10 @@ func (s *suite) removeImage(tt *testing.T) {
 	if img := t.find(id); img != nil {
 		t.Errorf("after its last reference was removed, the image is listed as %+v", img)
 	}
-	_, err := t.InspectImage(t.ctx, id)
-	t.wantNotFound(err)
+	for _, name := range append(refs, id) {
+		_, err := t.InspectImage(t.ctx, name)
+		t.wantNotFound(err)
+	}
 	if err := t.RemoveImage(t.ctx, refs[1]); err != nil {
 		t.Errorf("to remove what is not there is an error: %v", err)
 	}
@@ -257,7 +300,7 @@ func (s *suite) removeImage(tt *testing.T) {
 	running := t.running(Spec{})
 	ref, snapshot := t.snapshot(running, true)
 	t.must(t.RemoveImage(t.ctx, ref))
-	_, err = t.InspectImage(t.ctx, snapshot)
+	_, err := t.InspectImage(t.ctx, snapshot)
 	t.wantNotFound(err)
 	t.wantState(running, events.StateRunning)
 }

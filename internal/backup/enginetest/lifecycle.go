@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
@@ -41,7 +42,7 @@ func (s *suite) unpause(tt *testing.T) {
 	changes := t.follow(id)
 	t.must(t.Unpause(t.ctx, id)) // it was not paused
 	t.wantState(id, events.StateRunning)
-	t.Pause(t, id)
+	t.must(t.Pause(t.ctx, id))
 	t.wantState(id, events.StatePaused)
 	t.must(t.Unpause(t.ctx, id))
 	t.wantState(id, events.StateRunning)
@@ -49,6 +50,59 @@ func (s *suite) unpause(tt *testing.T) {
 	t.must(t.Stop(t.ctx, id))
 	if err := t.Unpause(t.ctx, id); err != nil {
 		t.Errorf("to unpause what is stopped: %v", err)
+	}
+}
+
+func (s *suite) pause(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.container(Spec{})
+	if err := t.Pause(t.ctx, id); err == nil {
+		t.Error("to pause what does not run is no error")
+	}
+	t.wantState(id, events.StateCreated)
+	t.must(t.Start(t.ctx, id))
+	changes := t.follow(id)
+	t.must(t.Pause(t.ctx, id))
+	t.wantState(id, events.StatePaused)
+	if err := t.Pause(t.ctx, id); err == nil {
+		t.Error("to pause what is paused is no error")
+	}
+	t.wantState(id, events.StatePaused)
+	t.snapshot(id, false)
+	t.wantState(id, events.StatePaused)
+	t.must(t.Unpause(t.ctx, id))
+	t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionPause, backup.ActionCommit, backup.ActionUnpause)
+}
+
+// When a container was started tells whether it stands still for our sake.
+func (s *suite) startedAt(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.container(Spec{})
+	started := func() time.Time {
+		d, err := t.Bench.Inspect(t.ctx, id)
+		t.must(err)
+		if d.StopGrace != 10*time.Second {
+			t.Errorf("it has %s to stop, want the 10 s of an Engine", d.StopGrace)
+		}
+		return d.StartedAt
+	}
+	if at := started(); !at.IsZero() {
+		t.Errorf("it was never started, and is said to have been at %s", at)
+	}
+	t.must(t.Start(t.ctx, id))
+	first := started()
+	if first.IsZero() {
+		t.Error("it was started, and is said not to have been")
+	}
+	for _, change := range []func(ctx context.Context, id string) error{t.Pause, t.Unpause, t.Stop} {
+		t.must(change(t.ctx, id))
+		if at := started(); !at.Equal(first) {
+			t.Errorf("it was started at %s, and is said to have been at %s", first, at)
+		}
+	}
+	t.must(t.Start(t.ctx, id))
+	if at := started(); !at.After(first) {
+		t.Errorf("it was started again, and is said to have been at %s, as before (%s)", at, first)
 	}
 }
 
@@ -60,8 +114,8 @@ func (s *suite) watch(tt *testing.T) {
 	// The Engine's own filter takes names and beginnings of ids as well.
 	other := t.running(Spec{Image: image, Name: id})
 	first, second := t.follow(id), t.follow(id)
-	t.Pause(t, other)
-	t.Pause(t, id)
+	t.must(t.Pause(t.ctx, other))
+	t.must(t.Pause(t.ctx, id))
 	for _, changes := range []<-chan backup.Change{first, second} {
 		t.wantActions(t.account(changes, backup.ActionPause), backup.ActionPause)
 	}
@@ -79,7 +133,7 @@ func (s *suite) watchMissesNothing(tt *testing.T) {
 		ctx, cancel := context.WithCancel(t.ctx)
 		changes, err := t.Bench.Watch(ctx, id)
 		t.must(err)
-		t.Pause(t, id)
+		t.must(t.Pause(t.ctx, id))
 		t.must(t.Unpause(t.ctx, id))
 		t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionPause, backup.ActionUnpause)
 		cancel()
@@ -109,6 +163,7 @@ func (s *suite) notFound(tt *testing.T) {
 	t.wantNotFound(err)
 	t.wantNotFound(t.Stop(t.ctx, gone))
 	t.wantNotFound(t.Start(t.ctx, gone))
+	t.wantNotFound(t.Pause(t.ctx, gone))
 	t.wantNotFound(t.Unpause(t.ctx, gone))
 	_, err = t.InspectImage(t.ctx, "sha256:"+gone)
 	t.wantNotFound(err)

@@ -25,7 +25,6 @@ type Bench interface {
 	MakeImage(t testing.TB, references ...string) (id string)
 	// Write writes a file into the container's own layer.
 	Write(t testing.TB, id, file, content string)
-	Pause(t testing.TB, id string)
 	Kill(t testing.TB, id string)
 }
 
@@ -44,16 +43,20 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("CommitOfAnyName", s.commitOfAnyName)
 	t.Run("CommitOfWhatStands", s.commitOfWhatStands)
 	t.Run("CommitWithoutPause", s.commitWithoutPause)
+	t.Run("Dangling", s.dangling)
 	t.Run("Save", s.save)
 	t.Run("SaveEndsWithItsContext", s.saveEnds)
 	t.Run("RemoveImage", s.removeImage)
 	t.Run("RemoveImageKeepsParent", s.removeImageKeepsParent)
 	t.Run("StopAndStart", s.stopAndStart)
+	t.Run("Pause", s.pause)
 	t.Run("Unpause", s.unpause)
+	t.Run("StartedAt", s.startedAt)
 	t.Run("Watch", s.watch)
 	t.Run("WatchMissesNothing", s.watchMissesNothing)
 	t.Run("WatchEnds", s.watchEnds)
 	t.Run("NotFound", s.notFound)
+	s.runExec(t)
 }
 
 type suite struct {
@@ -118,10 +121,12 @@ func (t *test) snapshot(id string, pause bool) (ref, imageID string) {
 			t.Errorf("remove %s: %v", ref, err)
 		}
 	})
-	imageID, err := t.Commit(t.ctx, id, backup.CommitOptions{Reference: ref, Comment: "a comment", Pause: pause})
+	imageID, err := t.Commit(t.ctx, id, backup.CommitOptions{Reference: ref, Comment: comment(ref), Pause: pause})
 	t.must(err)
 	return ref, imageID
 }
+
+func comment(ref string) string { return "a comment on " + ref }
 
 func (t *test) state(id string) events.State {
 	t.Helper()
@@ -209,6 +214,7 @@ func (s *suite) about(tt *testing.T) {
 			t.Errorf("%s is empty", what)
 		}
 	}
+	t.must(t.Ping(t.ctx))
 }
 
 func (s *suite) containers(tt *testing.T) {
@@ -226,7 +232,7 @@ func (s *suite) containers(tt *testing.T) {
 	add(created, t.container(created), events.StateCreated)
 	add(running, t.running(running), events.StateRunning)
 	id := t.running(paused)
-	t.Pause(t, id)
+	t.must(t.Pause(t.ctx, id))
 	add(paused, id, events.StatePaused)
 	id = t.running(exited)
 	t.must(t.Stop(t.ctx, id))

@@ -64,6 +64,8 @@ func (v *victim) stage() error {
 	return err
 }
 
+func (v *victim) unstage() error { return v.sink.Unstage(v.Context(), otherDir, "2") }
+
 func (v *victim) create(name string) error {
 	_, _, err := v.staging.Create(v.Context(), name)
 	return err
@@ -97,6 +99,9 @@ func TestNoLinkIsFollowed(t *testing.T) {
 		{"staging", "stage", (*victim).stage},
 		{"staging", "probe", (*victim).probe},
 		{theStaged, "stage", (*victim).stage},
+		{"holdfast.json", "unstage", (*victim).unstage},
+		{"staging", "unstage", (*victim).unstage},
+		{theStaged, "unstage", (*victim).unstage},
 		{theStaged + "/new.tar.zst", "create", func(v *victim) error { return v.create("new.tar.zst") }},
 		{theStaged + "/image.tar.zst", "create", func(v *victim) error { return v.create("image.tar.zst") }},
 		{theStaged + "/volumes", "create", func(v *victim) error { return v.create("volumes/data.tar.zst") }},
@@ -166,6 +171,14 @@ func TestLinksInADeadAttemptAreRemovedAndNotFollowed(t *testing.T) {
 
 	must(t, os.Symlink(outside, filepath.Join(v.dir, theStaged, "volumes")))
 	must(t, again.Discard(t.Context()))
+	same(t, before, contents(t, outside))
+	if exists(filepath.Join(v.dir, theStaged)) {
+		t.Error("the attempt is left")
+	}
+
+	stage(t, v.sink, otherDir, "2")
+	must(t, os.Symlink(outside, filepath.Join(v.dir, theStaged, "volumes")))
+	must(t, v.sink.Unstage(t.Context(), otherDir, "2"))
 	same(t, before, contents(t, outside))
 	if exists(filepath.Join(v.dir, theStaged)) {
 		t.Error("the attempt is left")

@@ -18,3 +18,5 @@ func rename(from *os.Root, name string, to *os.Root, newName string) error {
 func syncFolder(*os.Root) error { return nil }
 
 func freeBytes(*os.Root) (int64, error) { return 0, errors.ErrUnsupported }
+
+func freeAt(string) (int64, error) { return 0, errors.ErrUnsupported }

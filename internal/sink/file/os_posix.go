@@ -55,6 +55,18 @@ func freeBytes(root *os.Root) (int64, error) {
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 		return 0, os.NewSyscallError("statfs", err)
 	}
+	return freeOf(&st), nil
+}
+
+func freeAt(path string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return freeOf(&st), nil
+}
+
+func freeOf(st *unix.Statfs_t) int64 {
 	size := max(int64(st.Bsize), 1) //nolint:unconvert // its type differs among systems
-	return int64(min(st.Bavail, uint64(math.MaxInt64/size))) * size, nil
+	return int64(min(st.Bavail, uint64(math.MaxInt64/size))) * size
 }

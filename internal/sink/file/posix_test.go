@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/file"
 )
 
 func TestModesWhateverTheUmask(t *testing.T) {
@@ -78,4 +79,15 @@ func descriptors(t *testing.T) int {
 	entries, err := os.ReadDir("/dev/fd")
 	must(t, err)
 	return len(entries)
+}
+
+func TestFreeIn(t *testing.T) {
+	dir := t.TempDir()
+	free, err := file.FreeIn(dir)
+	if err != nil || free <= 0 {
+		t.Errorf("%d bytes are free in %s, %v", free, dir, err)
+	}
+	if _, err := file.FreeIn(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of a folder that is not there: %v, want fs.ErrNotExist", err)
+	}
 }

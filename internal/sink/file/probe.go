@@ -37,3 +37,8 @@ func (s *Sink) Free(context.Context) (int64, error) {
 	free, err := freeBytes(root)
 	return free, explain(s.dir, err)
 }
+
+// FreeIn returns how many bytes this user may still write in a folder, which need
+// not be a sink's, and which he need not be able to read. It reports
+// fs.ErrNotExist if the folder is not there.
+func FreeIn(dir string) (int64, error) { return freeAt(dir) }

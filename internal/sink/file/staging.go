@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -30,13 +29,11 @@ var errEnded = errors.New("the attempt has ended; stage another one")
 
 // Stage implements [sink.Sink].
 func (s *Sink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
-	t := &staging{sink: s, dir: dir, name: path.Base(dir) + "-" + attempt}
-	if err := errors.Join(ctx.Err(), sink.CheckPoint(dir)); err != nil {
+	name, err := sink.AttemptName(dir, attempt)
+	if err := errors.Join(ctx.Err(), err); err != nil {
 		return nil, err
 	}
-	if err := sink.CheckKey(t.name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
-		return nil, fmt.Errorf("%q is not the name of an attempt: with the point's id it must be one element of a key", attempt)
-	}
+	t := &staging{sink: s, dir: dir, name: name}
 	root, err := s.root()
 	if err != nil {
 		return nil, err
@@ -83,6 +80,41 @@ func replaceFolder(at *os.Root, name string) (*os.Root, error) {
 		return nil, errors.New("another process stages the same attempt right now")
 	}
 	return openFolder(at, name)
+}
+
+// Unstage implements [sink.Sink].
+func (s *Sink) Unstage(ctx context.Context, dir, attempt string) error {
+	name, err := sink.AttemptName(dir, attempt)
+	if err := errors.Join(ctx.Err(), err); err != nil {
+		return err
+	}
+	root, err := s.root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return explain(s.place(path.Join(stagingName, name)), unstage(root, name))
+}
+
+func unstage(root *os.Root, name string) error {
+	all, err := openFolder(root, stagingName)
+	if errors.Is(err, fs.ErrNotExist) { // nothing was ever staged
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer all.Close()
+	if _, err := look(all, name); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return syncFolder(all) // who removed it may have died before that
+		}
+		return err
+	}
+	if err := all.RemoveAll(name); err != nil {
+		return err
+	}
+	return syncFolder(all)
 }
 
 // Create implements [sink.Staging].

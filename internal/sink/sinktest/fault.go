@@ -19,6 +19,7 @@ const (
 	// the caller does not know.
 	OpPublished Op = "published"
 	OpDiscard   Op = "discard" // of an attempt that is staged still
+	OpUnstage   Op = "unstage"
 	OpOpen      Op = "open"
 	OpRead      Op = "read"
 	OpPoints    Op = "points"

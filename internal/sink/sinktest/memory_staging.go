@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -22,12 +21,9 @@ type memoryStaging struct {
 
 // Stage implements [sink.Sink].
 func (m *Memory) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
-	if err := sink.CheckPoint(dir); err != nil {
+	name, err := sink.AttemptName(dir, attempt)
+	if err != nil {
 		return nil, err
-	}
-	name := path.Base(dir) + "-" + attempt
-	if err := sink.CheckKey(name); err != nil || attempt == "" || strings.Contains(attempt, "/") {
-		return nil, fmt.Errorf("memory: %q is not the name of an attempt", attempt)
 	}
 	unlock, err := m.begin(ctx, OpStage)
 	if err != nil {
@@ -37,6 +33,21 @@ func (m *Memory) Stage(ctx context.Context, dir, attempt string) (sink.Staging, 
 	t := &memoryStaging{sink: m, dir: dir, name: name, objects: map[string][]byte{}}
 	m.store.staged[name] = t
 	return t, nil
+}
+
+// Unstage implements [sink.Sink].
+func (m *Memory) Unstage(ctx context.Context, dir, attempt string) error {
+	name, err := sink.AttemptName(dir, attempt)
+	if err != nil {
+		return err
+	}
+	unlock, err := m.begin(ctx, OpUnstage)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	delete(m.store.staged, name)
+	return nil
 }
 
 // Create implements [sink.Staging].

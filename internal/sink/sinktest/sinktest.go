@@ -32,7 +32,8 @@ type Place interface {
 // Run is the conformance suite. place makes a place of its own for every test.
 func Run(t *testing.T, place func(t *testing.T) Place) {
 	for _, group := range []map[string]func(*fixture){
-		identityTests, pointTests, artifactTests, publishTests, discardTests, listTests, keyTests, concurrencyTests, contextTests, absenceTests,
+		identityTests, pointTests, artifactTests, publishTests, discardTests,
+		unstageTests, listTests, keyTests, concurrencyTests, contextTests, absenceTests,
 	} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {
 			t.Run(name, func(t *testing.T) {

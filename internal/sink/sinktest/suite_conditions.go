@@ -61,10 +61,16 @@ var keyTests = map[string]func(*fixture){
 			if _, err := f.sink.Stage(f.Context(), dir, "1"); err == nil {
 				f.Errorf("stage %.40q is not refused", dir)
 			}
+			if err := f.sink.Unstage(f.Context(), dir, "1"); err == nil {
+				f.Errorf("unstage %.40q is not refused", dir)
+			}
 		}
 		for _, attempt := range []string{"", "a/b", "../x", "/", "a\x00", strings.Repeat("x", 255)} {
 			if _, err := f.sink.Stage(f.Context(), aPoint, attempt); err == nil {
 				f.Errorf("attempt %.20q is not refused", attempt)
+			}
+			if err := f.sink.Unstage(f.Context(), aPoint, attempt); err == nil {
+				f.Errorf("unstage attempt %.20q is not refused", attempt)
 			}
 		}
 		f.unchanged(before)
@@ -172,6 +178,7 @@ var contextTests = map[string]func(*fixture){
 		before := f.Contents(f.T)
 		_, err := f.sink.Stage(cancelled(), aPoint, "1")
 		f.reports("stage", err, context.Canceled)
+		f.reports("unstage", f.sink.Unstage(cancelled(), aPoint, "1"), context.Canceled)
 		_, err = f.sink.Open(cancelled(), key)
 		f.reports("open", err, context.Canceled)
 		_, err = points(cancelled(), f.sink)
@@ -214,6 +221,7 @@ func (f *fixture) unavailableAfter(happens func(Place, *testing.T)) {
 	before := f.Contents(f.T)
 	_, err := f.sink.Stage(f.Context(), aPoint, "2")
 	f.reports("stage", err, sink.ErrUnavailable)
+	f.reports("unstage", f.sink.Unstage(f.Context(), aPoint, "1"), sink.ErrUnavailable)
 	f.reports("publish", staged.Publish(f.Context(), []byte("{}")), sink.ErrUnavailable)
 	_, err = f.sink.Open(f.Context(), key)
 	f.reports("open", err, sink.ErrUnavailable)

@@ -193,6 +193,53 @@ var discardTests = map[string]func(*fixture){
 	},
 }
 
+var unstageTests = map[string]func(*fixture){
+	"unstage removes what a dead process left": func(f *fixture) {
+		before := f.Contents(f.T)
+		dead := f.stage(f.Open(f.T), aPoint, "1")
+		f.write(dead, "image.tar.zst", "image")
+		f.write(dead, "volumes/a.tar.zst", "volume")
+		f.write(dead, "volumes/b.tar.zst", "another volume")
+		w, _, err := dead.Create(f.Context(), "container.json")
+		f.must(err)
+		_, err = w.Write([]byte("half"))
+		f.must(err)
+		for range 2 { // there is nothing the second time
+			f.must(f.sink.Unstage(f.Context(), aPoint, "1"))
+			f.unchanged(before)
+		}
+		f.store(aPoint, "1", "{}", "of the next one")
+	},
+	"unstage removes nothing else": func(f *fixture) {
+		other := pointOf("web01", "other", "i")
+		for _, attempt := range []struct{ dir, name string }{{aPoint, "2"}, {aPoint, "11"}, {other, "1"}} {
+			f.write(f.stage(f.sink, attempt.dir, attempt.name), "image.tar.zst", attempt.name)
+		}
+		f.store(pointOf("web01", "stored", "i"), "1", "{}", "stored")
+		before := f.Contents(f.T)
+		f.must(f.sink.Unstage(f.Context(), aPoint, "1"))
+		f.unchanged(before)
+	},
+	"unstage leaves a point that the attempt published": func(f *fixture) {
+		f.store(aPoint, "1", "{}", "image")
+		before := f.Contents(f.T)
+		f.must(f.Open(f.T).Unstage(f.Context(), aPoint, "1"))
+		f.unchanged(before)
+	},
+	"unstage of a sink without attempts": func(f *fixture) {
+		before := f.Contents(f.T)
+		f.must(f.sink.Unstage(f.Context(), aPoint, "1"))
+		f.unchanged(before)
+	},
+	"an attempt that was removed is not published": func(f *fixture) {
+		zombie := f.stage(f.Open(f.T), aPoint, "1")
+		f.write(zombie, "image.tar.zst", "of the zombie")
+		f.must(f.sink.Unstage(f.Context(), aPoint, "1"))
+		f.reports("publish", zombie.Publish(f.Context(), []byte("{}")), sink.ErrUnavailable)
+		f.lacks(f.sink, manifestOf(aPoint))
+	},
+}
+
 // cancelled returns a context that has ended.
 func cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())

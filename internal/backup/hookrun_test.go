@@ -1,0 +1,275 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"holdfast.io/holdfast/events"
+)
+
+// execer is an Engine that only runs commands, and knows what was run.
+type execer struct {
+	Engine
+	run  func(ctx context.Context, program string) (ExecResult, error)
+	done []string
+}
+
+func (e *execer) Exec(ctx context.Context, id string, command []string) (ExecResult, error) {
+	e.done = append(e.done, id+" "+strings.Join(command, " "))
+	return e.run(ctx, command[0])
+}
+
+// ending returns what programs end with that are named by an exit code, and "ok".
+func ending(ctx context.Context, program string) (ExecResult, error) {
+	switch program {
+	case "ok":
+		return ExecResult{Output: []byte("fine\n")}, nil
+	case "bad":
+		return ExecResult{ExitCode: 3, Output: []byte("first\nno \x1b[31mroom\n\n")}, nil
+	case "mute":
+		return ExecResult{ExitCode: 1, Output: []byte(" \n")}, nil
+	case "hang":
+		<-ctx.Done()
+		return ExecResult{}, context.Cause(ctx)
+	case "away":
+		return ExecResult{}, fmt.Errorf("%w: connection refused", ErrEngineUnavailable)
+	case "gone":
+		return ExecResult{}, fmt.Errorf("%w: no such container", ErrNotFound)
+	case "stands":
+		return ExecResult{}, fmt.Errorf("%w: it is exited", ErrNotRunning)
+	}
+	return ExecResult{}, errors.New("cannot " + program)
+}
+
+// withHooks returns the hooks of a running container with these labels, the
+// Engine that runs them, and what is logged.
+func withHooks(t *testing.T, labels map[string]string) (*hookRun, *execer, *observer.ObservedLogs) {
+	t.Helper()
+	core, logged := observer.New(zapcore.InfoLevel)
+	engine := &execer{run: ending}
+	b := &Backuper{Engine: engine, HooksAllowed: true, Log: zap.New(core)}
+	h, err := b.hooksOf(events.Item{ID: "c1", Name: "web"}, &ContainerDetail{ID: "c1", State: events.StateRunning, Labels: labels})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, engine, logged
+}
+
+func TestHooks(t *testing.T) {
+	bad := events.HookResult{When: events.HookPre, ExitCode: 3, Error: `ended with exit code 3 and said "no \x1b[31mroom"`}
+	good := func(when events.HookWhen) events.HookResult { return events.HookResult{When: when} }
+	cases := map[string]struct {
+		labels   map[string]string
+		results  []events.HookResult
+		failed   string // part of the message of the failure of pre
+		ran      []string
+		warnings int
+	}{
+		"none": {},
+		"both": {labels: map[string]string{LabelHookPre: `["ok","x"]`, LabelHookPost: `["ok"]`},
+			results: []events.HookResult{good("pre"), good("post")}, ran: []string{"c1 ok x", "c1 ok"}},
+		"only before": {labels: map[string]string{LabelHookPre: `["ok"]`}, results: []events.HookResult{good("pre")}, ran: []string{"c1 ok"}},
+		"only after":  {labels: map[string]string{LabelHookPost: `["ok"]`}, results: []events.HookResult{good("post")}, ran: []string{"c1 ok"}},
+		"the first fails, and the second is run": {labels: map[string]string{LabelHookPre: `["bad"]`, LabelHookPost: `["ok"]`},
+			results: []events.HookResult{bad, good("post")}, ran: []string{"c1 bad", "c1 ok"},
+			failed: `container web is left as it was: the command of its label holdfast.hook.pre ended with exit code 3 and said "no \x1b[31mroom"`},
+		"the first fails without a word": {labels: map[string]string{LabelHookPre: `["mute"]`},
+			results: []events.HookResult{{When: "pre", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"}, failed: "exit code 1"},
+		"the first fails, and it goes on": {labels: map[string]string{LabelHookPre: `["bad"]`, LabelHookOnError: "continue"},
+			results: []events.HookResult{bad}, ran: []string{"c1 bad"}, warnings: 1},
+		"the first cannot be run": {labels: map[string]string{LabelHookPre: `["fly"]`},
+			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: `could not be run: "cannot fly"`}}, ran: []string{"c1 fly"}, failed: "cannot fly"},
+		"the first does not end": {labels: map[string]string{LabelHookPre: `["hang"]`, LabelHookTimeout: "3s"},
+			results: []events.HookResult{{When: "pre", ExitCode: -1, Millis: 3000, Error: "did not end within 3s, and may still run; see holdfast.hook.timeout"}},
+			ran:     []string{"c1 hang"}, failed: "did not end within 3s"},
+		"the container stands by now": {labels: map[string]string{LabelHookPre: `["stands"]`},
+			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: "was not run: the container does not run, or is paused"}},
+			ran:     []string{"c1 stands"}, failed: "does not run"},
+		"the second fails": {labels: map[string]string{LabelHookPost: `["mute"]`},
+			results: []events.HookResult{{When: "post", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"}, warnings: 1},
+		"the second does not end": {labels: map[string]string{LabelHookPost: `["hang"]`},
+			results: []events.HookResult{{When: "post", ExitCode: -1, Millis: 30000, Error: "did not end within 30s, and may still run; see holdfast.hook.timeout"}},
+			ran:     []string{"c1 hang"}, warnings: 1},
+		"the second finds the container gone": {labels: map[string]string{LabelHookPost: `["gone"]`},
+			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container is gone"}}, ran: []string{"c1 gone"}, warnings: 1},
+		"the second finds it standing": {labels: map[string]string{LabelHookPost: `["stands"]`},
+			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container does not run, or is paused"}},
+			ran:     []string{"c1 stands"}, warnings: 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, engine, logged := withHooks(t, c.labels)
+				err := h.pre(t.Context())
+				if c.failed == "" && err != nil {
+					t.Errorf("pre reports %v", err)
+				}
+				if c.failed != "" {
+					failure, ok := errors.AsType[*ItemError](err)
+					if !ok || failure.Step != events.StepHook || failure.Code != events.CodeHookFailed || !strings.Contains(err.Error(), c.failed) {
+						t.Errorf("pre reports %v, want hook_failed with %q", err, c.failed)
+					}
+				}
+				if err := h.post(t.Context()); err != nil {
+					t.Errorf("post reports %v", err)
+				}
+				if !reflect.DeepEqual(h.results, c.results) {
+					t.Errorf("the results are %+v, want %+v", h.results, c.results)
+				}
+				if !slices.Equal(engine.done, c.ran) {
+					t.Errorf("run were %q, want %q", engine.done, c.ran)
+				}
+				if logged.Len() != c.warnings {
+					t.Errorf("logged is %v, want %d entries", logged.All(), c.warnings)
+				}
+			})
+		})
+	}
+}
+
+// What is no fault of the command fails the item with its own code, also if it is
+// to go on when the command fails.
+func TestHookThatIsNotToBlame(t *testing.T) {
+	ended, end := context.WithCancelCause(t.Context())
+	end(ErrTimeout)
+	cases := map[string]struct {
+		ctx     context.Context
+		program string
+		cause   error
+		code    events.Code // empty for any but hook_failed
+	}{
+		"the Engine is away":    {t.Context(), "away", ErrEngineUnavailable, ""},
+		"the container is gone": {t.Context(), "gone", ErrNotFound, events.CodeNotFound},
+		"the job's time is up":  {ended, "hang", ErrTimeout, events.CodeTimeout},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h, _, _ := withHooks(t, map[string]string{LabelHookPre: `["` + c.program + `"]`, LabelHookOnError: "continue"})
+			err := h.pre(c.ctx)
+			failure, ok := errors.AsType[*ItemError](err)
+			if !ok || failure.Code == events.CodeHookFailed || c.code != "" && failure.Code != c.code ||
+				!errors.Is(err, c.cause) || len(h.results) > 0 {
+				t.Errorf("it reports %v with the results %v, want %s", err, h.results, c.code)
+			}
+		})
+	}
+}
+
+// A command that could not be run is owed on: in the note, whoever undoes it.
+func TestHookThatIsOwed(t *testing.T) {
+	ended, end := context.WithCancelCause(t.Context())
+	end(ErrCancelled)
+	cases := map[string]struct {
+		ctx     context.Context
+		program string
+		want    error
+	}{
+		"done":                  {t.Context(), "ok", nil},
+		"failed":                {t.Context(), "bad", nil},
+		"the container is gone": {t.Context(), "gone", nil},
+		"it does not run":       {t.Context(), "stands", nil},
+		"the Engine is away":    {t.Context(), "away", ErrEngineUnavailable},
+		"cut short":             {ended, "hang", ErrCancelled},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h, engine, _ := withHooks(t, map[string]string{LabelHookPre: `["ok"]`, LabelHookPost: `["` + c.program + `","x"]`})
+			note := Note{Item: h.item, Post: h.owed()}
+			raw, err := json.Marshal(note)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.post(t.Context()); err != nil || len(engine.done) > 0 {
+				t.Errorf("before the first command was begun it runs %q, %v", engine.done, err)
+			}
+			if err := h.pre(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.post(c.ctx); !errors.Is(err, c.want) {
+				t.Errorf("post reports %v, want %v", err, c.want)
+			}
+			var read Note
+			if err := json.Unmarshal(raw, &read); err != nil {
+				t.Fatal(err)
+			}
+			if err := runPost(c.ctx, engine, zap.NewNop(), &read); !errors.Is(err, c.want) {
+				t.Errorf("by the note it reports %v, want %v", err, c.want)
+			}
+			command := "c1 " + c.program + " x"
+			if want := []string{"c1 ok", command, command}; !slices.Equal(engine.done, want) {
+				t.Errorf("run were %q, want %q", engine.done, want)
+			}
+		})
+	}
+	if err := runPost(ended, &execer{}, zap.NewNop(), &Note{}); err != nil {
+		t.Errorf("a note that owes nothing reports %v", err)
+	}
+}
+
+func TestHooksOf(t *testing.T) {
+	labels := map[string]string{LabelHookPre: `["ok"]`, LabelHookPost: `["ok"]`}
+	for _, state := range []events.State{events.StateCreated, events.StateRunning, events.StatePaused, events.StateRestarting, events.StateExited} {
+		for _, allowed := range []bool{true, false} {
+			core, logged := observer.New(zapcore.InfoLevel)
+			b := &Backuper{HooksAllowed: allowed, Log: zap.New(core)}
+			h, err := b.hooksOf(events.Item{Name: "web"}, &ContainerDetail{State: state, Labels: labels})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := h.owed() != nil && h.hooks.Pre != nil, allowed && state == events.StateRunning; got != want {
+				t.Errorf("%s, allowed %v: has hooks %v, want %v", state, allowed, got, want)
+			}
+			if got, want := logged.Len() == 1, !allowed && state == events.StateRunning; got != want {
+				t.Errorf("%s, allowed %v: logged is %v", state, allowed, logged.All())
+			}
+		}
+	}
+	labels[LabelHookTimeout] = "soon"
+	_, err := (&Backuper{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &ContainerDetail{State: events.StateRunning, Labels: labels})
+	if failure, ok := errors.AsType[*ItemError](err); !ok || failure.Code != events.CodeBadLabel {
+		t.Errorf("a bad label reports %v, want bad_label", err)
+	}
+}
+
+func TestLastLine(t *testing.T) {
+	long := strings.Repeat("ü", maxHookLine)
+	for output, want := range map[string]string{
+		"":                   "",
+		" \r\n\n":            "",
+		"one":                `"one"`,
+		"one\ntwo \r\n\n":    `"two"`,
+		"10%\r20%\r100%\r":   `"100%"`,
+		"\x00\x9b\xff\u202e": `"\x00\x9b\xff\u202e"`,
+		long:                 `"` + long + `"`,
+		long + "x":           `"` + long + `"…`,
+	} {
+		if got := lastLine([]byte(output)); got != want {
+			t.Errorf("of %q it is %s, want %s", output, got, want)
+		}
+	}
+}
+
+// A command's own timeout must not be longer than the job's.
+func TestHookEndsWithItsJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, _ := withHooks(t, map[string]string{LabelHookPre: `["hang"]`, LabelHookTimeout: "10m"})
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, ErrCancelled)
+		defer cancel()
+		began := time.Now()
+		if err := h.pre(ctx); !errors.Is(err, ErrCancelled) || time.Since(began) != time.Minute {
+			t.Errorf("it reports %v after %s, want %v after a minute", err, time.Since(began), ErrCancelled)
+		}
+	})
+}

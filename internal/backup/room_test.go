@@ -1,0 +1,95 @@
+package backup_test
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup/enginetest"
+)
+
+// A save that would fill the Engine's disk is refused.
+func TestRunWithoutRoom(t *testing.T) {
+	cases := map[string]struct {
+		free    int64
+		err     error
+		streams bool
+		refused bool
+	}{
+		"there is none":               {1 << 20, nil, false, true},
+		"there is enough":             {20 << 20, nil, false, false},
+		"it is on another machine":    {0, fs.ErrNotExist, false, false},
+		"its images need no staging":  {1 << 20, nil, true, false},
+		"somebody else may look only": {0, fs.ErrPermission, false, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				b.backuper.Room = func(dir string) (int64, error) {
+					if dir != enginetest.DataRoot {
+						b.Errorf("asked is for %s", dir)
+					}
+					return c.free, c.err
+				}
+				if c.streams {
+					b.engine.SetStreams()
+				}
+				id := b.add(events.StateRunning)
+				b.fill(id)
+				result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+				if !c.refused {
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.wantStored(result)
+					return
+				}
+				b.wantError(err, events.StepSave, events.CodeEngineFull, true)
+				for _, figure := range []string{"5.0 MiB", "0 B", "1.0 MiB", enginetest.DataRoot} {
+					if !strings.Contains(err.Error(), figure) {
+						b.Errorf("%q does not have the figure %s", err, figure)
+					}
+				}
+				b.wantNothingLeft(id, events.StateRunning)
+				if b.engine.Calls(enginetest.Save) > 0 {
+					b.Error("it was saved")
+				}
+			})
+		})
+	}
+}
+
+// Saves that run at once need room together, until each has sent its first byte.
+func TestRunsShareTheRoom(t *testing.T) {
+	withBench(t, func(b *bench) {
+		b.backuper.Room = func(string) (int64, error) { return 12 << 20, nil }
+		staging := make(chan struct{})
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Save, Times: 2, During: func() { <-staging }})
+		var running sync.WaitGroup
+		run := func(i int, want bool) {
+			id := b.engine.Add(enginetest.Spec{Name: fmt.Sprint("c", i), Image: baseImage}, events.StateExited)
+			b.fill(id)
+			task := b.task(id, events.QuiescePause)
+			task.Point = fmt.Sprintf("20260102T150405Z-%08x", i)
+			running.Go(func() {
+				if _, err := b.backuper.Run(b.Context(), task); (err == nil) != want {
+					b.Errorf("item %d: %v", i, err)
+				}
+			})
+			synctest.Wait()
+		}
+		run(1, true)
+		run(2, true)
+		run(3, false) // 10 of 12 MiB are spoken for
+		close(staging)
+		time.Sleep(time.Second)
+		running.Wait()
+		run(4, true)
+		running.Wait()
+	})
+}

@@ -1,0 +1,151 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/step"
+)
+
+// store saves the image to the sink and publishes the point.
+func (r *itemRun) store(ctx context.Context, img *ImageDetail) error {
+	r.staged = true // also if that fails: the sink may be gone with it
+	staging, err := r.Sink.Stage(ctx, r.dir, stagingName(r.Attempt))
+	if err != nil {
+		return r.failed(ctx, events.StepSave, sinkError(err), "store %s %s", r.Item.Kind, r.Item.Name)
+	}
+	step.At(step.Staged)
+	defer func() {
+		err := staging.Discard(context.WithoutCancel(ctx))
+		if r.staged = err != nil; r.staged {
+			r.Log.Warn("what was staged is still there; it will be removed", zap.String("point", r.Point), zap.Error(err))
+		}
+	}()
+	done := measure(&r.durations.Save)
+	err = r.save(ctx, staging, img)
+	done()
+	if err != nil {
+		return r.failed(ctx, events.StepSave, err, "save %s %s", r.Item.Kind, r.Item.Name)
+	}
+	if r.config != nil {
+		if err := r.saveConfig(ctx, staging); err != nil {
+			return r.failed(ctx, events.StepSave, err, "store the configuration of container %s", r.Item.Name)
+		}
+	}
+	step.At(step.Saved)
+	return r.publish(ctx, staging)
+}
+
+// publish makes the point appear.
+func (r *itemRun) publish(ctx context.Context, staging sink.Staging) error {
+	defer measure(&r.durations.Publish)()
+	r.manifest.StoredTime = time.Now().UTC()
+	raw, err := r.manifest.Encode()
+	if err != nil {
+		return &ItemError{Step: events.StepPublish, Code: events.CodeInternal, Err: err}
+	}
+	r.progress(events.StepPublish, 0, 0, 0)
+	err = staging.Publish(ctx, raw)
+	if errors.Is(err, sink.ErrExists) {
+		// Another attempt at the same item was first, and its point counts.
+		r.manifest, err = point.Read(ctx, r.Sink, r.dir)
+	}
+	if err != nil {
+		return r.failed(ctx, events.StepPublish, sinkError(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
+	}
+	step.At(step.Published)
+	r.stored(r.manifest)
+	return nil
+}
+
+// save streams the image's archive into the staging.
+func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *ImageDetail) (err error) {
+	staged, err := r.reserve(r.about, img.Size)
+	if err != nil {
+		return err
+	}
+	defer staged()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the Engine's stream if the sink's end broke first
+	// A classic Engine stages for long before the first byte.
+	r.progress(events.StepSave, 0, img.Size, 0)
+	archive, err := r.Engine.Save(ctx, img.ID)
+	if err != nil {
+		return r.imageError(err)
+	}
+	defer archive.Close()
+	w, key, err := staging.Create(ctx, point.ImageArchive)
+	if err != nil {
+		return sinkError(err)
+	}
+	written, info, err := point.WriteArchive(sinkWriter{w, r.watch}, archive, img.ID, r.Compression, func(read, stored int64) {
+		staged()
+		r.progress(events.StepSave, read, img.Size, stored)
+	})
+	if err != nil {
+		cancel() // a sink over the network must not complete half an artifact
+	}
+	if cerr := w.Close(); err == nil && cerr != nil {
+		err = sinkError(cerr)
+	}
+	if err != nil {
+		return err
+	}
+	r.manifest.Image.ID = img.ID
+	r.manifest.Image.ConfigDigest = info.ConfigDigest
+	r.manifest.Image.Layers = info.Layers
+	r.addArtifact(key, point.MediaTypeImageArchive, written)
+	return nil
+}
+
+func (r *itemRun) saveConfig(ctx context.Context, staging sink.Staging) error {
+	w, key, err := staging.Create(ctx, point.ContainerConfig)
+	if err != nil {
+		return sinkError(err)
+	}
+	written, err := point.WriteBytes(w, r.config)
+	if cerr := w.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return sinkError(err)
+	}
+	r.addArtifact(key, point.MediaTypeContainerConfig, written)
+	return nil
+}
+
+func (r *itemRun) addArtifact(key, mediaType string, w point.Written) {
+	r.manifest.Artifacts = append(r.manifest.Artifacts, events.Artifact{
+		Key: key, MediaType: mediaType, Size: w.Size, Digest: w.Digest, UncompressedSize: w.UncompressedSize,
+	})
+}
+
+// imageError is the Engine's error about the image that is saved. That a
+// container's snapshot is gone does not mean that the container is.
+func (r *itemRun) imageError(err error) error {
+	if r.Item.Kind == events.ItemContainer && errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("somebody removed its snapshot: %v", err) //nolint:errorlint // hides ErrNotFound
+	}
+	return err
+}
+
+// sinkWriter marks errors as the sink's. What it writes is progress: much may wait
+// for the sink when the last byte has been read.
+type sinkWriter struct {
+	io.Writer
+	watch *watchdog
+}
+
+func (w sinkWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.watch.alive()
+	return n, sinkError(err)
+}

@@ -1,0 +1,410 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/sinktest"
+)
+
+// died is a note of an attempt of a process that is dead, as of now.
+func (b *bench) died(id string, attempt uint64, quiesce events.Quiesce) backup.Note {
+	b.Helper()
+	c, err := b.engine.Inspect(b.Context(), id)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return backup.Note{
+		Job: jobID, Attempt: attempt, Point: pointID,
+		Item: events.Item{Kind: events.ItemContainer, ID: id, Name: "Web"}, Sink: "default",
+		Dir:      point.Dir("host", events.ItemContainer, "Web", pointID),
+		Snapshot: fmt.Sprintf("%s:%s-%d", backup.SnapshotRepository, pointID, attempt),
+		Quiesce:  quiesce, Before: c.State, StartedAt: c.StartedAt, Time: time.Now(),
+	}
+}
+
+// commit commits a container as the attempt of a note does, and returns when the
+// Engine has begun. It ends some time later, whoever waits for it.
+func (b *bench) commit(n backup.Note, takes time.Duration) {
+	b.Helper()
+	gone := errors.New("its client is gone")
+	if takes > 0 {
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: n.Item.ID, Err: gone, GoesOn: takes})
+	}
+	_, err := b.engine.Commit(b.Context(), n.Item.ID, backup.CommitOptions{
+		Reference: n.Snapshot, Comment: "holdfast snapshot " + n.Snapshot, Pause: n.Quiesce == events.QuiescePause && !n.Held})
+	if err != nil && takes == 0 {
+		b.Fatal(err)
+	}
+}
+
+// adopt has notes undone by a worker that starts.
+func (b *bench) adopt(whole bool, notes ...backup.Note) {
+	b.Helper()
+	for _, n := range notes {
+		if err := b.tidier.Adopt(n, whole); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestTidierAndTheContainer holds what becomes of a container that a dead attempt
+// quiesced, and after how long.
+func TestTidierAndTheContainer(t *testing.T) {
+	const (
+		running = events.StateRunning
+		paused  = events.StatePaused
+		exited  = events.StateExited
+		pause   = events.QuiescePause
+		stop    = events.QuiesceStop
+	)
+	cases := map[string]struct {
+		before  events.State
+		quiesce events.Quiesce
+		// left is what the attempt did, and others after it.
+		left func(b *bench, id string, n *backup.Note)
+		want events.State
+		took time.Duration // at most, until it is as it is wanted
+	}{
+		"nothing was done yet": {running, pause, func(*bench, string, *backup.Note) {}, running, 0},
+		"its commit goes on": {running, pause, func(b *bench, _ string, n *backup.Note) { b.commit(*n, 8*time.Second) },
+			running, 8 * time.Second},
+		"its commit has ended": {running, pause, func(b *bench, _ string, n *backup.Note) { b.commit(*n, 0) }, running, 0},
+		"the Engine left it paused": {running, pause, func(b *bench, id string, n *backup.Note) {
+			b.commit(*n, 0)
+			b.engine.Freeze(id)
+		}, running, time.Second},
+		"its commit died": {running, pause, func(b *bench, id string, _ *backup.Note) { b.engine.Freeze(id) }, running, 5*time.Minute + 2*time.Second},
+		"it was paused for itself": {running, pause, func(b *bench, id string, n *backup.Note) {
+			n.Held = true
+			b.engine.Freeze(id)
+		}, running, time.Second},
+		"its user restarted and paused it": {running, pause, func(b *bench, id string, _ *backup.Note) {
+			time.Sleep(time.Second)
+			b.engine.Restart(id)
+			b.engine.Freeze(id)
+		}, paused, 0},
+		"its user paused it before":     {paused, pause, func(*bench, string, *backup.Note) {}, paused, 0},
+		"it was not to be quiesced":     {running, events.QuiesceNone, func(b *bench, id string, _ *backup.Note) { b.engine.Freeze(id) }, paused, 0},
+		"its user paused it afterwards": {running, pause, letGoAndThen((*enginetest.Fake).Freeze), paused, 0},
+
+		"it was stopped": {running, stop, func(b *bench, id string, _ *backup.Note) { b.engine.Kill(id) }, running, time.Second},
+		"it is being stopped": {running, stop, func(b *bench, id string, _ *backup.Note) {
+			b.engine.Plan(enginetest.Fault{Op: enginetest.Stop, During: func() { time.Sleep(9 * time.Second) }})
+			go func() { _ = b.engine.Stop(b.Context(), id) }()
+		}, running, 12 * time.Second},
+		"its user started and stopped it": {running, stop, func(b *bench, id string, _ *backup.Note) {
+			time.Sleep(time.Second)
+			b.engine.Restart(id)
+			b.engine.Kill(id)
+		}, exited, 0},
+		"its user stopped it before":             {exited, stop, func(*bench, string, *backup.Note) {}, exited, 0},
+		"its user stopped it afterwards":         {running, stop, letGoAndThen((*enginetest.Fake).Kill), exited, 0},
+		"it waited for its restart":              {events.StateRestarting, stop, func(b *bench, id string, _ *backup.Note) { b.engine.Set(id, exited) }, running, time.Second},
+		"it is gone":                             {running, pause, func(b *bench, id string, _ *backup.Note) { b.engine.Remove(id) }, "", 0},
+		"the Engine does not let it go at first": {running, pause, freezeAndFail(enginetest.Unpause), running, time.Minute},
+		"the Engine fails to show it at first":   {running, pause, freezeAndFail(enginetest.Inspect), running, time.Minute},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				id := b.add(c.before)
+				n := b.died(id, 1, c.quiesce)
+				c.left(b, id, &n)
+				b.adopt(true, n)
+				time.Sleep(c.took)
+				synctest.Wait()
+				if got := b.engine.State(id); got != c.want {
+					b.Errorf("after %s the container is %q, want %q", c.took, got, c.want)
+				}
+				b.wantNothingLeft(id, c.want)
+				if release, ok := b.backuper.Locks.TryAcquire(id); !ok {
+					b.Error("its lock is held")
+				} else {
+					release()
+				}
+			})
+		})
+	}
+}
+
+// letGoAndThen is what a user does to a container that was let go.
+func letGoAndThen(do func(f *enginetest.Fake, id string)) func(b *bench, id string, n *backup.Note) {
+	return func(b *bench, id string, n *backup.Note) {
+		n.Committed = true
+		do(b.engine, id)
+	}
+}
+
+func freezeAndFail(op enginetest.Op) func(b *bench, id string, n *backup.Note) {
+	return func(b *bench, id string, n *backup.Note) {
+		n.Held = true
+		b.engine.Freeze(id)
+		b.engine.Plan(enginetest.Fault{Op: op, Err: errors.New("broken"), Times: 3})
+	}
+}
+
+// A snapshot is removed whenever it comes, and whether it has its name or not; no
+// other image is.
+func TestTidierAndTheSnapshot(t *testing.T) {
+	for _, takes := range []time.Duration{0, time.Second, 9 * time.Minute} {
+		for _, quiesce := range []events.Quiesce{events.QuiescePause, events.QuiesceNone} {
+			t.Run(fmt.Sprint(quiesce, takes), func(t *testing.T) {
+				withBench(t, func(b *bench) {
+					id := b.add(events.StateRunning)
+					others, foreign := b.died(id, 12, quiesce), b.engine.AddImage()
+					b.commit(others, 0)
+					n := b.died(id, 1, quiesce)
+					b.commit(n, takes)
+					b.adopt(true, n)
+					b.settle()
+					if refs, want := b.engine.References(), []string{baseImage, others.Snapshot}; !slices.Equal(refs, want) {
+						b.Errorf("the Engine has %q, want %q", refs, want)
+					}
+					if _, err := b.engine.InspectImage(b.Context(), foreign); err != nil {
+						b.Errorf("somebody else's image: %v", err)
+					}
+				})
+			})
+		}
+	}
+	t.Run("without its name", func(t *testing.T) {
+		withBench(t, func(b *bench) {
+			id := b.add(events.StateRunning)
+			n := b.died(id, 1, events.QuiescePause)
+			b.commit(n, 0)
+			other := b.engine.AddImage()
+			b.engine.Tag(other, n.Snapshot) // moves the name
+			if err := b.engine.RemoveImage(b.Context(), n.Snapshot); err != nil {
+				b.Fatal(err)
+			}
+			b.adopt(true, n)
+			b.wantNothingLeft(id, events.StateRunning)
+		})
+	})
+}
+
+// What is staged goes, also by an attempt at an image, and nothing else.
+func TestTidierAndTheSink(t *testing.T) {
+	withBench(t, func(b *bench) {
+		n := backup.Note{Job: jobID, Attempt: 1, Point: pointID, Item: events.Item{Kind: events.ItemImage, ID: "sha256:x", Name: "db"},
+			Sink: "default", Dir: point.Dir("host", events.ItemImage, "db", pointID), Time: time.Now()}
+		for _, attempt := range []string{"1", "2"} {
+			staging, err := b.sink.Stage(b.Context(), n.Dir, attempt)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, _, err := staging.Create(b.Context(), "image.tar.zst"); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.sink.Fail(b, sinktest.OpUnstage, 1, sink.ErrUnavailable)
+		b.sink.Fail(b, sinktest.OpUnstage, 2, errors.New("broken"))
+		began := time.Now()
+		b.adopt(true, n)
+		b.settle()
+		if took := time.Since(began); took > 10*time.Second {
+			b.Errorf("it took %s", took)
+		}
+		if got := slices.Collect(maps.Keys(b.sink.Contents())); len(got) != 1 || got[0] != "staging/"+pointID+"-2/image.tar.zst" {
+			b.Errorf("the sink holds %q, want the other attempt", got)
+		}
+	})
+}
+
+// A later attempt has the container: the earlier one's pause is not ended.
+func TestTidierLeavesTheContainerToALaterAttempt(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiescePause)
+		b.commit(n, 0)
+		b.engine.Freeze(id)
+		b.adopt(false, n)
+		if release, ok := b.backuper.Locks.TryAcquire(id); !ok {
+			b.Error("the container is kept from the later attempt")
+		} else {
+			release()
+		}
+		b.wantNothingLeft(id, events.StatePaused)
+	})
+}
+
+// Whatever is away is waited for, and neither the Engine nor the sink for the
+// other.
+func TestTidierWaitsForWhatIsAway(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiesceStop)
+		b.commit(n, 0)
+		b.engine.Kill(id)
+		if _, err := b.sink.Stage(b.Context(), n.Dir, "1"); err != nil {
+			b.Fatal(err)
+		}
+		b.engine.SetAway(true)
+		b.adopt(true, n)
+		time.Sleep(10 * time.Hour)
+		if got := b.noted(); !slices.Equal(got, b.tidier.Left()) || len(got) != 1 {
+			b.Errorf("the notes are %q, and left are %q", got, b.tidier.Left())
+		}
+		b.engine.SetAway(false)
+		time.Sleep(11 * time.Second)
+		b.wantNothingLeft(id, events.StateRunning)
+	})
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiesceStop)
+		n.Sink = "gone"
+		b.commit(n, 0)
+		b.engine.Kill(id)
+		b.adopt(true, n)
+		time.Sleep(time.Hour)
+		if got := b.tidier.Left(); len(got) != 1 {
+			b.Errorf("left are %q, want the note whose sink is not configured", got)
+		}
+		if got := b.engine.State(id); got != events.StateRunning || len(b.engine.Comments()) > 0 {
+			b.Errorf("the container is %q, and there are snapshots: %q", got, b.engine.Comments())
+		}
+	})
+}
+
+// A note that waits for a late image holds nobody up.
+func TestNotesAreUndoneEachOnItsOwn(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		waits := b.died(id, 1, events.QuiesceNone)
+		other := b.died(id, 2, events.QuiescePause)
+		b.engine.Freeze(id)
+		other.Held = true
+		b.adopt(true, waits, other)
+		time.Sleep(time.Second)
+		if got := b.engine.State(id); got != events.StateRunning {
+			b.Errorf("the container is %q", got)
+		}
+		b.wantNothingLeft(id, events.StateRunning)
+	})
+}
+
+// A container that a dead attempt has quiesced is no other's before it is let go:
+// the dead one's pause is not its user's.
+func TestTidierKeepsTheContainer(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiescePause)
+		b.commit(n, time.Minute)
+		b.adopt(true, n)
+		task := b.task(id, events.QuiescePause)
+		task.Attempt = 2
+		result, err := b.backuper.Run(b.Context(), task)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if m := b.wantStored(result); m.State != events.StateRunning || m.SnapshotTime.Sub(n.Time) < time.Minute {
+			b.Errorf("the container was %s, at %s after its note", m.State, m.SnapshotTime.Sub(n.Time))
+		}
+		b.wantAsItWas(id, events.StateRunning)
+	})
+}
+
+// What a living attempt has is not undone.
+func TestTidierLeavesLivingAttemptsAlone(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() {
+			notes, err := b.notes.List()
+			if err != nil || len(notes) != 1 {
+				b.Fatalf("the notes are %+v, %v", notes, err)
+			}
+			b.adopt(true, notes...)
+			ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+			defer cancel()
+			if err := b.tidier.Undone(ctx, notes[0].ID()); err == nil {
+				b.Error("the note of a living attempt is said to be gone")
+			}
+			if left := b.tidier.Left(); len(left) > 0 {
+				b.Errorf("left are %q", left)
+			}
+		}})
+		result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.wantStored(result)
+		b.wantAsItWas(id, events.StateRunning)
+	})
+}
+
+// A note of the ledger is on disk before anything is undone, and what is on disk
+// already counts: it may say that the container was let go.
+func TestTidierWritesWhatItAdopts(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiescePause)
+		b.notes.FailWrites(errors.New("no room"))
+		if err := b.tidier.Adopt(n, true); err == nil {
+			b.Error("a note that cannot be written is adopted")
+		}
+		if left := b.tidier.Left(); len(left) > 0 {
+			b.Errorf("left are %q", left)
+		}
+		b.notes.FailWrites(nil)
+		later := n
+		later.Committed = true
+		if err := b.notes.Write(&later); err != nil {
+			b.Fatal(err)
+		}
+		b.engine.Freeze(id) // by its user
+		b.adopt(true, n)
+		b.wantNothingLeft(id, events.StatePaused)
+	})
+}
+
+func TestTidierRemovesTheNoteInTheEnd(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiesceNone)
+		n.Committed = true
+		b.notes.FailRemoves(5, errors.New("broken"))
+		b.adopt(true, n)
+		b.wantNothingLeft(id, events.StateRunning)
+	})
+}
+
+// What is not undone when a worker ends is undone by the next one.
+func TestTidierEnds(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiescePause)
+		b.engine.Freeze(id)
+		b.newWorker()
+		b.adopt(true, n) // before it runs
+		stop := b.tidy()
+		time.Sleep(time.Minute)
+		began := time.Now()
+		stop()
+		if took := time.Since(began); took > time.Second {
+			b.Errorf("it ended after %s", took)
+		}
+		if got := b.noted(); len(got) != 1 {
+			b.Errorf("the notes are %q", got)
+		}
+		b.newWorker()
+		defer b.tidy()()
+		notes, err := b.notes.List()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.adopt(true, notes...)
+		b.wantNothingLeft(id, events.StateRunning)
+	})
+}

@@ -1,0 +1,118 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+const noProgress = 10 * time.Minute
+
+// slowSink is a sink whose writes each take some time, whatever their context
+// says.
+type slowSink struct {
+	sink.Sink
+	write time.Duration
+}
+
+func (s slowSink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
+	staging, err := s.Sink.Stage(ctx, dir, attempt)
+	return slowStaging{staging, s.write}, err
+}
+
+type slowStaging struct {
+	sink.Staging
+	write time.Duration
+}
+
+func (s slowStaging) Create(ctx context.Context, name string) (io.WriteCloser, string, error) {
+	w, key, err := s.Staging.Create(ctx, name)
+	return slowWriter{w, s.write}, key, err
+}
+
+type slowWriter struct {
+	io.WriteCloser
+	write time.Duration
+}
+
+func (w slowWriter) Write(p []byte) (int, error) {
+	time.Sleep(w.write)
+	return w.WriteCloser.Write(p)
+}
+
+// What hangs is given up, whatever it is, and holds nobody up for longer.
+func TestRunWithoutProgress(t *testing.T) {
+	hang := func(op enginetest.Op, cut int) func(b *bench, _ *backup.Task) {
+		return func(b *bench, _ *backup.Task) { b.engine.Plan(enginetest.Fault{Op: op, Hang: true, Cut: cut}) }
+	}
+	cases := map[string]struct {
+		plan func(b *bench, task *backup.Task)
+		step events.Step
+	}{
+		"the Engine, from the beginning": {hang(enginetest.About, 0), events.StepInspect},
+		"the commit": {func(b *bench, _ *backup.Task) {
+			b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(24 * time.Hour) }})
+		}, events.StepCommit},
+		"the save, before its first byte": {hang(enginetest.Save, 0), events.StepSave},
+		"the save, in its midst":          {hang(enginetest.Save, 2<<20), events.StepSave},
+		"the sink": {func(b *bench, task *backup.Task) {
+			task.Sink = slowSink{b.sink, 24 * time.Hour}
+		}, events.StepSave},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				b.backuper.NoProgress = noProgress
+				id := b.add(events.StateRunning)
+				b.fill(id)
+				task := b.task(id, events.QuiescePause)
+				c.plan(b, &task)
+				began := time.Now()
+				_, err := b.backuper.Run(b.Context(), task)
+				b.wantError(err, c.step, events.CodeTimeout, true)
+				if !errors.Is(err, backup.ErrNoProgress) {
+					b.Errorf("%q does not say why", err)
+				}
+				if took := time.Since(began); took < noProgress || took > noProgress+time.Second {
+					b.Errorf("it took %s, want %s", took, noProgress)
+				}
+				time.Sleep(10 * time.Minute)
+				if got := b.engine.State(id); got != events.StateRunning {
+					b.Errorf("the container is %s", got)
+				}
+				time.Sleep(25 * time.Hour)
+				b.wantNothingLeft(id, events.StateRunning)
+			})
+		})
+	}
+}
+
+// What is slow is not given up as long as it goes on.
+func TestRunWithLittleProgress(t *testing.T) {
+	withBench(t, func(b *bench) {
+		b.backuper.NoProgress = noProgress
+		id := b.add(events.StateRunning)
+		b.fill(id)
+		task := b.task(id, events.QuiescePause)
+		task.Sink = slowSink{b.sink, noProgress - time.Second}
+		task.Begin = func(context.Context, backup.Note) error {
+			time.Sleep(24 * time.Hour) // it is not the item that is slow
+			return nil
+		}
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(noProgress - time.Second) }})
+		began := time.Now()
+		result, err := b.backuper.Run(b.Context(), task)
+		if err != nil {
+			b.Fatalf("after %s: %v", time.Since(began), err)
+		}
+		b.wantStored(result)
+		b.wantAsItWas(id, events.StateRunning)
+	})
+}

@@ -1,0 +1,294 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/step"
+)
+
+// maxTries is how many attempts at an item may end without a word before it
+// fails, and the job goes on without it.
+const maxTries = 3
+
+// items backs up the items of the plan that have no outcome yet, as many at a time
+// as there are slots. An error means that the job has not ended.
+func (j *job) items(ctx context.Context, p *planned) ([]events.ItemOutcome, error) {
+	outcomes := make([]events.ItemOutcome, len(p.Plan.Items))
+	for i, item := range p.Plan.Items {
+		outcomes[i] = events.ItemOutcome{Item: item.Item, Status: events.ItemSkipped}
+	}
+	if j.backupData.AbortOnError && doomed(&p.Plan) {
+		return outcomes, j.tellDoomed(p, outcomes)
+	}
+	r := &round{job: j, outcomes: outcomes}
+	r.starting, r.abort = context.WithCancel(ctx)
+	defer r.abort()
+	if err := r.repeatKnown(); err != nil {
+		return nil, err
+	}
+	if j.backupData.Together {
+		r.together(ctx, p)
+	} else {
+		r.each(ctx, p)
+	}
+	r.running.Wait()
+	if j.base.Err() != nil {
+		return nil, context.Cause(j.base)
+	}
+	return outcomes, r.failure
+}
+
+// round is one attempt's way through the items of a job.
+type round struct {
+	*job
+	starting context.Context // ends when no more items are begun
+	abort    context.CancelFunc
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	outcomes []events.ItemOutcome
+	failure  error
+}
+
+// repeatKnown publishes again what earlier attempts have entered of the items.
+func (r *round) repeatKnown() error {
+	for i, raw := range r.claim.Outcomes() {
+		if i >= len(r.outcomes) {
+			return fmt.Errorf("job %s: the ledger has an item %d, and the plan only %d items", r.job.job, i, len(r.outcomes))
+		}
+		o, err := r.tell(raw)
+		if err != nil {
+			return err
+		}
+		r.record(i, o, nil)
+	}
+	return nil
+}
+
+// known reports whether the item has an outcome from an earlier attempt.
+func (r *round) known(i int) bool {
+	_, ok := r.claim.Outcomes()[i]
+	return ok
+}
+
+func (r *round) each(ctx context.Context, p *planned) {
+	for i, item := range p.Plan.Items {
+		if r.known(i) {
+			continue
+		}
+		if r.slot.next(r.starting) != nil {
+			return
+		}
+		r.running.Go(func() {
+			defer r.Slots.Release()
+			o, err := r.item(ctx, i, item)
+			r.record(i, o, err)
+		})
+	}
+}
+
+// record takes down what came of an item; an error means that the job is not to go
+// on now.
+func (r *round) record(i int, o events.ItemOutcome, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outcomes[i] = o
+	r.failure = errors.Join(r.failure, err)
+	if err != nil || o.Status != events.ItemCompleted && r.backupData.AbortOnError {
+		r.abort()
+	}
+}
+
+// item backs up one item, enters what came of it, and publishes it. An error means
+// that the item has not ended.
+func (j *job) item(ctx context.Context, i int, item events.PlannedItem) (events.ItemOutcome, error) {
+	began := time.Now()
+	task, err := j.task(ctx, i, item)
+	if err == nil {
+		ctx, cancel := j.itemBounded(ctx)
+		defer cancel()
+		var result *backup.Result
+		if result, err = j.Backuper.Run(ctx, task); err == nil {
+			return j.itemStored(i, item, result, began)
+		}
+	}
+	return j.itemFailed(i, item, err, began)
+}
+
+func (j *job) itemBounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if j.Timeouts.Item == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, j.Timeouts.Item, backup.ErrTimeout)
+}
+
+// task returns what is to be done for an item. The error is a *backup.ItemError.
+func (j *job) task(ctx context.Context, i int, item events.PlannedItem) (backup.Task, error) {
+	t := backup.Task{
+		Host: j.Host, Job: j.job, Attempt: j.claim.Attempt(), Point: j.pointID(item.Item), Item: item,
+		SinkName: j.sink, Tags: j.backupData.Tags,
+		Request: point.Request{
+			Source: j.request.event.Source(), ID: j.request.event.ID(), CorrelationID: correlationID(j.request.event),
+		},
+		Progress: j.progress(item.Item),
+		Begin:    func(ctx context.Context, n backup.Note) error { return j.beginItem(ctx, i, n) },
+	}
+	if item.Code != "" {
+		return t, nil
+	}
+	if before := j.claim.Begun()[i]; before.Tries >= maxTries {
+		return t, &backup.ItemError{Step: events.StepPlan, Code: events.CodeGaveUp,
+			Err: fmt.Errorf("the worker died %d times at %s %s; its log may say why", before.Tries, item.Kind, item.Name)}
+	}
+	var err error
+	if t.Sink, err = j.Sinks.Open(ctx, j.sink); err != nil {
+		return t, backup.SinkFailed(ctx, err)
+	}
+	return t, nil
+}
+
+func (j *job) pointID(item events.Item) string {
+	return events.PointID(j.claim.Stored(), j.request.event.Source(), j.request.event.ID(), j.Host, item.Kind, item.ID)
+}
+
+// beginItem enters in the ledger that the item is begun, and what may be left of
+// it.
+func (j *job) beginItem(ctx context.Context, i int, n backup.Note) error {
+	note, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode the note of %s %s: %w", n.Item.Kind, n.Item.Name, err)
+	}
+	if err := j.Tenure.Confirm(ctx); err != nil {
+		return err
+	}
+	if err := j.claim.Begin(ctx, i, note); err != nil {
+		return err
+	}
+	step.At(step.ItemBegun)
+	return nil
+}
+
+// adoptNotes has undone what earlier attempts left, perhaps those of a worker
+// whose disk is not at hand. Until a container is let go this attempt does not get
+// it.
+func (j *job) adoptNotes() error {
+	for _, before := range j.claim.Begun() {
+		if before.Note == nil {
+			continue
+		}
+		n, err := decode[backup.Note](before.Note, "a note of job "+j.job)
+		if err != nil {
+			return err
+		}
+		if err := j.Tidier.Adopt(n, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) itemStored(i int, item events.PlannedItem, result *backup.Result, began time.Time) (events.ItemOutcome, error) {
+	m := result.Manifest
+	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds()}
+	completed(&o, m)
+	ev := j.event(time.Now(), events.TypeBackupItemCompleted, item.Name, string(item.Kind)+item.ID, events.BackupItemCompleted{
+		Job: j.job, Host: j.Host, Item: item.Item, Point: m.ID, Sink: j.sink, Path: result.Dir,
+		ImageID: m.Image.ID, Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
+		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
+		Hooks: result.Hooks, DurationsMillis: result.Durations,
+	})
+	return j.endItem(i, o, ev)
+}
+
+// itemFailed ends an item that failed, unless it is to be tried again: then it
+// returns the error.
+func (j *job) itemFailed(i int, item events.PlannedItem, err error, began time.Time) (events.ItemOutcome, error) {
+	if j.base.Err() != nil {
+		return events.ItemOutcome{}, context.Cause(j.base)
+	}
+	if fateOf(j.base, err) == lost || errors.Is(err, backup.ErrAway) && j.mayWait() {
+		return events.ItemOutcome{}, err
+	}
+	data := events.BackupItemFailed{Job: j.job, Host: j.Host, Item: item.Item,
+		Step: events.StepPlan, Code: events.CodeInternal, Message: err.Error()}
+	if failure, ok := errors.AsType[*backup.ItemError](err); ok {
+		data.Step, data.Code, data.Retryable = failure.Step, failure.Code, failure.Retryable
+	}
+	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds(), Status: events.ItemFailed, Code: data.Code}
+	if data.Code == events.CodeCancelled {
+		o.Status = events.ItemCancelled
+	}
+	j.log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err))
+	ev := j.event(time.Now(), events.TypeBackupItemFailed, item.Name, string(item.Kind)+item.ID, data)
+	return j.endItem(i, o, ev)
+}
+
+// endItem enters what came of an item, and publishes what stands.
+func (j *job) endItem(i int, o events.ItemOutcome, ev event.Event) (events.ItemOutcome, error) {
+	rec := outcome{Outcome: o}
+	var err error
+	if rec.Event, err = record(ev); err != nil {
+		return o, err
+	}
+	raw, err := json.Marshal(rec)
+	if err != nil {
+		return o, fmt.Errorf("encode the outcome of an item: %w", err)
+	}
+	if err := j.Tenure.Confirm(j.base); err != nil {
+		return o, err
+	}
+	stands, err := j.claim.EndItem(j.base, i, raw)
+	if err != nil {
+		return o, err
+	}
+	step.At(step.ItemEnded)
+	if o, err = j.tell(stands); err == nil {
+		step.At(step.ItemReported)
+	}
+	return o, err
+}
+
+// tell publishes an item's outcome as it stands in the ledger.
+func (j *job) tell(raw []byte) (events.ItemOutcome, error) {
+	o, err := decode[outcome](raw, "an outcome of job "+j.job)
+	if err != nil {
+		return events.ItemOutcome{}, err
+	}
+	return o.Outcome, j.repeat(j.base, j.job, o.Event)
+}
+
+// doomed reports whether it is known from the plan that something will fail.
+func doomed(plan *events.Plan) bool {
+	for _, item := range plan.Items {
+		if item.Code != "" {
+			return true
+		}
+	}
+	return len(plan.Missing) > 0
+}
+
+// tellDoomed reports the items that are known to fail; the others are skipped, and
+// nothing is touched.
+func (j *job) tellDoomed(p *planned, outcomes []events.ItemOutcome) (err error) {
+	for i, item := range p.Plan.Items {
+		if item.Code == "" {
+			continue
+		}
+		doom := &backup.ItemError{Step: events.StepPlan, Code: item.Code, Err: errors.New(item.Message)}
+		if outcomes[i], err = j.itemFailed(i, item, doom, time.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,323 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/tenure"
+)
+
+// wantRepeated: the events from the given one on are those before it, word for
+// word.
+func (h *host) wantRepeated(from int) {
+	h.Helper()
+	all := h.server.published()
+	if len(all) != 2*from {
+		h.Fatalf("%d events follow %d", len(all)-from, from)
+	}
+	for i, ev := range all[:from] {
+		if again := all[from+i]; !reflect.DeepEqual(again, ev) {
+			h.Errorf("%s was repeated as\n%s\nafter\n%s", ev.ID(), again, ev)
+		}
+	}
+}
+
+// A request that was published again has a message, a time and a delivery of its
+// own, and changes nothing.
+func TestTheSameRequestIsRepeatedWordForWord(t *testing.T) {
+	for name, data := range map[string]string{
+		"a job":       `{"containers": {"names": ["web", "gone"]}, "tags": {"html": "<a> & b"}}`,
+		"a dry run":   `{"containers": {"all": true}, "dryRun": true}`,
+		"a rejection": `{"containers": {"all": true}, "sink": "nowhere"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			withHost(t, 1, func(h *host) {
+				h.container("web")
+				h.start()
+				h.do(h.backup(data))
+				n := len(h.server.published())
+				commits := h.engine.Calls(enginetest.Commit)
+				time.Sleep(time.Hour)
+				h.container("new") // the plan stands
+				h.do(h.backup(data))
+				h.wantRepeated(n)
+				if h.engine.Calls(enginetest.Commit) != commits {
+					h.Error("it was committed again")
+				}
+			})
+		})
+	}
+}
+
+func TestTheSameIDWithOtherData(t *testing.T) {
+	other := `{"containers": {"names": ["web"]}}`
+	withHost(t, 2, func(h *host) {
+		id := h.container("web")
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, During: func() { time.Sleep(time.Minute) }})
+		h.start()
+		running := h.send(h.work, h.backup(allContainers))
+		synctest.Wait()
+		h.do(h.backup(other))
+		<-running.settled
+		h.do(h.backup(other)) // after its end
+		h.want("backup.accepted "+jobID,
+			"request.rejected "+jobID, "dead letter 2: id_reused", "rejected as id_reused 2",
+			"backup.item.completed web", "backup.completed "+jobID, "done 1",
+			"request.rejected "+jobID, "dead letter 3: id_reused", "rejected as id_reused 3")
+		all := h.server.published()
+		if all[1].ID() == all[3].ID() {
+			h.Errorf("the rejection has the id of the job's end: %s", all[1].ID())
+		}
+		synctest.Wait()
+		h.do(h.backup(allContainers)) // and the job is repeated as it was
+		if got := len(h.server.published()); got != len(all)+3 {
+			h.Errorf("%d events repeat the job, want 3", got-len(all))
+		}
+	})
+}
+
+// What one worker has entered, the next one repeats, and it does the rest.
+func TestAJobIsCarriedOnByAnotherWorker(t *testing.T) {
+	for _, lost := range []string{"backup.accepted", "backup.item.completed", "backup.completed"} {
+		t.Run(lost, func(t *testing.T) {
+			withHost(t, 1, func(h *host) {
+				h.container("web")
+				died := make(chan struct{})
+				h.server.refuse = func(ctx context.Context, what string) error {
+					if what == lost {
+						close(died)
+						<-ctx.Done() // it is frozen, and stays so
+						return context.Cause(ctx)
+					}
+					return nil
+				}
+				ctx, lose := context.WithCancelCause(h.Context())
+				h.stop = func() { lose(tenure.ErrLost) }
+				h.stopped = make(chan struct{})
+				stopped, first := h.stopped, h.worker
+				go func() {
+					defer close(stopped)
+					first.Run(ctx, []Source{h.work}, []Source{h.cancels}, grace)
+				}()
+				m := h.backup(allContainers)
+				h.send(h.work, m)
+				<-died
+				lose(tenure.ErrLost)
+				<-stopped
+				before := h.server.lines()
+				h.server.refuse = nil
+				h.worker = h.newWorker("b")
+				h.start()
+				h.doAgain(m)
+				h.want(append(before, "backup.accepted "+jobID, "backup.item.completed web", "backup.completed "+jobID, "done 1")...)
+				if commits := h.engine.Calls(enginetest.Commit); commits != 1 {
+					h.Errorf("there were %d commits", commits)
+				}
+				byID := map[string]event.Event{}
+				for _, ev := range h.server.published() {
+					if first, again := byID[ev.ID()]; again && !reflect.DeepEqual(first, ev) {
+						h.Errorf("%s was published as\n%s\nand as\n%s", ev.ID(), first, ev)
+					}
+					byID[ev.ID()] = ev
+				}
+			})
+		})
+	}
+}
+
+// A worker that is not the tenant any more says nothing, and acknowledges nothing.
+func TestWhoLostTheHostSaysNothing(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		id := h.container("web")
+		lostIt := false
+		h.worker.Tenure = tenureFunc(func(context.Context) error {
+			if lostIt {
+				return tenure.ErrLost
+			}
+			return nil
+		})
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Save, During: func() { lostIt = true }})
+		h.start()
+		s := h.send(h.work, h.backup(allContainers))
+		time.Sleep(time.Hour)
+		h.want("backup.accepted " + jobID)
+		select {
+		case <-s.settled:
+			h.Error("the message was settled")
+		default:
+		}
+		if state := h.engine.State(id); state != events.StateRunning {
+			h.Errorf("the container is %s", state)
+		}
+	})
+}
+
+type tenureFunc func(ctx context.Context) error
+
+func (f tenureFunc) Confirm(ctx context.Context) error { return f(ctx) }
+
+// A worker that dies three times at an item gives it up, and does the others.
+func TestThreeDeathsAtAnItem(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		id := h.container("deadly")
+		h.container("web")
+		m := h.backup(allContainers)
+		for range maxTries { // each dies in the midst of the first item
+			claim, err := h.worker.Jobs.Claim(h.Context(), ledger.Request{Job: jobID, Digest: digestOf(h, m), Stored: m.Time})
+			if err != nil {
+				h.Fatal(err)
+			}
+			if claim.New() {
+				h.enterPlan(claim)
+			}
+			n := backup.Note{Job: jobID, Attempt: claim.Attempt(), Point: "p", Sink: events.DefaultSink,
+				Item: events.Item{Kind: events.ItemContainer, ID: id, Name: "deadly"}, Snapshot: "holdfast/snapshot:p"}
+			raw, err := json.Marshal(n)
+			if err == nil {
+				err = claim.Begin(h.Context(), 0, raw)
+			}
+			if err != nil {
+				h.Fatal(err)
+			}
+		}
+		h.start()
+		h.do(m)
+		h.want("backup.accepted "+jobID, "backup.item.failed deadly", "backup.item.completed web", "backup.completed "+jobID, "done 1")
+		if o := h.ended().Items[0]; o.Code != events.CodeGaveUp {
+			h.Errorf("the item ended as %+v", o)
+		}
+	})
+}
+
+func digestOf(h *host, m *bus.Message) string {
+	h.Helper()
+	r, rejection := admit(m, testHost)
+	if rejection != nil {
+		h.Fatal(rejection.violations)
+	}
+	return r.digest
+}
+
+// enterPlan enters the plan of all containers.
+func (h *host) enterPlan(claim *ledger.Claim) {
+	h.Helper()
+	containers, err := h.engine.Containers(h.Context())
+	if err != nil {
+		h.Fatal(err)
+	}
+	req, err := events.ParseBackupRequest([]byte(allContainers))
+	if err != nil {
+		h.Fatal(err)
+	}
+	plan := backup.Plan(req, containers, nil, backup.Rules{Quiesce: h.worker.Policy.Quiesce})
+	raw, err := json.Marshal(planned{Time: time.Now(), Plan: plan})
+	if err == nil {
+		err = claim.SetPlan(h.Context(), raw)
+	}
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+func TestTheLedgerIsAwayForAWhile(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.container("web")
+		h.start()
+		h.store.SetAway(true)
+		s := h.send(h.work, h.backup(allContainers))
+		time.Sleep(10 * time.Minute)
+		h.want()
+		h.store.SetAway(false)
+		<-s.settled
+		h.want("backup.accepted "+jobID, "backup.item.completed web", "backup.completed "+jobID, "done 1")
+	})
+}
+
+// The Engine is away in the midst of a job, which goes on when it is back.
+func TestEngineAwayInTheMidst(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.container("a")
+		id := h.container("b")
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, Err: backup.ErrEngineUnavailable})
+		h.start()
+		m := h.backup(allContainers)
+		h.do(m)
+		h.doAgain(m)
+		h.want("backup.accepted "+jobID, "backup.item.completed a", "later 1",
+			"backup.accepted "+jobID, "backup.item.completed a", "backup.item.completed b", "backup.completed "+jobID, "done 1")
+		if ended := h.ended(); ended.Status != events.StatusSucceeded {
+			h.Errorf("it ended as %+v", ended)
+		}
+	})
+}
+
+func TestFate(t *testing.T) {
+	running := t.Context()
+	ended := func(cause error) context.Context {
+		ctx, cancel := context.WithCancelCause(running)
+		cancel(cause)
+		return ctx
+	}
+	for name, c := range map[string]struct {
+		base context.Context
+		err  error
+		want fate
+	}{
+		"all is said":                      {running, nil, told},
+		"all is said as the worker stops":  {ended(backup.ErrStopping), nil, told},
+		"something is away":                {running, backup.ErrAway, postponed},
+		"an event cannot be stored":        {running, errBroken, postponed},
+		"the worker stops":                 {ended(backup.ErrStopping), backup.ErrStopping, handedOn},
+		"the worker stops for any reason":  {ended(context.Canceled), errBroken, handedOn},
+		"the host has another tenant":      {ended(backup.ErrLost), context.Canceled, lost},
+		"the tenure is lost":               {running, tenure.ErrLost, lost},
+		"the job is another worker's":      {running, errors.Join(errBroken, ledger.ErrLost), lost},
+		"both stopping and another's work": {ended(backup.ErrStopping), ledger.ErrLost, lost},
+	} {
+		if got := fateOf(c.base, c.err); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(p *Policy)
+		data   string
+		want   string
+	}{
+		"a kind": {func(p *Policy) { p.Kinds = []events.Kind{events.Cancel} }, allContainers, "policy.kinds"},
+		"a sink": {func(p *Policy) { p.Sinks = []string{"other"} }, allContainers, "policy.sinks"},
+		"a mode": {func(p *Policy) { p.Quiesce = []events.Quiesce{events.QuiesceNone} },
+			`{"containers": {"all": true}, "quiesce": "pause"}`, "policy.quiesce"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withHost(t, 1, func(h *host) {
+				h.container("web")
+				c.change(&h.worker.Policy)
+				h.start()
+				h.do(h.backup(c.data))
+				h.want("request.rejected "+jobID, "dead letter 1: policy", "rejected as policy 1")
+				h.wantUntouched()
+				var data events.RequestRejected
+				h.last(&data)
+				if len(data.Errors) != 1 || !strings.Contains(data.Errors[0].Message, c.want) {
+					h.Errorf("it says %+v, want the setting %s", data.Errors, c.want)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,108 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+
+	"holdfast.io/holdfast/internal/backup"
+)
+
+// Exec implements [backup.Execer].
+func (e *Engine) Exec(ctx context.Context, containerID string, command []string) (backup.ExecResult, error) {
+	result, err := e.exec(ctx, containerID, command)
+	if err == nil {
+		return result, nil
+	}
+	if cause := context.Cause(ctx); cause != nil { // a stream that was closed for it tells less
+		return backup.ExecResult{}, cause
+	}
+	if errdefs.IsConflict(err) {
+		return backup.ExecResult{}, fmt.Errorf("%w: %w", backup.ErrNotRunning, err)
+	}
+	return backup.ExecResult{}, e.translate(err)
+}
+
+func (e *Engine) exec(ctx context.Context, containerID string, command []string) (backup.ExecResult, error) {
+	made, err := e.api.ContainerExecCreate(ctx, containerID, container.ExecOptions{
+		Cmd: command, AttachStdout: true, AttachStderr: true,
+	})
+	if err != nil {
+		return backup.ExecResult{}, err
+	}
+	stream, err := e.startExec(ctx, made.ID)
+	if err != nil {
+		return backup.ExecResult{}, err
+	}
+	defer stream.Close()
+	defer context.AfterFunc(ctx, stream.Close)()
+	var output tail
+	if _, err := stdcopy.StdCopy(&output, &output, stream.Reader); err != nil {
+		return backup.ExecResult{}, err
+	}
+	code, err := e.exitCode(ctx, made.ID)
+	return backup.ExecResult{ExitCode: code, Output: output}, err
+}
+
+// startExec begins a command, and returns the stream of its output. The client
+// does not look at ctx while it waits for the answer, so it may be left behind;
+// the stream is closed then when it comes.
+func (e *Engine) startExec(ctx context.Context, execID string) (types.HijackedResponse, error) {
+	type answer struct {
+		stream types.HijackedResponse
+		err    error
+	}
+	answers := make(chan answer)
+	go func() {
+		stream, err := e.api.ContainerExecAttach(ctx, execID, container.ExecAttachOptions{})
+		select {
+		case answers <- answer{stream, err}:
+		case <-ctx.Done():
+			if err == nil {
+				stream.Close()
+			}
+		}
+	}()
+	select {
+	case a := <-answers:
+		return a.stream, a.err
+	case <-ctx.Done():
+		return types.HijackedResponse{}, context.Cause(ctx)
+	}
+}
+
+// exitPoll is how often a command is looked at whose output has ended.
+const exitPoll = 100 * time.Millisecond
+
+// exitCode returns how a command ended. Its output can end before it does.
+func (e *Engine) exitCode(ctx context.Context, execID string) (int, error) {
+	poll := time.NewTicker(exitPoll)
+	defer poll.Stop()
+	for {
+		state, err := e.api.ContainerExecInspect(ctx, execID)
+		if err != nil || !state.Running {
+			return state.ExitCode, err
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// tail keeps the last bytes that are written to it.
+type tail []byte
+
+func (t *tail) Write(p []byte) (int, error) {
+	*t = append(*t, p[max(0, len(p)-backup.ExecOutput):]...)
+	if over := len(*t) - backup.ExecOutput; over > 0 {
+		*t = append((*t)[:0], (*t)[over:]...)
+	}
+	return len(p), nil
+}

@@ -1,0 +1,234 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/embedded"
+	"holdfast.io/holdfast/internal/docker"
+	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/state"
+)
+
+const (
+	// lookForDir is how often a process looks whether the state dir is free.
+	lookForDir = 250 * time.Millisecond
+	// aloneAfter is how long a node waits for the message server before it undoes
+	// what its notes name without asking whether another worker has done so.
+	aloneAfter = 5 * time.Second
+)
+
+// Node is one worker process. Its fields are set once Start has returned.
+type Node struct {
+	// Host is the id of the host.
+	Host   string
+	Engine *docker.Engine
+	Sinks  *configured.Set
+	Bus    *bus.Bus
+
+	o                  Options
+	dir                *state.Dir
+	server             *embedded.Server // nil if a server is configured
+	about              backup.About
+	owner, predecessor string
+	notes              backup.Notes
+	locks              *backup.Locks
+	tidier             *backup.Tidier
+	tidying            chan struct{} // closed when the tidier has ended
+	stopTidying        context.CancelFunc
+	jobs               *ledger.Jobs
+	role               role
+}
+
+// Start puts a node together, ready to run. What an earlier process left is undone
+// from then on. It reports state.ErrLocked if another process has the state dir,
+// unless o.Wait.
+func Start(ctx context.Context, o Options) (n *Node, err error) {
+	n = &Node{o: o, locks: &backup.Locks{}}
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	if n.dir, err = n.hold(ctx); err != nil {
+		return n, err
+	}
+	if n.owner, n.predecessor, err = n.dir.NewOwner(); err != nil {
+		return n, err
+	}
+	if n.Engine, err = docker.Connect(o.DockerHost); err != nil {
+		return n, err
+	}
+	if err = n.meetEngine(ctx); err != nil {
+		return n, err
+	}
+	if err = n.openSinks(); err != nil {
+		return n, err
+	}
+	if err = n.beginTidying(); err != nil {
+		return n, err
+	}
+	if err = n.connect(ctx); err != nil {
+		return n, err
+	}
+	n.jobs = &ledger.Jobs{
+		Store: &ledger.Forgetful{Store: n.Bus.Jobs(), Host: n.Host, Log: o.Log},
+		Host:  n.Host, Owner: n.owner,
+	}
+	return n, nil
+}
+
+// hold takes the state dir, if need be as soon as another process leaves it.
+func (n *Node) hold(ctx context.Context) (*state.Dir, error) {
+	dir, err := state.Hold(n.o.StateDir)
+	if !errors.Is(err, state.ErrLocked) || !n.o.Wait {
+		return dir, err
+	}
+	n.o.Log.Info("standing by: another process serves from this state dir", zap.String("stateDir", n.o.StateDir))
+	for {
+		select {
+		case <-time.After(lookForDir):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if dir, err = state.Hold(n.o.StateDir); !errors.Is(err, state.ErrLocked) {
+			return dir, err
+		}
+	}
+}
+
+// meetEngine asks the Engine who it is. The host's id is the configured one, or
+// the Engine's name.
+func (n *Node) meetEngine(ctx context.Context) (err error) {
+	n.about, err = n.Engine.About(ctx)
+	if err != nil && n.o.Wait {
+		n.o.Log.Warn("waiting for the Docker Engine", zap.String("address", n.Engine.Host()), zap.Error(err))
+		n.about, err = backoff.Retry(ctx, func() (backup.About, error) { return n.Engine.About(ctx) }, backoff.WithMaxElapsedTime(0))
+	}
+	if err != nil {
+		return fmt.Errorf("%w\nIs the Engine running, and may this user reach it? 'holdfast doctor' looks closer", err)
+	}
+	if n.Host = n.o.HostID; n.Host == "" {
+		n.Host = events.HostID(n.about.Name)
+	}
+	return nil
+}
+
+func (n *Node) openSinks() (err error) {
+	if n.o.MakeSink {
+		if err := n.dir.MakeDefaultSink(); err != nil {
+			return err
+		}
+	}
+	n.Sinks, err = configured.New(n.o.Sinks, n.dir)
+	return err
+}
+
+// beginTidying has the tidier run for as long as the process lives.
+func (n *Node) beginTidying() (err error) {
+	if n.notes, err = n.dir.Notes(); err != nil {
+		return err
+	}
+	n.tidier = &backup.Tidier{Engine: n.Engine, Sinks: n.Sinks, Notes: n.notes, Locks: n.locks, Log: n.o.Log}
+	ctx, stop := context.WithCancel(context.Background())
+	n.stopTidying, n.tidying = stop, make(chan struct{})
+	go func() {
+		defer close(n.tidying)
+		n.tidier.Run(ctx)
+	}()
+	return nil
+}
+
+// connect reaches the configured message server, or starts our own, and sees to
+// it that the streams are there. While the server is away nobody can be asked
+// whether another worker has undone what our notes name: a container must not
+// stand for that long.
+func (n *Node) connect(ctx context.Context) (err error) {
+	options := n.o.NATS
+	if options.URL == "" {
+		if n.server, err = embedded.Start(ctx, n.dir.NATS(), n.o.Log); err != nil {
+			return err
+		}
+		options = n.server.Options()
+	}
+	options.Logger, options.Wait = n.o.Log, n.o.Wait
+	alone := time.AfterFunc(aloneAfter, func() {
+		if err := n.undo(func(backup.Note) bool { return true }); err != nil {
+			n.o.Log.Error("what an earlier worker left cannot be undone", zap.Error(err))
+		}
+	})
+	defer alone.Stop()
+	if n.Bus, err = bus.Connect(ctx, options); err != nil {
+		return err
+	}
+	if n.server == nil {
+		return nil // the operator provisions; the host's consumers are made when they are first used
+	}
+	// Our own server follows our own settings.
+	if _, err = n.Bus.Provision(ctx, bus.ProvisionOptions{Hosts: []string{n.Host}, Update: true}); err != nil {
+		return err
+	}
+	return n.dir.Announce(state.Endpoint{
+		URL: options.URL, User: options.User, Password: options.Password,
+		Host: n.Host, Sink: n.Sinks.Location(events.DefaultSink),
+	})
+}
+
+// lifeline is what must not be paused or stopped for a backup.
+func (n *Node) lifeline(ctx context.Context) backup.Lifeline {
+	l := backup.Lifeline{Self: docker.Self(), Peers: map[string][]netip.AddrPort{}}
+	l.Peers["the Engine"] = n.Engine.Peers(ctx)
+	if n.server == nil {
+		if peer, err := netip.ParseAddrPort(n.Bus.PeerAddr()); err == nil {
+			l.Peers["NATS"] = []netip.AddrPort{netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())}
+		}
+	}
+	return l
+}
+
+// process says to people where this worker runs.
+func process() string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	return fmt.Sprintf("process %d on %s", os.Getpid(), name)
+}
+
+// Close ends everything, in the reverse order. What is not undone by then stays in
+// the notes, for the next process.
+func (n *Node) Close() {
+	if n.tidier != nil {
+		n.stopTidying()
+		<-n.tidying
+	}
+	if n.Bus != nil {
+		if err := n.Bus.Close(); err != nil {
+			n.o.Log.Debug("the connection to the message server did not end in order", zap.Error(err))
+		}
+	}
+	if n.server != nil {
+		if err := n.server.Shutdown(); err != nil {
+			n.o.Log.Warn("the message server did not end in order", zap.Error(err))
+		}
+	}
+	if n.Engine != nil {
+		_ = n.Engine.Close()
+	}
+	if n.dir != nil {
+		if err := n.dir.Close(); err != nil {
+			n.o.Log.Warn("the state dir could not be left in order", zap.Error(err))
+		}
+	}
+}

@@ -1,0 +1,48 @@
+// Package node is one worker process put together: the state dir, the message
+// server if it is our own, the Engine, the sinks, and the worker that serves the
+// host while this process is its tenant.
+package node
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/point"
+)
+
+// Options are the settings of a node.
+type Options struct {
+	StateDir string
+	// NATS is the message server; without a URL the node runs one of its own.
+	NATS bus.Options
+	// DockerHost is the Engine's address; empty means what the docker command uses.
+	DockerHost string
+	// HostID is the host's id; empty means the Engine's own name.
+	HostID string
+	// Sinks are the locations of the sinks by name.
+	Sinks map[string]string
+	// MakeSink has the default sink's folder in the state dir made.
+	MakeSink bool
+	// Slots is how many items are worked on at a time.
+	Slots       int
+	Compression point.Compression
+	Policy      dispatch.Policy
+	// Hooks lets the labels of containers name commands that run inside them.
+	Hooks    bool
+	Timeouts dispatch.Timeouts
+	// NoProgress bounds how long an item may be without progress; 0 means no bound.
+	NoProgress time.Duration
+	// RetryFor is how long a job waits for an Engine or a sink that is away.
+	RetryFor time.Duration
+	// ShutdownGrace is how long running jobs may go on after the end was asked for.
+	ShutdownGrace time.Duration
+	// Wait has the node wait for an Engine, a message server, and another process
+	// with the same state dir, rather than fail.
+	Wait bool
+	// Version is the program's.
+	Version string
+	Log     *zap.Logger
+}

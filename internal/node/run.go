@@ -1,0 +1,116 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/tenure"
+)
+
+// releaseBound is how long giving up the tenure may take.
+const releaseBound = 3 * time.Second
+
+// Run serves the host until ctx ends, and then to the end of what was begun. While
+// another worker serves the host it stands by, and takes over from one that is not
+// heard of any more. It reports tenure.ErrOtherEngine if that other one has
+// another Engine.
+func (n *Node) Run(ctx context.Context) error {
+	candidate := tenure.Candidate{
+		Locks: n.Bus.Locks(), Host: n.Host, Predecessor: n.predecessor, Log: n.o.Log,
+		Claimant: tenure.Claimant{Owner: n.owner, EngineID: n.about.ID, Process: process()},
+		StandBy: func(tenant tenure.Claimant) {
+			n.o.Log.Info("standing by: another worker serves the host", zap.String("host", n.Host), zap.String("worker", tenant.Process))
+		},
+	}
+	n.role.set(nil)
+	defer n.announce()()
+	for {
+		t, err := candidate.Take(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		err = n.serve(ctx, t)
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// serve works as the host's tenant, until ctx ends or the tenure is lost.
+func (n *Node) serve(ctx context.Context, t *tenure.Tenure) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	detach := context.AfterFunc(t.Context(), func() { cancel(context.Cause(t.Context())) })
+	defer detach()
+	defer n.release(t)
+	if err := n.undoOwn(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("undo what an earlier worker left: %w", err)
+	}
+	n.o.Log.Info("serving", zap.String("host", n.Host), zap.String("engine", n.Engine.Host()),
+		zap.Strings("sinks", n.Sinks.Names()), zap.Int("slots", n.o.Slots), zap.String("version", n.o.Version))
+	var beside sync.WaitGroup
+	beside.Go(func() { n.takeOver(ctx) })
+	w := n.worker(t)
+	n.role.set(w)
+	defer n.role.set(nil)
+	w.Run(ctx, sources(n.Bus.Work(n.Host)), sources(n.Bus.Cancels(n.Host)), n.o.ShutdownGrace)
+	cancel(nil)
+	beside.Wait()
+	return nil
+}
+
+func (n *Node) worker(t *tenure.Tenure) *dispatch.Worker {
+	return &dispatch.Worker{
+		Host: n.Host,
+		Backuper: &backup.Backuper{
+			Engine:       n.Engine,
+			Locks:        n.locks,
+			Notes:        n.notes,
+			Tidier:       n.tidier,
+			Compression:  n.o.Compression,
+			HooksAllowed: n.o.Hooks,
+			NoProgress:   n.o.NoProgress,
+			Version:      n.o.Version,
+			Log:          n.o.Log,
+		},
+		Sinks:     n.Sinks,
+		Policy:    n.o.Policy,
+		Timeouts:  n.o.Timeouts,
+		RetryFor:  n.o.RetryFor,
+		Lifeline:  n.lifeline,
+		Publisher: n.Bus,
+		Jobs:      n.jobs,
+		Tenure:    t,
+		Tidier:    n.tidier,
+		Slots:     dispatch.NewSlots(n.o.Slots),
+		Log:       n.o.Log,
+	}
+}
+
+// release gives the tenure up, so that a worker that stands by takes over at once.
+func (n *Node) release(t *tenure.Tenure) {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseBound)
+	defer cancel()
+	if err := t.Release(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		n.o.Log.Warn("the host's lock was not given up; it lapses by itself", zap.Error(err))
+	}
+}
+
+func sources(from []*bus.Source) []dispatch.Source {
+	to := make([]dispatch.Source, len(from))
+	for i, s := range from {
+		to[i] = s
+	}
+	return to
+}

@@ -1,0 +1,117 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/ledger"
+)
+
+const (
+	// askAgain is how often a request that a dead worker held is asked for, until it
+	// comes: it may go to a pull of the dead one, which the server holds open.
+	askAgain = time.Second
+	// asks is how often at most. After a minute it comes by itself.
+	asks = 60
+)
+
+// undoOwn has undone what the notes on our own disk name. What another worker has
+// taken over since is its own affair: of that only what bears our attempt's name
+// is removed.
+func (n *Node) undoOwn(ctx context.Context) error {
+	var failure error
+	err := n.undo(func(note backup.Note) bool {
+		job, err := n.jobs.Look(ctx, note.Job)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound): // forgotten: nobody else can have it
+			return true
+		case err != nil:
+			failure = errors.Join(failure, err)
+			return false
+		}
+		return job.Attempt == note.Attempt
+	})
+	return errors.Join(err, failure)
+}
+
+// undo has undone what the notes on our own disk name.
+func (n *Node) undo(whole func(backup.Note) bool) error {
+	notes, err := n.notes.List()
+	for _, note := range notes {
+		if aerr := n.tidier.Adopt(note, whole(note)); aerr != nil {
+			err = errors.Join(err, aerr)
+		}
+	}
+	return err
+}
+
+// takeOver undoes what the jobs' earlier workers left, and has their requests
+// delivered at once rather than after the acknowledgement wait.
+func (n *Node) takeOver(ctx context.Context) {
+	var open []ledger.Job
+	for job, err := range n.jobs.Open(ctx) {
+		if err != nil {
+			if ctx.Err() == nil {
+				n.o.Log.Error("the jobs of an earlier worker cannot be taken over at once", zap.Error(err))
+			}
+			break
+		}
+		if job.Owner == n.owner {
+			continue
+		}
+		if err := n.adopt(job); err != nil {
+			n.o.Log.Error("what an earlier worker left of a job cannot be undone", zap.String("job", job.ID), zap.Error(err))
+		}
+		open = append(open, job)
+	}
+	for range asks {
+		open = n.askFor(ctx, open)
+		if len(open) == 0 {
+			return
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// adopt undoes what the notes name that went with a job.
+func (n *Node) adopt(job ledger.Job) error {
+	for _, begun := range job.Begun {
+		if begun.Note == nil {
+			continue
+		}
+		var note backup.Note
+		if err := json.Unmarshal(begun.Note, &note); err != nil {
+			return fmt.Errorf("a note in the ledger is damaged: %w", err)
+		}
+		if err := n.tidier.Adopt(note, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askFor asks for the requests of the jobs, and returns those that have not come.
+func (n *Node) askFor(ctx context.Context, jobs []ledger.Job) (waiting []ledger.Job) {
+	for _, job := range jobs {
+		now, err := n.jobs.Look(ctx, job.ID)
+		if err != nil || now.Attempt != job.Attempt || len(now.End) > 0 {
+			continue
+		}
+		if err := n.Bus.Redeliver(n.Host, now.Reply); err != nil {
+			n.o.Log.Warn("a request of an earlier worker cannot be asked for", zap.String("job", job.ID), zap.Error(err))
+			continue
+		}
+		waiting = append(waiting, job)
+	}
+	return waiting
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/docker/dockertest"
+	"holdfast.io/holdfast/internal/step"
+)
+
+// scenario is a job that passes a step.
+type scenario string
+
+const (
+	pausing  scenario = "pause"    // two containers, each paused by its commit
+	stopping scenario = "stop"     // two containers, stopped and started again
+	joining  scenario = "together" // two containers, paused, committed, and let go together
+	hooking  scenario = "hook"     // a container with commands before and after
+	imaging  scenario = "image"    // an image
+)
+
+// crashes are the jobs in which a worker dies right after a step. Each step has at
+// least one.
+var crashes = map[step.Name][]scenario{
+	step.Claimed:      {pausing},
+	step.Planned:      {pausing},
+	step.Accepted:     {pausing},
+	step.ItemBegun:    {pausing},
+	step.Noted:        {pausing, imaging},
+	step.HookRun:      {hooking},
+	step.Paused:       {joining},
+	step.Stopped:      {stopping},
+	step.Committed:    {pausing, stopping, joining, hooking},
+	step.LetGo:        {stopping, joining, hooking},
+	step.Staged:       {pausing, imaging},
+	step.Saved:        {pausing, imaging},
+	step.Published:    {pausing, joining},
+	step.Removed:      {pausing},
+	step.NoteGone:     {pausing},
+	step.ItemEnded:    {pausing},
+	step.ItemReported: {pausing},
+	step.Ended:        {pausing},
+	step.EndReported:  {pausing},
+	step.Acknowledged: {pausing},
+}
+
+// prepare makes what the scenario needs in a world, and returns the data of its
+// request.
+func (s scenario) prepare(w *world) string {
+	const payload = 4 << 20
+	c := dockertest.Container{Payload: payload}
+	switch s {
+	case imaging:
+		return fmt.Sprintf(`{"images":{"names":[%q]}}`, w.image)
+	case hooking:
+		c.Labels = map[string]string{
+			"holdfast.hook.pre":  `["/writer","/data/pre"]`,
+			"holdfast.hook.post": `["/writer","/data/post"]`,
+		}
+	}
+	var names []string
+	for _, c.Name = range []string{"a", "b"} {
+		names = append(names, w.run(c))
+	}
+	option := map[scenario]string{stopping: `,"quiesce":"stop"`, joining: `,"together":true`}[s]
+	return fmt.Sprintf(`{"containers":{"names":["%s"]}%s}`, strings.Join(names, `","`), option)
+}
+
+// sideBySide bounds how many worlds there are at a time: most of them wait.
+const sideBySide = 6
+
+// takeovers are the jobs in which a worker dies where it leaves something behind,
+// and another one takes over that has not its disk.
+var takeovers = map[step.Name]scenario{
+	step.Noted: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
+	step.LetGo: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
+}
+
+// TestCrash kills a worker after each step of a job. The next one carries the job
+// on to its success, and nothing is left of the first.
+func TestCrash(t *testing.T) {
+	var cases group
+	for _, name := range step.All() {
+		if len(crashes[name]) == 0 {
+			t.Errorf("no job is known in which a worker dies after the step %q", name)
+		}
+		for _, s := range crashes[name] {
+			cases.add(fmt.Sprintf("%s %s", name, s), func(t *testing.T) { crash(t, name, s, true) })
+		}
+		if s, ok := takeovers[name]; ok {
+			cases.add(fmt.Sprintf("%s %s takeover", name, s), func(t *testing.T) { crash(t, name, s, false) })
+		}
+	}
+	cases.run(t, sideBySide)
+}
+
+func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
+	w := newWorld(t, worldOptions{})
+	data := s.prepare(w)
+	first := w.start(workerOptions{env: []string{crashAfter(name, 1)}})
+	job := w.publish("crash", data)
+	first.killed()
+	began := time.Now()
+	next := workerOptions{}
+	if sameDir {
+		next.state = first.state
+	}
+	w.start(next)
+	end := w.ended(job)
+	took := time.Since(began)
+	w.verify(job)
+	if got := endStatus(t, end); got != events.StatusSucceeded {
+		t.Errorf("the job ended as %s: %s", got, end.Data())
+	}
+	fault := "sigkill after " + string(name) + " in " + string(s)
+	if !sameDir {
+		fault += ", another worker takes over"
+	}
+	report(t, fault, 1, fmt.Sprintf("%s, %s after the next worker's start", endStatus(t, end), took.Round(100*time.Millisecond)))
+}
+
+// endStatus is how a job ended.
+func endStatus(t *testing.T, end storedEvent) events.Status {
+	t.Helper()
+	var data events.BackupEnded
+	if err := end.DataAs(&data); err != nil {
+		t.Fatal(err)
+	}
+	return data.Status
+}
+
+// report prints one line of the table of faults.
+func report(t *testing.T, fault string, tries int, outcome string) {
+	t.Helper()
+	if !t.Failed() {
+		t.Logf("fault=%q tries=%d outcome=%q", fault, tries, outcome)
+	}
+}
+
+// group is tests that run side by side, whatever -parallel says: they wait much
+// more than they work.
+type group struct {
+	names []string
+	tests []func(*testing.T)
+}
+
+func (g *group) add(name string, test func(*testing.T)) {
+	g.names, g.tests = append(g.names, name), append(g.tests, test)
+}
+
+// run runs them, at most n at a time.
+func (g *group) run(t *testing.T, n int) {
+	t.Helper()
+	free := make(chan struct{}, n)
+	var running sync.WaitGroup
+	for i, name := range g.names {
+		free <- struct{}{}
+		running.Go(func() {
+			defer func() { <-free }()
+			t.Run(name, g.tests[i])
+		})
+	}
+	running.Wait()
+}

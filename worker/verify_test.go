@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// verifyPatience bounds how long what nobody owns any more takes to be undone.
+const verifyPatience = 60 * time.Second
+
+// verify checks what must hold after any fault, once the jobs have ended. It
+// waits for what is still to be undone, and fails the test with each thing that
+// is wrong at the end of its patience.
+func (w *world) verify(jobs ...string) {
+	w.t.Helper()
+	w.ended(jobs...)
+	var wrong []error
+	for deadline := time.Now().Add(verifyPatience); ; time.Sleep(100 * time.Millisecond) {
+		if wrong = w.wrong(w.t.Context(), jobs); len(wrong) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, err := range wrong {
+		w.t.Error(err)
+	}
+}
+
+// worldChecks are what must hold. Each reports everything that is wrong.
+var worldChecks = []func(w *world, ctx context.Context, jobs []string) error{
+	(*world).checkEnds,
+	(*world).checkContents,
+	(*world).checkReports,
+	(*world).checkPoints,
+	(*world).checkStaging,
+	(*world).checkNotes,
+	(*world).checkRequests,
+	(*world).checkImages,
+	(*world).checkContainers,
+}
+
+// wrong returns what does not hold at the moment.
+func (w *world) wrong(ctx context.Context, jobs []string) []error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	wrong := []error{w.read(ctx)}
+	for _, check := range worldChecks {
+		wrong = append(wrong, check(w, ctx, jobs))
+	}
+	return slices.DeleteFunc(wrong, func(err error) bool { return err == nil })
+}
+
+// checkEnds: each job has exactly one terminal event id.
+func (w *world) checkEnds(_ context.Context, jobs []string) (wrong error) {
+	for _, job := range jobs {
+		ids := map[string]bool{}
+		for _, ev := range w.stored {
+			if ev.job() == job && events.Terminal(ev.Type()) {
+				ids[ev.ID()] = true
+			}
+		}
+		if len(ids) != 1 {
+			wrong = errors.Join(wrong, fmt.Errorf("job %s has %d terminal event ids, not one", job, len(ids)))
+		}
+	}
+	return wrong
+}
+
+// checkContents: what was published more than once is the same word for word.
+func (w *world) checkContents(context.Context, []string) (wrong error) {
+	first := map[string]storedEvent{}
+	for _, ev := range w.stored {
+		before, again := first[ev.ID()]
+		if !again {
+			first[ev.ID()] = ev
+		} else if ev.content != before.content {
+			wrong = errors.Join(wrong, fmt.Errorf("event %s has two contents, at %d and %d:\n%s\n%s",
+				ev.ID(), before.sequence, ev.sequence, before.content, ev.content))
+		}
+	}
+	return wrong
+}
+
+// checkReports: a point that was reported is there, and its artifacts are what
+// was said; and the terminal event names no other.
+func (w *world) checkReports(_ context.Context, jobs []string) (wrong error) {
+	reported := map[string]bool{}
+	var ends []storedEvent
+	for _, ev := range w.stored {
+		switch {
+		case !slices.Contains(jobs, ev.job()):
+		case ev.Type() == events.TypeBackupItemCompleted:
+			var data events.BackupItemCompleted
+			err := json.Unmarshal(ev.Data(), &data)
+			if err == nil {
+				reported[data.Point] = true
+				err = w.checkReport(&data)
+			}
+			if err != nil {
+				wrong = errors.Join(wrong, fmt.Errorf("event %s reports what is not so: %w", ev.ID(), err))
+			}
+		case events.Terminal(ev.Type()):
+			ends = append(ends, ev)
+		}
+	}
+	for _, ev := range ends {
+		var data events.BackupEnded
+		_ = json.Unmarshal(ev.Data(), &data) // another type has no items
+		for _, item := range data.Items {
+			if item.Status == events.ItemCompleted && !reported[item.Point] {
+				wrong = errors.Join(wrong, fmt.Errorf("job %s ended with the point %q, which no event reports", data.Job, item.Point))
+			}
+		}
+	}
+	return wrong
+}
+
+func (w *world) checkReport(data *events.BackupItemCompleted) error {
+	m, err := w.manifest(data.Path)
+	if err != nil {
+		return err
+	}
+	if m.ID != data.Point || m.Job != data.Job || m.Item != data.Item {
+		return fmt.Errorf("point %s of %v for job %s is %s of %v for job %s", data.Point, data.Item, data.Job, m.ID, m.Item, m.Job)
+	}
+	if !slices.Equal(m.Artifacts, data.Artifacts) {
+		return fmt.Errorf("point %s was reported with the artifacts %v, and has %v", data.Point, data.Artifacts, m.Artifacts)
+	}
+	return w.checkArtifacts(data.Artifacts)
+}
+
+func (w *world) manifest(dir string) (*point.Manifest, error) {
+	raw, err := os.ReadFile(filepath.Join(w.sink, dir, sink.ManifestName))
+	if err != nil {
+		return nil, err
+	}
+	return point.Decode(raw)
+}
+
+// artifacts is the size and the digest of a file.
+type artifacts struct {
+	size   int64
+	digest string
+}
+
+func (w *world) checkArtifacts(want []events.Artifact) (wrong error) {
+	for _, a := range want {
+		got, err := w.artifact(filepath.Join(w.sink, a.Key))
+		if err == nil && got != (artifacts{a.Size, a.Digest}) {
+			err = fmt.Errorf("%s is %v, not %d bytes of %s", a.Key, got, a.Size, a.Digest)
+		}
+		wrong = errors.Join(wrong, err)
+	}
+	return wrong
+}
+
+// artifact reads a file, once as long as it is not touched.
+func (w *world) artifact(path string) (artifacts, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return artifacts{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return artifacts{}, err
+	}
+	key := fmt.Sprint(path, info.Size(), info.ModTime())
+	if a, ok := w.digests[key]; ok {
+		return a, nil
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	a := artifacts{n, fmt.Sprintf("sha256:%x", h.Sum(nil))}
+	if err == nil {
+		w.digests[key] = a
+	}
+	return a, err
+}
+
+// checkPoints: whatever lies where points lie is a complete point.
+func (w *world) checkPoints(context.Context, []string) (wrong error) {
+	dirs, err := filepath.Glob(filepath.Join(w.sink, "points", "*", "*", "*", "*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		m, err := w.manifest(strings.TrimPrefix(dir, w.sink))
+		if err == nil {
+			err = w.checkArtifacts(m.Artifacts)
+		}
+		if err != nil {
+			wrong = errors.Join(wrong, fmt.Errorf("the sink has a point that is not complete, in %s: %w", dir, err))
+		}
+	}
+	return wrong
+}
+
+// checkStaging: nothing is staged in the sink.
+func (w *world) checkStaging(context.Context, []string) error {
+	return empty(filepath.Join(w.sink, "staging"), "the sink has something staged")
+}
+
+// commitLookout is how long after its note the image of a commit may come whose
+// end nobody saw: the Engine completes what a client began that is gone.
+const commitLookout = 10 * time.Minute
+
+// checkNotes: no worker that lives has noted something that is still to be undone.
+// Only a commit whose end nobody saw may be looked out for, which is seen by
+// nothing else.
+func (w *world) checkNotes(context.Context, []string) (wrong error) {
+	for dir, p := range w.workers {
+		if processState(p.Process.Pid) == 0 {
+			continue // what it left is with the one that took over
+		}
+		notes, err := filepath.Glob(filepath.Join(dir, "notes", "*"))
+		for _, path := range notes {
+			if !isLookout(path) {
+				err = errors.Join(err, fmt.Errorf("a worker has something to be undone: %s", path))
+			}
+		}
+		wrong = errors.Join(wrong, err)
+	}
+	return wrong
+}
+
+// isLookout reports whether a note is of a commit whose image may still come.
+func isLookout(path string) bool {
+	var n backup.Note
+	raw, err := os.ReadFile(path)
+	return err == nil && json.Unmarshal(raw, &n) == nil && n.Snapshot != "" && !n.Committed && time.Since(n.Time) < commitLookout
+}
+
+func empty(dir, otherwise string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s: %s has %v", otherwise, dir, entries)
+	}
+	return nil
+}
+
+// checkRequests: no request of the host is left.
+func (w *world) checkRequests(ctx context.Context, _ []string) error {
+	stream, err := w.js.Stream(ctx, events.StreamRequests)
+	if err != nil {
+		return fmt.Errorf("look for requests: %w", err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter("holdfast.req.*.host."+w.host))
+	if err != nil {
+		return fmt.Errorf("look for requests: %w", err)
+	}
+	if len(info.State.Subjects) > 0 {
+		return fmt.Errorf("requests were not acknowledged: %v", info.State.Subjects)
+	}
+	return nil
+}
+
+// checkImages: no snapshot is left, under a name or without. A commit keeps the
+// container's labels in the image.
+func (w *world) checkImages(ctx context.Context, _ []string) (wrong error) {
+	list, err := w.engine.API().ImageList(ctx, image.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", testLabel+"="+w.host))})
+	if err != nil {
+		return fmt.Errorf("look for snapshots: %w", err)
+	}
+	for _, img := range list {
+		wrong = errors.Join(wrong, fmt.Errorf("a snapshot is left on the Engine: %v %s", img.RepoTags, img.ID))
+	}
+	return wrong
+}
+
+// checkContainers: every container is in the state that it must be in, and one
+// that runs goes on with what it does.
+func (w *world) checkContainers(ctx context.Context, _ []string) (wrong error) {
+	for name, b := range w.busy {
+		if err := w.checkContainer(ctx, b); err != nil {
+			wrong = errors.Join(wrong, fmt.Errorf("container %s %w", name, err))
+		}
+	}
+	return wrong
+}
+
+func (w *world) checkContainer(ctx context.Context, b *busy) error {
+	c, err := w.engine.API().ContainerInspect(ctx, b.id)
+	if err != nil {
+		return fmt.Errorf("cannot be looked at: %w", err)
+	}
+	if events.State(c.State.Status) != b.state {
+		return fmt.Errorf("is %s, not %s", c.State.Status, b.state)
+	}
+	if b.state != events.StateRunning {
+		return nil
+	}
+	before := b.lines
+	if b.lines, err = w.engine.Lines(ctx, b.id); err != nil {
+		return fmt.Errorf("cannot be read: %w", err)
+	}
+	// The first look has nothing to compare with; the next one has.
+	if before == 0 || b.lines <= before {
+		return fmt.Errorf("does not go on: it had written %d lines, and then %d", before, b.lines)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"holdfast.io/holdfast/internal/step"
+)
+
+// crashProgram is the real program, built to die and to freeze at a step when
+// its environment says so.
+var crashProgram = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "holdfast-test-")
+	if err != nil {
+		return "", err
+	}
+	removeAtEnd(func() error { return os.RemoveAll(dir) })
+	program := filepath.Join(dir, "holdfast")
+	if out, err := exec.Command("go", "build", "-tags", "crash", "-o", program, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build holdfast: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
+// workerOptions changes a worker. The zero value is one with a state dir of its
+// own.
+type workerOptions struct {
+	// state is its state dir; one that dies and comes back keeps it.
+	state string
+	// env is what its environment has besides.
+	env []string
+	// prefix is the command that starts it, such as nsenter with its arguments. It
+	// must become the worker.
+	prefix []string
+	// server is where it finds the message server, if that is not its address.
+	server string
+}
+
+// worker is a process of the real program that serves a world's host.
+type worker struct {
+	*process
+	t     *testing.T
+	state string
+}
+
+// start starts a worker that ends with the test.
+func (w *world) start(o workerOptions) *worker {
+	w.t.Helper()
+	if o.state == "" {
+		o.state = filepath.Join(w.t.TempDir(), "state")
+	}
+	if o.server == "" {
+		o.server = w.server.URL
+	}
+	args := slices.Concat(o.prefix, []string{w.program(), "serve", "--nats", o.server, "--state-dir", o.state,
+		"--sink", w.sink, "--host-id", w.host, "--docker-host", w.engine.Host(), "--log-level", "debug"})
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = slices.Concat(w.environment(), []string{"HOLDFAST_POLICY_QUIESCE=pause,none,stop"}, o.env)
+	p := &worker{process: launch(w.t, cmd), t: w.t, state: o.state}
+	w.workers[o.state] = p
+	return p
+}
+
+// environment is this process's, with the server's user.
+func (w *world) environment() []string {
+	return append(os.Environ(), "HOLDFAST_NATS_USER="+w.server.User, "HOLDFAST_NATS_PASSWORD="+w.server.Password)
+}
+
+func (w *world) program() string {
+	w.t.Helper()
+	path, err := crashProgram()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return path
+}
+
+// holdfast runs a command of the program against the world's server to its end,
+// and returns what it said.
+func (w *world) holdfast(args ...string) string {
+	w.t.Helper()
+	cmd := exec.Command(w.program(), append(args, "--nats", w.server.URL)...)
+	cmd.Env = w.environment()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		w.t.Fatalf("holdfast %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// crashAfter has a worker die at the nth passing of a step, stopAfter freeze.
+func crashAfter(name step.Name, nth int) string { return fmt.Sprintf("CRASH_AFTER=%s:%d", name, nth) }
+func stopAfter(name step.Name, nth int) string  { return fmt.Sprintf("STOP_AFTER=%s:%d", name, nth) }
+
+// kill ends the worker as a crash does.
+func (p *worker) kill() { p.t.Helper(); p.signal(syscall.SIGKILL); p.killed() }
+
+// killed waits until the worker was killed, by whomever.
+func (p *worker) killed() {
+	p.t.Helper()
+	select {
+	case err := <-p.exited:
+		status, ok := p.ProcessState.Sys().(syscall.WaitStatus)
+		if !ok || status.Signal() != syscall.SIGKILL {
+			p.t.Fatalf("the worker was not killed, but ended: %v", err)
+		}
+	case <-time.After(worldPatience):
+		p.t.Fatalf("in %s the worker was not killed", worldPatience)
+	}
+}
+
+// signal sends the worker a signal.
+func (p *worker) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		p.t.Fatalf("send %v to the worker: %v", s, err)
+	}
+}
+
+// pause freezes the worker, resume lets it go on.
+func (p *worker) pause()  { p.t.Helper(); p.signal(syscall.SIGSTOP) }
+func (p *worker) resume() { p.t.Helper(); p.signal(syscall.SIGCONT) }
+
+// frozen waits until the worker has stopped itself.
+func (p *worker) frozen() {
+	p.t.Helper()
+	for deadline := time.Now().Add(worldPatience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if processState(p.Process.Pid) == 'T' {
+			return
+		}
+	}
+	p.t.Fatalf("in %s the worker did not freeze", worldPatience)
+}
+
+// processState is the letter for a process's state, or 0 if there is none.
+func processState(pid int) byte {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	for i := len(raw) - 1; i > 0; i-- { // the name in brackets may hold anything
+		if raw[i] == ')' && i+2 < len(raw) {
+			return raw[i+2]
+		}
+	}
+	return 0
+}
