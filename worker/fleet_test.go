@@ -155,7 +155,7 @@ func (h *fakeHost) cancel(ctx context.Context, request event.Event) {
 }
 
 func (h *fakeHost) publish(ctx context.Context, job string, request event.Event, eventType string, data any) {
-	ev := events.NewResult(h.id, job, request, eventType, job, "", data)
+	ev := events.NewResult(time.Now(), h.id, job, request, eventType, job, "", data)
 	if err := h.bus.PublishEvent(ctx, events.EventSubject(h.id, job, eventType), ev); err != nil && ctx.Err() == nil {
 		h.Error(err)
 	}

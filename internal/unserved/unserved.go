@@ -115,7 +115,7 @@ func (w *Watcher) report(ctx context.Context, host string, before time.Time) err
 
 func (w *Watcher) publish(ctx context.Context, host string, q *bus.WaitingRequest, request event.Event) error {
 	job := events.JobID(request.Source(), request.ID(), host)
-	ev := events.NewResult(w.Host, job, request, events.TypeRequestUnserved, job, "", events.RequestUnserved{
+	ev := events.NewResult(time.Now(), w.Host, job, request, events.TypeRequestUnserved, job, "", events.RequestUnserved{
 		Host: host, Job: job, Subject: q.Subject, Since: q.Time.UTC(), Reporter: w.Host,
 	})
 	if err := w.Queue.PublishEvent(ctx, events.EventSubject(w.Host, job, ev.Type()), ev); err != nil {
