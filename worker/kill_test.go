@@ -17,6 +17,7 @@ const (
 // TestKillAtRandomMoments kills a worker at any moment of a job, and has the next
 // one carry the job on.
 func TestKillAtRandomMoments(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("the seed is %d", seed)
 	var worlds group
@@ -32,6 +33,7 @@ func killAtRandom(t *testing.T, random *rand.Rand) {
 	w := newWorld(t, worldOptions{})
 	names := []string{w.container("a", 8<<20), w.container("b", 8<<20)}
 	p := w.start(workerOptions{})
+	w.ended(w.backup("warm-up", names...))
 	began := time.Now()
 	w.ended(w.backup("undisturbed", names...))
 	lasts := time.Since(began)
