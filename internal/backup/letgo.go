@@ -55,8 +55,11 @@ func (r *itemRun) unpauseIfPaused(ctx context.Context, id string) error {
 
 // letGo runs the command after the snapshot, if the container's labels name one,
 // takes down that the container runs as before, and lets others have it: from now
-// on it is not ours to start or to unpause.
+// on it is not ours to start or to unpause. A second call does nothing.
 func (r *itemRun) letGo(ctx context.Context) {
+	if r.isLetGo() && r.note.Committed {
+		return
+	}
 	err := r.runPostHook(ctx)
 	r.mu.Lock()
 	already := r.note.Committed

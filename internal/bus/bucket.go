@@ -1,191 +1,102 @@
 package bus
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/ledger"
 )
 
-// Headers of the markers that stand for a key that is not there any more.
-const (
-	headerOperation = "KV-Operation"
-	headerMarker    = jetstream.MarkerReasonHeader
-	operationDelete = "DEL"
-)
-
-// markerTTL is how long a deleted key leaves a marker.
-const markerTTL = time.Minute
-
-// Bucket is a key-value bucket of the contract. It implements [ledger.Store]. It
-// is read through the leader of its stream, and needs no consumer.
+// Bucket is a key-value bucket of the contract. It implements [ledger.Store], and
+// moreover reports ErrNotProvisioned and ErrClosed. Other programs see it as any
+// bucket of NATS. On a single server a key can also be written in a full bucket
+// if its value does not grow; in a cluster no key can.
 type Bucket struct {
 	bus    *Bus
 	stream string
-	prefix string // of the subjects of its keys
+	prefix string // of the keys' subjects
 }
 
 var _ ledger.Store = (*Bucket)(nil)
 
-// Jobs returns the bucket with the job ledger.
+// Jobs returns the bucket of the jobs' ledger. A key without a time to live is
+// kept for ever.
 func (b *Bus) Jobs() *Bucket { return b.bucket(events.BucketJobs) }
 
-// Locks returns the bucket that says who serves a host.
+// Locks returns the bucket of the hosts' locks. A key lives for 10 s at most.
 func (b *Bus) Locks() *Bucket { return b.bucket(events.BucketLocks) }
 
 func (b *Bus) bucket(name string) *Bucket {
-	return &Bucket{bus: b, stream: "KV_" + name, prefix: "$KV." + name + "."}
+	return &Bucket{bus: b, stream: bucketStream(name), prefix: bucketSubject(name, "")}
 }
 
-// Get implements [ledger.Store].
-func (k *Bucket) Get(ctx context.Context, key string) ([]byte, uint64, error) {
-	e, err := k.last(ctx, key)
+// Get implements ledger.Store. A leader that was just cut off from its cluster may
+// still answer with what was there before, for some seconds; a Put that goes by
+// such an answer is refused.
+func (k *Bucket) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
+	m, err := k.find(ctx, key)
+	if err == nil && m.gone() {
+		err = ledger.ErrNotFound
+	}
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, fmt.Errorf("read %s of %s: %w", key, k.stream, err)
 	}
-	if e.gone {
-		return nil, 0, notFound(key)
-	}
-	return e.Value, e.Revision, nil
+	return m.data, m.sequence, nil
 }
 
-// Put implements [ledger.Store].
-func (k *Bucket) Put(ctx context.Context, key string, value []byte, expected uint64, ttl time.Duration) (uint64, error) {
-	revision, err := k.publish(ctx, key, value, expected, ttl)
-	if !isConflict(err) {
-		return revision, k.failed(key, err)
+// find returns the last message of key, tried until ctx ends.
+func (k *Bucket) find(ctx context.Context, key string) (m *stored, err error) {
+	if !ledger.ValidKey(key) {
+		return nil, fmt.Errorf("%q is not a key", key)
 	}
-	// Somebody was first, or it was our own attempt whose answer was lost, or what
-	// is there is only a marker.
-	now, err := k.last(ctx, key)
-	switch {
-	case errors.Is(err, ledger.ErrNotFound) && expected == 0:
-		revision, err = k.publish(ctx, key, value, 0, ttl)
-	case errors.Is(err, ledger.ErrNotFound):
-		return 0, conflict(key)
-	case err != nil:
-		return 0, err
-	case !now.gone && bytes.Equal(now.Value, value) && now.Revision > expected:
-		return now.Revision, nil
-	case now.gone && expected == 0:
-		revision, err = k.publish(ctx, key, value, now.Revision, ttl)
-	default:
-		return 0, conflict(key)
-	}
-	if isConflict(err) {
-		return 0, conflict(key)
-	}
-	return revision, k.failed(key, err)
-}
-
-// Delete implements [ledger.Store].
-func (k *Bucket) Delete(ctx context.Context, key string) error {
-	m := &nats.Msg{Subject: k.prefix + key, Header: nats.Header{headerOperation: {operationDelete}}}
-	err := k.bus.retry(ctx, "deleting from "+k.stream, func(ctx context.Context) error {
-		_, err := k.bus.js.PublishMsg(ctx, m, jetstream.WithMsgTTL(markerTTL))
+	err = k.bus.retry(ctx, "reading "+key, func(ctx context.Context) (err error) {
+		m, err = k.last(ctx, key)
 		return err
 	})
-	return k.failed(key, err)
+	return m, err
 }
 
-// List implements [ledger.Store].
+// Put implements ledger.Store.
+func (k *Bucket) Put(ctx context.Context, key string, value []byte, expected uint64, ttl time.Duration) (uint64, error) {
+	w := write{bucket: k, key: key, value: value, expected: expected, last: expected, ttl: ttl}
+	revision, err := w.run(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("write %s of %s: %w", key, k.stream, full(err))
+	}
+	return revision, nil
+}
+
+// Delete implements ledger.Store.
+func (k *Bucket) Delete(ctx context.Context, key string) error {
+	if err := k.remove(ctx, key); err != nil {
+		return fmt.Errorf("delete %s of %s: %w", key, k.stream, full(err))
+	}
+	return nil
+}
+
+// List implements ledger.Store.
 func (k *Bucket) List(ctx context.Context, pattern string) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
-		for next := uint64(1); ; {
-			m, err := k.bus.stored(ctx, k.stream, query{NextBySubject: k.prefix + pattern, Sequence: next})
-			if errors.Is(err, errNoMessage) {
-				return
-			}
-			var e entry
-			if err == nil {
-				e, err = k.entry(m)
-			}
+		if !ledger.ValidPattern(pattern) {
+			yield(ledger.Entry{}, fmt.Errorf("list %s: %q is not a pattern", k.stream, pattern))
+			return
+		}
+		for m, err := range k.bus.walk(ctx, k.stream, k.prefix+pattern) {
 			if err != nil {
 				yield(ledger.Entry{}, err)
 				return
 			}
-			next = m.Sequence + 1
-			if !e.gone && !yield(e.Entry, nil) {
+			if m.gone() {
+				continue
+			}
+			e := ledger.Entry{Key: strings.TrimPrefix(m.subject, k.prefix), Value: m.data, Revision: m.sequence, Time: m.time}
+			if !yield(e, nil) {
 				return
 			}
 		}
 	}
 }
-
-// entry is the last message of a key. It is gone if that is only a marker.
-type entry struct {
-	ledger.Entry
-	gone bool
-}
-
-// last returns the last message of a key. It reports ledger.ErrNotFound if there
-// is none, not even a marker.
-func (k *Bucket) last(ctx context.Context, key string) (entry, error) {
-	m, err := k.bus.stored(ctx, k.stream, query{LastBySubject: k.prefix + key})
-	if errors.Is(err, errNoMessage) {
-		return entry{}, notFound(key)
-	}
-	if err != nil {
-		return entry{}, err
-	}
-	return k.entry(m)
-}
-
-func (k *Bucket) entry(m *stored) (entry, error) {
-	headers, err := m.headers()
-	if err != nil {
-		return entry{}, err
-	}
-	return entry{
-		Entry: ledger.Entry{Key: strings.TrimPrefix(m.Subject, k.prefix), Value: m.Data, Revision: m.Sequence, Time: m.Time},
-		gone:  headers.Get(headerOperation) != "" || headers.Get(headerMarker) != "",
-	}, nil
-}
-
-// publish writes a key by compare-and-set.
-func (k *Bucket) publish(ctx context.Context, key string, value []byte, expected uint64, ttl time.Duration) (revision uint64, err error) {
-	options := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(expected)}
-	if ttl > 0 {
-		// The server counts in whole seconds.
-		options = append(options, jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second)))
-	}
-	err = k.bus.retry(ctx, "writing to "+k.stream, func(ctx context.Context) error {
-		ack, err := k.bus.js.PublishMsg(ctx, &nats.Msg{Subject: k.prefix + key, Data: value}, options...)
-		if err != nil {
-			return err
-		}
-		revision = ack.Sequence
-		return nil
-	})
-	return revision, err
-}
-
-func (k *Bucket) failed(key string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrFull):
-		return fmt.Errorf("write %s to %s: %w (%w)", key, k.stream, ledger.ErrFull, err)
-	}
-	return fmt.Errorf("write %s to %s: %w", key, k.stream, err)
-}
-
-// isConflict reports whether the server refused a write since the key has another
-// revision. Streams with replicas have a code of their own for one that is in
-// the midst of a change.
-func isConflict(err error) bool {
-	code := apiCode(err)
-	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
-}
-
-func notFound(key string) error { return fmt.Errorf("%w: %s", ledger.ErrNotFound, key) }
-func conflict(key string) error { return fmt.Errorf("%w: %s", ledger.ErrConflict, key) }

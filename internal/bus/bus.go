@@ -1,7 +1,7 @@
 // Package bus is Holdfast's way to NATS JetStream: the streams, buckets and
 // consumers of the contract, publishing that is acknowledged, consuming one
-// message at a time, and following a job. It is the only package that knows
-// NATS.
+// message at a time, reading what is stored, and following a job. It is the only
+// package that knows NATS.
 //
 // A request stays in its stream until it is settled (see [Message]); whoever
 // takes it and dies loses it to another delivery after the acknowledgement wait

@@ -103,6 +103,24 @@ func operator(t *testing.T, o bus.Options) (*nats.Conn, jetstream.JetStream) {
 	return nc, js
 }
 
+// needsNoConsumer fails the test at its end if it asked the server for a consumer.
+func needsNoConsumer(t *testing.T, o bus.Options) {
+	t.Helper()
+	nc, _ := operator(t, o)
+	asked, err := nc.SubscribeSync("$JS.API.CONSUMER.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if m, err := asked.NextMsg(100 * time.Millisecond); err == nil {
+			t.Errorf("the server was asked for a consumer: %s", m.Subject)
+		}
+	})
+}
+
 // state is what a consumer has: messages not yet delivered, and not yet settled.
 type state struct {
 	waiting   uint64

@@ -84,12 +84,15 @@ var streamFields = append([]field[streamConfig]{
 }, storageFields...)
 
 var bucketFields = append([]field[streamConfig]{
+	setting("subjects", func(c *streamConfig) *[]string { return &c.Subjects }, sorted),
+	setting("discard", func(c *streamConfig) *jetstream.DiscardPolicy { return &c.Discard }, plain),
 	setting("max_msgs_per_subject", func(c *streamConfig) *int64 { return &c.MaxMsgsPerSubject }, limit),
-	setting("duplicate_window", func(c *streamConfig) *time.Duration { return &c.Duplicates }, plain),
-	setting("allow_rollup", func(c *streamConfig) *bool { return &c.AllowRollup }, plain),
-	setting("allow_direct", func(c *streamConfig) *bool { return &c.AllowDirect }, plain),
 	setting("allow_msg_ttl", func(c *streamConfig) *bool { return &c.AllowMsgTTL }, plain),
+	setting("allow_direct", func(c *streamConfig) *bool { return &c.AllowDirect }, plain),
+	setting("allow_rollup_hdrs", func(c *streamConfig) *bool { return &c.AllowRollup }, plain),
+	// With markers the server allows roll-ups, whatever the setting says.
 	setting("subject_delete_marker_ttl", func(c *streamConfig) *time.Duration { return &c.SubjectDeleteMarkerTTL }, plain),
+	setting("deny_delete", func(c *streamConfig) *bool { return &c.DenyDelete }, plain),
 }, storageFields...)
 
 var consumerFields = []field[consumerConfig]{

@@ -66,12 +66,12 @@ func named(err error) error {
 
 // final reports whether trying again cannot help.
 func final(err error) bool {
-	for _, e := range []error{ErrClosed, ErrNotProvisioned, ErrTooLarge, ErrFull, ErrDenied, errConsumerGone, errNoMessage} {
+	for _, e := range []error{ErrClosed, ErrNotProvisioned, ErrTooLarge, ErrFull, ErrDenied, errConsumerGone} {
 		if errors.Is(err, e) {
 			return true
 		}
 	}
-	return isConflict(err)
+	return false
 }
 
 // noRoom reports whether a stream was refused because its bytes cannot be

@@ -23,7 +23,7 @@ type Subscription struct {
 	log      *zap.Logger
 	stored   chan event.Event
 	progress chan *nats.Msg
-	sub      *nats.Subscription
+	subs     []*nats.Subscription
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 	ended    chan struct{} // closed when stored events come no more
@@ -43,34 +43,49 @@ func (b *Bus) Follow(ctx context.Context, host, job string) (*Subscription, erro
 		progress: make(chan *nats.Msg, progressBuffer),
 		ended:    make(chan struct{}),
 	}
-	r := &reader{bus: b, subject: events.EventSubject(host, job, ">")}
-	consumer, err := r.consumer(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("follow job %s: %w", job, named(err))
+	r := b.reader(events.EventSubject(host, job, ">"))
+	if err := r.check(ctx); err != nil {
+		return nil, fmt.Errorf("follow job %s: %w", job, err)
 	}
-	if err := s.followProgress(ctx, b.nc, events.ProgressSubject(host, job)); err != nil {
-		return nil, fmt.Errorf("follow the progress of job %s: %w", job, named(err))
+	if err := s.subscribe(ctx, b.nc, r, events.ProgressSubject(host, job)); err != nil {
+		return nil, errors.Join(fmt.Errorf("follow job %s: %w", job, named(err)), s.unsubscribe())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.running.Go(func() {
 		defer close(s.ended)
-		s.failure = r.run(running, consumer, s.deliver)
+		s.failure = r.run(running, s.deliver)
 	})
 	return s, nil
 }
 
-// followProgress returns when the server has the subscription.
-func (s *Subscription) followProgress(ctx context.Context, nc *nats.Conn, subject string) (err error) {
-	if s.sub, err = nc.ChanSubscribe(subject, s.progress); err != nil {
+// subscribe returns when the server has the subscriptions.
+func (s *Subscription) subscribe(ctx context.Context, nc *nats.Conn, r *reader, progress string) error {
+	stored, err := r.listen()
+	if err != nil {
 		return err
 	}
+	s.subs = append(s.subs, stored)
+	passing, err := nc.ChanSubscribe(progress, s.progress)
+	if err != nil {
+		return err
+	}
+	s.subs = append(s.subs, passing)
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	if err := nc.FlushWithContext(ctx); err != nil {
-		return errors.Join(err, s.sub.Unsubscribe())
+	return nc.FlushWithContext(ctx)
+}
+
+func (s *Subscription) unsubscribe() error {
+	var all error
+	for _, sub := range s.subs {
+		err := sub.Unsubscribe()
+		if errors.Is(err, nats.ErrBadSubscription) || errors.Is(err, nats.ErrConnectionClosed) {
+			continue // it has ended already
+		}
+		all = errors.Join(all, err)
 	}
-	return nil
+	return all
 }
 
 // Next returns the next event, stored or of progress, and blocks until there is
@@ -101,16 +116,12 @@ func (s *Subscription) Next(ctx context.Context) (event.Event, error) {
 func (s *Subscription) Close() error {
 	s.stop()
 	s.running.Wait()
-	err := s.sub.Unsubscribe()
-	if errors.Is(err, nats.ErrBadSubscription) || errors.Is(err, nats.ErrConnectionClosed) {
-		return nil // it is closed already
-	}
-	return err
+	return s.unsubscribe()
 }
 
 // deliver hands one stored message to Next.
-func (s *Subscription) deliver(ctx context.Context, subject string, headers map[string][]string, body []byte) {
-	ev, ok := s.decode(subject, headers, body)
+func (s *Subscription) deliver(ctx context.Context, m *stored) {
+	ev, ok := s.decode(m.subject, m.header, m.data)
 	if !ok {
 		return
 	}

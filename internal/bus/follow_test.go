@@ -1,13 +1,19 @@
 package bus_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 )
 
 func follow(t *testing.T, b *bus.Bus, job string) *bus.Subscription {
@@ -70,6 +76,60 @@ func TestFollowEveryJobOfAHost(t *testing.T) {
 	store(t, b, "one", "1")
 	store(t, b, "two", "2")
 	expect(t, s, "1", "2")
+}
+
+func TestFollowNeedsNoConsumer(t *testing.T) {
+	o := embeddedServer(t)
+	b := provisioned(t, o)
+	needsNoConsumer(t, o)
+	store(t, b, "job", "before")
+	s := follow(t, b, "job")
+	store(t, b, "job", "after")
+	expect(t, s, "before", "after")
+}
+
+// An event is not waited for until the next look at the stream.
+func TestFollowHearsOfNews(t *testing.T) {
+	t.Parallel()
+	b := provisioned(t, embeddedServer(t))
+	s := follow(t, b, "job")
+	for i := range 2 {
+		time.Sleep(3 * time.Second) // by now the reader looks every 5 s
+		began := time.Now()
+		store(t, b, "job", fmt.Sprint(i))
+		expect(t, s, fmt.Sprint(i))
+		if after := time.Since(began); after > time.Second {
+			t.Errorf("event %d came after %s", i, after)
+		}
+	}
+}
+
+// Whoever may read the stream, but not listen, gets all events too.
+func TestFollowWithoutHearing(t *testing.T) {
+	t.Parallel()
+	_, o := process(t, bustest.Config{Permissions: `subscribe: { deny: "holdfast.evt.>" }`})
+	b := provisioned(t, o)
+	s := follow(t, b, "job")
+	time.Sleep(time.Second)
+	store(t, b, "job", "1")
+	expect(t, s, "1")
+}
+
+// A message of the greatest size is read whole.
+func TestFollowALargeEvent(t *testing.T) {
+	b := provisioned(t, embeddedServer(t))
+	s := follow(t, b, "job")
+	ev := result("large")
+	if err := ev.SetData("application/json", strings.Repeat("x", 1000<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PublishEvent(t.Context(), events.EventSubject(host, "job", events.TypeBackupCompleted), ev); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Next(within(t, 20*time.Second))
+	if err != nil || !bytes.Equal(got.Data(), ev.Data()) {
+		t.Errorf("%d of %d bytes, %v", len(got.Data()), len(ev.Data()), err)
+	}
 }
 
 // Nothing is missing, doubled or out of order, although the server is stopped and
@@ -135,8 +195,33 @@ func TestFollowPassesOverWhatIsNoEvent(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "holdfast.evt.web01.job.x", []byte("rubbish")); err != nil {
 		t.Fatal(err)
 	}
+	storeBadHeaders(t, o, js, "holdfast.evt.web01.job.x")
 	store(t, b, "job", "event")
 	expect(t, s, "event")
+}
+
+// storeBadHeaders stores a message whose headers no client library would send.
+func storeBadHeaders(t *testing.T, o bus.Options, js jetstream.JetStream, subject string) {
+	t.Helper()
+	before := stateOf(t, js, events.StreamEvents).Msgs
+	conn, err := net.Dial("tcp", strings.TrimPrefix(o.URL, "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const headers = "NATS/1.0\r\nno colon\r\n\r\n"
+	fmt.Fprintf(conn, "CONNECT {\"verbose\":false,\"headers\":true,\"user\":%q,\"pass\":%q}\r\n", o.User, o.Password)
+	fmt.Fprintf(conn, "HPUB %s %d %d\r\n%s\r\n", subject, len(headers), len(headers), headers)
+	eventually(t, "the message is stored", func() bool { return stateOf(t, js, events.StreamEvents).Msgs > before })
+}
+
+func stateOf(t *testing.T, js jetstream.JetStream, stream string) jetstream.StreamState {
+	t.Helper()
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State
 }
 
 func TestFollowEnds(t *testing.T) {

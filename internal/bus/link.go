@@ -95,6 +95,26 @@ func (l *link) wait(ctx context.Context) (<-chan struct{}, error) {
 	}
 }
 
+// during returns a context that also ends with the session, and then with
+// errAway. Between two sessions it is ctx: what is tried then fails by itself.
+func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	session := l.session
+	l.mu.Unlock()
+	if isClosed(session) {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-session:
+			cancel(errAway)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:

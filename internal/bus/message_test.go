@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 )
@@ -155,18 +153,93 @@ func TestLater(t *testing.T) {
 	}
 }
 
-// Whoever knows the reply subject can have the message delivered again.
-func TestReplySubject(t *testing.T) {
+// A worker takes over what another one of the host left behind.
+func TestRedeliver(t *testing.T) {
+	o := embeddedServer(t)
+	dead, heir := provisioned(t, o), connect(t, o)
+	send := map[string]string{events.StreamRequests: events.HostSubject(events.Backup, host), events.StreamBroadcast: events.AllSubject(events.Backup)}
+	for i, stream := range []string{events.StreamRequests, events.StreamBroadcast} {
+		if _, err := dead.PublishRequest(t.Context(), send[stream], request(events.Backup, stream)); err != nil {
+			t.Fatal(err)
+		}
+		left := next(t, dead.Work(host)[i], 5*time.Second)
+		own := heir.Work(host)[i]
+		if m, err := own.Next(within(t, 100*time.Millisecond)); err == nil {
+			t.Fatalf("delivered twice: %+v", m)
+		}
+		if err := heir.Redeliver(host, left.Reply); err != nil {
+			t.Fatal(err)
+		}
+		again := next(t, own, 5*time.Second)
+		if again.Delivered != 2 || again.Sequence != left.Sequence {
+			t.Errorf("%+v", again)
+		}
+		done(t, again)
+		if err := heir.Redeliver(host, left.Reply); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := own.Next(within(t, 100*time.Millisecond)); err == nil {
+			t.Errorf("settled, and delivered again: %+v", m)
+		}
+	}
+}
+
+// What the ledger holds for a subject may be anything.
+func TestRedeliverToItsOwnConsumersOnly(t *testing.T) {
 	o := embeddedServer(t)
 	b := provisioned(t, o)
 	nc, _ := operator(t, o)
-	publish(t, b, "a")
-	own := b.Work(host)[0]
-	m := next(t, own, 5*time.Second)
-	if err := nc.PublishMsg(&nats.Msg{Subject: m.Reply, Data: []byte("-NAK")}); err != nil {
+	sent, err := nc.SubscribeSync(">")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if again := next(t, own, 5*time.Second); again.Delivered != 2 {
-		t.Errorf("delivered %d times", again.Delivered)
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for _, reply := range []string{
+		"",
+		">",
+		"holdfast.req.backup.host.web01",
+		"$JS.API.STREAM.DELETE.HOLDFAST_REQUESTS",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_web02.1.2.3.4.5",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_*.1.2.3.4.5",
+		"$JS.ACK.HOLDFAST_REQUESTS.cancel_web01.1.2.3.4.5",
+		"$JS.ACK.HOLDFAST_REQUESTS.any.1.2.3.4.5",
+		"$JS.ACK.HOLDFAST_EVENTS.host_web01.1.2.3.4.5",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_web01",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_web01.>",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_web01.1.2.3.4",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_web01.1.2.3.4.5.6",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_web01.1.2.3.4.x",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_web01.1.2.3.4.5\n",
+		"$JS.ACK.HOLDFAST_REQUESTS.host_web01.1.2.3.4.5 6\r\nPUB x 0\r\n",
+		"x$JS.ACK.HOLDFAST_REQUESTS.host_web01.1.2.3.4.5",
+		"$JS.ACK.hub.HOLDFAST_REQUESTS.host_web01.1.2.3.4.5",
+	} {
+		if err := b.Redeliver(host, reply); err == nil {
+			t.Errorf("%q", reply)
+		}
+	}
+	for _, host := range []string{"", "*", "web.01"} {
+		if err := b.Redeliver(host, "$JS.ACK.HOLDFAST_REQUESTS.host_"+host+".1.2.3.4.5"); err == nil {
+			t.Errorf("host %q", host)
+		}
+	}
+	if m, err := sent.NextMsg(100 * time.Millisecond); err == nil {
+		t.Errorf("sent to %s", m.Subject)
+	}
+	// The form of a server that names its domain and the account.
+	if err := b.Redeliver(host, "$JS.ACK.hub.a1B2.HOLDFAST_REQUESTS.host_web01.1.2.3.4.5"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRedeliverWhileTheServerIsAway(t *testing.T) {
+	p, o := process(t)
+	b := connect(t, o)
+	p.Stop()
+	eventually(t, "the connection is lost", func() bool { return b.PeerAddr() == "" })
+	if err := b.Redeliver(host, "$JS.ACK.HOLDFAST_REQUESTS.host_web01.1.2.3.4.5"); err == nil {
+		t.Error("sent to nobody")
 	}
 }

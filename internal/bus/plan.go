@@ -4,12 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-func (b *Bus) planStream(ctx context.Context, kind string, fields []field[streamConfig], want streamConfig, update bool) (*step, error) {
+func (b *Bus) planStream(ctx context.Context, want streamConfig, update bool) (*step, error) {
+	return b.planStorage(ctx, Change{Kind: "stream", Name: want.Name}, streamFields, want, update)
+}
+
+func (b *Bus) planBucket(ctx context.Context, want streamConfig, update bool) (*step, error) {
+	return b.planStorage(ctx, Change{Kind: "bucket", Name: bucketName(want.Name)}, bucketFields, want, update)
+}
+
+// planStorage compares the fields of a stream, which c names.
+func (b *Bus) planStorage(ctx context.Context, c Change, fields []field[streamConfig], want streamConfig, update bool) (*step, error) {
 	have, err := b.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		create := func(ctx context.Context) error {
@@ -18,17 +26,15 @@ func (b *Bus) planStream(ctx context.Context, kind string, fields []field[stream
 			_, err := b.js.CreateStream(ctx, least)
 			return unlessExists(err)
 		}
-		return &step{Change{Kind: kind, Name: shown(want), Action: Create}, create, b.growth(want.Name, want.MaxBytes)}, nil
+		c.Action = Create
+		return &step{c, create, b.growth(want.Name, want.MaxBytes)}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look up %s %s: %w", kind, shown(want), named(err))
+		return nil, fmt.Errorf("look up %s %s: %w", c.Kind, c.Name, named(err))
 	}
 	settings, merged := diff(fields, have.CachedInfo().Config, want)
-	return difference(kind, shown(want), settings, update, b.streamUpdate(merged)), nil
+	return difference(c.Kind, c.Name, settings, update, b.streamUpdate(merged)), nil
 }
-
-// shown is the name by which people know a stream or bucket.
-func shown(c streamConfig) string { return strings.TrimPrefix(c.Name, "KV_") }
 
 func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*step, error) {
 	name := want.stream + "/" + want.config.Durable

@@ -119,12 +119,12 @@ func (b *Bus) plan(ctx context.Context, o ProvisionOptions) ([]step, error) {
 		return nil
 	}
 	for _, want := range streams(o.Replicas) {
-		if err := add(b.planStream(ctx, "stream", streamFields, want, o.Update)); err != nil {
+		if err := add(b.planStream(ctx, want, o.Update)); err != nil {
 			return nil, err
 		}
 	}
 	for _, want := range buckets(o.Replicas) {
-		if err := add(b.planStream(ctx, "bucket", bucketFields, want, o.Update)); err != nil {
+		if err := add(b.planBucket(ctx, want, o.Update)); err != nil {
 			return nil, err
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
@@ -191,4 +193,38 @@ func equalChanges(t *testing.T, got, want []bus.Change) {
 	}) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
+}
+
+// Buckets were made with roll-ups and markers before.
+func TestProvisionRepairsAnOlderBucket(t *testing.T) {
+	o := embeddedServer(t)
+	_, js := operator(t, o)
+	_, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{
+		Bucket: events.BucketJobs, MaxBytes: 128 << 20, LimitMarkerTTL: time.Minute, Storage: jetstream.FileStorage,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := connect(t, o)
+	if _, err := b.Provision(t.Context(), bus.ProvisionOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	revision := put(t, b.Jobs(), "key", "kept", 0)
+	want := []bus.Change{{Kind: "bucket", Name: events.BucketJobs, Action: bus.Update, Settings: []bus.Setting{
+		{Name: "allow_rollup_hdrs", Have: "true", Want: "false"},
+		{Name: "subject_delete_marker_ttl", Have: "1m0s", Want: "0s"},
+	}}}
+	got, err := b.Provision(t.Context(), bus.ProvisionOptions{Update: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	equalChanges(t, got, want)
+	if left, err := b.Check(t.Context(), nil); err != nil || len(left) != 0 {
+		t.Errorf("after the update: %+v, %v", left, err)
+	}
+	m := &nats.Msg{Subject: "$KV.HOLDFAST_JOBS.mine", Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupAll}}}
+	if _, err := js.PublishMsg(t.Context(), m); err == nil {
+		t.Error("the bucket can be rolled up still")
+	}
+	put(t, b.Jobs(), "key", "changed", revision)
 }

@@ -5,105 +5,85 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"holdfast.io/holdfast/events"
 )
 
+// A reader looks for more at once when it hears of a message, and again after
+// growing pauses: the message may not be stored yet when it is heard of, and on a
+// connection that breaks it may not be heard of at all.
 const (
-	readBatch = 32
-	// readerLinger is how long the server keeps the consumer of a reader that does
-	// not ask any more.
-	readerLinger = time.Minute
+	shortestPause = 2 * time.Millisecond
+	longestPause  = 5 * time.Second
+	pauseGrowth   = 4
 )
 
-// errGap reports that a message was sent and did not arrive.
-var errGap = errors.New("a message is missing")
-
-// reader reads the stored messages of a subject from the beginning, in order and
-// without a gap. Its consumer serves for one session only: what the server sends
-// on a connection that breaks is lost, and another consumer begins after the
-// last message that arrived.
+// reader reads the stored events of a subject from the beginning, in order,
+// without a gap and each once.
 type reader struct {
 	bus     *Bus
 	subject string
-	last    uint64 // sequence of the last message delivered
+	from    uint64        // no message before this sequence is asked for
+	heard   chan struct{} // says that there may be more
 }
 
-func (r *reader) consumer(ctx context.Context) (jetstream.Consumer, error) {
-	return r.bus.js.CreateConsumer(ctx, events.StreamEvents, jetstream.ConsumerConfig{
-		FilterSubject:     r.subject,
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       r.last + 1,
-		AckPolicy:         jetstream.AckNonePolicy,
-		InactiveThreshold: readerLinger,
-		MemoryStorage:     true,
-		Replicas:          1,
+func (b *Bus) reader(subject string) *reader {
+	return &reader{bus: b, subject: subject, from: 1, heard: make(chan struct{}, 1)}
+}
+
+// listen lets the reader hear of messages on their way to the stream. What is
+// published after the server has the subscription is found at once, and not only
+// after a pause.
+func (r *reader) listen() (*nats.Subscription, error) {
+	return r.bus.nc.Subscribe(r.subject, func(*nats.Msg) {
+		select {
+		case r.heard <- struct{}{}:
+		default: // it has not yet looked for the one before
+		}
 	})
+}
+
+func (r *reader) query() query { return query{NextFor: r.subject, Sequence: r.from} }
+
+// check reports what prevents reading: ErrNotProvisioned, or what went wrong at
+// the server. It asks once.
+func (r *reader) check(ctx context.Context) error {
+	_, err := r.bus.load(ctx, events.StreamEvents, r.query())
+	if errors.Is(err, errNoMessage) {
+		return nil
+	}
+	return named(err)
 }
 
 // run delivers until ctx ends, and then returns nil, or until there is nothing
 // more to be had.
-func (r *reader) run(ctx context.Context, c jetstream.Consumer, deliver deliver) error {
-	delays := newBackOff()
+func (r *reader) run(ctx context.Context, deliver func(context.Context, *stored)) error {
+	pause := shortestPause
 	for {
 		session, err := r.bus.link.wait(ctx)
 		if err != nil {
 			return unlessDone(ctx, err)
 		}
-		before := r.last
-		_ = r.read(ctx, session, c, deliver) // whatever ended it, a new consumer goes on
-		if r.last != before {
-			delays.Reset()
-		}
-		select {
-		case <-time.After(delays.NextBackOff()):
-		case <-ctx.Done():
-			return nil
-		}
-		err = r.bus.retry(ctx, "following "+r.subject, func(ctx context.Context) (err error) {
-			c, err = r.consumer(ctx)
-			return err
-		})
+		m, err := r.bus.find(ctx, events.StreamEvents, r.query())
 		if err != nil {
 			return unlessDone(ctx, err)
 		}
-	}
-}
-
-type deliver func(ctx context.Context, subject string, headers map[string][]string, body []byte)
-
-// read delivers what the consumer brings until the session ends, or anything is
-// wrong with the consumer.
-func (r *reader) read(ctx context.Context, session <-chan struct{}, c jetstream.Consumer, deliver deliver) error {
-	inSession, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
+		if m != nil {
+			deliver(ctx, m)
+			r.from = m.sequence + 1
+			continue
+		}
 		select {
-		case <-session:
-			cancel()
-		case <-inSession.Done():
+		case <-time.After(pause):
+			pause = min(pause*pauseGrowth, longestPause)
+		case <-r.heard:
+			pause = shortestPause
+		case <-session: // what was published since was not heard of
+			pause = shortestPause
+		case <-r.bus.link.closing:
+		case <-ctx.Done():
 		}
-	}()
-	messages, err := c.Messages(jetstream.PullMaxMessages(readBatch))
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	for expected := uint64(1); ; expected++ {
-		m, err := messages.Next(jetstream.NextContext(inSession))
-		if err != nil {
-			return err
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return err
-		}
-		if meta.Sequence.Consumer != expected {
-			return errGap
-		}
-		deliver(ctx, m.Subject(), m.Headers(), m.Data())
-		r.last = meta.Sequence.Stream
 	}
 }
 

@@ -2,38 +2,36 @@ package bus
 
 import (
 	"fmt"
-	"strings"
+	"regexp"
 
 	"holdfast.io/holdfast/events"
 )
 
-// Redeliver has a message that another worker of the host took delivered again at
-// once. The reply is the message's, see [Message]; one that is not of the host's
-// own consumers is refused, since it may come from a place that others write to.
+// deliverySubject finds the stream and the consumer in the subject where a
+// delivery is settled. Newer servers can put their domain and the account before
+// them.
+var deliverySubject = regexp.MustCompile(`^\$JS\.ACK\.(?:[^.\s*>]+\.[^.\s*>]+\.)?([^.\s*>]+)\.([^.\s*>]+)(?:\.[0-9]+){5}$`)
+
+// Redeliver has a message delivered again at once that another worker of the host
+// took and did not settle. The reply is that delivery's [Message.Reply], from
+// wherever it was kept: it is refused unless it belongs to a consumer of the
+// host's work. Nothing happens if the message is settled. Redeliver does not wait
+// for the server; while that is away, it fails.
 func (b *Bus) Redeliver(host, reply string) error {
-	if !ownReply(host, reply) {
-		return fmt.Errorf("%q is not where a message of host %s is settled", reply, host)
+	if !ownDelivery(host, reply) {
+		return fmt.Errorf("%q does not settle a delivery to host %q", reply, host)
 	}
 	if err := b.nc.Publish(reply, []byte("-NAK")); err != nil {
-		return fmt.Errorf("ask for a message of host %s again: %w", host, named(err))
+		return fmt.Errorf("have a message delivered again: %w", named(err))
 	}
 	return nil
 }
 
-// ownReply reports whether a reply belongs to one of the host's consumers. Its
-// stream and its consumer follow $JS.ACK, or that and a domain and an account.
-func ownReply(host, reply string) bool {
-	if strings.ContainsAny(reply, "*> \t\r\n") {
+func ownDelivery(host, reply string) bool {
+	found := deliverySubject.FindStringSubmatch(reply)
+	if found == nil || !events.ValidHostID(host) {
 		return false
 	}
-	tokens := strings.Split(reply, ".")
-	if len(tokens) < 9 || tokens[0] != "$JS" || tokens[1] != "ACK" {
-		return false
-	}
-	at := 2
-	if len(tokens) > 9 {
-		at = 4
-	}
-	stream, durable := tokens[at], tokens[at+1]
-	return durable == hostDurable(host) && (stream == events.StreamRequests || stream == events.StreamBroadcast)
+	stream, consumer := found[1], found[2]
+	return consumer == hostDurable(host) && (stream == events.StreamRequests || stream == events.StreamBroadcast)
 }

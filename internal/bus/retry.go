@@ -27,9 +27,7 @@ func newBackOff() *backoff.ExponentialBackOff {
 func (b *Bus) retry(ctx context.Context, what string, exchange func(context.Context) error) error {
 	var last error
 	attempt := func() (struct{}, error) {
-		one, cancel := context.WithTimeout(ctx, attemptTimeout)
-		defer cancel()
-		err := named(exchange(one))
+		err := named(b.once(ctx, exchange))
 		if final(err) {
 			return struct{}{}, backoff.Permanent(err)
 		}
@@ -43,6 +41,20 @@ func (b *Bus) retry(ctx context.Context, what string, exchange func(context.Cont
 	}
 	_, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(0))
 	return ended(err, last)
+}
+
+// once runs an exchange, and gives it up after the attempt's time or when the
+// connection is lost, since no answer comes then.
+func (b *Bus) once(ctx context.Context, exchange func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	ctx, leave := b.link.during(ctx)
+	defer leave()
+	err := exchange(ctx)
+	if err != nil && context.Cause(ctx) == errAway {
+		return errAway
+	}
+	return err
 }
 
 // ended adds to the end of a context what went wrong before.

@@ -2,12 +2,12 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
@@ -34,43 +34,25 @@ func (b *Bus) HostServed(ctx context.Context, host string) (bool, error) {
 func (b *Bus) Enrolled(ctx context.Context) ([]string, error) {
 	var hosts []string
 	for offset := 0; ; {
-		names, total, err := b.consumerNames(ctx, events.StreamRequests, offset)
+		var page struct {
+			Total     int      `json:"total"`
+			Consumers []string `json:"consumers"`
+		}
+		err := b.api(ctx, "CONSUMER.NAMES."+events.StreamRequests, map[string]int{"offset": offset}, &page)
+		if errors.Is(err, nats.ErrNoResponders) { // so it is in an account that does not import it
+			err = fmt.Errorf("%w (%w)", ErrDenied, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("list the enrolled hosts: %w", err)
 		}
-		for _, name := range names {
+		for _, name := range page.Consumers {
 			if host, ok := strings.CutPrefix(name, hostDurable("")); ok {
 				hosts = append(hosts, host)
 			}
 		}
-		if offset += len(names); len(names) == 0 || offset >= total {
+		if offset += len(page.Consumers); len(page.Consumers) == 0 || offset >= page.Total {
 			slices.Sort(hosts)
 			return hosts, nil
 		}
 	}
-}
-
-// consumerNames returns one page of the names of a stream's consumers, and how
-// many there are. The library's own way asks for more permissions: it looks the
-// stream up first.
-func (b *Bus) consumerNames(ctx context.Context, stream string, offset int) (names []string, total int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	question := must(json.Marshal(map[string]int{"offset": offset}))
-	m, err := b.request(ctx, "$JS.API.CONSUMER.NAMES."+stream, question)
-	if err != nil {
-		return nil, 0, err
-	}
-	var answer struct {
-		Error     *jetstream.APIError `json:"error"`
-		Total     int                 `json:"total"`
-		Consumers []string            `json:"consumers"`
-	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return nil, 0, fmt.Errorf("read the server's answer: %w", err)
-	}
-	if answer.Error != nil {
-		return nil, 0, named(answer.Error)
-	}
-	return answer.Consumers, answer.Total, nil
 }

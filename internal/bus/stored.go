@@ -5,82 +5,102 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errNoMessage reports that a stream has no such message.
-var errNoMessage = errors.New("the stream has no such message")
+// Streams are read message by message, from their leader, and without a
+// consumer: there is nothing to be left behind on the server, nothing to be made
+// again after an outage, and whoever reads needs no right to make consumers.
 
-// query says which message of a stream is meant.
-type query struct {
-	// LastBySubject is the subject whose last message is meant.
-	LastBySubject string `json:"last_by_subj,omitempty"`
-	// NextBySubject is a subject, perhaps with wildcards, whose first message from
-	// Sequence on is meant.
-	NextBySubject string `json:"next_by_subj,omitempty"`
-	Sequence      uint64 `json:"seq,omitempty"`
-}
+// errNoMessage reports that a stream has no message like the one asked for.
+var errNoMessage = errors.New("there is no such message")
 
 // stored is a message as it lies in a stream.
 type stored struct {
-	Subject  string    `json:"subject"`
-	Sequence uint64    `json:"seq"`
-	Time     time.Time `json:"time"`
-	Header   []byte    `json:"hdrs,omitempty"`
-	Data     []byte    `json:"data,omitempty"`
+	subject  string
+	sequence uint64
+	time     time.Time
+	header   nats.Header
+	data     []byte
 }
 
-func (m *stored) headers() (nats.Header, error) {
-	if len(m.Header) == 0 {
-		return nats.Header{}, nil
-	}
-	headers, err := nats.DecodeHeadersMsg(m.Header)
-	if err != nil {
-		return nil, fmt.Errorf("message %d on %s has damaged headers: %w", m.Sequence, m.Subject, err)
-	}
-	return headers, nil
+// query says which message of a stream is meant: the one with the sequence, the
+// last one on a subject, or the first one on a subject from the sequence on.
+type query struct {
+	Sequence uint64 `json:"seq,omitempty"`
+	LastFor  string `json:"last_by_subj,omitempty"`
+	NextFor  string `json:"next_by_subj,omitempty"`
 }
 
-// stored reads one message from the stream's leader, so that whatever was stored
-// before is seen. It needs no consumer. It reports errNoMessage, and retries until
-// ctx ends while the server is away.
-func (b *Bus) stored(ctx context.Context, stream string, q query) (*stored, error) {
-	body, err := json.Marshal(q)
+// load reads one message from the leader of its stream, which knows every
+// message that was acknowledged. It reports errNoMessage.
+func (b *Bus) load(ctx context.Context, stream string, q query) (*stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	answer, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, must(json.Marshal(q)))
 	if err != nil {
-		return nil, fmt.Errorf("encode a query: %w", err)
+		return nil, err
 	}
-	var message *stored
-	err = b.retry(ctx, "reading "+stream, func(ctx context.Context) error {
-		answer, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
-		if err != nil {
-			return err
+	var response struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Subject  string    `json:"subject"`
+			Sequence uint64    `json:"seq"`
+			Time     time.Time `json:"time"`
+			Header   []byte    `json:"hdrs"`
+			Data     []byte    `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(answer.Data, &response); err != nil {
+		return nil, fmt.Errorf("read the answer of stream %s: %w", stream, err)
+	}
+	switch {
+	case response.Error != nil && response.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, errNoMessage
+	case response.Error != nil:
+		return nil, response.Error
+	}
+	m := response.Message
+	// Headers that cannot be read are none, as for the client library when it is
+	// sent a message: anybody who may publish can have them stored.
+	header, err := nats.DecodeHeadersMsg(m.Header)
+	if err != nil {
+		header = nats.Header{}
+	}
+	return &stored{subject: m.Subject, sequence: m.Sequence, time: m.Time, header: header, data: m.Data}, nil
+}
+
+// find is load, tried until ctx ends while the server is away. It returns nil if
+// there is no such message.
+func (b *Bus) find(ctx context.Context, stream string, q query) (m *stored, err error) {
+	err = b.retry(ctx, "reading "+stream, func(ctx context.Context) (err error) {
+		m, err = b.load(ctx, stream, q)
+		if errors.Is(err, errNoMessage) {
+			return nil
 		}
-		message, err = decodeStored(answer.Data)
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, err)
-	}
-	return message, nil
+	return m, err
 }
 
-func decodeStored(raw []byte) (*stored, error) {
-	var answer struct {
-		Message *stored             `json:"message"`
-		Error   *jetstream.APIError `json:"error"`
+// walk yields the messages on a subject, which may have wildcards, from the first
+// one to the last. It ends after the first error.
+func (b *Bus) walk(ctx context.Context, stream, subject string) iter.Seq2[*stored, error] {
+	return func(yield func(*stored, error) bool) {
+		for from := uint64(1); ; {
+			m, err := b.find(ctx, stream, query{NextFor: subject, Sequence: from})
+			if err != nil {
+				yield(nil, fmt.Errorf("read %s of %s: %w", subject, stream, err))
+				return
+			}
+			if m == nil || !yield(m, nil) {
+				return
+			}
+			from = m.sequence + 1
+		}
 	}
-	switch err := json.Unmarshal(raw, &answer); {
-	case err != nil:
-		return nil, fmt.Errorf("the server's answer is no JSON: %w", err)
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return nil, errNoMessage
-	case answer.Error != nil:
-		return nil, answer.Error
-	case answer.Message == nil:
-		return nil, errNoMessage
-	}
-	return answer.Message, nil
 }

@@ -91,25 +91,38 @@ func hostSubject(host string) func(events.Kind) string {
 	return func(k events.Kind) string { return events.HostSubject(k, host) }
 }
 
-// buckets returns the streams behind the key-value buckets of the contract. Keys
-// can have their own time to live in both. They take no roll-ups: a message that
-// asks for one would wipe all keys, also those that its sender may not write.
+// buckets returns the streams of the key-value buckets of the contract. They are
+// buckets to any client of NATS, with one difference: nobody can roll them up, or
+// who may write one key could wipe out all with a header. The server allows that
+// only without markers for keys whose time to live has passed.
 func buckets(replicas int) []streamConfig {
 	all := []streamConfig{
-		{Name: "KV_" + events.BucketJobs, MaxBytes: 128 * mib},
-		{Name: "KV_" + events.BucketLocks, MaxBytes: mib, MaxAge: 10 * time.Second},
+		{Name: bucketStream(events.BucketJobs), MaxBytes: 128 * mib},
+		{Name: bucketStream(events.BucketLocks), MaxBytes: mib, MaxAge: 10 * time.Second},
 	}
 	for i := range all {
 		c := &all[i]
-		c.Subjects = []string{"$KV." + strings.TrimPrefix(c.Name, "KV_") + ".>"}
-		c.MaxMsgs, c.MaxMsgSize, c.MaxMsgsPerSubject = -1, -1, 1
-		c.Discard, c.DenyDelete = jetstream.DiscardNew, true
+		c.Subjects = []string{bucketSubject(bucketName(c.Name), ">")}
+		c.MaxMsgs = -1
+		c.MaxMsgSize = -1
+		c.MaxMsgsPerSubject = 1
+		c.Discard = jetstream.DiscardNew
 		c.AllowMsgTTL = true
-		c.Duplicates = eventWindow
-		if c.MaxAge > 0 {
-			c.Duplicates = c.MaxAge
-		}
-		c.Storage, c.Replicas = jetstream.FileStorage, replicas
+		c.AllowDirect = true
+		c.DenyDelete = true
+		c.Storage = jetstream.FileStorage
+		c.Replicas = replicas
 	}
 	return all
 }
+
+const bucketPrefix = "KV_"
+
+// bucketStream returns the name of a bucket's stream.
+func bucketStream(bucket string) string { return bucketPrefix + bucket }
+
+// bucketName is the reverse of bucketStream.
+func bucketName(stream string) string { return strings.TrimPrefix(stream, bucketPrefix) }
+
+// bucketSubject returns the subject of a key in a bucket.
+func bucketSubject(bucket, key string) string { return "$KV." + bucket + "." + key }

@@ -200,6 +200,13 @@ func (h *host) do(d *bus.Message) *settlement {
 	return s
 }
 
+// doAgain has the same message carried out once more, when all of it has ended.
+func (h *host) doAgain(d *bus.Message) *settlement {
+	h.Helper()
+	synctest.Wait()
+	return h.do(h.again(d))
+}
+
 // want holds all that happened so far, in order.
 func (h *host) want(lines ...string) {
 	h.Helper()

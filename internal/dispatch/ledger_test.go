@@ -121,7 +121,7 @@ func TestAJobIsCarriedOnByAnotherWorker(t *testing.T) {
 				h.server.refuse = nil
 				h.worker = h.newWorker("b")
 				h.start()
-				h.do(h.again(m))
+				h.doAgain(m)
 				h.want(append(before, "backup.accepted "+jobID, "backup.item.completed web", "backup.completed "+jobID, "done 1")...)
 				if commits := h.engine.Calls(enginetest.Commit); commits != 1 {
 					h.Errorf("there were %d commits", commits)
@@ -255,7 +255,7 @@ func TestEngineAwayInTheMidst(t *testing.T) {
 		h.start()
 		m := h.backup(allContainers)
 		h.do(m)
-		h.do(h.again(m))
+		h.doAgain(m)
 		h.want("backup.accepted "+jobID, "backup.item.completed a", "later 1",
 			"backup.accepted "+jobID, "backup.item.completed a", "backup.item.completed b", "backup.completed "+jobID, "done 1")
 		if ended := h.ended(); ended.Status != events.StatusSucceeded {

@@ -69,7 +69,7 @@ func TestTogetherWaitsForTheEngine(t *testing.T) {
 		m := h.backup(allTogether)
 		h.do(m)
 		h.want("backup.accepted "+jobID, "later 1")
-		h.do(h.again(m))
+		h.doAgain(m)
 		if ended := h.ended(); ended.Status != events.StatusSucceeded || ended.Counts.Completed != 2 {
 			h.Errorf("it ended as %+v", ended)
 		}
@@ -105,7 +105,7 @@ func TestTogetherInTwoAttempts(t *testing.T) {
 		h.end()
 		h.worker = h.newWorker("b")
 		h.start()
-		h.do(h.again(m))
+		h.doAgain(m)
 		if got := h.failures(); h.ended().Status != events.StatusPartial || h.ended().Counts.Completed != 1 || got["b"] != events.CodeNotTogether {
 			h.Errorf("it ended as %+v", h.ended())
 		}

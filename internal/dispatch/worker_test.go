@@ -83,7 +83,7 @@ func TestBackupAgain(t *testing.T) {
 		h.send(h.work, first)
 		synctest.Wait()
 		commits := h.engine.Calls(enginetest.Commit)
-		h.do(h.again(first))
+		h.doAgain(first)
 		h.want(
 			"backup.accepted "+jobID, "backup.item.failed gone", "backup.item.completed web", "backup.completed "+jobID,
 			"backup.accepted "+jobID, "backup.item.failed gone", "backup.item.completed web", "backup.completed "+jobID,
@@ -167,7 +167,7 @@ func TestBackupToASinkThatIsAway(t *testing.T) {
 		}
 		time.Sleep(retryFor)
 		h.server.journal = nil
-		h.do(h.again(m))
+		h.doAgain(m)
 		h.want("backup.accepted "+jobID, "backup.item.failed web", "backup.failed "+jobID, "done 1")
 		if o := h.ended().Items[0]; o.Code != events.CodeSinkUnavailable {
 			h.Errorf("the item ended as %+v", o)
@@ -235,7 +235,7 @@ func TestAbortOnError(t *testing.T) {
 			bad := h.container("a")
 			slow := h.container("b")
 			h.container("c")
-			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Err: errBroken},
+			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Err: errBroken, During: func() { time.Sleep(time.Second) }},
 				enginetest.Fault{Op: enginetest.Commit, On: slow, During: func() { time.Sleep(time.Minute) }})
 			h.start()
 			h.do(h.backup(fmt.Sprintf(aborting, "")))

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -205,8 +206,7 @@ func TestOpenJobs(t *testing.T) {
 }
 
 func TestAFullLedgerForgetsWhatEndedFirst(t *testing.T) {
-	memory := ledgertest.NewMemory()
-	memory.SetRoom(12)
+	memory := &bounded{Memory: ledgertest.NewMemory(), room: 12}
 	w := workers(&ledger.Forgetful{Store: memory, Host: "web01", Log: zaptest.NewLogger(t)}, "a")
 	open := claim(t, w[0], asked)
 	for i := range 30 {
@@ -228,11 +228,28 @@ func TestAFullLedgerForgetsWhatEndedFirst(t *testing.T) {
 	if _, err := w[0].Look(t.Context(), "other29"); err != nil {
 		t.Errorf("the newest: %v", err)
 	}
-	memory.SetRoom(1)
+	memory.room = 1
 	// What is open is never forgotten, so there is no room for another.
 	if _, err := w[0].Claim(t.Context(), ledger.Request{Job: "more", Digest: "d"}); !errors.Is(err, ledger.ErrFull) {
 		t.Errorf("a ledger full of open jobs: %v", err)
 	}
+}
+
+// bounded is a store with room for a few entries.
+type bounded struct {
+	*ledgertest.Memory
+	room int
+}
+
+func (b *bounded) Put(ctx context.Context, key string, value []byte, expected uint64, ttl time.Duration) (uint64, error) {
+	entries := 0
+	for range b.List(ctx, ">") {
+		entries++
+	}
+	if expected == 0 && entries >= b.room {
+		return 0, ledger.ErrFull
+	}
+	return b.Memory.Put(ctx, key, value, expected, ttl)
 }
 
 func FuzzHead(f *testing.F) {

@@ -1,9 +1,10 @@
-// Package ledgertest holds implementations of [ledger.Store] to the comments of
-// that port ([Run]), and has one in memory ([Memory]).
+// Package ledgertest holds any ledger.Store to its contract, and has one in
+// memory that can be away or full.
 package ledgertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -15,139 +16,103 @@ import (
 	"holdfast.io/holdfast/internal/ledger"
 )
 
-// Memory is a Store in memory. It may be used by several goroutines.
+// Memory is a ledger.Store in memory. It goes by the time of [time.Now] and runs
+// no goroutine, so that it can be used in a bubble of testing/synctest, where it
+// must also be made. The zero value is not usable, see [NewMemory].
 type Memory struct {
 	mu       sync.Mutex
+	entries  map[string]entry
 	revision uint64
-	entries  map[string]*kept
-	room     int           // entries that it holds at most; 0 means no bound
-	away     chan struct{} // closed when it is back; nil while it is not away
+	here     chan struct{} // closed unless the store is away
+	full     bool
 }
 
-type kept struct {
+type entry struct {
 	ledger.Entry
-	until time.Time // zero: for ever
+	expires time.Time // zero for never
 }
 
-var _ ledger.Store = (*Memory)(nil)
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	here := make(chan struct{})
+	close(here)
+	return &Memory{entries: map[string]entry{}, here: here}
+}
 
-// NewMemory returns a Store without entries.
-func NewMemory() *Memory { return &Memory{entries: map[string]*kept{}} }
-
-// SetAway has every call wait until it is back, or the call's context ends.
+// SetAway lets every call wait, as if the server could not be reached, until it
+// is back.
 func (m *Memory) SetAway(away bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case away && m.away == nil:
-		m.away = make(chan struct{})
-	case !away && m.away != nil:
-		close(m.away)
-		m.away = nil
+	case away && m.isHere():
+		m.here = make(chan struct{})
+	case !away && !m.isHere():
+		close(m.here)
 	}
 }
 
-// SetRoom bounds how many entries it holds.
-func (m *Memory) SetRoom(entries int) {
+// SetFull has every Put refused from now on whose value is larger than the one
+// that it replaces.
+func (m *Memory) SetFull(full bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.room = entries
+	m.full = full
 }
 
-// begin returns with the lock held, as soon as the server is there.
-func (m *Memory) begin(ctx context.Context) error {
-	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		m.mu.Lock()
-		away := m.away
-		if away == nil {
-			return nil
-		}
-		m.mu.Unlock()
-		select {
-		case <-away:
-		case <-ctx.Done():
-		}
-	}
-}
-
-// live returns the entry of a key; nil if there is none. The lock is held.
-func (m *Memory) live(key string) *kept {
-	k := m.entries[key]
-	if k != nil && !k.until.IsZero() && !time.Now().Before(k.until) {
-		delete(m.entries, key)
-		return nil
-	}
-	return k
-}
-
-// Get implements [ledger.Store].
+// Get implements ledger.Store.
 func (m *Memory) Get(ctx context.Context, key string) ([]byte, uint64, error) {
-	if err := m.begin(ctx); err != nil {
-		return nil, 0, err
+	if err := m.enter(ctx, key); err != nil {
+		return nil, 0, fmt.Errorf("memory: get %s: %w", key, err)
 	}
 	defer m.mu.Unlock()
-	k := m.live(key)
-	if k == nil {
-		return nil, 0, fmt.Errorf("%w: %s", ledger.ErrNotFound, key)
+	e, ok := m.entries[key]
+	if !ok {
+		return nil, 0, fmt.Errorf("memory: get %s: %w", key, ledger.ErrNotFound)
 	}
-	return bytes.Clone(k.Value), k.Revision, nil
+	return bytes.Clone(e.Value), e.Revision, nil
 }
 
-// Put implements [ledger.Store].
+// Put implements ledger.Store.
 func (m *Memory) Put(ctx context.Context, key string, value []byte, expected uint64, ttl time.Duration) (uint64, error) {
-	if err := m.begin(ctx); err != nil {
-		return 0, err
+	if err := m.enter(ctx, key); err != nil {
+		return 0, fmt.Errorf("memory: put %s: %w", key, err)
 	}
 	defer m.mu.Unlock()
-	k, revision := m.live(key), uint64(0)
-	if k != nil {
-		revision = k.Revision
+	switch old := m.entries[key]; {
+	case old.Revision != expected:
+		return 0, fmt.Errorf("memory: put %s: %w", key, ledger.ErrConflict)
+	case m.full && (expected == 0 || len(value) > len(old.Value)):
+		return 0, fmt.Errorf("memory: put %s: %w", key, ledger.ErrFull)
 	}
-	switch {
-	case revision != expected && k != nil && revision > expected && bytes.Equal(k.Value, value):
-		return revision, nil
-	case revision != expected:
-		return 0, fmt.Errorf("%w: %s", ledger.ErrConflict, key)
-	case k == nil && m.room > 0 && len(m.entries) >= m.room:
-		return 0, fmt.Errorf("%w: %s", ledger.ErrFull, key)
-	}
+	now := time.Now()
 	m.revision++
-	k = &kept{Entry: ledger.Entry{Key: key, Value: bytes.Clone(value), Revision: m.revision, Time: time.Now()}}
+	e := entry{Entry: ledger.Entry{Key: key, Value: bytes.Clone(value), Revision: m.revision, Time: now}}
 	if ttl > 0 {
-		k.until = k.Time.Add(ttl)
+		e.expires = now.Add((ttl + time.Second - 1).Truncate(time.Second))
 	}
-	m.entries[key] = k
-	return m.revision, nil
+	m.entries[key] = e
+	return e.Revision, nil
 }
 
-// Delete implements [ledger.Store].
+// Delete implements ledger.Store.
 func (m *Memory) Delete(ctx context.Context, key string) error {
-	if err := m.begin(ctx); err != nil {
-		return err
+	if err := m.enter(ctx, key); err != nil {
+		return fmt.Errorf("memory: delete %s: %w", key, err)
 	}
 	defer m.mu.Unlock()
 	delete(m.entries, key)
 	return nil
 }
 
-// List implements [ledger.Store].
+// List implements ledger.Store. It yields what was there when it began.
 func (m *Memory) List(ctx context.Context, pattern string) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
-		if err := m.begin(ctx); err != nil {
-			yield(ledger.Entry{}, err)
+		found, err := m.matching(ctx, pattern)
+		if err != nil {
+			yield(ledger.Entry{}, fmt.Errorf("memory: list %s: %w", pattern, err))
 			return
 		}
-		var found []ledger.Entry
-		for key := range m.entries {
-			if k := m.live(key); k != nil && matches(pattern, key) {
-				found = append(found, k.Entry)
-			}
-		}
-		m.mu.Unlock()
-		slices.SortFunc(found, func(a, b ledger.Entry) int { return int(int64(a.Revision) - int64(b.Revision)) })
 		for _, e := range found {
 			if !yield(e, nil) {
 				return
@@ -156,16 +121,82 @@ func (m *Memory) List(ctx context.Context, pattern string) iter.Seq2[ledger.Entr
 	}
 }
 
-// matches reports whether a key fits a pattern of NATS.
-func matches(pattern, key string) bool {
-	want, have := strings.Split(pattern, "."), strings.Split(key, ".")
-	for i, token := range want {
+func (m *Memory) matching(ctx context.Context, pattern string) ([]ledger.Entry, error) {
+	if !ledger.ValidPattern(pattern) {
+		return nil, fmt.Errorf("%q is no pattern", pattern)
+	}
+	if err := m.wait(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var found []ledger.Entry
+	for key, e := range m.entries {
+		if matches(strings.Split(pattern, "."), strings.Split(key, ".")) {
+			e.Value = bytes.Clone(e.Value)
+			found = append(found, e.Entry)
+		}
+	}
+	slices.SortFunc(found, func(a, b ledger.Entry) int { return cmp.Compare(a.Revision, b.Revision) })
+	return found, nil
+}
+
+func matches(pattern, key []string) bool {
+	for i, token := range pattern {
 		switch {
+		case i == len(key):
+			return false
 		case token == ">":
-			return len(have) > i
-		case i >= len(have) || token != "*" && token != have[i]:
+			return true
+		case token != "*" && token != key[i]:
 			return false
 		}
 	}
-	return len(want) == len(have)
+	return len(pattern) == len(key)
+}
+
+// enter checks the key, and then is wait.
+func (m *Memory) enter(ctx context.Context, key string) error {
+	if !ledger.ValidKey(key) {
+		return fmt.Errorf("%q is no key", key)
+	}
+	return m.wait(ctx)
+}
+
+// wait returns with the store locked once it is not away, and without what has
+// expired. After an error it is not locked.
+func (m *Memory) wait(ctx context.Context) error {
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		if m.isHere() {
+			m.expire()
+			return nil
+		}
+		here := m.here
+		m.mu.Unlock()
+		select {
+		case <-here:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (m *Memory) isHere() bool {
+	select {
+	case <-m.here:
+		return true
+	default:
+		return false
+	}
+}
+
+func (m *Memory) expire() {
+	now := time.Now()
+	for key, e := range m.entries {
+		if !e.expires.IsZero() && !now.Before(e.expires) {
+			delete(m.entries, key)
+		}
+	}
 }

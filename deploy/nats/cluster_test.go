@@ -1,0 +1,41 @@
+package nats_test
+
+import (
+	"testing"
+	"time"
+
+	"holdfast.io/holdfast/events"
+)
+
+// TestClusterCarriesARound has the worker connect to each server in turn, and
+// everybody else to the others: what is asked, answered and followed crosses from
+// one server to another, wherever a stream has its leader.
+func TestClusterCarriesARound(t *testing.T) {
+	f := newCluster(t)
+	for i := range f.servers {
+		here, there, elsewhere := f.at(i), f.at((i+1)%3), f.at((i+2)%3)
+		worker, wire := here.bus(web01), here.connect(web01)
+		heard := elsewhere.connect(observer).subscribe("holdfast.evt.>")
+		for n, subject := range []string{events.HostSubject(events.Backup, "web01"), events.AllSubject(events.Backup)} {
+			publish(t, there.bus(publisher), subject)
+			m := take(t, worker.Work("web01")[n])
+			wire.must(m.Reply, "+WPI")
+			wire.put("$KV.HOLDFAST_JOBS.web01.job"+newEvent("x").ID()+".job", "head", 0)
+			if got := wire.stored("KV_HOLDFAST_JOBS", `{"seq":1,"next_by_subj":"$KV.HOLDFAST_JOBS.web01.>"}`); string(got.Data) != "head" {
+				t.Errorf("the ledger holds %+v", got)
+			}
+			completed := events.EventSubject("web01", "job", "io.holdfast.backup.completed.v1")
+			if err := worker.PublishEvent(within(t, 5*time.Second), completed, newEvent("io.holdfast.backup.completed.v1")); err != nil {
+				t.Error(err)
+			}
+			if got := next(t, heard); got.Subject != completed {
+				t.Errorf("heard %s", got.Subject)
+			}
+			if err := m.Done(within(t, 5*time.Second)); err != nil {
+				t.Error(err)
+			}
+		}
+		there.connect(publisher).stored(events.StreamEvents, `{"seq":1,"next_by_subj":"holdfast.evt.*.job.>"}`)
+		elsewhere.connect(db01).refused(t, "holdfast.evt.web01.job.backup.completed")
+	}
+}

@@ -1,0 +1,151 @@
+package bus_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"testing"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
+)
+
+func bury(t *testing.T, b *bus.Bus, host, subject string) events.DeadLetter {
+	t.Helper()
+	letter := events.DeadLetter{
+		Reason:   events.ReasonInvalid,
+		Errors:   []events.Violation{{Message: "wrong"}},
+		Stream:   events.StreamRequests,
+		Sequence: 7,
+		Subject:  subject,
+		Time:     time.Now().UTC().Round(0),
+		Headers:  map[string][]string{"ce-id": {"a"}},
+		Size:     2,
+		Digest:   "sha256:0",
+		Body:     []byte("{}"),
+	}
+	body, err := json.Marshal(letter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PublishDeadLetter(t.Context(), events.DeadLetterSubject(host), host+subject, body); err != nil {
+		t.Fatal(err)
+	}
+	return letter
+}
+
+func collect[V any](t *testing.T, all iter.Seq2[V, error]) []V {
+	t.Helper()
+	var values []V
+	for v, err := range all {
+		if err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, v)
+	}
+	return values
+}
+
+func TestDeadLetters(t *testing.T) {
+	o := embeddedServer(t)
+	b := provisioned(t, o)
+	_, js := operator(t, o)
+	if got := collect(t, b.DeadLetters(t.Context(), "*")); len(got) != 0 {
+		t.Errorf("in an empty stream: %+v", got)
+	}
+	before := time.Now()
+	want := []events.DeadLetter{bury(t, b, "web01", "1"), bury(t, b, "web02", "2")}
+	for _, rubbish := range []string{"", "{}", "no letter"} {
+		if _, err := js.Publish(t.Context(), "holdfast.dlq.web01", []byte(rubbish)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want = append(want, bury(t, b, "web01", "3"))
+	hosts := []string{"web01", "web02", "web01"}
+
+	all := collect(t, b.DeadLetters(t.Context(), "*"))
+	if len(all) != len(want) {
+		t.Fatalf("%d letters", len(all))
+	}
+	for i, l := range all {
+		if l.Host != hosts[i] || l.Time.Sub(before).Abs() > time.Minute || !reflect.DeepEqual(l.DeadLetter, want[i]) {
+			t.Errorf("letter %d is %+v\nnot %+v", i, l, want[i])
+		}
+		one, err := b.DeadLetter(t.Context(), l.Sequence)
+		if err != nil || !reflect.DeepEqual(one, l) {
+			t.Errorf("letter %d alone: %+v, %v", i, one, err)
+		}
+	}
+	own := collect(t, b.DeadLetters(t.Context(), "web01"))
+	if len(own) != 2 || own[0].Subject != "1" || own[1].Subject != "3" {
+		t.Errorf("of one host: %+v", own)
+	}
+}
+
+func TestDeadLetterThatIsNotThere(t *testing.T) {
+	o := embeddedServer(t)
+	_, err := connect(t, o).DeadLetter(t.Context(), 1)
+	if !errors.Is(err, bus.ErrNotProvisioned) {
+		t.Errorf("without a stream: %v", err)
+	}
+	b := provisioned(t, o)
+	bury(t, b, "web01", "1")
+	for _, sequence := range []uint64{0, 2, 1 << 60} {
+		if l, err := b.DeadLetter(t.Context(), sequence); !errors.Is(err, bus.ErrNoLetter) {
+			t.Errorf("%d: %+v, %v", sequence, l, err)
+		}
+	}
+	for _, host := range []string{"", ">", "web.01"} {
+		for l, err := range b.DeadLetters(t.Context(), host) {
+			if err == nil {
+				t.Errorf("of host %q: %+v", host, l)
+			}
+		}
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	o := embeddedServer(t)
+	b := provisioned(t, o)
+	before := time.Now()
+	send := func(subject, id string) {
+		if _, err := b.PublishRequest(t.Context(), subject, request(events.Backup, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(events.HostSubject(events.Backup, "web01"), "a")
+	send(events.AnySubject(events.Verify), "to any")
+	send(events.AllSubject(events.Backup), "to all")
+	send(events.HostSubject(events.Cancel, "web02"), "b")
+	send(events.HostSubject(events.Backup, "web01"), "c")
+
+	waiting := func() (list []string) {
+		for _, r := range collect(t, b.Waiting(t.Context())) {
+			ev, err := events.Decode(r.Headers, r.Body)
+			if err != nil || r.Sequence == 0 || r.Time.Sub(before).Abs() > time.Minute {
+				t.Errorf("%+v, %v", r, err)
+			}
+			list = append(list, fmt.Sprint(r.Subject, " ", r.Host, " ", ev.ID()))
+		}
+		return list
+	}
+	want := []string{
+		"holdfast.req.backup.host.web01 web01 a",
+		"holdfast.req.cancel.host.web02 web02 b",
+		"holdfast.req.backup.host.web01 web01 c",
+	}
+	if got := waiting(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%q", got)
+	}
+	m := next(t, b.Work("web01")[0], 10*time.Second)
+	if got := waiting(); !reflect.DeepEqual(got, want) {
+		t.Errorf("while one is worked on: %q", got)
+	}
+	done(t, m)
+	if got := waiting(); !reflect.DeepEqual(got, want[1:]) {
+		t.Errorf("when it is done: %q", got)
+	}
+}
