@@ -29,10 +29,11 @@ import (
 //
 // Worlds on one Engine and one server do not meet, and may be run side by side.
 type world struct {
-	t      *testing.T
-	engine *dockertest.Engine
-	server *bustest.Process
-	js     jetstream.JetStream
+	t                   *testing.T
+	engine              *dockertest.Engine
+	server              *bustest.Process // nil if there are several
+	url, user, password string           // of the message server
+	js                  jetstream.JetStream
 	// host is the host's id. It is random, and the label of the containers too.
 	host    string
 	sink    string
@@ -62,9 +63,10 @@ type storedEvent struct {
 // worldOptions changes a world. The zero value is one with a server and a sink
 // of its own, on the private Engine that the tests share.
 type worldOptions struct {
-	engine *dockertest.Engine
-	server *bustest.Process
-	sink   string
+	engine  *dockertest.Engine
+	server  *bustest.Process
+	cluster *bustest.Servers // in place of a server
+	sink    string
 }
 
 // newWorld makes a world that ends with the test.
@@ -75,8 +77,15 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	if w.engine == nil {
 		w.engine = sharedEngine(t)
 	}
-	if w.server == nil {
-		w.server = bustest.Server(t)
+	replicas := 1
+	if o.cluster != nil {
+		replicas = len(o.cluster.Nodes)
+		w.url, w.user, w.password = o.cluster.URL, o.cluster.User, o.cluster.Password
+	} else {
+		if w.server == nil {
+			w.server = bustest.Server(t)
+		}
+		w.url, w.user, w.password = w.server.URL, w.server.User, w.server.Password
 	}
 	if w.sink == "" {
 		w.sink = t.TempDir()
@@ -84,7 +93,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	w.image = "holdfast-test/writer:" + w.host
 	w.engine.ImportImage(t, w.image)
 	w.connect()
-	w.holdfast("provision", "--host-id", w.host)
+	w.holdfast([]string{fmt.Sprint("HOLDFAST_NATS_REPLICAS=", replicas)}, "provision", "--host-id", w.host)
 	return w
 }
 
@@ -138,7 +147,7 @@ func removeShared() int {
 // however long it is away.
 func (w *world) connect() {
 	w.t.Helper()
-	nc, err := nats.Connect(w.server.URL, nats.UserInfo(w.server.User, w.server.Password),
+	nc, err := nats.Connect(w.url, nats.UserInfo(w.user, w.password),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
 	if err != nil {
 		w.t.Fatal(err)

@@ -57,7 +57,7 @@ func (w *world) start(o workerOptions) *worker {
 		o.state = filepath.Join(w.t.TempDir(), "state")
 	}
 	if o.server == "" {
-		o.server = w.server.URL
+		o.server = w.url
 	}
 	args := slices.Concat(o.prefix, []string{w.program(), "serve", "--nats", o.server, "--state-dir", o.state,
 		"--sink", w.sink, "--host-id", w.host, "--docker-host", w.engine.Host(), "--log-level", "debug"})
@@ -70,7 +70,7 @@ func (w *world) start(o workerOptions) *worker {
 
 // environment is this process's, with the server's user.
 func (w *world) environment() []string {
-	return append(os.Environ(), "HOLDFAST_NATS_USER="+w.server.User, "HOLDFAST_NATS_PASSWORD="+w.server.Password)
+	return append(os.Environ(), "HOLDFAST_NATS_USER="+w.user, "HOLDFAST_NATS_PASSWORD="+w.password)
 }
 
 func (w *world) program() string {
@@ -84,10 +84,10 @@ func (w *world) program() string {
 
 // holdfast runs a command of the program against the world's server to its end,
 // and returns what it said.
-func (w *world) holdfast(args ...string) string {
+func (w *world) holdfast(env []string, args ...string) string {
 	w.t.Helper()
-	cmd := exec.Command(w.program(), append(args, "--nats", w.server.URL)...)
-	cmd.Env = w.environment()
+	cmd := exec.Command(w.program(), append(args, "--nats", w.url)...)
+	cmd.Env = append(w.environment(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		w.t.Fatalf("holdfast %v: %v\n%s", args, err, out)
