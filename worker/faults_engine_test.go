@@ -46,9 +46,7 @@ func engineRestarts(t *testing.T, how string, end func(*dockertest.Engine, testi
 	w := newWorld(t, worldOptions{engine: e})
 	w.start(workerOptions{})
 	name := w.run(dockertest.Container{Name: "a", Payload: slowPayload, AlwaysRestart: true})
-	reached := stepOf(t, w.js, w.host, at)
-	job := w.backup("1", name)
-	<-reached
+	job := w.backupUpTo(at, "1", name)
 	end(e, t)
 	time.Sleep(engineAway) // the fault itself
 	e.Start(t)
@@ -102,13 +100,16 @@ func sinkFull(t *testing.T) {
 func sinkHangs(t *testing.T) {
 	d := stallingDisk(t)
 	w := newWorld(t, worldOptions{sink: d.dir})
-	w.start(workerOptions{env: []string{"HOLDFAST_TIMEOUTS_PROGRESS=3s"}})
-	job := w.slowJob("1", events.StepSave)
+	p := w.start(workerOptions{env: []string{"HOLDFAST_TIMEOUTS_PROGRESS=8s", stopAfter(step.Staged, 1)}})
+	job := w.backup("1", w.container("a", 4<<20))
+	p.frozen()
 	d.hang(t)
+	p.resume()
 	end := w.ended(job)
 	d.goOn(t)
 	w.verify(job)
 	report(t, "sink hangs in a save", 1, w.failure(end, events.CodeTimeout))
+	w.survived("sink goes on", w.backup("2", w.container("b", 4<<20)))
 }
 
 // failure checks that the job failed, and with one of these codes if there are
