@@ -8,16 +8,16 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
-// NewResult makes an event that a host reports of a job, caused by a request. The
-// id is the same whenever the job, the type and the discriminator are. The data
+// NewResult makes an event that a host reports of a job, caused by a request, and
+// that happened at a time. The id is the same whenever the job, the type and the discriminator are. The data
 // must be a type that JSON can hold.
-func NewResult(host, job string, request event.Event, eventType, subject, discriminator string, data any) event.Event {
+func NewResult(at time.Time, host, job string, request event.Event, eventType, subject, discriminator string, data any) event.Event {
 	ev := event.New()
 	ev.SetID(EventID(job, eventType, discriminator))
 	ev.SetSource("/holdfast/" + host)
 	ev.SetType(eventType)
 	ev.SetSubject(subject)
-	ev.SetTime(time.Now().UTC())
+	ev.SetTime(at.UTC())
 	ev.SetExtension(ExtJobID, job)
 	ev.SetExtension(ExtCorrelationID, CorrelationID(request))
 	ev.SetExtension(ExtCausationID, request.ID())

@@ -88,8 +88,6 @@ func TestBadInput(t *testing.T) {
 		{name: "a member of later", body: request("vol", `{"containers":{"all":true},"volumes":{"attached":true}}`), reason: events.ReasonUnsupported, answered: "vol", pointer: "/volumes"},
 		{name: "an unknown sink", body: request("sink", `{"containers":{"all":true},"sink":"nosuch"}`), reason: events.ReasonUnknownSink, answered: "sink", pointer: "/sink"},
 		{name: "a quiesce mode that the host forbids", body: request("stop", `{"containers":{"all":true},"quiesce":"stop"}`), reason: events.ReasonPolicy, answered: "stop", pointer: "/quiesce"},
-		{name: "a job to cancel that does not run", subject: "holdfast.req.cancel.host." + host,
-			body: structured("cancel", "io.holdfast.cancel.requested.v1", `{"job":"aaaaaaaaaaaaaaaa"}`), reason: events.ReasonNoSuchJob, answered: "cancel", pointer: "/job"},
 		{name: "as large as the stream takes", body: request("large", `{"x":"`+strings.Repeat("x", 255<<10)+`"}`), reason: events.ReasonInvalid, answered: "large"},
 	}
 	for i, test := range tests {

@@ -135,8 +135,8 @@ func (h *fakeHost) backup(ctx context.Context, request event.Event) {
 		ended.Counts.Items++
 		ended.Counts.Completed++
 	}
-	h.publish(ctx, job, events.TypeBackupAccepted, accepted)
-	h.publish(ctx, job, events.TypeBackupCompleted, ended)
+	h.publish(ctx, job, request, events.TypeBackupAccepted, accepted)
+	h.publish(ctx, job, request, events.TypeBackupCompleted, ended)
 }
 
 // cancel ends the one job that the host has, which is its id.
@@ -146,24 +146,16 @@ func (h *fakeHost) cancel(ctx context.Context, request event.Event) {
 	case err != nil:
 		h.Error(err)
 	case req.Job == jobOf(h.id):
-		h.publish(ctx, req.Job, events.TypeBackupFailed, events.BackupEnded{Job: req.Job, Host: h.id, Status: events.StatusCancelled})
+		h.publish(ctx, req.Job, request, events.TypeBackupFailed, events.BackupEnded{Job: req.Job, Host: h.id, Status: events.StatusCancelled})
 	default:
 		job := events.JobID(request.Source(), request.ID(), h.id)
-		h.publish(ctx, job, events.TypeRequestRejected, events.RequestRejected{Host: h.id, Job: job, Reason: events.ReasonNoSuchJob,
+		h.publish(ctx, job, request, events.TypeRequestRejected, events.RequestRejected{Host: h.id, Job: job, Reason: events.ReasonNoSuchJob,
 			Errors: []events.Violation{{Pointer: "/job", Message: "no job " + req.Job + " runs on host " + h.id}}})
 	}
 }
 
-func (h *fakeHost) publish(ctx context.Context, job, eventType string, data any) {
-	ev := event.New()
-	ev.SetID(events.EventID(job, eventType, ""))
-	ev.SetSource("/holdfast/" + h.id)
-	ev.SetType(eventType)
-	ev.SetExtension(events.ExtJobID, job)
-	if err := ev.SetData(event.ApplicationJSON, data); err != nil {
-		h.Error(err)
-		return
-	}
+func (h *fakeHost) publish(ctx context.Context, job string, request event.Event, eventType string, data any) {
+	ev := events.NewResult(time.Now(), h.id, job, request, eventType, job, "", data)
 	if err := h.bus.PublishEvent(ctx, events.EventSubject(h.id, job, eventType), ev); err != nil && ctx.Err() == nil {
 		h.Error(err)
 	}

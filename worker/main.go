@@ -100,16 +100,17 @@ On one machine nothing has to be set up: holdfast backup NAME does it all.`,
 		return usage("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.AddCommand(serveCommand(), backupCommand(), listCommand(), showCommand(), provisionCommand(),
-		doctorCommand(), hostsCommand(), cancelCommand(), schemaCommand(), demoCommand(), versionCommand())
+		doctorCommand(), hostsCommand(), cancelCommand(), dlqCommand(), schemaCommand(), demoCommand(), versionCommand())
 	markUsage(root)
-	for _, c := range root.Commands() {
-		markUsage(c)
-	}
 	return root
 }
 
-// markUsage makes wrong arguments wrong usage.
+// markUsage makes wrong arguments of a command, and of those below it, wrong
+// usage.
 func markUsage(c *cobra.Command) {
+	for _, below := range c.Commands() {
+		markUsage(below)
+	}
 	check := c.Args
 	if check == nil {
 		check = cobra.NoArgs

@@ -39,7 +39,11 @@ var denied = map[string][]string{
 	"read the ledger and the locks": {
 		"$JS.API.STREAM.MSG.GET.KV_HOLDFAST_JOBS", "$JS.API.STREAM.MSG.GET.KV_HOLDFAST_LOCKS",
 	},
-	"read dead letters": {"$JS.API.STREAM.MSG.GET.HOLDFAST_DLQ"},
+	"read dead letters":       {"$JS.API.STREAM.MSG.GET.HOLDFAST_DLQ"},
+	"list the enrolled hosts": {"$JS.API.CONSUMER.NAMES.HOLDFAST_REQUESTS"},
+	"list everything": {
+		"$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST.HOLDFAST_REQUESTS", "$JS.API.CONSUMER.NAMES.HOLDFAST_BROADCAST",
+	},
 	"provision": {
 		"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.HOLDFAST_EVENTS", "$JS.API.CONSUMER.CREATE.HOLDFAST_EVENTS",
 		"$JS.API.CONSUMER.CREATE.HOLDFAST_REQUESTS.mine", "$JS.API.CONSUMER.CREATE.HOLDFAST_REQUESTS.mine.holdfast.req.backup.any",
@@ -61,11 +65,11 @@ var denied = map[string][]string{
 // allowed names, for each role, the entries of denied that it may do.
 var allowed = map[string][]string{
 	web01:     {"take requests to any host", "settle requests to any host", "read requests", "read the ledger and the locks"},
-	publisher: {"request what was granted to the publisher", "read events"},
-	observer:  {"read events"},
+	publisher: {"request what was granted to the publisher", "read events", "list the enrolled hosts"},
+	observer:  {"read events", "list the enrolled hosts"},
 	operator: {
 		"request what was granted to the publisher", "request more", "read events", "read requests", "read the ledger and the locks",
-		"read dead letters", "remove dead letters", "provision", "other streams",
+		"read dead letters", "remove dead letters", "list the enrolled hosts", "list everything", "provision", "other streams",
 	},
 }
 

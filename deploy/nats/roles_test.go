@@ -32,6 +32,9 @@ func TestPublisherPublishesAndFollows(t *testing.T) {
 	if served, err := requests.HostServed(within(t, 5*time.Second), "nobody"); err != nil || served {
 		t.Errorf("nobody is served: %v, %v", served, err)
 	}
+	if m := ci.must("$JS.API.CONSUMER.NAMES.HOLDFAST_REQUESTS", ""); !strings.Contains(string(m.Data), `"host_db01"`) {
+		t.Errorf("the enrolled hosts are %s", m.Data)
+	}
 	worker := f.bus(web01)
 	subject := events.EventSubject("web01", "job", "io.holdfast.backup.completed.v1")
 	if err := worker.PublishEvent(within(t, 5*time.Second), subject, newEvent("io.holdfast.backup.completed.v1")); err != nil {
@@ -178,9 +181,11 @@ func TestReloadBringsNewUsers(t *testing.T) {
 	}()
 	eventually(t, "the pull lies at the server", func() bool { return op.consumer(events.StreamRequests, "host_web01").NumWaiting == 1 })
 
+	removed, changed := f.options(db01), f.options(observer)
 	f.script("host", f.dir, "app-1")
-	f.script("remove", f.dir, db01)
 	f.script("password", f.dir, observer)
+	removed.TLS.CA = changed.TLS.CA // its own goes with it
+	f.script("remove", f.dir, db01)
 	// Only at the second time does the server give a new account its imports.
 	f.servers[0].reload()
 	f.servers[0].reload()
@@ -195,9 +200,20 @@ func TestReloadBringsNewUsers(t *testing.T) {
 	if err := m.Done(within(t, 5*time.Second)); err != nil {
 		t.Error(err)
 	}
+	for _, o := range []bus.Options{removed, changed} {
+		if _, err := bus.Connect(within(t, 5*time.Second), o); err == nil || !strings.Contains(err.Error(), "Authorization") {
+			t.Errorf("%s is let in with what it had: %v", o.User, err)
+		}
+	}
 	heard := f.connect(observer).subscribe("holdfast.evt.>")
 	if err := f.bus("host-app-1").PublishEvent(within(t, 5*time.Second), "holdfast.evt.app-1.job.x", newEvent("x")); err != nil {
 		t.Error(err)
 	}
 	next(t, heard)
+	wire := f.connect("host-app-1")
+	answers := wire.subscribe("holdfast.status.app-1")
+	if err := f.connect(publisher).PublishRequest("holdfast.status.app-1", "_INBOX_publisher-ci.x", nil); err != nil {
+		t.Error(err)
+	}
+	next(t, answers)
 }

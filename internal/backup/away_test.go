@@ -108,6 +108,8 @@ func TestRunWithACommitThatGoesOn(t *testing.T) {
 					b.Errorf("the container is %s", b.engine.State(id))
 				}
 				b.wantNothingLeft(id, events.StateRunning)
+				time.Sleep(10 * time.Minute)
+				b.wantNothingLeft(id, events.StateRunning)
 			})
 		})
 	}
@@ -172,6 +174,32 @@ func TestRunCancelledInTheStop(t *testing.T) {
 			b.Error("it was committed")
 		}
 	})
+}
+
+// Nobody else gets a container while a commit of it goes on that nobody waits for.
+func TestRunCancelledKeepsTheContainer(t *testing.T) {
+	for _, quiesce := range []events.Quiesce{events.QuiescePause, events.QuiesceStop, events.QuiesceNone} {
+		withBench(t, func(b *bench) {
+			id := b.add(events.StateRunning)
+			ctx, cancel := context.WithCancelCause(b.Context())
+			b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() {
+				cancel(backup.ErrCancelled)
+				time.Sleep(time.Minute)
+			}})
+			began := time.Now()
+			_, err := b.backuper.Run(ctx, b.task(id, quiesce))
+			b.wantError(err, events.StepCommit, events.CodeCancelled, true)
+			release, err := b.backuper.Locks.Acquire(b.Context(), id)
+			if err != nil {
+				b.Fatal(err)
+			}
+			release()
+			if took := time.Since(began); took < time.Minute || took > 65*time.Second {
+				b.Errorf("%s: it is free after %s", quiesce, took)
+			}
+			b.wantNothingLeft(id, events.StateRunning)
+		})
+	}
 }
 
 // A point that is there is the result, also if the job is cancelled then.

@@ -89,7 +89,9 @@ func TestRunNotesAnImageFirst(t *testing.T) {
 func TestRunWithoutANote(t *testing.T) {
 	refused := errors.New("refused")
 	cases := map[string]func(b *bench, task *backup.Task){
-		"others cannot be told":        func(_ *bench, task *backup.Task) { task.Begin = func(context.Context, backup.Note) error { return refused } },
+		"others cannot be told": func(_ *bench, task *backup.Task) {
+			task.Begin = func(context.Context, backup.Note) error { return refused }
+		},
 		"it cannot be written to disk": func(b *bench, _ *backup.Task) { b.notes.FailWrites(refused) },
 	}
 	for name, plan := range cases {

@@ -34,9 +34,9 @@ type itemRun struct {
 	before   *ContainerDetail // the container before it is quiesced
 	hooks    *hookRun
 	account  *account
-	touched  bool             // something may have been done to the container
-	imageID  string           // of the snapshot
-	staged   bool             // something may lie staged
+	touched  bool   // something may have been done to the container
+	imageID  string // of the snapshot
+	staged   bool   // something may lie staged
 
 	mu      sync.Mutex
 	at      events.Step
@@ -192,14 +192,13 @@ func (r *itemRun) newNote() Note {
 	return n
 }
 
-// progress tells that the item goes on.
+// progress tells that the item goes on, unless it was left.
 func (r *itemRun) progress(at events.Step, read, total, stored int64) {
 	r.watch.alive()
 	r.mu.Lock()
-	left := r.left
-	r.at = at
-	r.mu.Unlock()
-	if !left {
+	defer r.mu.Unlock()
+	if !r.left {
+		r.at = at
 		r.Progress(at, read, total, stored)
 	}
 }

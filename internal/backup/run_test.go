@@ -100,10 +100,8 @@ func (b *bench) settle() {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
 	defer cancel()
-	for _, id := range b.tidier.Left() {
-		if err := b.tidier.Undone(ctx, id); err != nil {
-			b.Errorf("%s is not undone: %v", id, err)
-		}
+	if err := b.tidier.Wait(ctx); err != nil {
+		b.Errorf("%q are not undone: %v", b.tidier.Left(), err)
 	}
 	if ids := b.noted(); len(ids) > 0 {
 		b.Errorf("the notes %q are left", ids)

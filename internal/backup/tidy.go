@@ -130,6 +130,20 @@ func (t *Tidier) Undone(ctx context.Context, id string) error {
 	}
 }
 
+// Wait waits until nothing is left to be undone, or ctx ends. A worker that stops
+// waits a while, so that it leaves nothing to the next one.
+func (t *Tidier) Wait(ctx context.Context) error {
+	for {
+		left := t.Left()
+		if len(left) == 0 {
+			return nil
+		}
+		if err := t.Undone(ctx, left[0]); err != nil {
+			return err
+		}
+	}
+}
+
 // Left returns the ids of the notes that are still to be undone, in order. Those
 // that living attempts have are not among them.
 func (t *Tidier) Left() []string {

@@ -369,6 +369,20 @@ func TestTidierWritesWhatItAdopts(t *testing.T) {
 	})
 }
 
+// Of a commit that is known to have ended nothing can come: that is not waited for.
+func TestTidierIsQuickWhereItCanBe(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiescePause)
+		n.Committed = true
+		b.adopt(true, n)
+		synctest.Wait()
+		if got := b.noted(); len(got) > 0 {
+			b.Errorf("the notes are still %q", got)
+		}
+	})
+}
+
 func TestTidierRemovesTheNoteInTheEnd(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)

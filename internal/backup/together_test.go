@@ -207,6 +207,22 @@ func (b *bench) inTheMidst(id string, do func(id string)) {
 		}})
 }
 
+// What was not touched yet is left as its user wants it.
+func TestRunTogetherThatTouchesNothing(t *testing.T) {
+	withBench(t, func(b *bench) {
+		ids, tasks := b.set(three...)
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Inspect, On: ids[2], Err: errors.New("broken"), During: func() {
+			b.engine.Freeze(ids[0])
+			b.engine.Kill(ids[1])
+		}})
+		_, errs := b.storeAll(b.backuper.RunTogether(b.Context(), tasks))
+		b.wantCodes(errs, events.CodeNotTogether, events.CodeNotTogether, events.CodeEngine)
+		members := slices.Clone(three)
+		members[0].state, members[1].state = events.StatePaused, events.StateExited
+		b.wantSet(ids, members)
+	})
+}
+
 // A container that stood before, and not for our sake, must stand as long.
 func TestRunTogetherWithOneThatIsLetGoByItsUser(t *testing.T) {
 	for _, state := range []events.State{events.StatePaused, events.StateExited} {

@@ -3,7 +3,6 @@ package bus_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"iter"
 	"reflect"
 	"testing"
@@ -104,48 +103,5 @@ func TestDeadLetterThatIsNotThere(t *testing.T) {
 				t.Errorf("of host %q: %+v", host, l)
 			}
 		}
-	}
-}
-
-func TestWaiting(t *testing.T) {
-	o := embeddedServer(t)
-	b := provisioned(t, o)
-	before := time.Now()
-	send := func(subject, id string) {
-		if _, err := b.PublishRequest(t.Context(), subject, request(events.Backup, id)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send(events.HostSubject(events.Backup, "web01"), "a")
-	send(events.AnySubject(events.Verify), "to any")
-	send(events.AllSubject(events.Backup), "to all")
-	send(events.HostSubject(events.Cancel, "web02"), "b")
-	send(events.HostSubject(events.Backup, "web01"), "c")
-
-	waiting := func() (list []string) {
-		for _, r := range collect(t, b.Waiting(t.Context())) {
-			ev, err := events.Decode(r.Headers, r.Body)
-			if err != nil || r.Sequence == 0 || r.Time.Sub(before).Abs() > time.Minute {
-				t.Errorf("%+v, %v", r, err)
-			}
-			list = append(list, fmt.Sprint(r.Subject, " ", r.Host, " ", ev.ID()))
-		}
-		return list
-	}
-	want := []string{
-		"holdfast.req.backup.host.web01 web01 a",
-		"holdfast.req.cancel.host.web02 web02 b",
-		"holdfast.req.backup.host.web01 web01 c",
-	}
-	if got := waiting(); !reflect.DeepEqual(got, want) {
-		t.Errorf("%q", got)
-	}
-	m := next(t, b.Work("web01")[0], 10*time.Second)
-	if got := waiting(); !reflect.DeepEqual(got, want) {
-		t.Errorf("while one is worked on: %q", got)
-	}
-	done(t, m)
-	if got := waiting(); !reflect.DeepEqual(got, want[1:]) {
-		t.Errorf("when it is done: %q", got)
 	}
 }

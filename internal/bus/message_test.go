@@ -225,8 +225,14 @@ func TestRedeliverToItsOwnConsumersOnly(t *testing.T) {
 			t.Errorf("host %q", host)
 		}
 	}
-	if m, err := sent.NextMsg(100 * time.Millisecond); err == nil {
-		t.Errorf("sent to %s", m.Subject)
+	for {
+		m, err := sent.NextMsg(100 * time.Millisecond)
+		if err != nil {
+			break
+		}
+		if string(m.Data) == "-NAK" { // the server has news of its own
+			t.Errorf("sent to %s", m.Subject)
+		}
 	}
 	// The form of a server that names its domain and the account.
 	if err := b.Redeliver(host, "$JS.ACK.hub.a1B2.HOLDFAST_REQUESTS.host_web01.1.2.3.4.5"); err != nil {

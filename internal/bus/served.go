@@ -56,3 +56,14 @@ func (b *Bus) Enrolled(ctx context.Context) ([]string, error) {
 		}
 	}
 }
+
+// LockedHosts returns the ids of the hosts whose lock is held, sorted: those that
+// a worker serves, and for some seconds those that it served. It costs one
+// exchange with the server.
+func (b *Bus) LockedHosts(ctx context.Context) ([]string, error) {
+	hosts, err := b.lastTokens(ctx, bucketStream(events.BucketLocks), bucketSubject(events.BucketLocks, "*"))
+	if err != nil {
+		return nil, fmt.Errorf("look who serves: %w", err)
+	}
+	return hosts, nil
+}

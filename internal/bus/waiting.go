@@ -2,8 +2,7 @@ package bus
 
 import (
 	"context"
-	"iter"
-	"strings"
+	"fmt"
 	"time"
 
 	"holdfast.io/holdfast/events"
@@ -22,28 +21,26 @@ type WaitingRequest struct {
 	Body    []byte
 }
 
-// Waiting yields the requests to one host each, of all hosts, that lie in their
-// stream, the oldest first, and takes none of them. It tries on until ctx ends
-// while the server is away. It reports ErrNotProvisioned or ErrClosed, and ends
-// after the first error.
-func (b *Bus) Waiting(ctx context.Context) iter.Seq2[WaitingRequest, error] {
-	return func(yield func(WaitingRequest, error) bool) {
-		for m, err := range b.walk(ctx, events.StreamRequests, events.HostSubject("*", "*")) {
-			if err != nil {
-				yield(WaitingRequest{}, err)
-				return
-			}
-			r := WaitingRequest{
-				Subject:  m.subject,
-				Host:     m.subject[strings.LastIndexByte(m.subject, '.')+1:],
-				Sequence: m.sequence,
-				Time:     m.time,
-				Headers:  m.header,
-				Body:     m.data,
-			}
-			if !yield(r, nil) {
-				return
-			}
-		}
+// WaitingHosts returns the ids of the hosts that requests lie for, sorted. It costs
+// one exchange with the server, however many requests there are.
+func (b *Bus) WaitingHosts(ctx context.Context) ([]string, error) {
+	hosts, err := b.lastTokens(ctx, events.StreamRequests, events.HostSubject("*", "*"))
+	if err != nil {
+		return nil, fmt.Errorf("look for requests that wait: %w", err)
 	}
+	return hosts, nil
+}
+
+// NextWaiting returns the oldest request that lies for a host, of those after a
+// sequence, or nil if there is none, and takes it from nobody. While the server is
+// away it tries on until ctx ends. It reports ErrNotProvisioned or ErrClosed.
+func (b *Bus) NextWaiting(ctx context.Context, host string, after uint64) (*WaitingRequest, error) {
+	m, err := b.find(ctx, events.StreamRequests, query{NextFor: events.HostSubject("*", host), Sequence: after + 1})
+	if err != nil {
+		return nil, fmt.Errorf("read the requests that wait for host %s: %w", host, err)
+	}
+	if m == nil {
+		return nil, nil
+	}
+	return &WaitingRequest{Subject: m.subject, Host: host, Sequence: m.sequence, Time: m.time, Headers: m.header, Body: m.data}, nil
 }

@@ -40,7 +40,7 @@ func Backup(ctx context.Context, b *bus.Bus, host string, data *events.BackupReq
 	if err != nil {
 		return nil, err
 	}
-	return send(ctx, b, events.HostSubject(events.Backup, host), host, ev)
+	return send(ctx, b, events.HostSubject(events.Backup, host), host, events.JobID(Source, ev.ID(), host), ev)
 }
 
 // Cancel asks the job's host to cancel it. The job's own terminal event tells
@@ -62,8 +62,8 @@ func (j *Job) Close() { j.sub.Close() }
 
 // send publishes a request and returns its job on the host. Following comes
 // first: what is published afterwards cannot be missed.
-func send(ctx context.Context, b *bus.Bus, subject, host string, ev event.Event) (*Job, error) {
-	job, err := follow(ctx, b, host, events.JobID(ev.Source(), ev.ID(), host), ev)
+func send(ctx context.Context, b *bus.Bus, subject, host, id string, ev event.Event) (*Job, error) {
+	job, err := follow(ctx, b, host, id, ev)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,8 @@ import (
 const (
 	// lookForDir is how often a process looks whether the state dir is free.
 	lookForDir = 250 * time.Millisecond
+	// tidyBound is how long a process that ends goes on to undo.
+	tidyBound = 10 * time.Second
 	// aloneAfter is how long a node waits for the message server before it undoes
 	// what its notes name without asking whether another worker has done so.
 	aloneAfter = 5 * time.Second
@@ -150,6 +152,16 @@ func (n *Node) beginTidying() (err error) {
 	return nil
 }
 
+func (n *Node) endTidying() {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyBound)
+	defer cancel()
+	if n.tidier.Wait(ctx) != nil {
+		n.o.Log.Warn("not all is undone; the next worker goes on with it", zap.Strings("notes", n.tidier.Left()))
+	}
+	n.stopTidying()
+	<-n.tidying
+}
+
 // connect reaches the configured message server, or starts our own, and sees to
 // it that the streams are there. While the server is away nobody can be asked
 // whether another worker has undone what our notes name: a container must not
@@ -206,12 +218,11 @@ func process() string {
 	return fmt.Sprintf("process %d on %s", os.Getpid(), name)
 }
 
-// Close ends everything, in the reverse order. What is not undone by then stays in
-// the notes, for the next process.
+// Close ends everything, in the reverse order. What cannot be undone within some
+// seconds stays in the notes, for the next process.
 func (n *Node) Close() {
 	if n.tidier != nil {
-		n.stopTidying()
-		<-n.tidying
+		n.endTidying()
 	}
 	if n.Bus != nil {
 		if err := n.Bus.Close(); err != nil {

@@ -12,7 +12,9 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/sink/file"
 	"holdfast.io/holdfast/internal/tenure"
+	"holdfast.io/holdfast/internal/unserved"
 )
 
 // releaseBound is how long giving up the tenure may take.
@@ -61,6 +63,10 @@ func (n *Node) serve(ctx context.Context, t *tenure.Tenure) error {
 		zap.Strings("sinks", n.Sinks.Names()), zap.Int("slots", n.o.Slots), zap.String("version", n.o.Version))
 	var beside sync.WaitGroup
 	beside.Go(func() { n.takeOver(ctx) })
+	if n.server == nil { // on our own server there is only this host
+		watcher := &unserved.Watcher{Host: n.Host, Queue: n.Bus, Log: n.o.Log}
+		beside.Go(func() { watcher.Run(ctx) })
+	}
 	w := n.worker(t)
 	n.role.set(w)
 	defer n.role.set(nil)
@@ -81,6 +87,7 @@ func (n *Node) worker(t *tenure.Tenure) *dispatch.Worker {
 			Compression:  n.o.Compression,
 			HooksAllowed: n.o.Hooks,
 			NoProgress:   n.o.NoProgress,
+			Room:         file.FreeIn,
 			Version:      n.o.Version,
 			Log:          n.o.Log,
 		},

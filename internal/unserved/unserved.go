@@ -28,12 +28,12 @@ const (
 // Queue is where requests lie. Its methods may report errors that pass; see
 // [bus.Bus], which implements it.
 type Queue interface {
-	// QueuedHosts returns the hosts that requests lie for.
-	QueuedHosts(ctx context.Context) ([]string, error)
+	// WaitingHosts returns the hosts that requests lie for.
+	WaitingHosts(ctx context.Context) ([]string, error)
 	// LockedHosts returns the hosts that are served.
 	LockedHosts(ctx context.Context) ([]string, error)
-	// NextQueued returns the oldest request for a host after a sequence, or nil.
-	NextQueued(ctx context.Context, host string, after uint64) (*bus.Queued, error)
+	// NextWaiting returns the oldest request for a host after a sequence, or nil.
+	NextWaiting(ctx context.Context, host string, after uint64) (*bus.WaitingRequest, error)
 	// PublishEvent returns when the event is stored. An event with the same id is
 	// stored once within two minutes.
 	PublishEvent(ctx context.Context, subject string, ev event.Event) error
@@ -69,7 +69,7 @@ func (w *Watcher) Run(ctx context.Context) {
 
 // look looks once, and reports what is due.
 func (w *Watcher) look(ctx context.Context) error {
-	queued, err := w.Queue.QueuedHosts(ctx)
+	queued, err := w.Queue.WaitingHosts(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (w *Watcher) look(ctx context.Context) error {
 // reported before.
 func (w *Watcher) report(ctx context.Context, host string, before time.Time) error {
 	for range maxReports {
-		q, err := w.Queue.NextQueued(ctx, host, w.hosts[host].reported)
+		q, err := w.Queue.NextWaiting(ctx, host, w.hosts[host].reported)
 		if err != nil || q == nil || q.Time.After(before) {
 			return err
 		}
@@ -113,9 +113,9 @@ func (w *Watcher) report(ctx context.Context, host string, before time.Time) err
 	return nil
 }
 
-func (w *Watcher) publish(ctx context.Context, host string, q *bus.Queued, request event.Event) error {
+func (w *Watcher) publish(ctx context.Context, host string, q *bus.WaitingRequest, request event.Event) error {
 	job := events.JobID(request.Source(), request.ID(), host)
-	ev := events.NewResult(w.Host, job, request, events.TypeRequestUnserved, job, "", events.RequestUnserved{
+	ev := events.NewResult(time.Now(), w.Host, job, request, events.TypeRequestUnserved, job, "", events.RequestUnserved{
 		Host: host, Job: job, Subject: q.Subject, Since: q.Time.UTC(), Reporter: w.Host,
 	})
 	if err := w.Queue.PublishEvent(ctx, events.EventSubject(w.Host, job, ev.Type()), ev); err != nil {

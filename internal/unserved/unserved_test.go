@@ -87,7 +87,7 @@ func TestReporterIsOneAndStays(t *testing.T) {
 // server is a message server in memory.
 type server struct {
 	mu        sync.Mutex
-	queued    []bus.Queued
+	queued    []bus.WaitingRequest
 	locked    []string
 	asked     int
 	failures  int // of the next publications
@@ -95,9 +95,9 @@ type server struct {
 	subjects  []string
 }
 
-func hostOf(q bus.Queued) string { return q.Subject[len("holdfast.req.backup.host."):] }
+func hostOf(q bus.WaitingRequest) string { return q.Subject[len("holdfast.req.backup.host."):] }
 
-func (s *server) QueuedHosts(context.Context) ([]string, error) {
+func (s *server) WaitingHosts(context.Context) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -116,7 +116,7 @@ func (s *server) LockedHosts(context.Context) ([]string, error) {
 	return s.locked, nil
 }
 
-func (s *server) NextQueued(_ context.Context, host string, after uint64) (*bus.Queued, error) {
+func (s *server) NextWaiting(_ context.Context, host string, after uint64) (*bus.WaitingRequest, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -150,7 +150,7 @@ func (s *server) lock(hosts ...string) {
 func (s *server) add(host, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queued = append(s.queued, bus.Queued{
+	s.queued = append(s.queued, bus.WaitingRequest{
 		Subject: events.HostSubject(events.Backup, host), Sequence: uint64(len(s.queued) + 1), Time: time.Now(),
 		Headers: map[string][]string{"ce-specversion": {"1.0"}, "ce-id": {id}, "ce-source": {"/ci"}, "ce-type": {events.Backup.RequestType()}},
 		Body:    []byte("{}"),

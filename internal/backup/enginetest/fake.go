@@ -3,6 +3,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -332,7 +333,7 @@ func (f *Fake) endCommit(id string, o backup.CommitOptions, paused bool, fault F
 	}
 	c, gone := f.container(id)
 	if gone != nil {
-		return "", gone
+		return "", cmp.Or(err, gone)
 	}
 	imageID := ""
 	if err == nil {

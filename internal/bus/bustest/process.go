@@ -102,12 +102,11 @@ func (p *Process) Restart() {
 	p.Start()
 }
 
-// Pause has the server stand still, with its connections open, as on a machine
-// that hangs. Stop and Kill end it all the same.
-func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
-
 // Continue ends a pause.
-func (p *Process) Continue() { p.signal(syscall.SIGCONT) }
+func (p *Process) Continue() {
+	p.t.Helper()
+	p.signal(syscall.SIGCONT)
+}
 
 // Log returns what the server has logged in its whole life.
 func (p *Process) Log() string {
@@ -119,7 +118,7 @@ func (p *Process) Log() string {
 	return string(log)
 }
 
-func (p *Process) signal(s syscall.Signal) {
+func (p *Process) signal(s syscall.Signal) (pid int) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,6 +128,7 @@ func (p *Process) signal(s syscall.Signal) {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Fatal(err)
 	}
+	return p.cmd.Process.Pid
 }
 
 func (p *Process) end(s syscall.Signal) {

@@ -10,26 +10,26 @@ import (
 	"holdfast.io/holdfast/internal/bus"
 )
 
-// queue stores a request of a kind for a host.
-func queue(t *testing.T, b *bus.Bus, kind events.Kind, host, id string) {
+// wait stores a request of a kind for a host.
+func wait(t *testing.T, b *bus.Bus, kind events.Kind, host, id string) {
 	t.Helper()
 	if _, err := b.PublishRequest(within(t, 20*time.Second), events.HostSubject(kind, host), request(kind, id)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestQueuedHosts(t *testing.T) {
+func TestWaitingHosts(t *testing.T) {
 	b := provisioned(t, embeddedServer(t))
 	expect := func(want ...string) {
 		t.Helper()
-		if got, err := b.QueuedHosts(t.Context()); !slices.Equal(got, want) || err != nil {
+		if got, err := b.WaitingHosts(t.Context()); !slices.Equal(got, want) || err != nil {
 			t.Errorf("got %q, %v; want %q", got, err, want)
 		}
 	}
 	expect()
-	queue(t, b, events.Backup, "b", "1")
-	queue(t, b, events.Cancel, "b", "2")
-	queue(t, b, events.Backup, host, "3")
+	wait(t, b, events.Backup, "b", "1")
+	wait(t, b, events.Cancel, "b", "2")
+	wait(t, b, events.Backup, host, "3")
 	if _, err := b.PublishRequest(t.Context(), events.AnySubject(events.Verify), request(events.Verify, "4")); err != nil {
 		t.Fatal(err)
 	}
@@ -63,15 +63,15 @@ func TestLockedHosts(t *testing.T) {
 	}
 }
 
-func TestNextQueuedGoesThroughAHostsRequests(t *testing.T) {
+func TestNextWaitingGoesThroughAHostsRequests(t *testing.T) {
 	b := provisioned(t, embeddedServer(t))
 	began := time.Now()
-	queue(t, b, events.Backup, host, "1")
-	queue(t, b, events.Backup, "other", "2")
-	queue(t, b, events.Cancel, host, "3")
+	wait(t, b, events.Backup, host, "1")
+	wait(t, b, events.Backup, "other", "2")
+	wait(t, b, events.Cancel, host, "3")
 	last := uint64(0)
 	for _, want := range []string{"1", "3"} {
-		q, err := b.NextQueued(t.Context(), host, last)
+		q, err := b.NextWaiting(t.Context(), host, last)
 		if err != nil || q == nil {
 			t.Fatalf("%s: got %v, %v", want, q, err)
 		}
@@ -82,38 +82,41 @@ func TestNextQueuedGoesThroughAHostsRequests(t *testing.T) {
 		if kind, _, err := events.ParseRequestSubject(q.Subject); err != nil || kind.RequestType() != ev.Type() {
 			t.Errorf("%s: the subject is %s", want, q.Subject)
 		}
+		if q.Host != host {
+			t.Errorf("%s: the host is %s", want, q.Host)
+		}
 		if q.Time.Before(began.Add(-time.Second)) || q.Time.After(time.Now().Add(time.Second)) {
 			t.Errorf("%s: the time is %s", want, q.Time)
 		}
 		last = q.Sequence
 	}
-	if q, err := b.NextQueued(t.Context(), host, last); q != nil || err != nil {
+	if q, err := b.NextWaiting(t.Context(), host, last); q != nil || err != nil {
 		t.Errorf("got %v, %v after the last", q, err)
 	}
 }
 
-func TestNextQueuedTakesAMessageWithoutHeaders(t *testing.T) {
+func TestNextWaitingTakesAMessageWithoutHeaders(t *testing.T) {
 	o := embeddedServer(t)
 	b := provisioned(t, o)
 	_, js := operator(t, o)
 	if _, err := js.Publish(t.Context(), events.HostSubject(events.Backup, host), []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	q, err := b.NextQueued(t.Context(), host, 0)
+	q, err := b.NextWaiting(t.Context(), host, 0)
 	if err != nil || string(q.Body) != "hello" || len(q.Headers) > 0 {
 		t.Errorf("got %+v, %v", q, err)
 	}
 }
 
-func TestQueueWithoutStreams(t *testing.T) {
+func TestWaitingWithoutStreams(t *testing.T) {
 	b := connect(t, embeddedServer(t))
-	if _, err := b.QueuedHosts(t.Context()); !errors.Is(err, bus.ErrNotProvisioned) {
+	if _, err := b.WaitingHosts(t.Context()); !errors.Is(err, bus.ErrNotProvisioned) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := b.LockedHosts(t.Context()); !errors.Is(err, bus.ErrNotProvisioned) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := b.NextQueued(t.Context(), host, 0); !errors.Is(err, bus.ErrNotProvisioned) {
+	if _, err := b.NextWaiting(t.Context(), host, 0); !errors.Is(err, bus.ErrNotProvisioned) {
 		t.Errorf("got %v", err)
 	}
 }
