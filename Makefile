@@ -7,6 +7,9 @@ engine_dir ?= /tmp/holdfast-engine
 # The packages whose tests meet a real Engine.
 on_engine := ./worker ./internal/backup/... ./internal/docker
 
+# Of these, those that bring an Engine of their own.
+brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestFaults|TestEngineFaults)$$
+
 .PHONY: build test test-containerd fuzz lint bench
 
 build: ## a static program in dist/
@@ -20,7 +23,7 @@ test: ## all tests, on this machine's Docker Engine
 
 test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
 	go test -race -run '^$$' $(on_engine)
-	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- go test -race -count=1 -timeout 20m $(on_engine)
+	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- go test -race -count=1 -timeout 20m -skip '$(brings_engine)' $(on_engine)
 
 fuzz: ## every fuzz test for half a minute
 	@for pkg in $$(go list ./...); do \
