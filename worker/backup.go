@@ -13,7 +13,7 @@ import (
 // backupFlags are the flags of holdfast backup.
 type backupFlags struct {
 	match, exclude, labels, states, images []string
-	all, abortOnError, dryRun, together              bool
+	all, abortOnError, dryRun, together    bool
 	quiesce, timeout, host                 string
 	tags                                   map[string]string
 	allHosts, detach, json                 bool
