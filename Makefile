@@ -10,6 +10,9 @@ on_engine := ./worker ./internal/backup/... ./internal/docker
 # Of these, those that bring an Engine of their own.
 brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestFaults|TestEngineFaults)$$
 
+# Tests that start Engines of their own, whatever Engine there is.
+own_engine := ^(TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestFaults|TestEngineFaults|TestVerify|TestGuard)$$
+
 .PHONY: build test test-containerd fuzz lint bench
 
 build: ## a static program in dist/
