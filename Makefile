@@ -15,8 +15,11 @@ brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestFaults|TestE
 build: ## a static program in dist/
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o dist/holdfast ./worker
 
+# The packages one after the other: a test of faults waits for what takes seconds,
+# and should not share the machine with all the others.
 test: ## all tests, on this machine's Docker Engine
-	go test -race -timeout 20m ./...
+	go test -race -run '^$$' ./... >/dev/null
+	go test -race -p 1 -timeout 25m ./...
 
 test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
 	go test -race -run '^$$' $(on_engine)
