@@ -29,12 +29,14 @@ type audit struct {
 	once, succeeded int
 	events          int
 	stored          []events.BackupItemCompleted
+	// failure is the data of an event that says what failed; empty if there is none.
+	failure string
 }
 
 // err reports jobs that did not end as they should.
 func (a *audit) err() error {
 	if a.once != a.jobs || a.succeeded != a.jobs {
-		return fmt.Errorf("of %d jobs %d ended exactly once, and %d succeeded", a.jobs, a.once, a.succeeded)
+		return fmt.Errorf("of %d jobs %d ended exactly once, and %d succeeded %s", a.jobs, a.once, a.succeeded, a.failure)
 	}
 	return nil
 }
@@ -88,6 +90,11 @@ func (a *audit) take(t *terminals, eventType string, m jetstream.Msg) error {
 	case events.Terminal(eventType):
 		t.contents[fmt.Sprint(ev.Context, string(ev.Data()))] = true
 		t.succeeded = eventType == events.TypeBackupCompleted
+		if !t.succeeded && a.failure == "" {
+			a.failure = string(ev.Data())
+		}
+	case eventType == events.TypeBackupItemFailed:
+		a.failure = string(ev.Data())
 	case eventType == events.TypeBackupItemCompleted:
 		var done events.BackupItemCompleted
 		if err := ev.DataAs(&done); err != nil {

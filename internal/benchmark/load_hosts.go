@@ -95,7 +95,7 @@ func (h *hosts) start(ctx context.Context, s *servers, dir, name string) {
 		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name), HostID: name,
 		Sinks: map[string]string{events.DefaultSink: filepath.Join(dir, "state", "sink")}, MakeSink: true,
 		Slots: 2, Compression: point.Compression{Level: level},
-		Policy:     dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}},
+		Policy:     dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}, Quiesce: []events.Quiesce{events.QuiescePause}},
 		NoProgress: 10 * time.Minute, RetryFor: 10 * time.Minute, ShutdownGrace: time.Second,
 		Wait: true, Version: "simulated", Log: zap.NewNop(),
 	})

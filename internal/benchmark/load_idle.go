@@ -15,6 +15,10 @@ func (l *lab) idleFleet(ctx context.Context, n int) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
+	alone, err := servers.all[0].traffic(ctx)
+	if err != nil {
+		return nil, err
+	}
 	k, err := l.connect(ctx, servers)
 	if err != nil {
 		return nil, err
@@ -30,7 +34,7 @@ func (l *lab) idleFleet(ctx context.Context, n int) ([]table, error) {
 	if err := k.close(); err != nil { // whoever measures does not count
 		return nil, err
 	}
-	f := idleFigures{hosts: l.hosts, took: time.Duration(n) * time.Second}
+	f := idleFigures{alone: alone, hosts: l.hosts, took: time.Duration(n) * time.Second}
 	say("leaving the hosts alone for %s", settleTime+f.took)
 	if err := f.measure(ctx, servers.all[0]); err != nil {
 		return nil, err
@@ -40,8 +44,10 @@ func (l *lab) idleFleet(ctx context.Context, n int) ([]table, error) {
 
 // idleFigures is what an idle fleet costs.
 type idleFigures struct {
-	hosts           int
-	took            time.Duration
+	hosts int
+	took  time.Duration
+	// alone is the server before anyone came.
+	alone           traffic
 	before, after   traffic
 	serverCPU, self time.Duration
 	resident        int64
@@ -95,6 +101,6 @@ func (f *idleFigures) table() table {
 		row("hosts (one process), CPU ms/s", "%.1f", ms(f.self)),
 		{"server, resident memory", mebibytes(f.resident), mebibytes(f.resident / int64(f.hosts))},
 		row("connections", "%.0f", float64(f.after.Connections)),
-		row("subscriptions", "%.0f", float64(f.after.Subscriptions)),
+		row("subscriptions, beyond those of a server alone", "%.0f", float64(f.after.Subscriptions)-float64(f.alone.Subscriptions)),
 	}
 }
