@@ -135,7 +135,9 @@ func (p *program) takesOver(t *testing.T, container string, first *process) {
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-first.ended
+	if err := <-first.ended; err == nil {
+		t.Fatal("the first worker was not killed, but ended")
+	}
 	if carried := saving(t, progress, time.Now()); carried != job {
 		t.Fatalf("job %s is carried on, not %s", carried, job)
 	}

@@ -177,18 +177,6 @@ type storedMsg struct {
 	Data    []byte
 }
 
-func (m storedMsg) header(t *testing.T) nats.Header {
-	t.Helper()
-	if len(m.Hdrs) == 0 {
-		return nil
-	}
-	h, err := nats.DecodeHeadersMsg(m.Hdrs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
 // stored reads one message of a stream.
 func (c *conn) stored(stream, which string) storedMsg {
 	c.t.Helper()
