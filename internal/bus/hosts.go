@@ -76,7 +76,7 @@ const serviceName = "holdfast"
 // Announce makes a worker known: as a NATS micro service, and by an answer to
 // whoever asks for the status of its host. The server knows of it when Announce
 // returns, and it lasts over reconnects until stop is called or the bus is
-// closed.
+// closed; it knows of its end when stop returns.
 func (b *Bus) Announce(s Service) (stop func() error, err error) {
 	service, err := micro.AddService(b.nc, micro.Config{
 		Name:               serviceName,
@@ -98,8 +98,20 @@ func (b *Bus) Announce(s Service) (stop func() error, err error) {
 		_ = service.Stop() // what there is to say is in err
 		return nil, fmt.Errorf("announce the worker of host %s: %w", s.Host, named(err))
 	}
-	return service.Stop, nil
+	return func() error { return b.withdraw(service) }, nil
 }
+
+// withdraw returns when the server knows that the worker is gone, if it is there.
+func (b *Bus) withdraw(service micro.Service) error {
+	err := service.Stop()
+	if err == nil && b.nc.IsConnected() {
+		err = b.nc.FlushTimeout(withdrawTimeout)
+	}
+	return named(err)
+}
+
+// withdrawTimeout bounds how long a worker that ends waits for the server.
+const withdrawTimeout = 2 * time.Second
 
 func (b *Bus) answer(s Service) func(micro.Request) {
 	return func(r micro.Request) {
