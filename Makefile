@@ -8,7 +8,7 @@ engine_dir ?= /tmp/holdfast-engine
 on_engine := ./worker ./internal/backup/... ./internal/docker
 
 # Of these, those that bring an Engine of their own.
-brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestFaults|TestEngineFaults)$$
+brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestGuard|TestFaults|TestEngineFaults)$$
 
 .PHONY: build test test-containerd fuzz lint bench
 

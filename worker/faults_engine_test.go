@@ -26,6 +26,9 @@ func TestEngineFaults(t *testing.T) {
 		"container removed by then":  containerRemovedBefore,
 		"container re-created":       containerRecreated,
 		"engine killed in a removal": engineKilledInRemoval,
+		"engine hangs":               engineHangs,
+		"engine with live-restore":   engineLiveRestore,
+		"another engine":             otherEngine,
 	} {
 		cases.add(name, test)
 	}

@@ -114,8 +114,8 @@ func TestWorkerKeepsLedgerAndLock(t *testing.T) {
 		t.Errorf("the lock holds %q", got.Data)
 	}
 	eventually(t, "the lock lapses", func() bool {
-		m := worker.stored("KV_HOLDFAST_LOCKS", `{"last_by_subj":"`+lock+`"}`)
-		return m.header(t).Get("Nats-Marker-Reason") == "MaxAge"
+		m, err := worker.ask("$JS.API.STREAM.MSG.GET.KV_HOLDFAST_LOCKS", `{"last_by_subj":"`+lock+`"}`)
+		return err == nil && strings.Contains(string(m.Data), "no message found")
 	})
 
 	revision := worker.put(head, "attempt 1", 0)

@@ -11,8 +11,8 @@ import (
 // ackWait is how long a dead holder's message waits for its next delivery.
 const ackWait = time.Minute
 
-// maxFleet bounds the pulls that wait, and the messages that are worked on, at a
-// consumer that all hosts share.
+// maxFleet is how many hosts there may be. It bounds the pulls that wait, and the
+// messages that are worked on, at a consumer that all hosts share.
 const maxFleet = 10_000
 
 // consumer is a durable consumer of the contract.

@@ -80,6 +80,7 @@ var streamFields = append([]field[streamConfig]{
 	setting("discard", func(c *streamConfig) *jetstream.DiscardPolicy { return &c.Discard }, plain),
 	setting("max_msgs", func(c *streamConfig) *int64 { return &c.MaxMsgs }, limit),
 	setting("max_msg_size", func(c *streamConfig) *int32 { return &c.MaxMsgSize }, limit),
+	consumersField(),
 	setting("duplicate_window", func(c *streamConfig) *time.Duration { return &c.Duplicates }, plain),
 }, storageFields...)
 
@@ -115,6 +116,13 @@ const smallestShare = 16
 func bytesField() field[streamConfig] {
 	f := setting("max_bytes", func(c *streamConfig) *int64 { return &c.MaxBytes }, limit)
 	f.fits = func(have, want streamConfig) bool { return have.MaxBytes >= want.MaxBytes/smallestShare }
+	return f
+}
+
+// consumersField accepts room for more consumers than are needed.
+func consumersField() field[streamConfig] {
+	f := setting("max_consumers", func(c *streamConfig) *int { return &c.MaxConsumers }, limit)
+	f.fits = func(have, want streamConfig) bool { return have.MaxConsumers >= want.MaxConsumers }
 	return f
 }
 

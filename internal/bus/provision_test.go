@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -73,6 +74,33 @@ func TestManyHostsEnrolAtOnce(t *testing.T) {
 	}
 }
 
+// A host takes two consumers of a stream, and the server's own limit is 1000.
+func TestProvisionEnrolsALargeFleet(t *testing.T) {
+	o := embeddedServer(t)
+	b := provisioned(t, o)
+	_, js := operator(t, o)
+	const hosts = 620
+	for i := range hosts {
+		for _, kind := range []events.Kind{events.Backup, events.Cancel} {
+			name := fmt.Sprintf("h%03d", i)
+			c := jetstream.ConsumerConfig{
+				Durable: string(kind) + "_" + name, FilterSubject: events.HostSubject(kind, name), AckPolicy: jetstream.AckExplicitPolicy,
+				MemoryStorage: true, // that is cheap
+			}
+			if _, err := js.CreateConsumer(t.Context(), events.StreamRequests, c); err != nil {
+				t.Fatalf("host %d: %v", i, err)
+			}
+			c.FilterSubject = events.AllSubject(kind)
+			if _, err := js.CreateConsumer(t.Context(), events.StreamBroadcast, c); err != nil {
+				t.Fatalf("host %d: %v", i, err)
+			}
+		}
+	}
+	if _, err := b.Provision(t.Context(), bus.ProvisionOptions{Hosts: []string{"one-more"}}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestProvisionLeavesAloneWhatDiffers(t *testing.T) {
 	o := embeddedServer(t)
 	b := provisioned(t, o)
@@ -83,6 +111,7 @@ func TestProvisionLeavesAloneWhatDiffers(t *testing.T) {
 	}
 	config := stream.CachedInfo().Config
 	config.MaxMsgs = 7
+	config.MaxConsumers = -1 // which is 1000
 	config.Discard = jetstream.DiscardOld
 	config.MaxBytes = 20 << 20 // the operators' business
 	config.Description = "kept"
@@ -95,6 +124,7 @@ func TestProvisionLeavesAloneWhatDiffers(t *testing.T) {
 		{Kind: "stream", Name: events.StreamRequests, Action: bus.Keep, Settings: []bus.Setting{
 			{Name: "discard", Have: "DiscardOld", Want: "DiscardNew"},
 			{Name: "max_msgs", Have: "7", Want: "100000"},
+			{Name: "max_consumers", Have: "unlimited", Want: "20001"},
 		}},
 		{Kind: "consumer", Name: events.StreamRequests + "/host_web01", Action: bus.Keep, Settings: []bus.Setting{
 			{Name: "ack_wait", Have: "5s", Want: "1m0s"},

@@ -21,6 +21,9 @@ const (
 	// must have the job's events published again.
 	eventWindow  = 2 * time.Minute
 	letterWindow = time.Hour
+	// maxConsumers is room for a host's two consumers, and the shared one. Without
+	// a number the server's own limit holds, which is 1000; -1 does not lift it.
+	maxConsumers = 2*maxFleet + 1
 )
 
 // streams returns the streams of the contract. Each has a bound on its bytes, or
@@ -30,23 +33,25 @@ func streams(replicas int) []streamConfig {
 		{
 			Name: events.StreamRequests,
 			// The kinds are listed, so that nothing acknowledges a misspelt one.
-			Subjects:   append(kinds(hostSubject("*")), kinds(events.AnySubject)...),
-			Retention:  jetstream.WorkQueuePolicy,
-			MaxMsgs:    100_000,
-			MaxBytes:   256 * mib,
-			MaxMsgSize: maxRequestBytes,
-			Discard:    jetstream.DiscardNew,
-			Duplicates: eventWindow,
+			Subjects:     append(kinds(hostSubject("*")), kinds(events.AnySubject)...),
+			Retention:    jetstream.WorkQueuePolicy,
+			MaxMsgs:      100_000,
+			MaxBytes:     256 * mib,
+			MaxMsgSize:   maxRequestBytes,
+			MaxConsumers: maxConsumers,
+			Discard:      jetstream.DiscardNew,
+			Duplicates:   eventWindow,
 		},
 		{
-			Name:       events.StreamBroadcast,
-			Subjects:   kinds(events.AllSubject),
-			MaxAge:     day,
-			MaxMsgs:    100_000,
-			MaxBytes:   64 * mib,
-			MaxMsgSize: maxRequestBytes,
-			Discard:    jetstream.DiscardOld,
-			Duplicates: eventWindow,
+			Name:         events.StreamBroadcast,
+			Subjects:     kinds(events.AllSubject),
+			MaxAge:       day,
+			MaxMsgs:      100_000,
+			MaxBytes:     64 * mib,
+			MaxMsgSize:   maxRequestBytes,
+			MaxConsumers: maxConsumers,
+			Discard:      jetstream.DiscardOld,
+			Duplicates:   eventWindow,
 		},
 		{
 			Name:       events.StreamEvents,
