@@ -46,8 +46,17 @@ func (e *Engine) Stop(t testing.TB) { t.Helper(); e.end(t, syscall.SIGTERM) }
 // or ended by the next start.
 func (e *Engine) Kill(t testing.TB) { t.Helper(); e.end(t, syscall.SIGKILL) }
 
-// Pause freezes the daemon: it takes connections and does not answer.
-func (e *Engine) Pause(t testing.TB) { t.Helper(); e.send(t, syscall.SIGSTOP) }
+// Pause freezes the daemon, and returns when it stands still: it takes connections
+// and does not answer.
+func (e *Engine) Pause(t testing.TB) {
+	t.Helper()
+	e.send(t, syscall.SIGSTOP)
+	for deadline := time.Now().Add(endBound); !frozen(e.daemon.pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the private Engine does not freeze")
+		}
+	}
+}
 
 // Continue ends a Pause.
 func (e *Engine) Continue(t testing.TB) { t.Helper(); e.send(t, syscall.SIGCONT) }
@@ -128,6 +137,21 @@ func (e *Engine) answers() error {
 }
 
 func (d *daemon) signal(signal syscall.Signal) error { return syscall.Kill(d.pid, signal) }
+
+// frozen reports whether every thread of a process is stopped: each stops for
+// itself, when it comes to it.
+func frozen(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range threads {
+		raw, rerr := os.ReadFile(path)
+		// The state follows the name, which is in brackets and may hold anything.
+		_, state, _ := strings.Cut(string(raw[strings.LastIndexByte(string(raw), ')')+1:]), " ")
+		if rerr != nil || !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return err == nil && len(threads) > 0
+}
 
 // onlyChild returns the only child of a process.
 func onlyChild(pid int) (int, error) {
