@@ -115,6 +115,16 @@ func (p *program) cancels(t *testing.T, container string) {
 		t.Fatalf("job %s saves, not %s", saves, job)
 	}
 	p.expect(t, publisher, 0, []string{"job " + job + " on host web01 ended cancelled"}, "cancel", job, "--host", "web01")
+
+	// It has no right to ask all hosts.
+	r := p.start(p.command(publisher, "cancel", job))
+	eventually(t, "it says that it may not", func() bool { return strings.Contains(r.said(), "this user may not publish there") })
+	if err := r.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if r.status() == 0 {
+		t.Errorf("cancelled at all hosts:\n%s", r.said())
+	}
 }
 
 // mends has the operator find what was refused, and ask once more.
