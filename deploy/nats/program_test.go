@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// large is how many bytes take a worker with the highest compression many
-	// seconds to save, so that a job can be met while it runs.
-	large       = 64 << 20
+	// large is how many bytes take a worker with the highest compression more than
+	// ten seconds to save, so that a job can be met while it runs.
+	large       = 16 << 20
 	compression = "HOLDFAST_COMPRESSION_LEVEL=19"
 
 	// takeoverBound is how long a host may be without a worker when one stands by.
@@ -145,7 +145,9 @@ func (p *program) takesOver(t *testing.T, container string, first *process) {
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-first.ended
+	if status := first.status(); status != -1 {
+		t.Fatalf("the first worker was not killed: it ended with status %d", status)
+	}
 	if carried := saving(t, progress, time.Now()); carried != job {
 		t.Fatalf("job %s is carried on, not %s", carried, job)
 	}
