@@ -7,17 +7,23 @@ engine_dir ?= /tmp/holdfast-engine
 # The packages whose tests meet a real Engine.
 on_engine := ./worker ./internal/backup/... ./internal/docker
 
+# Of these, those that bring an Engine of their own.
+brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestGuard|TestFaults|TestEngineFaults)$$
+
 .PHONY: build test test-containerd fuzz lint bench
 
 build: ## a static program in dist/
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o dist/holdfast ./worker
 
+# The packages one after the other: a test of faults waits for what takes seconds,
+# and should not share the machine with all the others.
 test: ## all tests, on this machine's Docker Engine
-	go test -race -timeout 20m ./...
+	go test -race -run '^$$' ./... >/dev/null
+	go test -race -p 1 -timeout 25m ./...
 
 test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
 	go test -race -run '^$$' $(on_engine)
-	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- go test -race -count=1 -timeout 20m $(on_engine)
+	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- go test -race -count=1 -timeout 20m -skip '$(brings_engine)' $(on_engine)
 
 fuzz: ## every fuzz test for half a minute
 	@for pkg in $$(go list ./...); do \

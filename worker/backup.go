@@ -13,7 +13,7 @@ import (
 // backupFlags are the flags of holdfast backup.
 type backupFlags struct {
 	match, exclude, labels, states, images []string
-	all, abortOnError, dryRun              bool
+	all, abortOnError, dryRun, together    bool
 	quiesce, timeout, host                 string
 	tags                                   map[string]string
 	allHosts, detach, json                 bool
@@ -44,6 +44,7 @@ with --nats, and without either to a worker in this process.`,
 	fs.BoolVar(&f.all, "all", false, "all containers")
 	fs.StringArrayVar(&f.images, "image", nil, "the image `NAME` (repeatable)")
 	fs.StringVar(&f.quiesce, "quiesce", "", "what is done to a running container meanwhile: pause, none or stop (default pause)")
+	fs.BoolVar(&f.together, "together", false, "capture all containers of a host at one point in time, or none")
 	fs.BoolVar(&f.abortOnError, "abort-on-error", false, "end at the first error; a missing name ends it before anything is touched")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "only say what would be backed up, and why")
 	fs.StringToStringVar(&f.tags, "tag", nil, "keep `K=V` with every point (repeatable)")
@@ -60,7 +61,7 @@ with --nats, and without either to a worker in this process.`,
 // against the schema as the worker will.
 func (f *backupFlags) request(names []string, sink string) (*events.BackupRequest, error) {
 	r := &events.BackupRequest{
-		Quiesce: events.Quiesce(f.quiesce), AbortOnError: f.abortOnError, DryRun: f.dryRun,
+		Quiesce: events.Quiesce(f.quiesce), Together: f.together, AbortOnError: f.abortOnError, DryRun: f.dryRun,
 		Timeout: f.timeout, Sink: sink, Tags: maps.Clone(f.tags),
 	}
 	containers := &events.ContainerSelector{Names: names, Match: f.match, Labels: f.labels, All: f.all, Exclude: f.exclude}

@@ -48,7 +48,13 @@ const (
 // the job has reached that step.
 func (w *world) slowJob(id string, at events.Step) (job string) {
 	w.t.Helper()
-	name := w.container("slow", slowPayload)
+	return w.backupUpTo(at, id, w.container("slow", slowPayload))
+}
+
+// backupUpTo asks for a backup of a container, and returns when the job has
+// reached that step.
+func (w *world) backupUpTo(at events.Step, id, name string) (job string) {
+	w.t.Helper()
 	reached := stepOf(w.t, w.js, w.host, at)
 	job = w.backup(id, name)
 	select {
@@ -189,13 +195,7 @@ func leadersKilled(t *testing.T) {
 	w.start(workerOptions{})
 	name := w.container("a", slowPayload)
 	for i, stream := range []string{events.StreamRequests, events.StreamEvents, "KV_" + events.BucketJobs, "KV_" + events.BucketLocks} {
-		reached := stepOf(t, w.js, w.host, events.StepSave)
-		job := w.backup(fmt.Sprint(i), name)
-		select {
-		case <-reached:
-		case <-time.After(worldPatience):
-			t.Fatalf("in %s the job does not come to its save", worldPatience)
-		}
+		job := w.backupUpTo(events.StepSave, fmt.Sprint(i), name)
 		leader := cluster.Nodes[cluster.Leader(stream)]
 		leader.Kill()
 		w.ended(job)

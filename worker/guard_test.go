@@ -3,8 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,25 +58,18 @@ cat <&3 >/dev/null`
 	return printed.String()
 }
 
-// TestGuard shows that what was done is taken back, also when only half of it
-// could be done.
+// TestGuard shows that what was done is taken back.
 func TestGuard(t *testing.T) {
-	dir := t.TempDir()
-	t.Run("all", func(t *testing.T) {
-		if got := guarded(t, "echo said; mkdir "+dir+"/a", "rmdir "+dir+"/a"); got != "said\n" {
+	dir := filepath.Join(t.TempDir(), "made")
+	t.Run("guarded", func(t *testing.T) {
+		if got := guarded(t, "echo said; mkdir "+dir, "rmdir "+dir); got != "said\n" {
 			t.Errorf("it printed %q", got)
 		}
-		if err := exec.Command("test", "-d", dir+"/a").Run(); err != nil {
-			t.Error("it was not done")
+		if _, err := os.Stat(dir); err != nil {
+			t.Errorf("it was not done: %v", err)
 		}
 	})
-	if err := exec.Command("test", "-d", dir+"/a").Run(); err == nil {
-		t.Error("it was not taken back")
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was not taken back: %v", err)
 	}
-}
-
-// command runs a program, and returns all that it said.
-func command(name string, args ...string) (string, error) {
-	out, err := exec.Command(name, args...).CombinedOutput()
-	return string(out), err
 }

@@ -24,9 +24,6 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 )
 
-// verifyPatience bounds how long what nobody owns any more takes to be undone.
-const verifyPatience = 60 * time.Second
-
 // verify checks what must hold after any fault, once the jobs have ended. It
 // waits for what is still to be undone, and fails the test with each thing that
 // is wrong at the end of its patience.
@@ -34,7 +31,7 @@ func (w *world) verify(jobs ...string) {
 	w.t.Helper()
 	w.ended(jobs...)
 	var wrong []error
-	for deadline := time.Now().Add(verifyPatience); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(worldPatience); ; time.Sleep(100 * time.Millisecond) {
 		if wrong = w.wrong(w.t.Context(), jobs); len(wrong) == 0 {
 			return
 		}

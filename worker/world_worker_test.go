@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast.io/holdfast/internal/docker/dockertest"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -41,6 +42,8 @@ type workerOptions struct {
 	prefix []string
 	// server is where it finds the message server, if that is not its address.
 	server string
+	// engine is its Engine, if that is not the world's.
+	engine *dockertest.Engine
 }
 
 // worker is a process of the real program that serves a world's host.
@@ -59,8 +62,11 @@ func (w *world) start(o workerOptions) *worker {
 	if o.server == "" {
 		o.server = w.url
 	}
+	if o.engine == nil {
+		o.engine = w.engine
+	}
 	args := slices.Concat(o.prefix, []string{w.program(), "serve", "--nats", o.server, "--state-dir", o.state,
-		"--sink", w.sink, "--host-id", w.host, "--docker-host", w.engine.Host(), "--log-level", "debug"})
+		"--sink", w.sink, "--host-id", w.host, "--docker-host", o.engine.Host(), "--log-level", "debug"})
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = slices.Concat(w.environment(), []string{"HOLDFAST_POLICY_QUIESCE=pause,none,stop"}, o.env)
 	p := &worker{process: launch(w.t, cmd), t: w.t, state: o.state}

@@ -79,13 +79,14 @@ func TestStopOrderOfManyServices(t *testing.T) {
 }
 
 func TestParseDependsOn(t *testing.T) {
+	const spaced = " db , cache:x ,, :y,"
 	for label, want := range map[string][]string{
 		"":                        nil,
 		"db":                      {"db"},
 		"db,cache":                {"db", "cache"},
 		"db:service_healthy:true": {"db"},
 		"db:service_healthy:true,cache:service_started:false": {"db", "cache"},
-		" db , cache:x ,, :y,":                                {"db", "cache"},
+		spaced: {"db", "cache"},
 	} {
 		if got := parseDependsOn(label); !slices.Equal(got, want) {
 			t.Errorf("of %q come %q, want %q", label, got, want)

@@ -32,6 +32,7 @@ type Tidier struct {
 	mu      sync.Mutex
 	running context.Context // of Run; nil when it does not run
 	notes   map[string]*tidying
+	undone  map[string]bool // notes of dead attempts that were undone
 	work    sync.WaitGroup
 }
 
@@ -76,11 +77,12 @@ func (t *Tidier) Run(ctx context.Context) {
 // From its return on no other attempt gets the container before it is let go,
 // unless one has it already. Unless whole is set, only the attempt's own snapshot
 // and staging are removed, and the container is left alone: a later attempt has
-// taken it over. A note that is in use or being undone already stays as it is.
+// taken it over. A note that is in use, being undone or undone already stays as it
+// is: what else tells of an attempt may know less of it than the Notes did.
 func (t *Tidier) Adopt(n Note, whole bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.notes[n.ID()] != nil {
+	if t.notes[n.ID()] != nil || t.undone[n.ID()] {
 		return nil
 	}
 	kept, there := t.kept(n.ID())
@@ -189,6 +191,17 @@ func (t *Tidier) unuse(id string) {
 	delete(t.notes, id)
 }
 
+// forget is for a note that is undone.
+func (t *Tidier) forget(id string) {
+	t.mu.Lock()
+	if t.undone == nil {
+		t.undone = map[string]bool{}
+	}
+	t.undone[id] = true
+	t.mu.Unlock()
+	t.unuse(id)
+}
+
 // take has the remains of an attempt of this process undone, with what it holds.
 func (t *Tidier) take(r remains) {
 	t.mu.Lock()
@@ -237,5 +250,5 @@ func (t *Tidier) undo(ctx context.Context, y *tidying) {
 		return
 	}
 	u.log.Info("undone")
-	t.unuse(y.note.ID())
+	t.forget(y.note.ID())
 }

@@ -169,7 +169,7 @@ func TestRunTogetherFails(t *testing.T) {
 					}
 				}
 				if c.want == events.CodeNotFound {
-					ids, errs = slices.Delete(ids, 1, 2), nil
+					ids = slices.Delete(ids, 1, 2)
 				}
 				b.wantSet(ids, three)
 				if contents := b.sink.Contents(); len(contents) > 0 {

@@ -6,7 +6,11 @@
 // prints a report in Markdown. It also measures what a worker costs that has
 // nothing to do, and how soon a request is carried out.
 //
+// With -load it measures Holdfast under load instead, in parts: one worker with
+// many requests, a simulated fleet, takeovers, and a fleet at rest.
+//
 //	go run ./internal/benchmark
+//	go run ./internal/benchmark -load all
 //	deploy/engine/engine run DIR -- go run ./internal/benchmark
 //
 // All that it makes is removed at the end, also after Ctrl-C.
@@ -53,19 +57,31 @@ type options struct {
 
 func main() {
 	var o options
+	var load loadOptions
 	flag.IntVar(&o.rounds, "rounds", 3, "how `often` each way is measured")
 	flag.IntVar(&o.size, "size", 1000, "the image's size in `MB`")
 	flag.BoolVar(&o.big, "big", true, fmt.Sprintf("measure the memory with an image %d times as large, too", bigFactor))
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `folder` for temporary files and what is stored; choose a disk, not memory")
+	flag.StringVar(&load.part, "load", "", "measure under load this `part`, or all: "+partNames())
+	flag.IntVar(&load.n, "n", 0, "with -load: how many `requests` (worker, fleet), deaths (takeover), or seconds (idle); 0 is each part's own number")
+	flag.IntVar(&load.hosts, "hosts", 200, "with -load: how many `hosts` are simulated (fleet, idle)")
 	flag.Parse()
-	if flag.NArg() > 0 || o.rounds < 1 || o.size < 1 {
+	load.dir = o.dir
+	bad := flag.NArg() > 0 || o.rounds < 1 || o.size < 1
+	if load.part != "" && !bad {
+		if err := load.check(); err != nil {
+			fmt.Fprintf(os.Stderr, "benchmark: %v\n", err)
+			bad = true
+		}
+	}
+	if bad {
 		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the program at once.
 	context.AfterFunc(ctx, stop)
-	err := run(ctx, o)
+	err := measure(ctx, o, load)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "benchmark: %v\n", err)
@@ -73,10 +89,17 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) (err error) {
+func measure(ctx context.Context, o options, load loadOptions) error {
 	if err := requirePrograms(); err != nil {
 		return err
 	}
+	if load.part != "" {
+		return runLoad(ctx, load, os.Stdout)
+	}
+	return run(ctx, o)
+}
+
+func run(ctx context.Context, o options) (err error) {
 	b, err := start(ctx, o)
 	defer func() {
 		say("removing what was made")

@@ -29,33 +29,72 @@ type worker struct {
 	process
 	state.Endpoint
 	cmd *exec.Cmd
+	log string // the file that it writes to
+	// ended is set when it was waited for.
+	ended bool
 }
 
 // serve starts a worker, with its own message server, and waits until it serves.
 func (h *holdfast) serve(ctx context.Context) (*worker, error) {
+	w, err := h.launch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = w.await(ctx, func() bool {
+		w.Endpoint, err = state.Find(h.stateDir)
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// launch starts a worker, and does not wait for it.
+func (h *holdfast) launch(ctx context.Context) (*worker, error) {
 	log, err := os.Create(filepath.Join(filepath.Dir(h.stateDir), "serve.log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	w := &worker{cmd: h.command(ctx, h.path, "serve", "--sink", h.sink)}
+	w := &worker{cmd: h.command(ctx, h.path, "serve", "--sink", h.sink), log: log.Name()}
 	w.cmd.Stdout, w.cmd.Stderr = log, log
 	if err := w.cmd.Start(); err != nil {
 		return nil, err
 	}
 	w.process = process(w.cmd.Process.Pid)
-	for deadline := time.Now().Add(startBound); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-		if w.Endpoint, err = state.Find(h.stateDir); err == nil {
-			return w, nil
-		}
-	}
-	_ = w.stop()
-	said, _ := os.ReadFile(log.Name())
-	return nil, fmt.Errorf("holdfast serve does not serve: %s", bytes.TrimSpace(said))
+	return w, nil
 }
 
-// stop ends the worker, which first undoes what it is at.
+// await waits until the worker is ready. One that is not in time is stopped.
+func (w *worker) await(ctx context.Context, ready func() bool) error {
+	if until(ctx, startBound, ready) {
+		return nil
+	}
+	_ = w.stop()
+	said, _ := os.ReadFile(w.log)
+	return fmt.Errorf("holdfast serve does not serve: %s", bytes.TrimSpace(said))
+}
+
+// until waits until something is so, and reports whether it came to that before
+// ctx ended and within the bound.
+func until(ctx context.Context, bound time.Duration, ready func() bool) bool {
+	for deadline := time.Now().Add(bound); time.Now().Before(deadline) && ctx.Err() == nil; {
+		if ready() {
+			return true
+		}
+		_ = pause(ctx, 50*time.Millisecond)
+	}
+	return false
+}
+
+// stop ends the worker, which first undoes what it is at. It does nothing if the
+// worker was ended before.
 func (w *worker) stop() error {
+	if w.ended {
+		return nil
+	}
+	w.ended = true
 	if err := w.cmd.Cancel(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -64,6 +103,16 @@ func (w *worker) stop() error {
 		return nil
 	}
 	return err
+}
+
+// kill ends the worker as a crash does.
+func (w *worker) kill() error {
+	if err := w.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill the worker: %w", err)
+	}
+	w.ended = true
+	_ = w.cmd.Wait() // it says that it was killed
+	return nil
 }
 
 // rest is what a worker costs that has nothing to do.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/cloudevents/sdk-go/v2/types"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
@@ -49,14 +48,6 @@ type rejection struct {
 
 func (r *request) rejected(reason events.Reason, v ...events.Violation) *rejection {
 	return &rejection{event: r.event, job: r.job, digest: r.digest, reason: reason, violations: v}
-}
-
-// correlationID is the request's own correlation id, or else its id.
-func correlationID(ev event.Event) string {
-	if id, err := types.ToString(ev.Extensions()[events.ExtCorrelationID]); err == nil && id != "" {
-		return id
-	}
-	return ev.ID()
 }
 
 // digest is of what a request asks for.

@@ -3,7 +3,6 @@ package dispatch
 import (
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -166,18 +165,5 @@ func TestAdmitToAnyHost(t *testing.T) {
 	}
 	if want := events.JobID("/test", "id-1", events.HostAny); rejection.job != want {
 		t.Errorf("the job is %s, want %s", rejection.job, want)
-	}
-}
-
-func TestCorrelationID(t *testing.T) {
-	for id, want := range map[string]string{"": "id-1", "c-1": "c-1"} {
-		m := &bus.Message{Subject: events.HostSubject(events.Backup, testHost), Headers: headers("ce-correlationid", id), Body: []byte(allContainers)}
-		r, rejection := admit(m, testHost)
-		if rejection != nil {
-			t.Fatal(strings.Join([]string{"rejected", string(rejection.reason)}, " "))
-		}
-		if got := correlationID(r.event); got != want {
-			t.Errorf("with %q the correlation id is %q, want %q", id, got, want)
-		}
 	}
 }

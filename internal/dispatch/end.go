@@ -111,6 +111,7 @@ func shorten(p events.Plan) events.Plan {
 	p.Items, p.ItemsOmitted = first(p.Items)
 	p.Missing, p.MissingOmitted = first(p.Missing)
 	p.Excluded, p.ExcludedOmitted = first(p.Excluded)
+	p.Skipped, p.SkippedOmitted = first(p.Skipped)
 	return p
 }
 

@@ -139,7 +139,7 @@ func (j *job) task(ctx context.Context, i int, item events.PlannedItem) (backup.
 		Host: j.Host, Job: j.job, Attempt: j.claim.Attempt(), Point: j.pointID(item.Item), Item: item,
 		SinkName: j.sink, Tags: j.backupData.Tags,
 		Request: point.Request{
-			Source: j.request.event.Source(), ID: j.request.event.ID(), CorrelationID: correlationID(j.request.event),
+			Source: j.request.event.Source(), ID: j.request.event.ID(), CorrelationID: events.CorrelationID(j.request.event),
 		},
 		Progress: j.progress(item.Item),
 		Begin:    func(ctx context.Context, n backup.Note) error { return j.beginItem(ctx, i, n) },

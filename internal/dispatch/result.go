@@ -10,26 +10,9 @@ import (
 	"holdfast.io/holdfast/events"
 )
 
-// result makes an event of a job, of the time at. The id is the same whenever the
-// job, the type and the discriminator are.
+// result makes an event of a job, of the time at.
 func (w *Worker) result(at time.Time, job string, cause event.Event, eventType, subject, discriminator string, data any) event.Event {
-	ev := event.New()
-	ev.SetID(events.EventID(job, eventType, discriminator))
-	ev.SetSource("/holdfast/" + w.Host)
-	ev.SetType(eventType)
-	ev.SetSubject(subject)
-	ev.SetTime(at.UTC())
-	ev.SetExtension(events.ExtJobID, job)
-	ev.SetExtension(events.ExtCorrelationID, correlationID(cause))
-	ev.SetExtension(events.ExtCausationID, cause.ID())
-	if trace, ok := cause.Extensions()[events.ExtTraceParent]; ok {
-		ev.SetExtension(events.ExtTraceParent, trace)
-	}
-	if err := ev.SetData(event.ApplicationJSON, data); err != nil {
-		// Only a type that JSON cannot hold comes here, which no payload has.
-		panic(fmt.Sprintf("encode %s: %v", eventType, err))
-	}
-	return ev
+	return events.NewResult(at, w.Host, job, cause, eventType, subject, discriminator, data)
 }
 
 // publish stores an event of a job.

@@ -53,8 +53,10 @@ type set struct {
 // or all of its items have ended.
 func (s *set) capture(ctx context.Context) bool {
 	if err := s.setOrder(ctx); err != nil {
-		s.putOff(err)
-		return false
+		if ctx.Err() == nil {
+			s.putOff(err)
+		}
+		return false // nothing is begun of a job that was told to end
 	}
 	var tasks []backup.Task
 	for n, i := range s.order {

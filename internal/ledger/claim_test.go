@@ -243,7 +243,10 @@ type bounded struct {
 
 func (b *bounded) Put(ctx context.Context, key string, value []byte, expected uint64, ttl time.Duration) (uint64, error) {
 	entries := 0
-	for range b.List(ctx, ">") {
+	for _, err := range b.List(ctx, ">") {
+		if err != nil {
+			return 0, err
+		}
 		entries++
 	}
 	if expected == 0 && entries >= b.room {

@@ -34,12 +34,14 @@ const (
 // Node is one worker process. Its fields are set once Start has returned.
 type Node struct {
 	// Host is the id of the host.
-	Host   string
+	Host string
+	// Engine is the Docker Engine; nil if the options bring an Engine of their own.
 	Engine *docker.Engine
 	Sinks  *configured.Set
 	Bus    *bus.Bus
 
 	o                  Options
+	engine             backup.Engine // the one that is served
 	dir                *state.Dir
 	server             *embedded.Server // nil if a server is configured
 	about              backup.About
@@ -69,7 +71,7 @@ func Start(ctx context.Context, o Options) (n *Node, err error) {
 	if n.owner, n.predecessor, err = n.dir.NewOwner(); err != nil {
 		return n, err
 	}
-	if n.Engine, err = docker.Connect(o.DockerHost); err != nil {
+	if err = n.openEngine(); err != nil {
 		return n, err
 	}
 	if err = n.meetEngine(ctx); err != nil {
@@ -110,13 +112,33 @@ func (n *Node) hold(ctx context.Context) (*state.Dir, error) {
 	}
 }
 
+func (n *Node) openEngine() (err error) {
+	if n.o.Engine != nil {
+		n.engine = n.o.Engine
+		return nil
+	}
+	if n.Engine, err = docker.Connect(n.o.DockerHost); err != nil {
+		return err
+	}
+	n.engine = n.Engine
+	return nil
+}
+
+// engineAddress says to people where the Engine is.
+func (n *Node) engineAddress() string {
+	if n.Engine == nil {
+		return "in this process"
+	}
+	return n.Engine.Host()
+}
+
 // meetEngine asks the Engine who it is. The host's id is the configured one, or
 // the Engine's name.
 func (n *Node) meetEngine(ctx context.Context) (err error) {
-	n.about, err = n.Engine.About(ctx)
+	n.about, err = n.engine.About(ctx)
 	if err != nil && n.o.Wait {
-		n.o.Log.Warn("waiting for the Docker Engine", zap.String("address", n.Engine.Host()), zap.Error(err))
-		n.about, err = backoff.Retry(ctx, func() (backup.About, error) { return n.Engine.About(ctx) }, backoff.WithMaxElapsedTime(0))
+		n.o.Log.Warn("waiting for the Docker Engine", zap.String("address", n.engineAddress()), zap.Error(err))
+		n.about, err = backoff.Retry(ctx, func() (backup.About, error) { return n.engine.About(ctx) }, backoff.WithMaxElapsedTime(0))
 	}
 	if err != nil {
 		return fmt.Errorf("%w\nIs the Engine running, and may this user reach it? 'holdfast doctor' looks closer", err)
@@ -142,7 +164,7 @@ func (n *Node) beginTidying() (err error) {
 	if n.notes, err = n.dir.Notes(); err != nil {
 		return err
 	}
-	n.tidier = &backup.Tidier{Engine: n.Engine, Sinks: n.Sinks, Notes: n.notes, Locks: n.locks, Log: n.o.Log}
+	n.tidier = &backup.Tidier{Engine: n.engine, Sinks: n.Sinks, Notes: n.notes, Locks: n.locks, Log: n.o.Log}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stopTidying, n.tidying = stop, make(chan struct{})
 	go func() {
@@ -200,7 +222,9 @@ func (n *Node) connect(ctx context.Context) (err error) {
 // lifeline is what must not be paused or stopped for a backup.
 func (n *Node) lifeline(ctx context.Context) backup.Lifeline {
 	l := backup.Lifeline{Self: docker.Self(), Peers: map[string][]netip.AddrPort{}}
-	l.Peers["the Engine"] = n.Engine.Peers(ctx)
+	if n.Engine != nil {
+		l.Peers["the Engine"] = n.Engine.Peers(ctx)
+	}
 	if n.server == nil {
 		if peer, err := netip.ParseAddrPort(n.Bus.PeerAddr()); err == nil {
 			l.Peers["NATS"] = []netip.AddrPort{netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())}

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/point"
@@ -20,6 +21,9 @@ type Options struct {
 	NATS bus.Options
 	// DockerHost is the Engine's address; empty means what the docker command uses.
 	DockerHost string
+	// Engine is served in place of the one at DockerHost: one that is not Docker's,
+	// as a simulated host has. The node does not close it. It may be nil.
+	Engine backup.Engine
 	// HostID is the host's id; empty means the Engine's own name.
 	HostID string
 	// Sinks are the locations of the sinks by name.

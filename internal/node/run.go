@@ -59,7 +59,7 @@ func (n *Node) serve(ctx context.Context, t *tenure.Tenure) error {
 	if err := n.undoOwn(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("undo what an earlier worker left: %w", err)
 	}
-	n.o.Log.Info("serving", zap.String("host", n.Host), zap.String("engine", n.Engine.Host()),
+	n.o.Log.Info("serving", zap.String("host", n.Host), zap.String("engine", n.engineAddress()),
 		zap.Strings("sinks", n.Sinks.Names()), zap.Int("slots", n.o.Slots), zap.String("version", n.o.Version))
 	var beside sync.WaitGroup
 	beside.Go(func() { n.takeOver(ctx) })
@@ -80,7 +80,7 @@ func (n *Node) worker(t *tenure.Tenure) *dispatch.Worker {
 	return &dispatch.Worker{
 		Host: n.Host,
 		Backuper: &backup.Backuper{
-			Engine:       n.Engine,
+			Engine:       n.engine,
 			Locks:        n.locks,
 			Notes:        n.notes,
 			Tidier:       n.tidier,

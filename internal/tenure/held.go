@@ -84,18 +84,24 @@ func (t *Tenure) Release(ctx context.Context) error {
 	if !held {
 		return nil
 	}
-	// Only our own lock is removed: it could be somebody else's by now.
-	holder, _, err := t.candidate.holder(ctx)
-	if errors.Is(err, ledger.ErrNotFound) || err == nil && holder.Owner != t.candidate.Owner {
-		return nil
-	}
-	if err == nil {
-		err = t.candidate.Locks.Delete(ctx, t.candidate.Host)
-	}
-	if err != nil {
+	// By compare-and-set: the lock could be somebody else's by now.
+	_, err := t.write(ctx, Claimant{})
+	if err != nil && !errors.Is(err, ledger.ErrConflict) {
 		return fmt.Errorf("give up host %s: %w", t.candidate.Host, err)
 	}
 	return nil
+}
+
+// write writes the lock in place of the one that was written last.
+func (t *Tenure) write(ctx context.Context, c Claimant) (revision uint64, err error) {
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return 0, fmt.Errorf("encode the lock: %w", err)
+	}
+	t.mu.Lock()
+	revision = t.revision
+	t.mu.Unlock()
+	return t.candidate.Locks.Put(ctx, t.candidate.Host, raw, revision, lapse)
 }
 
 // keep renews until the tenure's context ends. A server that is away is waited
@@ -126,16 +132,9 @@ func (t *Tenure) keep() {
 // renew writes the lock again, also one that has lapsed. It reports ErrLost if
 // somebody else has it.
 func (t *Tenure) renew(ctx context.Context) error {
-	raw, err := json.Marshal(t.candidate.Claimant)
-	if err != nil {
-		return fmt.Errorf("encode the lock: %w", err)
-	}
 	for {
 		sent := time.Now()
-		t.mu.Lock()
-		revision := t.revision
-		t.mu.Unlock()
-		revision, err := t.candidate.Locks.Put(ctx, t.candidate.Host, raw, revision, lapse)
+		revision, err := t.write(ctx, t.candidate.Claimant)
 		if err == nil {
 			t.succeeded(sent, revision)
 			return nil

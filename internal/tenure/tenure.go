@@ -35,7 +35,7 @@ var (
 
 // Claimant is a worker that would serve a host. It is JSON in the lock.
 type Claimant struct {
-	// Owner is unique for each worker process.
+	// Owner is unique for each worker process; empty in a lock that was given up.
 	Owner string `json:"owner"`
 	// EngineID is the Engine's own id.
 	EngineID string `json:"engineId"`
@@ -88,6 +88,7 @@ func (c Candidate) try(ctx context.Context) (*Tenure, Claimant, error) {
 	case errors.Is(err, ledger.ErrNotFound):
 	case err != nil:
 		return nil, Claimant{}, err
+	case tenant.Owner == "": // given up
 	case tenant.EngineID != c.EngineID:
 		return nil, Claimant{}, fmt.Errorf("host %s: %w: %s serves Engine %s, and this is Engine %s; give one of them another id with --host-id",
 			c.Host, ErrOtherEngine, tenant.Process, tenant.EngineID, c.EngineID)

@@ -1,0 +1,160 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+
+	"holdfast.io/holdfast/events"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestPartsUnderLoad measures every part with the smallest numbers that show
+// what it is for. What a part finds wrong with a job is its error.
+func TestPartsUnderLoad(t *testing.T) {
+	for name, n := range map[string]int{"worker": 4, "fleet": 10, "takeover": 1, "idle": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			var out strings.Builder
+			if err := runLoad(t.Context(), loadOptions{part: name, n: n, hosts: 2, dir: dir}, &out); err != nil {
+				t.Fatalf("%v\n%s", err, &out)
+			}
+			if !strings.Contains(out.String(), "| --- |") {
+				t.Errorf("there is no table:\n%s", &out)
+			}
+			empty(t, dir)
+		})
+	}
+}
+
+func TestInterruptedPartLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	p := part{name: "interrupted", n: 1, measure: func(l *lab, ctx context.Context, _ int) ([]table, error) {
+		s, err := l.startServers(ctx, 1)
+		if err != nil {
+			return nil, err
+		}
+		k, err := l.connect(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if err := k.provision(ctx, 1, hostNames(1)); err != nil {
+			return nil, err
+		}
+		if _, err := l.simulate(ctx, k, s, hostNames(1)); err != nil {
+			return nil, err
+		}
+		cancel()
+		return nil, ctx.Err()
+	}}
+	o := loadOptions{part: p.name, hosts: 1, dir: dir}
+	if _, err := measurePart(ctx, o, p, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
+	}
+	empty(t, dir)
+}
+
+// empty reports what was left in a folder.
+func empty(t *testing.T, dir string) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) > 0 {
+		t.Errorf("this is left: %q", left)
+	}
+}
+
+func TestLoadOptionsAreChecked(t *testing.T) {
+	good := loadOptions{part: allParts, hosts: 1}
+	if err := good.check(); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []loadOptions{{part: "unknown", hosts: 1}, {part: allParts}, {part: allParts, hosts: 1, n: -1}} {
+		if bad.check() == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+}
+
+func TestWatchCountsAnEndOnce(t *testing.T) {
+	ends := 0
+	w := &watch{onEnd: func() { ends++ }, jobs: map[string]*moments{}, heard: make(chan struct{}, 1)}
+	o := order{id: "1", host: "h"}
+	at := time.Unix(100, 0)
+	w.expect(o.job(), at)
+	for i, eventType := range []string{
+		events.TypeBackupAccepted, events.TypeBackupAccepted, events.TypeBackupItemCompleted, events.TypeBackupCompleted, events.TypeBackupCompleted,
+	} {
+		w.hear(events.EventSubject("h", o.job(), eventType), at.Add(time.Duration(i+1)*time.Second))
+	}
+	w.hear(events.EventSubject("h", "another", events.TypeBackupCompleted), at)
+	if err := w.wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	m := w.of([]order{o})[0]
+	if ends != 1 || w.ended != 1 || m.accepted.Sub(at) != time.Second || m.ended.Sub(at) != 4*time.Second {
+		t.Errorf("%d ends were told, %d counted; %+v", ends, w.ended, m)
+	}
+	if got := span([]moments{m, {published: at.Add(time.Hour), ended: at.Add(2 * time.Hour)}}); got != 2*time.Hour {
+		t.Errorf("the span is %s", got)
+	}
+}
+
+func TestAuditFindsASecondEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		a    audit
+		good bool
+	}{
+		"good":     {audit{jobs: 2, once: 2, succeeded: 2}, true},
+		"not once": {audit{jobs: 2, once: 1, succeeded: 2}, false},
+		"failed":   {audit{jobs: 2, once: 2, succeeded: 1}, false},
+	} {
+		if err := tt.a.err(); (err == nil) != tt.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestVerifyReadsEveryByte(t *testing.T) {
+	sink := t.TempDir()
+	if err := os.WriteFile(filepath.Join(sink, "a"), []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	digest, size, err := digestOf(filepath.Join(sink, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := events.Artifact{Key: "a", Digest: digest, Size: size}
+	altered, short, gone := good, good, good
+	altered.Digest, short.Size, gone.Key = "sha256:0", 1, "b"
+	for _, a := range []events.Artifact{altered, short, gone} {
+		points := []events.BackupItemCompleted{{Artifacts: []events.Artifact{good, a}}, {Artifacts: []events.Artifact{good}}, {}}
+		if right, _ := verify(t.Context(), sink, points); right != 1 {
+			t.Errorf("with %+v %d points are right, not 1", a, right)
+		}
+	}
+}
+
+func TestFollowTakesANextEventThatIsTheEnd(t *testing.T) {
+	heard := make(chan *nats.Msg, 2)
+	heard <- &nats.Msg{Subject: events.EventSubject("h", "j", events.TypeBackupCompleted)}
+	killed := time.Now()
+	got, err := follow(t.Context(), heard, killed)
+	if err != nil || got.next <= 0 || got.end < got.next {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
