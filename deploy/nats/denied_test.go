@@ -41,12 +41,20 @@ var denied = map[string][]string{
 	},
 	"read dead letters":       {"$JS.API.STREAM.MSG.GET.HOLDFAST_DLQ"},
 	"list the enrolled hosts": {"$JS.API.CONSUMER.NAMES.HOLDFAST_REQUESTS"},
+	"look at streams": {
+		"$JS.API.STREAM.INFO.HOLDFAST_REQUESTS", "$JS.API.STREAM.INFO.HOLDFAST_EVENTS", "$JS.API.STREAM.INFO.HOLDFAST_DLQ",
+		"$JS.API.STREAM.INFO.KV_HOLDFAST_JOBS", "$JS.API.STREAM.INFO.KV_HOLDFAST_LOCKS",
+	},
+	"find streams":                      {"$JS.API.STREAM.NAMES"},
+	"see whether a host is enrolled":    {"$JS.API.CONSUMER.INFO.HOLDFAST_REQUESTS.host_db01"},
+	"look at other consumers of a host": {"$JS.API.CONSUMER.INFO.HOLDFAST_BROADCAST.host_db01", "$JS.API.CONSUMER.INFO.HOLDFAST_BROADCAST.cancel_db01"},
 	"list everything": {
 		"$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST.HOLDFAST_REQUESTS", "$JS.API.CONSUMER.NAMES.HOLDFAST_BROADCAST",
 	},
 	"provision": {
 		"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.HOLDFAST_EVENTS", "$JS.API.CONSUMER.CREATE.HOLDFAST_EVENTS",
-		"$JS.API.CONSUMER.CREATE.HOLDFAST_REQUESTS.mine", "$JS.API.CONSUMER.CREATE.HOLDFAST_REQUESTS.mine.holdfast.req.backup.any",
+		"$JS.API.CONSUMER.CREATE.HOLDFAST_REQUESTS.mine", "$JS.API.CONSUMER.CREATE.HOLDFAST_REQUESTS.host_web01",
+		"$JS.API.CONSUMER.CREATE.KV_HOLDFAST_JOBS", "$JS.API.CONSUMER.CREATE.HOLDFAST_EVENTS.mine.holdfast.evt.>", "$JS.API.CONSUMER.CREATE.HOLDFAST_REQUESTS.mine.holdfast.req.backup.any",
 		"$JS.API.CONSUMER.DELETE.HOLDFAST_REQUESTS.host_web01", "$JS.API.CONSUMER.DELETE.HOLDFAST_REQUESTS.host_db01",
 	},
 	"remove dead letters": {"$JS.API.STREAM.MSG.DELETE.HOLDFAST_DLQ"},
@@ -54,7 +62,8 @@ var denied = map[string][]string{
 		"$JS.API.CONSUMER.DURABLE.CREATE.HOLDFAST_REQUESTS.mine", "$JS.API.CONSUMER.RESET.HOLDFAST_REQUESTS.host_web01",
 		"$JS.API.CONSUMER.PAUSE.HOLDFAST_REQUESTS.host_web01", "$JS.API.CONSUMER.UNPIN.HOLDFAST_REQUESTS.host_web01",
 		"$JS.API.CONSUMER.LEADER.STEPDOWN.HOLDFAST_REQUESTS.host_web01", "$JS.API.STREAM.DELETE.HOLDFAST_EVENTS",
-		"$JS.API.STREAM.PURGE.HOLDFAST_EVENTS", "$JS.API.STREAM.MSG.DELETE.HOLDFAST_REQUESTS", "$JS.API.STREAM.MSG.DELETE.KV_HOLDFAST_LOCKS",
+		"$JS.API.STREAM.PURGE.HOLDFAST_EVENTS", "$JS.API.STREAM.PURGE.HOLDFAST_REQUESTS", "$JS.API.STREAM.PURGE.KV_HOLDFAST_JOBS",
+		"$JS.API.STREAM.DELETE.KV_HOLDFAST_JOBS", "$JS.API.STREAM.MSG.DELETE.KV_HOLDFAST_JOBS", "$JS.API.STREAM.MSG.DELETE.HOLDFAST_REQUESTS", "$JS.API.STREAM.MSG.DELETE.KV_HOLDFAST_LOCKS",
 		"$JS.API.STREAM.SNAPSHOT.HOLDFAST_REQUESTS", "$JS.API.STREAM.RESTORE.MINE", "$JS.API.STREAM.LEADER.STEPDOWN.HOLDFAST_REQUESTS",
 		"$JS.API.DIRECT.GET.KV_HOLDFAST_JOBS", "$JS.API.DIRECT.GET.KV_HOLDFAST_JOBS.$KV.HOLDFAST_JOBS.db01.job.job",
 		"$JS.API.META.LEADER.STEPDOWN", "$JS.API.ACCOUNT.PURGE.HOLDFAST", "$JS.FC.HOLDFAST_REQUESTS.host_web01.x",
@@ -64,12 +73,14 @@ var denied = map[string][]string{
 
 // allowed names, for each role, the entries of denied that it may do.
 var allowed = map[string][]string{
-	web01:     {"take requests to any host", "settle requests to any host", "read requests", "read the ledger and the locks"},
-	publisher: {"request what was granted to the publisher", "read events", "list the enrolled hosts"},
+	web01: {"take requests to any host", "settle requests to any host", "read requests", "read the ledger and the locks",
+		"look at streams", "find streams"},
+	publisher: {"request what was granted to the publisher", "read events", "list the enrolled hosts", "find streams", "see whether a host is enrolled"},
 	observer:  {"read events", "list the enrolled hosts"},
 	operator: {
 		"request what was granted to the publisher", "request more", "read events", "read requests", "read the ledger and the locks",
 		"read dead letters", "remove dead letters", "list the enrolled hosts", "list everything", "provision", "other streams",
+		"look at streams", "find streams", "see whether a host is enrolled", "look at other consumers of a host",
 	},
 }
 
@@ -124,6 +135,38 @@ func (c *conn) refused(t *testing.T, subject string) {
 		}
 	case <-time.After(5 * time.Second):
 		t.Error("the server says nothing, and may have done it")
+	}
+}
+
+// TestHeadersOpenNothing has a worker write what it may write, with headers that
+// would have the server remove messages, or publish them anywhere.
+func TestHeadersOpenNothing(t *testing.T) { onBoth(t, headersOpenNothing) }
+
+func headersOpenNothing(t *testing.T, f *fleet) {
+	op, worker := f.connect(operator), f.connect(web01)
+	other := f.connect(db01)
+	other.put("$KV.HOLDFAST_JOBS.db01.job.job", "head", 0)
+	other.must("holdfast.evt.db01.job.x", "")
+	other.must("holdfast.dlq.db01", "")
+	before := op.state()
+	for _, subject := range []string{
+		"$KV.HOLDFAST_JOBS.web01.job.job", "$KV.HOLDFAST_LOCKS.web01", "holdfast.evt.web01.job.x", "holdfast.dlq.web01",
+	} {
+		for _, header := range [][]string{
+			{"Nats-Rollup", "all"},
+			{"Nats-Rollup", "sub"},
+			{"Nats-Schedule", "@every 1s", "Nats-Schedule-Target", "holdfast.evt.db01.job.x"},
+			{"Nats-Incr", "+1"},
+			{"Nats-Batch-Id", "batch", "Nats-Batch-Sequence", "1", "Nats-Batch-Commit", "1"},
+		} {
+			m, err := worker.ask(subject, "", header...)
+			if err != nil || !strings.Contains(string(m.Data), `"error"`) {
+				t.Errorf("%s with %q: %+v, %v", subject, header, m, err)
+			}
+		}
+	}
+	if after := op.state(); !maps.Equal(before, after) {
+		t.Errorf("the server held\n%v\nand now holds\n%v", before, after)
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// large is how many bytes take a worker with the highest compression many
-	// seconds to save, so that a job can be met while it runs.
-	large       = 64 << 20
+	// large is how many bytes take a worker with the highest compression more than
+	// ten seconds to save, so that a job can be met while it runs.
+	large       = 16 << 20
 	compression = "HOLDFAST_COMPRESSION_LEVEL=19"
 
 	// takeoverBound is how long a host may be without a worker when one stands by.
@@ -115,6 +115,16 @@ func (p *program) cancels(t *testing.T, container string) {
 		t.Fatalf("job %s saves, not %s", saves, job)
 	}
 	p.expect(t, publisher, 0, []string{"job " + job + " on host web01 ended cancelled"}, "cancel", job, "--host", "web01")
+
+	// It has no right to ask all hosts.
+	r := p.start(p.command(publisher, "cancel", job))
+	eventually(t, "it says that it may not", func() bool { return strings.Contains(r.said(), "this user may not publish there") })
+	if err := r.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if r.status() == 0 {
+		t.Errorf("cancelled at all hosts:\n%s", r.said())
+	}
 }
 
 // mends has the operator find what was refused, and ask once more.
@@ -135,8 +145,8 @@ func (p *program) takesOver(t *testing.T, container string, first *process) {
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-first.ended; err == nil {
-		t.Fatal("the first worker was not killed, but ended")
+	if status := first.status(); status != -1 {
+		t.Fatalf("the first worker was not killed: it ended with status %d", status)
 	}
 	if carried := saving(t, progress, time.Now()); carried != job {
 		t.Fatalf("job %s is carried on, not %s", carried, job)

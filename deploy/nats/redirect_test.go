@@ -35,10 +35,10 @@ func answersComeBackOnlyToTheirAsker(t *testing.T, f *fleet) {
 			"$JS.ACK.HOLDFAST_REQUESTS.host_web01.1.1.1.1.0":           `+WPI`,
 		},
 		publisher: {
-			"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS": `{"seq":1}`, "$JS.API.STREAM.INFO.HOLDFAST_EVENTS": ``,
+			"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS": `{"seq":1}`, "$JS.API.STREAM.NAMES": ``,
 			"$JS.API.CONSUMER.INFO.HOLDFAST_REQUESTS.host_db01": ``,
 		},
-		observer: {"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS": `{"seq":1}`, "$JS.API.STREAM.INFO.HOLDFAST_REQUESTS": ``},
+		observer: {"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS": `{"seq":1}`, "$JS.API.CONSUMER.NAMES.HOLDFAST_REQUESTS": ``},
 	} {
 		c := f.connect(user)
 		for subject, body := range questions {
@@ -129,7 +129,7 @@ func TestTracesGoNowhere(t *testing.T) {
 	op := f.connect(operator)
 	everything := op.subscribe("holdfast.>")
 	for user, subject := range map[string]string{
-		web01: "$KV.HOLDFAST_LOCKS.web01", publisher: "$JS.API.STREAM.INFO.HOLDFAST_EVENTS", observer: "$JS.API.STREAM.INFO.HOLDFAST_EVENTS",
+		web01: "$KV.HOLDFAST_LOCKS.web01", publisher: "$JS.API.STREAM.NAMES", observer: "$JS.API.CONSUMER.NAMES.HOLDFAST_REQUESTS",
 	} {
 		f.connect(user).must(subject, "", "Nats-Trace-Dest", "holdfast.evt.db01.job.x")
 	}

@@ -3,9 +3,6 @@ package nats_test
 import (
 	"encoding/json"
 	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -123,31 +120,26 @@ func TestEverybodyMayAskWhoServes(t *testing.T) {
 	}
 }
 
-// TestOperatorProvisions does so with the program, and with the configuration
-// that was written for it.
-func TestOperatorProvisions(t *testing.T) {
+// TestEveryWorkerOfAHostAnswers has one that stands by answer when the answer of
+// the one that serves has arrived.
+func TestEveryWorkerOfAHostAnswers(t *testing.T) {
 	f := newFleet(t)
-	f.script("host", f.dir, "app-1")
-	program := filepath.Join(t.TempDir(), "holdfast")
-	if out, err := exec.Command("go", "build", "-o", program, "../../worker").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	provision := func() string {
-		dir := filepath.Join(f.dir, "clients", operator)
-		cmd := exec.Command(program, "provision", "--config", filepath.Join(dir, "holdfast.yaml"), "--host-id", "app-1")
-		cmd.Env = append(os.Environ(), "HOLDFAST_NATS_URL=tls://"+f.servers[0].address,
-			"HOLDFAST_NATS_PASSWORD_FILE="+filepath.Join(dir, "password"), "HOLDFAST_NATS_TLS_CA="+filepath.Join(dir, "ca.pem"))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("provision: %v\n%s", err, out)
-		}
-		return string(out)
-	}
-	if out := provision(); !strings.Contains(out, "create consumer HOLDFAST_REQUESTS/host_app-1") {
-		t.Errorf("provision says:\n%s", out)
-	}
-	if out := provision(); out != "all is there, and as it should be\n" {
-		t.Errorf("provision says again:\n%s", out)
+	serving, standby := f.connect(web01).subscribe("holdfast.status.web01"), f.connect(web01).subscribe("holdfast.status.web01")
+	for _, user := range []string{publisher, observer, operator} {
+		t.Run(user, func(t *testing.T) {
+			asking := f.connect(user)
+			inbox := asking.NewInbox()
+			answers := asking.subscribe(inbox)
+			if err := asking.PublishRequest("holdfast.status.web01", inbox, nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, worker := range []*nats.Subscription{serving, standby} {
+				if err := next(t, worker).Respond([]byte("here")); err != nil {
+					t.Fatal(err)
+				}
+				next(t, answers)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package nats_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,8 +65,8 @@ func TestWorkerKeepsTakesOverAndGivesBack(t *testing.T) {
 	// Word that it is worked on is confirmed, so it has arrived.
 	standby.must(m.Reply, "+WPI")
 
-	// Another connection of the same host has it delivered again.
-	if err := standby.Publish(m.Reply, []byte("-NAK")); err != nil {
+	// Another worker of the same host has it delivered again.
+	if err := f.bus(web01).Redeliver("web01", m.Reply); err != nil {
 		t.Fatal(err)
 	}
 	if m = take(t, source); m.Delivered != 2 {
@@ -156,14 +157,23 @@ func TestWorkerPublishesAsItsHost(t *testing.T) {
 	}
 }
 
+// TestWorkerLooksAround has one see the requests that nobody serves, and whether
+// all is provisioned.
 func TestWorkerLooksAround(t *testing.T) {
 	f := newFleet(t)
 	publish(t, f.bus(publisher), events.HostSubject(events.Backup, "web01"))
-	worker := f.connect(web01)
-	if m := worker.stored(events.StreamRequests, `{"seq":1,"next_by_subj":"holdfast.req.>"}`); m.Subject != "holdfast.req.backup.host.web01" {
-		t.Errorf("the oldest request is %+v", m)
+	f.connect(db01).put("$KV.HOLDFAST_LOCKS.db01", "owner", 0, "Nats-TTL", "10s")
+	ctx, worker := within(t, 10*time.Second), f.bus(db01)
+	if hosts, err := worker.WaitingHosts(ctx); err != nil || !slices.Equal(hosts, []string{"web01"}) {
+		t.Errorf("requests lie for %s: %v", hosts, err)
 	}
-	changes, err := f.bus(web01).Check(within(t, 10*time.Second), []string{"web01"})
+	if hosts, err := worker.LockedHosts(ctx); err != nil || !slices.Equal(hosts, []string{"db01"}) {
+		t.Errorf("the hosts %s are served: %v", hosts, err)
+	}
+	if m, err := worker.NextWaiting(ctx, "web01", 0); err != nil || m == nil || m.Subject != "holdfast.req.backup.host.web01" {
+		t.Errorf("the oldest request is %+v: %v", m, err)
+	}
+	changes, err := f.bus(web01).Check(ctx, []string{"web01"})
 	if err != nil || len(changes) > 0 {
 		t.Errorf("what it finds not to be as it should: %+v, %v", changes, err)
 	}
@@ -173,7 +183,6 @@ func TestWorkerLooksAround(t *testing.T) {
 type storedMsg struct {
 	Subject string
 	Seq     uint64
-	Hdrs    []byte
 	Data    []byte
 }
 

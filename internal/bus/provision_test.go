@@ -76,7 +76,7 @@ func TestManyHostsEnrolAtOnce(t *testing.T) {
 
 // A host takes two consumers of a stream, and the server's own limit is 1000.
 func TestProvisionEnrolsALargeFleet(t *testing.T) {
-	o := embeddedServer(t)
+	_, o := process(t)
 	b := provisioned(t, o)
 	_, js := operator(t, o)
 	const hosts = 620

@@ -87,14 +87,15 @@ func (b *Bus) publish(ctx context.Context, m *nats.Msg, id string) (ack *jetstre
 	return ack, nil
 }
 
-// whyNoStream tells a stream that is not there from one that has no leader at
-// this moment.
+// whyNoStream tells a stream that is not there from one that does not answer. That
+// one may have no leader at this moment; where a user's account is not the
+// streams' own, what is not granted looks the same.
 func (b *Bus) whyNoStream(ctx context.Context, subject string, err error) error {
 	_, missing := b.js.StreamNameBySubject(ctx, subject)
 	if errors.Is(missing, jetstream.ErrStreamNotFound) {
 		return missing
 	}
-	return err
+	return fmt.Errorf("the stream has no leader at this moment, or this user may not publish there (%w)", err)
 }
 
 // message encodes an event in binary mode.
