@@ -7,7 +7,7 @@ engine_dir ?= /tmp/holdfast-engine
 # The packages whose tests meet a real Engine.
 on_engine := ./worker ./internal/backup/... ./internal/docker
 
-.PHONY: build test test-containerd fuzz lint bench
+.PHONY: build test test-containerd fuzz lint bench bench-load
 
 build: ## a static program in dist/
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o dist/holdfast ./worker
@@ -31,3 +31,6 @@ lint: ## dependency rules and checks, see .golangci.yml
 
 bench: ## holdfast beside docker commit, save and zstd, in one run
 	go run ./internal/benchmark
+
+bench-load: ## holdfast under load: one worker, 200 simulated hosts, takeovers, a fleet at rest
+	go run ./internal/benchmark -load all
