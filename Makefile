@@ -10,7 +10,7 @@ on_engine := ./worker ./internal/backup/... ./internal/docker
 # Of these, those that bring an Engine of their own.
 brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestGuard|TestFaults|TestEngineFaults)$$
 
-.PHONY: build test test-containerd fuzz lint bench
+.PHONY: build test test-containerd fuzz lint bench bench-load
 
 build: ## a static program in dist/
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o dist/holdfast ./worker
@@ -37,3 +37,6 @@ lint: ## dependency rules and checks, see .golangci.yml
 
 bench: ## holdfast beside docker commit, save and zstd, in one run
 	go run ./internal/benchmark
+
+bench-load: ## holdfast under load: one worker, 200 simulated hosts, takeovers, a fleet at rest
+	go run ./internal/benchmark -load all

@@ -6,14 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 )
 
 const (
 	// fleetServers make the cluster, and each keeps every stream.
-	fleetServers    = 3
-	fleetPublishers = 8
+	fleetServers = 3
+	// fleetPublishers are so many that it is not they who set the pace.
+	fleetPublishers = 64
 	// fullShare of five requests come at full speed, the rest at half of it.
 	fullShare = 4
 )
@@ -37,44 +39,11 @@ func (l *lab) fleet(ctx context.Context, n int) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	watch, err := k.watch(nil)
-	if err != nil {
-		return nil, err
+	f := &fleetFigures{hosts: l.hosts}
+	if err := f.measure(ctx, k, cluster, fleetOrders(n, names)); err != nil {
+		return nil, errors.Join(err, h.failure())
 	}
-	orders := fleetOrders(n, names)
-	full, half := orders[:n*fullShare/5], orders[n*fullShare/5:]
-	say("%d requests at full speed", len(full))
-	began := time.Now()
-	if err := k.publish(ctx, watch, fleetPublishers, full, 0); err != nil {
-		return nil, err
-	}
-	published := time.Since(began)
-	if err := watch.wait(ctx, len(full)); err != nil {
-		return nil, err
-	}
-	took := span(watch.of(full))
-	interval := 2 * took / time.Duration(len(full))
-	say("%d requests, one each %s", len(half), interval)
-	if err := k.publish(ctx, watch, fleetPublishers, half, interval); err != nil {
-		return nil, err
-	}
-	if err := watch.wait(ctx, len(orders)); err != nil {
-		return nil, err
-	}
-	a, err := k.audit(ctx, orders)
-	if err != nil {
-		return nil, err
-	}
-	speed := table{
-		{fmt.Sprintf("%d hosts, %d servers, %d replicas", l.hosts, fleetServers, fleetServers), ""},
-		{fmt.Sprintf("publishing %d requests, %d publishers", len(full), fleetPublishers), seconds(published)},
-		{"first published → last ended", seconds(took)},
-		{"jobs/s", fmt.Sprintf("%.1f", float64(len(full))/took.Seconds())},
-		{"events/job", fmt.Sprintf("%.1f", float64(a.events)/float64(n))},
-		{"jobs with exactly one terminal event", a.endings()},
-		{"jobs that succeeded", ofAll(a.succeeded, a.jobs)},
-	}
-	return []table{speed, latencyAtHalf(watch.of(half), interval)}, errors.Join(a.err(), h.failure())
+	return []table{f.speed(), f.latency()}, errors.Join(f.audit.err(), h.failure())
 }
 
 // fleetOrders are n requests to the hosts in turn.
@@ -86,13 +55,94 @@ func fleetOrders(n int, hosts []string) []order {
 	return orders
 }
 
-func latencyAtHalf(all []moments, interval time.Duration) table {
+// fleetFigures is what was measured of a fleet at work.
+type fleetFigures struct {
+	hosts int
+	// What follows is of the requests at full speed.
+	full            []moments
+	publish         time.Duration
+	serverCPU, self time.Duration
+	// The others came one each interval.
+	half     []moments
+	interval time.Duration
+	audit    *audit // of all
+}
+
+// measure has the orders carried out.
+func (f *fleetFigures) measure(ctx context.Context, k *link, cluster *servers, orders []order) error {
+	watch, err := k.watch(nil)
+	if err != nil {
+		return err
+	}
+	full := len(orders) * fullShare / 5
+	if err := f.atFullSpeed(ctx, k, cluster, watch, orders[:full]); err != nil {
+		return err
+	}
+	f.interval = 2 * span(f.full) / time.Duration(full)
+	half := orders[full:]
+	say("%d requests, one each %s", len(half), f.interval)
+	if err := k.publish(ctx, watch, fleetPublishers, half, f.interval); err != nil {
+		return err
+	}
+	if err := watch.wait(ctx, len(orders)); err != nil {
+		return err
+	}
+	f.half = watch.of(half)
+	f.audit, err = k.audit(ctx, orders)
+	return err
+}
+
+func (f *fleetFigures) atFullSpeed(ctx context.Context, k *link, cluster *servers, watch *watch, orders []order) error {
+	say("%d requests at full speed", len(orders))
+	self := process(os.Getpid())
+	servers, err := cluster.cpu()
+	if err != nil {
+		return err
+	}
+	own, err := self.cpu()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := k.publish(ctx, watch, fleetPublishers, orders, 0); err != nil {
+		return err
+	}
+	f.publish = time.Since(began)
+	if err := watch.wait(ctx, len(orders)); err != nil {
+		return err
+	}
+	f.full = watch.of(orders)
+	serversAfter, err := cluster.cpu()
+	if err != nil {
+		return err
+	}
+	ownAfter, err := self.cpu()
+	f.serverCPU, f.self = serversAfter-servers, ownAfter-own
+	return err
+}
+
+func (f *fleetFigures) speed() table {
+	took, jobs := span(f.full), time.Duration(len(f.full))
+	return table{
+		{fmt.Sprintf("%d hosts, %d servers, %d replicas", f.hosts, fleetServers, fleetServers), ""},
+		{fmt.Sprintf("publishing %d requests, %d publishers", jobs, fleetPublishers), seconds(f.publish)},
+		{"first published → last ended", seconds(took)},
+		{"jobs/s", fmt.Sprintf("%.1f", float64(jobs)/took.Seconds())},
+		{"CPU time/job, all servers", millis(f.serverCPU / jobs)},
+		{"CPU time/job, hosts and publishers (one process)", millis(f.self / jobs)},
+		{"events/job", fmt.Sprintf("%.1f", float64(f.audit.events)/float64(f.audit.jobs))},
+		{"jobs with exactly one terminal event", f.audit.endings()},
+		{"jobs that succeeded", ofAll(f.audit.succeeded, f.audit.jobs)},
+	}
+}
+
+func (f *fleetFigures) latency() table {
 	row := func(name string, figure func(m moments) time.Duration) []string {
-		values := each(all, figure)
+		values := each(f.half, figure)
 		return []string{name, millis(median(values)), millis(quantile(values, 0.99))}
 	}
 	return table{
-		{fmt.Sprintf("latency, %d requests at %.1f/s", len(all), 1/interval.Seconds()), "median", "99th percentile"},
+		{fmt.Sprintf("latency, %d requests at %.1f/s", len(f.half), 1/f.interval.Seconds()), "median", "99th percentile"},
 		row("published → accepted event received", func(m moments) time.Duration { return m.accepted.Sub(m.published) }),
 		row("published → completed event received", func(m moments) time.Duration { return m.ended.Sub(m.published) }),
 	}

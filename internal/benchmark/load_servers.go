@@ -144,6 +144,18 @@ func (s *servers) busOptions() bus.Options {
 	return bus.Options{URL: s.url(), User: serverUser, Password: serverPassword, Name: "holdfast"}
 }
 
+// cpu is the CPU time of all servers.
+func (s *servers) cpu() (sum time.Duration, err error) {
+	for _, m := range s.all {
+		used, err := m.cpu()
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
 // traffic is what a server says of itself, or of one of its connections.
 type traffic struct {
 	In            int64  `json:"in_msgs"`
