@@ -9,7 +9,12 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
+
+// stopping is how long a signal may take to stop all threads. What calls At goes on
+// later, so that nothing happens before the process has stopped.
+const stopping = 500 * time.Millisecond
 
 var (
 	mu     sync.Mutex
@@ -46,4 +51,5 @@ func send(variable string, signal syscall.Signal, name Name, n int) {
 	if signal == syscall.SIGKILL {
 		select {} // nothing may happen any more
 	}
+	time.Sleep(stopping)
 }
