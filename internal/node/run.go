@@ -61,8 +61,9 @@ func (n *Node) serve(ctx context.Context, t *tenure.Tenure) error {
 	}
 	n.o.Log.Info("serving", zap.String("host", n.Host), zap.String("engine", n.engineAddress()),
 		zap.Strings("sinks", n.Sinks.Names()), zap.Int("slots", n.o.Slots), zap.String("version", n.o.Version))
+	open := n.adoptJobs(ctx)
 	var beside sync.WaitGroup
-	beside.Go(func() { n.takeOver(ctx) })
+	beside.Go(func() { n.takeOver(ctx, open) })
 	if n.server == nil { // on our own server there is only this host
 		watcher := &unserved.Watcher{Host: n.Host, Queue: n.Bus, Log: n.o.Log}
 		beside.Go(func() { watcher.Run(ctx) })

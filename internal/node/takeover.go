@@ -51,14 +51,14 @@ func (n *Node) undo(whole func(backup.Note) bool) error {
 	return err
 }
 
-// takeOver undoes what the jobs' earlier workers left, and has their requests
-// delivered at once rather than after the acknowledgement wait.
-func (n *Node) takeOver(ctx context.Context) {
-	var open []ledger.Job
+// adoptJobs has undone what the notes name that went with the jobs of earlier
+// workers, and returns those jobs. From its return on no job gets a container
+// before that is let go.
+func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
 	for job, err := range n.jobs.Open(ctx) {
 		if err != nil {
 			if ctx.Err() == nil {
-				n.o.Log.Error("the jobs of an earlier worker cannot be taken over at once", zap.Error(err))
+				n.o.Log.Error("not all jobs of an earlier worker can be taken over at once", zap.Error(err))
 			}
 			break
 		}
@@ -70,6 +70,12 @@ func (n *Node) takeOver(ctx context.Context) {
 		}
 		open = append(open, job)
 	}
+	return open
+}
+
+// takeOver has the requests of jobs delivered at once rather than after the
+// acknowledgement wait.
+func (n *Node) takeOver(ctx context.Context, open []ledger.Job) {
 	for range asks {
 		open = n.askFor(ctx, open)
 		if len(open) == 0 {
