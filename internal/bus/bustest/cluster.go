@@ -13,8 +13,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// electionTimeout is far above the ten seconds that an election takes at most.
-const electionTimeout = time.Minute
+// electionTimeout is far above the ten seconds that an election takes at most: on
+// a busy machine a server that comes back has taken a minute to catch up.
+const electionTimeout = 3 * time.Minute
 
 // Servers are the servers of a cluster.
 type Servers struct {
