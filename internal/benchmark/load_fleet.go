@@ -22,17 +22,9 @@ const (
 
 // fleet has simulated hosts on a cluster carry out n requests.
 func (l *lab) fleet(ctx context.Context, n int) ([]table, error) {
-	cluster, err := l.startServers(ctx, fleetServers)
-	if err != nil {
-		return nil, err
-	}
-	k, err := l.connect(ctx, cluster)
-	if err != nil {
-		return nil, err
-	}
 	names := hostNames(l.hosts)
-	say("enrolling %d hosts on %d servers", l.hosts, fleetServers)
-	if err := k.provision(ctx, fleetServers, names); err != nil {
+	cluster, k, err := l.network(ctx, fleetServers, names...)
+	if err != nil {
 		return nil, err
 	}
 	h, err := l.simulate(ctx, k, cluster, names)

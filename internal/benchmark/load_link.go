@@ -49,6 +49,21 @@ func (l *lab) connect(ctx context.Context, s *servers) (*link, error) {
 	return k, err
 }
 
+// network starts n servers, connects to them, makes the streams of the contract,
+// with as many replicas, and enrols the hosts.
+func (l *lab) network(ctx context.Context, n int, hosts ...string) (*servers, *link, error) {
+	s, err := l.startServers(ctx, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, err := l.connect(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	say("enrolling %d hosts on %d servers", len(hosts), n)
+	return s, k, k.provision(ctx, n, hosts)
+}
+
 // close disconnects. A second call does nothing.
 func (k *link) close() error {
 	k.nc.Close()
@@ -56,6 +71,22 @@ func (k *link) close() error {
 		return nil
 	}
 	return k.bus.Close()
+}
+
+// provisionBound is how long the servers of a cluster may take to elect a leader.
+const provisionBound = time.Minute
+
+// provision makes the streams of the contract and enrols the hosts.
+func (k *link) provision(ctx context.Context, replicas int, hosts []string) error {
+	var err error
+	done := until(ctx, provisionBound, func() bool {
+		_, err = k.bus.Provision(ctx, bus.ProvisionOptions{Hosts: hosts, Replicas: replicas})
+		return err == nil
+	})
+	if !done {
+		return errors.Join(err, ctx.Err())
+	}
+	return nil
 }
 
 // order is one request to be: the containers of a host.

@@ -207,22 +207,6 @@ func (m *messageServer) question(ctx context.Context, what string, answer any) e
 	return nil
 }
 
-// provisionBound is how long the servers of a cluster may take to elect a leader.
-const provisionBound = time.Minute
-
-// provision makes the streams of the contract and enrols the hosts.
-func (k *link) provision(ctx context.Context, replicas int, hosts []string) error {
-	var err error
-	done := until(ctx, provisionBound, func() bool {
-		_, err = k.bus.Provision(ctx, bus.ProvisionOptions{Hosts: hosts, Replicas: replicas})
-		return err == nil
-	})
-	if !done {
-		return errors.Join(err, ctx.Err())
-	}
-	return nil
-}
-
 // The range of ports lies below that from which the system takes the ports of
 // outgoing connections.
 const (

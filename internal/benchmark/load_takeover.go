@@ -41,18 +41,12 @@ type member struct {
 
 // takeovers kills the worker that serves, n times, each in the midst of a job.
 func (l *lab) takeovers(ctx context.Context, n int) ([]table, error) {
-	server, err := l.startServers(ctx, 1)
+	host := "load-" + l.run
+	server, k, err := l.network(ctx, 1, host)
 	if err != nil {
 		return nil, err
 	}
-	k, err := l.connect(ctx, server)
-	if err != nil {
-		return nil, err
-	}
-	p := &pair{lab: l, link: k, host: "load-" + l.run}
-	if err := k.provision(ctx, 1, []string{p.host}); err != nil {
-		return nil, err
-	}
+	p := &pair{lab: l, link: k, host: host}
 	containers, err := l.containers(ctx, takeoverContainers)
 	if err != nil {
 		return nil, err

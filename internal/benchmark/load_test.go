@@ -42,15 +42,8 @@ func TestInterruptedPartLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	p := part{name: "interrupted", n: 1, measure: func(l *lab, ctx context.Context, _ int) ([]table, error) {
-		s, err := l.startServers(ctx, 1)
+		s, k, err := l.network(ctx, 1, hostNames(1)...)
 		if err != nil {
-			return nil, err
-		}
-		k, err := l.connect(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		if err := k.provision(ctx, 1, hostNames(1)); err != nil {
 			return nil, err
 		}
 		if _, err := l.simulate(ctx, k, s, hostNames(1)); err != nil {

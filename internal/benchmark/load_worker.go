@@ -48,16 +48,9 @@ func (p process) sample() (s sample, err error) {
 
 // oneWorker has one worker on the machine's Engine carry out n requests.
 func (l *lab) oneWorker(ctx context.Context, n int) ([]table, error) {
-	server, err := l.startServers(ctx, 1)
-	if err != nil {
-		return nil, err
-	}
-	k, err := l.connect(ctx, server)
-	if err != nil {
-		return nil, err
-	}
 	host := "load-" + l.run
-	if err := k.provision(ctx, 1, []string{host}); err != nil {
+	server, k, err := l.network(ctx, 1, host)
+	if err != nil {
 		return nil, err
 	}
 	containers, err := l.containers(ctx, min(n, workerContainers))
