@@ -180,7 +180,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-func TestOpenJobs(t *testing.T) {
+func TestUnsettledJobs(t *testing.T) {
 	w := workers(ledgertest.NewMemory(), "a")
 	for i := range 3 {
 		r := asked
@@ -195,13 +195,15 @@ func TestOpenJobs(t *testing.T) {
 	if _, err := w[0].Cancel(t.Context(), "waits"); err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for job, err := range w[0].Open(t.Context()) {
-		must(t, err)
-		got = append(got, job.ID)
-	}
-	if fmt.Sprint(got) != "[job0 job2]" {
-		t.Errorf("open: %v", got)
+	for within, want := range map[time.Duration]string{0: "[job0 job2]", time.Hour: "[job0 job1 job2]"} {
+		var got []string
+		for job, err := range w[0].Unsettled(t.Context(), within) {
+			must(t, err)
+			got = append(got, job.ID)
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("unsettled within %s: %v, want %s", within, got, want)
+		}
 	}
 }
 
@@ -264,7 +266,7 @@ func FuzzHead(f *testing.F) {
 			t.Fatal(err)
 		}
 		w := workers(memory, "a")
-		for _, err := range w[0].Open(t.Context()) {
+		for _, err := range w[0].Unsettled(t.Context(), time.Hour) {
 			_ = err
 		}
 		if _, err := w[0].Claim(t.Context(), asked); err == nil {

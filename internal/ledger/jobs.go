@@ -93,8 +93,9 @@ func (j *Jobs) Cancel(ctx context.Context, job string) (end []byte, err error) {
 	}
 }
 
-// Open yields the jobs of the host that have not ended.
-func (j *Jobs) Open(ctx context.Context) iter.Seq2[Job, error] {
+// Unsettled yields the jobs of the host that have not ended, and those that ended
+// within the time before now: their requests may not be acknowledged yet.
+func (j *Jobs) Unsettled(ctx context.Context, within time.Duration) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		for e, err := range j.Store.List(ctx, j.Host+".*.job") {
 			if err != nil {
@@ -102,7 +103,7 @@ func (j *Jobs) Open(ctx context.Context) iter.Seq2[Job, error] {
 				return
 			}
 			head, err := decodeHead(e.Key, e.Value)
-			if err == nil && (head.ended() || head.Digest == "") {
+			if err == nil && (head.Digest == "" || head.ended() && time.Since(e.Time) > within) {
 				continue
 			}
 			if !yield(Job{ID: strings.Split(e.Key, ".")[1], Head: head}, err) {

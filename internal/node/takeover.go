@@ -19,6 +19,12 @@ const (
 	askAgain = time.Second
 	// asks is how often at most. After a minute it comes by itself.
 	asks = 60
+	// endedLately is how long after its end a job's request may not be acknowledged,
+	// if the worker died between the two: twice the acknowledgement wait.
+	endedLately = 2 * time.Minute
+	// asksOfEnded is how often the request of such a job is asked for. Whether it came
+	// does not show in the ledger; one that is acknowledged does not come.
+	asksOfEnded = 3
 )
 
 // undoOwn has undone what the notes on our own disk name. What another worker has
@@ -52,10 +58,10 @@ func (n *Node) undo(whole func(backup.Note) bool) error {
 }
 
 // adoptJobs has undone what the notes name that went with the jobs of earlier
-// workers, and returns those jobs. From its return on no job gets a container
+// workers, and returns those whose requests may not be acknowledged. From its return on no job gets a container
 // before that is let go.
 func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
-	for job, err := range n.jobs.Open(ctx) {
+	for job, err := range n.jobs.Unsettled(ctx, endedLately) {
 		if err != nil {
 			if ctx.Err() == nil {
 				n.o.Log.Error("not all jobs of an earlier worker can be taken over at once", zap.Error(err))
@@ -76,8 +82,8 @@ func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
 // takeOver has the requests of jobs delivered at once rather than after the
 // acknowledgement wait.
 func (n *Node) takeOver(ctx context.Context, open []ledger.Job) {
-	for range asks {
-		open = n.askFor(ctx, open)
+	for round := range asks {
+		open = n.askFor(ctx, open, round)
 		if len(open) == 0 {
 			return
 		}
@@ -107,10 +113,11 @@ func (n *Node) adopt(job ledger.Job) error {
 }
 
 // askFor asks for the requests of the jobs, and returns those that have not come.
-func (n *Node) askFor(ctx context.Context, jobs []ledger.Job) (waiting []ledger.Job) {
+func (n *Node) askFor(ctx context.Context, jobs []ledger.Job, round int) (waiting []ledger.Job) {
 	for _, job := range jobs {
 		now, err := n.jobs.Look(ctx, job.ID)
-		if err != nil || now.Attempt != job.Attempt || len(now.End) > 0 {
+		ended := len(now.End) > 0 && (len(job.End) == 0 || round >= asksOfEnded)
+		if err != nil || now.Attempt != job.Attempt || ended {
 			continue
 		}
 		if err := n.Bus.Redeliver(n.Host, now.Reply); err != nil {
