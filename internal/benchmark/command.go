@@ -34,7 +34,8 @@ func newPrograms() programs {
 	if os.Getenv("DOCKER_HOST") == "" {
 		env = append(env, "DOCKER_HOST="+defaultEngine)
 	}
-	return programs{env: append(env, fmt.Sprintf("GOMAXPROCS=%d", threads))}
+	env = append(env, fmt.Sprintf("GOMAXPROCS=%d", threads))
+	return programs{env: slices.Clip(env)} // whoever appends to it has a copy
 }
 
 // command returns a program to start. It is asked to end when ctx ends. A

@@ -67,19 +67,52 @@ func (o loadOptions) check() error {
 	return nil
 }
 
-// lab is where one part is measured: the programs, and a folder for all that they
-// write.
+// builds are the programs that the parts share.
+type builds struct {
+	programs
+	dir      string
+	holdfast string // the path of the program
+	nats     string // the path of the message server's
+}
+
+// build builds the programs in a new folder below dir. The caller calls remove,
+// also after an error.
+func build(ctx context.Context, dir string) (b *builds, err error) {
+	b = &builds{programs: newPrograms()}
+	if b.dir, err = os.MkdirTemp(dir, "holdfast-load-"); err != nil {
+		return b, fmt.Errorf("%w; choose another folder with -dir", err)
+	}
+	say("building the programs")
+	b.holdfast, b.nats = filepath.Join(b.dir, "holdfast"), filepath.Join(b.dir, "nats-server")
+	if err := b.build(ctx, b.holdfast, "holdfast.io/holdfast/worker"); err != nil {
+		return b, err
+	}
+	return b, b.build(ctx, b.nats, "github.com/nats-io/nats-server/v2")
+}
+
+func (b *builds) remove() error { return os.RemoveAll(b.dir) }
+
+// lab is where one part is measured, with a folder for all that is written.
 type lab struct {
 	loadOptions
-	programs
-	run      string // identifies the run
-	holdfast string // the program
-	nats     string // the message server's program
-	ends     []func(ctx context.Context) error
+	*builds
+	dir  string
+	run  string // identifies the run
+	ends []func(ctx context.Context) error
 }
 
 // runLoad measures the parts that o names, and writes a report in Markdown.
-func runLoad(ctx context.Context, o loadOptions, w io.Writer) error {
+func runLoad(ctx context.Context, o loadOptions, w io.Writer) (err error) {
+	b, err := build(ctx, o.dir)
+	defer func() { err = errors.Join(err, b.remove()) }()
+	if err != nil {
+		return err
+	}
+	return b.measure(ctx, o, w)
+}
+
+// measure measures the parts that o names with these programs.
+func (b *builds) measure(ctx context.Context, o loadOptions, w io.Writer) error {
 	var errs error
 	for _, p := range parts {
 		if o.part != allParts && o.part != p.name {
@@ -89,7 +122,7 @@ func runLoad(ctx context.Context, o loadOptions, w io.Writer) error {
 		if o.n > 0 {
 			n = o.n
 		}
-		tables, err := measurePart(ctx, o, p, n)
+		tables, err := b.measurePart(ctx, o, p, n)
 		for _, t := range tables {
 			_, werr := io.WriteString(w, markdown(t)+"\n")
 			err = errors.Join(err, werr)
@@ -105,33 +138,20 @@ func runLoad(ctx context.Context, o loadOptions, w io.Writer) error {
 }
 
 // measurePart measures one part in a lab of its own, which is gone at the end.
-func measurePart(ctx context.Context, o loadOptions, p part, n int) (tables []table, err error) {
-	l := &lab{loadOptions: o, programs: newPrograms(), run: uuid.NewString()[:8]}
+func (b *builds) measurePart(ctx context.Context, o loadOptions, p part, n int) (tables []table, err error) {
+	l := &lab{loadOptions: o, builds: b, run: uuid.NewString()[:8]}
 	defer func() {
 		say("part %s: removing what was made", p.name)
 		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeBound)
 		defer cancel()
 		err = errors.Join(err, l.close(bound))
 	}()
-	if err := l.open(ctx); err != nil {
+	if l.dir, err = os.MkdirTemp(o.dir, "holdfast-load-"); err != nil {
 		return nil, err
 	}
+	l.atEnd(func(context.Context) error { return os.RemoveAll(l.dir) })
 	say("part %s", p.name)
 	return p.measure(l, ctx, n)
-}
-
-// open makes the folder and builds the programs.
-func (l *lab) open(ctx context.Context) (err error) {
-	if l.dir, err = os.MkdirTemp(l.dir, "holdfast-load-"); err != nil {
-		return fmt.Errorf("%w; choose another folder with -dir", err)
-	}
-	l.atEnd(func(context.Context) error { return os.RemoveAll(l.dir) })
-	say("building the programs")
-	l.holdfast, l.nats = filepath.Join(l.dir, "holdfast"), filepath.Join(l.dir, "nats-server")
-	if err := l.build(ctx, l.holdfast, "holdfast.io/holdfast/worker"); err != nil {
-		return err
-	}
-	return l.build(ctx, l.nats, "github.com/nats-io/nats-server/v2")
 }
 
 // atEnd has something done when the part is over, the last first.

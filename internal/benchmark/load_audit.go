@@ -18,7 +18,8 @@ import (
 	"holdfast.io/holdfast/events"
 )
 
-// auditBound is how long the next stored event may take to be read.
+// auditBound is how long the last request may take to be settled, and the next
+// stored event to be read.
 const auditBound = time.Minute
 
 // audit is what the message server has stored of the jobs, read when all is over.
@@ -51,8 +52,33 @@ type terminals struct {
 	succeeded bool
 }
 
-// audit reads all stored events, and counts those of the jobs of these orders.
+// settled waits until no request is left. An observer may hear of an event before
+// it is stored; a request is settled when its job's terminal event is.
+func (k *link) settled(ctx context.Context) error {
+	var left uint64
+	var err error
+	none := until(ctx, auditBound, func() bool {
+		var stream jetstream.Stream
+		if stream, err = k.js.Stream(ctx, events.StreamRequests); err == nil {
+			left = stream.CachedInfo().State.Msgs
+		}
+		return err == nil && left == 0
+	})
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return fmt.Errorf("wait for the last request: %w", err)
+	}
+	if !none {
+		return fmt.Errorf("%d requests are not settled %s after their jobs ended", left, auditBound)
+	}
+	return nil
+}
+
+// audit waits until all is settled, reads all stored events, and counts those of
+// the jobs of these orders.
 func (k *link) audit(ctx context.Context, orders []order) (*audit, error) {
+	if err := k.settled(ctx); err != nil {
+		return nil, err
+	}
 	a := &audit{jobs: len(orders)}
 	ends := map[string]*terminals{}
 	for _, o := range orders {

@@ -22,12 +22,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestPartsUnderLoad measures every part with the smallest numbers that show
 // what it is for. What a part finds wrong with a job is its error.
 func TestPartsUnderLoad(t *testing.T) {
-	for name, n := range map[string]int{"worker": 4, "fleet": 10, "takeover": 1, "idle": 1} {
+	b := testBuilds(t)
+	for name, n := range map[string]int{"worker": 4, "fleet": 10, "takeover": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			var out strings.Builder
-			if err := runLoad(t.Context(), loadOptions{part: name, n: n, hosts: 2, dir: dir}, &out); err != nil {
+			if err := b.measure(t.Context(), loadOptions{part: name, n: n, hosts: 2, dir: dir}, &out); err != nil {
 				t.Fatalf("%v\n%s", err, &out)
 			}
 			if !strings.Contains(out.String(), "| --- |") {
@@ -38,8 +39,32 @@ func TestPartsUnderLoad(t *testing.T) {
 	}
 }
 
-func TestInterruptedPartLeavesNothing(t *testing.T) {
+// testBuilds builds the programs for one test.
+func testBuilds(t *testing.T) *builds {
+	t.Helper()
+	b, err := build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestRunLoadReportsAPartAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
+	var out strings.Builder
+	if err := runLoad(t.Context(), loadOptions{part: "idle", n: 1, hosts: 1, dir: dir}, &out); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "| 1 idle hosts on one server, 1s | all | per host |") {
+		t.Errorf("it prints:\n%s", &out)
+	}
+	empty(t, dir)
+}
+
+func TestInterruptedPartLeavesNothing(t *testing.T) {
+	t.Parallel()
+	b, dir := testBuilds(t), t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	p := part{name: "interrupted", n: 1, measure: func(l *lab, ctx context.Context, _ int) ([]table, error) {
 		s, k, err := l.network(ctx, 1, hostNames(1)...)
@@ -53,7 +78,7 @@ func TestInterruptedPartLeavesNothing(t *testing.T) {
 		return nil, ctx.Err()
 	}}
 	o := loadOptions{part: p.name, hosts: 1, dir: dir}
-	if _, err := measurePart(ctx, o, p, 1); !errors.Is(err, context.Canceled) {
+	if _, err := b.measurePart(ctx, o, p, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ends with %v", err)
 	}
 	empty(t, dir)
