@@ -84,7 +84,7 @@ func TestTidierAndTheContainer(t *testing.T) {
 		"the Engine left it paused": {running, pause, func(b *bench, id string, n *backup.Note) {
 			b.commit(*n, 0)
 			b.engine.Freeze(id)
-		}, running, time.Second},
+		}, running, 8 * time.Second},
 		"its commit died": {running, pause, func(b *bench, id string, _ *backup.Note) { b.engine.Freeze(id) }, running, 5*time.Minute + 2*time.Second},
 		"it was paused for itself": {running, pause, func(b *bench, id string, n *backup.Note) {
 			n.Held = true

@@ -27,6 +27,9 @@ const (
 	// commitLookout is how long after its note the image of a commit may come whose
 	// end nobody saw.
 	commitLookout = 10 * time.Minute
+	// ownRelease is how long the Engine may take to let a container go whose commit
+	// has made its image.
+	ownRelease = 5 * time.Second
 	// settleBound is how long an Engine may take to begin what it was told by a
 	// client that is gone.
 	settleBound = 10 * time.Second
@@ -142,7 +145,7 @@ func (u *undoing) look(ctx context.Context) (done bool, err error) {
 	u.found = u.found || len(names) > 0
 	if !u.free {
 		var cerr error
-		u.free, cerr = u.letGo(bounded, over || u.found)
+		u.free, cerr = u.letGo(bounded, over)
 		err = errors.Join(err, cerr)
 	}
 	err = errors.Join(err, removeImages(bounded, u.engine, names))
@@ -208,14 +211,15 @@ func (u *undoing) letGo(ctx context.Context, over bool) (free bool, err error) {
 
 // unpause ends our pause. The Engine ends its own when the commit has ended, so
 // that is waited for: ended earlier, the next commit of the container would be
-// falsified by this one's end.
+// falsified by this one's end. That the image is there does not show it: the
+// Engine lets the container go after that.
 func (u *undoing) unpause(ctx context.Context, c *ContainerDetail, over bool) (free bool, err error) {
 	switch {
 	case !c.StartedAt.Equal(u.note.StartedAt): // it runs, or stands, for another reason
 		return true, nil
 	case c.State != events.StatePaused: // the pause may still come
-		return over || u.aloneFor(settleBound), nil
-	case over, u.note.Held, time.Since(u.seen) >= pauseBound:
+		return over || u.found || u.aloneFor(settleBound), nil
+	case over, u.note.Held, u.found && u.aloneFor(ownRelease), time.Since(u.seen) >= pauseBound:
 		u.log.Warn("the container was left paused; it is let go")
 		return enough(u.engine.Unpause(ctx, c.ID))
 	}
@@ -233,7 +237,7 @@ func (u *undoing) startAgain(ctx context.Context, c *ContainerDetail, over bool)
 		u.log.Warn("the container was left stopped; it is started")
 		return enough(u.engine.Start(ctx, c.ID))
 	case c.State == events.StateRunning || c.State == events.StateRestarting: // the stop may still come
-		return over || u.aloneFor(stopBound(c)), nil
+		return over || u.found || u.aloneFor(stopBound(c)), nil
 	}
 	return true, nil
 }

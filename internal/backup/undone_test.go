@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup/enginetest"
 )
 
 // The ledger's copy of a note knows less than the one on disk: it does not say that
@@ -29,4 +30,34 @@ func TestTidierUndoesANoteOnce(t *testing.T) {
 			b.Errorf("%q are to be undone", left)
 		}
 	})
+}
+
+// The Engine shows the image of a commit before it lets the container go. Who lets
+// it go in between has the next commit of the container falsified by that.
+func TestTidierLetsTheEngineEndItsOwnPause(t *testing.T) {
+	for name, engineDoes := range map[string]bool{"it does": true, "it does not": false} {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				id := b.add(events.StateRunning)
+				n := b.died(id, 1, events.QuiescePause)
+				b.commit(n, 0)
+				b.engine.Freeze(id) // as the Engine has it at that moment
+				b.adopt(true, n)
+				time.Sleep(3 * time.Second)
+				if n := b.engine.Calls(enginetest.Unpause); n > 0 {
+					b.Fatal("it was let go before the Engine did")
+				}
+				began := time.Now()
+				if engineDoes {
+					if err := b.engine.Unpause(b.Context(), id); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.wantAsItWas(id, events.StateRunning)
+				if took := time.Since(began); took > 15*time.Second || engineDoes && took > 5*time.Second {
+					b.Errorf("the container was kept for %s", took)
+				}
+			})
+		})
+	}
 }
