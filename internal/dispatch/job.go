@@ -124,8 +124,9 @@ func (j *job) attempt(ctx context.Context) error {
 		return j.repeatAll(terminal)
 	}
 	if j.claim.Cancelled() {
-		stop := func(cancel context.CancelCauseFunc) { cancel(backup.ErrCancelled) }
-		ctx = withCause(ctx, stop)
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		cancel(backup.ErrCancelled)
 	}
 	ctx, cancel := j.bounded(ctx)
 	defer cancel()
@@ -137,13 +138,6 @@ func (j *job) attempt(ctx context.Context) error {
 		return err
 	}
 	return j.conclude(terminal)
-}
-
-// withCause returns a context that has ended already.
-func withCause(ctx context.Context, end func(context.CancelCauseFunc)) context.Context {
-	ctx, cancel := context.WithCancelCause(ctx)
-	end(cancel)
-	return ctx
 }
 
 // bounded gives the job the time that its request and the configuration allow it,
