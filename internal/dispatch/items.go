@@ -13,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/step"
 )
@@ -179,19 +180,19 @@ func (j *job) beginItem(ctx context.Context, i int, n backup.Note) error {
 	return nil
 }
 
-// adoptNotes has undone what earlier attempts left, perhaps those of a worker
-// whose disk is not at hand. Until a container is let go this attempt does not get
-// it.
-func (j *job) adoptNotes() error {
-	for _, before := range j.claim.Begun() {
+// AdoptNotes has undone what the notes name that went with a job's items, perhaps
+// those of a worker whose disk is not at hand. Until a container is let go no
+// attempt gets it.
+func AdoptNotes(t Tidier, job string, begun map[int]ledger.Begun) error {
+	for _, before := range begun {
 		if before.Note == nil {
 			continue
 		}
-		n, err := decode[backup.Note](before.Note, "a note of job "+j.job)
+		n, err := decode[backup.Note](before.Note, "a note of job "+job)
 		if err != nil {
 			return err
 		}
-		if err := j.Tidier.Adopt(n, true); err != nil {
+		if err := t.Adopt(n, true); err != nil {
 			return err
 		}
 	}

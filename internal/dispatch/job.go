@@ -130,7 +130,7 @@ func (j *job) attempt(ctx context.Context) error {
 	}
 	ctx, cancel := j.bounded(ctx)
 	defer cancel()
-	if err := j.adoptNotes(); err != nil {
+	if err := AdoptNotes(j.Tidier, j.job, j.claim.Begun()); err != nil {
 		return err
 	}
 	terminal, err := j.run(ctx)

@@ -2,14 +2,13 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/ledger"
 )
 
@@ -71,7 +70,7 @@ func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
 		if job.Owner == n.owner {
 			continue
 		}
-		if err := n.adopt(job); err != nil {
+		if err := dispatch.AdoptNotes(n.tidier, job.ID, job.Begun); err != nil {
 			n.o.Log.Error("what an earlier worker left of a job cannot be undone", zap.String("job", job.ID), zap.Error(err))
 		}
 		open = append(open, job)
@@ -93,23 +92,6 @@ func (n *Node) takeOver(ctx context.Context, open []ledger.Job) {
 			return
 		}
 	}
-}
-
-// adopt undoes what the notes name that went with a job.
-func (n *Node) adopt(job ledger.Job) error {
-	for _, begun := range job.Begun {
-		if begun.Note == nil {
-			continue
-		}
-		var note backup.Note
-		if err := json.Unmarshal(begun.Note, &note); err != nil {
-			return fmt.Errorf("a note in the ledger is damaged: %w", err)
-		}
-		if err := n.tidier.Adopt(note, true); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // askFor asks for the requests of the jobs, and returns those that have not come.
