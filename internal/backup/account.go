@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Bounds of the waiting for the Engine's event stream, which may lag behind the
@@ -16,11 +17,11 @@ const (
 
 // account is the Engine's own account of one container during one backup.
 type account struct {
-	changes <-chan Change
+	changes <-chan engine.Change
 	before  events.State // when the account began
 	mode    events.Quiesce
 	began   time.Time // when the container was begun to be quiesced, by our own clock
-	seen    []Change
+	seen    []engine.Change
 }
 
 // stand is what an account says of a container around a commit.
@@ -105,7 +106,7 @@ func (a *account) stoodUntil(s stand, until time.Time) bool {
 		}
 	}
 	for _, c := range a.seen {
-		runs := c.Action == ActionStart || c.Action == ActionUnpause
+		runs := c.Action == engine.ActionStart || c.Action == engine.ActionUnpause
 		if runs && !c.Time.Before(s.Began) && c.Time.Before(until) {
 			return false
 		}
@@ -122,19 +123,19 @@ func (a *account) stoodUntil(s stand, until time.Time) bool {
 // tell when a commit began. So what ran at any time counts as having run during
 // the commit, unless it came to stand later, and for our sake: by the first pause
 // or the first stop of a container that ran before.
-func judge(before events.State, mode events.Quiesce, imageID string, seen []Change) stand {
+func judge(before events.State, mode events.Quiesce, imageID string, seen []engine.Change) stand {
 	var s stand
 	running := before == events.StateRunning
 	ran := running
 	died := time.Time{}
 	for _, c := range seen {
 		switch c.Action {
-		case ActionPause:
+		case engine.ActionPause:
 			if before == events.StateRunning && mode == events.QuiescePause && s.Began.IsZero() {
 				s.Began, ran = c.Time, false
 			}
 			running = false
-		case ActionStop:
+		case engine.ActionStop:
 			if mode == events.QuiesceStop && s.Began.IsZero() {
 				s.Began, ran = died, false
 				if died.IsZero() { // Engine 29 can report the end after the stop
@@ -142,17 +143,17 @@ func judge(before events.State, mode events.Quiesce, imageID string, seen []Chan
 				}
 			}
 			running = false
-		case ActionDie:
+		case engine.ActionDie:
 			running, died = false, c.Time
 			if mode == events.QuiescePause && !s.Began.IsZero() && s.Ended.IsZero() {
 				s.Ended = c.Time // it was killed as it stood
 			}
-		case ActionUnpause, ActionStart:
+		case engine.ActionUnpause, engine.ActionStart:
 			running, ran, died = true, true, time.Time{}
 			if s.Committed && !s.Began.IsZero() && s.Ended.IsZero() {
 				s.Ended = c.Time
 			}
-		case ActionCommit:
+		case engine.ActionCommit:
 			if c.ImageID != imageID || s.Committed {
 				continue
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 const (
@@ -16,15 +17,15 @@ const (
 
 // accountOf reads an account such as "pause commit unpause": one change a second,
 // from second 1 on. "commit" makes our image, "commit!" somebody else's.
-func accountOf(text string) []Change {
-	var seen []Change
+func accountOf(text string) []engine.Change {
+	var seen []engine.Change
 	for i, word := range strings.Fields(text) {
-		c := Change{Action: Action(word), Time: time.Unix(int64(i+1), 0)}
+		c := engine.Change{Action: engine.Action(word), Time: time.Unix(int64(i+1), 0)}
 		switch word {
 		case "commit":
 			c.ImageID = ours
 		case "commit!":
-			c.Action, c.ImageID = ActionCommit, theirs
+			c.Action, c.ImageID = engine.ActionCommit, theirs
 		}
 		seen = append(seen, c)
 	}
@@ -127,7 +128,7 @@ func seconds(t time.Time) int {
 // it has no action.
 type change struct {
 	after  time.Duration
-	action Action
+	action engine.Action
 }
 
 func TestFollow(t *testing.T) {
@@ -153,7 +154,7 @@ func TestFollow(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				changes := make(chan Change)
+				changes := make(chan engine.Change)
 				go play(t, changes, c.steps)
 				began := time.Now()
 				a := &account{changes: changes, before: events.StateRunning, mode: events.QuiescePause}
@@ -172,7 +173,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-func play(t *testing.T, to chan<- Change, steps []change) {
+func play(t *testing.T, to chan<- engine.Change, steps []change) {
 	for _, s := range steps {
 		select {
 		case <-time.After(s.after):
@@ -183,8 +184,8 @@ func play(t *testing.T, to chan<- Change, steps []change) {
 			close(to)
 			return
 		}
-		c := Change{Action: s.action, Time: time.Now()}
-		if s.action == ActionCommit {
+		c := engine.Change{Action: s.action, Time: time.Now()}
+		if s.action == engine.ActionCommit {
 			c.ImageID = ours
 		}
 		select {

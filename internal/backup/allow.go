@@ -1,6 +1,10 @@
 package backup
 
-import "regexp"
+import (
+	"regexp"
+
+	"holdfast.io/holdfast/internal/engine"
+)
 
 // Allowed says which containers a host's configuration lets requests back up: all
 // of them if it has neither expressions nor labels, else those whose name matches
@@ -13,7 +17,7 @@ type Allowed struct {
 }
 
 // allows reports whether the container may be backed up.
-func (a Allowed) allows(c Container) bool {
+func (a Allowed) allows(c engine.Container) bool {
 	if len(a.Match)+len(a.Labels) == 0 || firstMatch(a.Match, c.Name) != nil {
 		return true
 	}

@@ -9,7 +9,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 )
@@ -100,7 +101,7 @@ func TestRunWithACommitThatGoesOn(t *testing.T) {
 		t.Run(string(quiesce), func(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.add(events.StateRunning)
-				b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: backup.ErrEngineUnavailable, GoesOn: 8 * time.Minute})
+				b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: engine.ErrEngineUnavailable, GoesOn: 8 * time.Minute})
 				_, err := b.backuper.Run(b.Context(), b.task(id, quiesce))
 				b.wantError(err, events.StepCommit, events.CodeEngineUnavailable, true)
 				time.Sleep(time.Second)

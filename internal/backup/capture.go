@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -95,8 +96,8 @@ func (r *itemRun) inspect(ctx context.Context) error {
 	r.manifest.Quiesce = r.Item.Quiesce
 	r.manifest.Image.Reference = c.Image
 	for _, m := range c.Mounts {
-		m.Reason = notIncludedReason(m.Type)
-		r.manifest.NotIncluded = append(r.manifest.NotIncluded, m)
+		r.manifest.NotIncluded = append(r.manifest.NotIncluded, events.NotIncluded{
+			Type: m.Type, Name: m.Name, Source: m.Source, Destination: m.Destination, Reason: notIncludedReason(m.Type)})
 	}
 	return nil
 }
@@ -136,7 +137,7 @@ func (r *itemRun) quiesce(ctx context.Context) error {
 // commit makes the snapshot.
 func (r *itemRun) commit(ctx context.Context, pause bool) error {
 	return r.tell(ctx, func(ctx context.Context, id string) (err error) {
-		r.imageID, err = r.Engine.Commit(ctx, id, CommitOptions{Reference: r.ref, Comment: comment(r.ref), Pause: pause})
+		r.imageID, err = r.Engine.Commit(ctx, id, engine.CommitOptions{Reference: r.ref, Comment: engine.SnapshotComment(r.ref), Pause: pause})
 		if err == nil {
 			step.At(step.Committed)
 			r.watch.alive()
@@ -154,7 +155,7 @@ func (r *itemRun) tell(ctx context.Context, call func(ctx context.Context, id st
 	}
 	r.touched = true
 	err := call(context.WithoutCancel(ctx), r.before.ID)
-	if errors.Is(err, ErrEngineUnavailable) {
+	if errors.Is(err, engine.ErrEngineUnavailable) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.lost = true
@@ -182,7 +183,7 @@ func (r *itemRun) captureFailed(ctx context.Context, err error) error {
 // orGone is the error of what was done to the container, or that the container
 // has gone meanwhile, which an Engine reports in many ways.
 func (r *itemRun) orGone(ctx context.Context, err error) error {
-	if _, gone := r.Engine.Inspect(ctx, r.Item.ID); errors.Is(gone, ErrNotFound) {
+	if _, gone := r.Engine.Inspect(ctx, r.Item.ID); errors.Is(gone, engine.ErrNotFound) {
 		return fmt.Errorf("%w (%v)", gone, err) //nolint:errorlint // what broke is the container's going
 	}
 	return err
@@ -245,7 +246,7 @@ func (r *itemRun) notQuiesced(ctx context.Context, why error) error {
 }
 
 // stopWouldRemove says why stopping the container would remove or replace it.
-func stopWouldRemove(c *ContainerDetail) string {
+func stopWouldRemove(c *engine.ContainerDetail) string {
 	switch {
 	case c.AutoRemove:
 		return "it is set to be removed when it stops (--rm), with its anonymous volumes"

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -104,11 +105,11 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeSinkUnavailable, true
 	case errors.Is(err, point.ErrCorrupt):
 		return events.CodeCorruptArchive, true
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, engine.ErrNotFound):
 		return events.CodeNotFound, false
-	case errors.Is(err, ErrEngineFull):
+	case errors.Is(err, engine.ErrEngineFull):
 		return events.CodeEngineFull, true
-	case errors.Is(err, ErrEngineUnavailable):
+	case errors.Is(err, engine.ErrEngineUnavailable):
 		return events.CodeEngineUnavailable, true
 	}
 	if _, ok := errors.AsType[sinkErr](err); ok {

@@ -10,7 +10,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
 // hooked adds a running container with both hooks. What is run is taken down with
@@ -20,10 +21,10 @@ func (b *bench) hooked(exits map[string]int) (id string, done func() []string) {
 	id = b.engine.Add(enginetest.Spec{Name: "Web", Image: baseImage, Labels: map[string]string{
 		backup.LabelHookPre: `["pre"]`, backup.LabelHookPost: `["post"]`}}, events.StateRunning)
 	var ran []string
-	b.engine.Script(id, func(_ context.Context, command []string) backup.ExecResult {
+	b.engine.Script(id, func(_ context.Context, command []string) engine.ExecResult {
 		what := strings.Join(command, " ")
 		ran = append(ran, what+" "+string(b.engine.State(id)))
-		return backup.ExecResult{ExitCode: exits[what]}
+		return engine.ExecResult{ExitCode: exits[what]}
 	})
 	return id, func() []string { return ran }
 }
@@ -98,7 +99,7 @@ func TestTheUndoingRunsThePostHook(t *testing.T) {
 func TestThePostHookWaitsForTheEngine(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id, done := b.hooked(nil)
-		b.engine.Plan(enginetest.Fault{Op: enginetest.Exec, After: 1, Err: backup.ErrEngineUnavailable, Times: 3})
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Exec, After: 1, Err: engine.ErrEngineUnavailable, Times: 3})
 		if _, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause)); err != nil && !errors.Is(err, backup.ErrAway) {
 			b.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // hookRun is one container's hooks in one attempt. Its zero value has none.
@@ -20,7 +21,7 @@ import (
 // that is to undo what pre did is run also if pre failed half-way or its worker
 // died; it may be run more than once, and while a pre that was given up still runs.
 type hookRun struct {
-	engine  Execer
+	execer  engine.Execer
 	log     *zap.Logger
 	item    events.Item
 	hooks   Hooks
@@ -30,8 +31,8 @@ type hookRun struct {
 
 // hooksOf returns the hooks that are to be run for a container as it is now: none
 // if it does not run or is paused, or if the host forbids hooks.
-func (b *Backuper) hooksOf(item events.Item, c *ContainerDetail) (*hookRun, error) {
-	run := &hookRun{engine: b.Engine, log: b.Log, item: item}
+func (b *Backuper) hooksOf(item events.Item, c *engine.ContainerDetail) (*hookRun, error) {
+	run := &hookRun{execer: b.Engine, log: b.Log, item: item}
 	switch {
 	case c.State != events.StateRunning || !hasHooks(c.Labels):
 		return run, nil
@@ -57,7 +58,7 @@ func (h *hookRun) pre(ctx context.Context) error {
 	if h.hooks.Pre == nil {
 		return nil
 	}
-	result, err := runHook(ctx, h.engine, h.item.ID, events.HookPre, h.hooks.Pre)
+	result, err := runHook(ctx, h.execer, h.item.ID, events.HookPre, h.hooks.Pre)
 	if err != nil {
 		return failed(ctx, events.StepHook, err, "run %s of container %s", LabelHookPre, h.item.Name)
 	}
@@ -81,7 +82,7 @@ func (h *hookRun) post(ctx context.Context) error {
 	if !h.begun || h.hooks.Post == nil {
 		return nil
 	}
-	result, err := postHook(ctx, h.engine, h.log, h.item, h.hooks.Post)
+	result, err := postHook(ctx, h.execer, h.log, h.item, h.hooks.Post)
 	if err == nil {
 		h.results = append(h.results, result)
 	}
@@ -91,19 +92,19 @@ func (h *hookRun) post(ctx context.Context) error {
 // runPost runs the command that a note owes to its container, which has been let
 // go. It returns nil if nothing is owed any more, and otherwise why it has to be
 // tried again: the Engine is away, or ctx has ended.
-func runPost(ctx context.Context, engine Execer, log *zap.Logger, n *Note) error {
+func runPost(ctx context.Context, execer engine.Execer, log *zap.Logger, n *Note) error {
 	if n.Post == nil {
 		return nil
 	}
-	_, err := postHook(ctx, engine, log, n.Item, n.Post)
+	_, err := postHook(ctx, execer, log, n.Item, n.Post)
 	return err
 }
 
 // postHook runs a command after the snapshot. A container that is gone needs it no
 // more.
-func postHook(ctx context.Context, engine Execer, log *zap.Logger, item events.Item, h *HookCommand) (events.HookResult, error) {
-	result, err := runHook(ctx, engine, item.ID, events.HookPost, h)
-	if errors.Is(err, ErrNotFound) {
+func postHook(ctx context.Context, execer engine.Execer, log *zap.Logger, item events.Item, h *HookCommand) (events.HookResult, error) {
+	result, err := runHook(ctx, execer, item.ID, events.HookPost, h)
+	if errors.Is(err, engine.ErrNotFound) {
 		result, err = events.HookResult{When: events.HookPost, ExitCode: -1, Error: "was not run: the container is gone"}, nil
 	}
 	if err != nil {
@@ -121,11 +122,11 @@ var errHookTimeout = errors.New("the hook's timeout has passed")
 // runHook runs a command, and says what came of it. Whatever is the command's own
 // or the container's fault is in the result. An error says that nothing is known
 // of it: ctx ended, or the Engine or the container is not there.
-func runHook(ctx context.Context, engine Execer, containerID string, when events.HookWhen, h *HookCommand) (events.HookResult, error) {
+func runHook(ctx context.Context, execer engine.Execer, containerID string, when events.HookWhen, h *HookCommand) (events.HookResult, error) {
 	bounded, cancel := context.WithTimeoutCause(ctx, h.Timeout, errHookTimeout)
 	defer cancel()
 	began := time.Now()
-	r, err := engine.Exec(bounded, containerID, h.Command)
+	r, err := execer.Exec(bounded, containerID, h.Command)
 	result := events.HookResult{When: when, ExitCode: r.ExitCode, Millis: time.Since(began).Milliseconds()}
 	switch {
 	case err == nil && r.ExitCode == 0:
@@ -138,14 +139,14 @@ func runHook(ctx context.Context, engine Execer, containerID string, when events
 		return result, nil
 	case ctx.Err() != nil:
 		return result, context.Cause(ctx)
-	case errors.Is(err, ErrEngineUnavailable), errors.Is(err, ErrNotFound):
+	case errors.Is(err, engine.ErrEngineUnavailable), errors.Is(err, engine.ErrNotFound):
 		return result, err
 	}
 	result.ExitCode = -1
 	switch {
 	case errors.Is(err, errHookTimeout):
 		result.Error = fmt.Sprintf("did not end within %s, and may still run; see %s", h.Timeout, LabelHookTimeout)
-	case errors.Is(err, ErrNotRunning):
+	case errors.Is(err, engine.ErrNotRunning):
 		result.Error = "was not run: the container does not run, or is paused"
 	default:
 		result.Error = fmt.Sprintf("could not be run: %.*q", maxHookLine, err.Error())

@@ -17,40 +17,41 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // execer is an Engine that only runs commands, and knows what was run.
 type execer struct {
-	Engine
-	run  func(ctx context.Context, program string) (ExecResult, error)
+	engine.Engine
+	run  func(ctx context.Context, program string) (engine.ExecResult, error)
 	done []string
 }
 
-func (e *execer) Exec(ctx context.Context, id string, command []string) (ExecResult, error) {
+func (e *execer) Exec(ctx context.Context, id string, command []string) (engine.ExecResult, error) {
 	e.done = append(e.done, id+" "+strings.Join(command, " "))
 	return e.run(ctx, command[0])
 }
 
 // ending returns what programs end with that are named by an exit code, and "ok".
-func ending(ctx context.Context, program string) (ExecResult, error) {
+func ending(ctx context.Context, program string) (engine.ExecResult, error) {
 	switch program {
 	case "ok":
-		return ExecResult{Output: []byte("fine\n")}, nil
+		return engine.ExecResult{Output: []byte("fine\n")}, nil
 	case "bad":
-		return ExecResult{ExitCode: 3, Output: []byte("first\nno \x1b[31mroom\n\n")}, nil
+		return engine.ExecResult{ExitCode: 3, Output: []byte("first\nno \x1b[31mroom\n\n")}, nil
 	case "mute":
-		return ExecResult{ExitCode: 1, Output: []byte(" \n")}, nil
+		return engine.ExecResult{ExitCode: 1, Output: []byte(" \n")}, nil
 	case "hang":
 		<-ctx.Done()
-		return ExecResult{}, context.Cause(ctx)
+		return engine.ExecResult{}, context.Cause(ctx)
 	case "away":
-		return ExecResult{}, fmt.Errorf("%w: connection refused", ErrEngineUnavailable)
+		return engine.ExecResult{}, fmt.Errorf("%w: connection refused", engine.ErrEngineUnavailable)
 	case "gone":
-		return ExecResult{}, fmt.Errorf("%w: no such container", ErrNotFound)
+		return engine.ExecResult{}, fmt.Errorf("%w: no such container", engine.ErrNotFound)
 	case "stands":
-		return ExecResult{}, fmt.Errorf("%w: it is exited", ErrNotRunning)
+		return engine.ExecResult{}, fmt.Errorf("%w: it is exited", engine.ErrNotRunning)
 	}
-	return ExecResult{}, errors.New("cannot " + program)
+	return engine.ExecResult{}, errors.New("cannot " + program)
 }
 
 // withHooks returns the hooks of a running container with these labels, the
@@ -58,13 +59,13 @@ func ending(ctx context.Context, program string) (ExecResult, error) {
 func withHooks(t *testing.T, labels map[string]string) (*hookRun, *execer, *observer.ObservedLogs) {
 	t.Helper()
 	core, logged := observer.New(zapcore.InfoLevel)
-	engine := &execer{run: ending}
-	b := &Backuper{Engine: engine, HooksAllowed: true, Log: zap.New(core)}
-	h, err := b.hooksOf(events.Item{ID: "c1", Name: "web"}, &ContainerDetail{ID: "c1", State: events.StateRunning, Labels: labels})
+	e := &execer{run: ending}
+	b := &Backuper{Engine: e, HooksAllowed: true, Log: zap.New(core)}
+	h, err := b.hooksOf(events.Item{ID: "c1", Name: "web"}, &engine.ContainerDetail{ID: "c1", State: events.StateRunning, Labels: labels})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h, engine, logged
+	return h, e, logged
 }
 
 func TestHooks(t *testing.T) {
@@ -150,8 +151,8 @@ func TestHookThatIsNotToBlame(t *testing.T) {
 		cause   error
 		code    events.Code // empty for any but hook_failed
 	}{
-		"the Engine is away":    {t.Context(), "away", ErrEngineUnavailable, ""},
-		"the container is gone": {t.Context(), "gone", ErrNotFound, events.CodeNotFound},
+		"the Engine is away":    {t.Context(), "away", engine.ErrEngineUnavailable, ""},
+		"the container is gone": {t.Context(), "gone", engine.ErrNotFound, events.CodeNotFound},
 		"the job's time is up":  {ended, "hang", ErrTimeout, events.CodeTimeout},
 	}
 	for name, c := range cases {
@@ -180,7 +181,7 @@ func TestHookThatIsOwed(t *testing.T) {
 		"failed":                {t.Context(), "bad", nil},
 		"the container is gone": {t.Context(), "gone", nil},
 		"it does not run":       {t.Context(), "stands", nil},
-		"the Engine is away":    {t.Context(), "away", ErrEngineUnavailable},
+		"the Engine is away":    {t.Context(), "away", engine.ErrEngineUnavailable},
 		"cut short":             {ended, "hang", ErrCancelled},
 	}
 	for name, c := range cases {
@@ -224,7 +225,7 @@ func TestHooksOf(t *testing.T) {
 		for _, allowed := range []bool{true, false} {
 			core, logged := observer.New(zapcore.InfoLevel)
 			b := &Backuper{HooksAllowed: allowed, Log: zap.New(core)}
-			h, err := b.hooksOf(events.Item{Name: "web"}, &ContainerDetail{State: state, Labels: labels})
+			h, err := b.hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: state, Labels: labels})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -237,7 +238,7 @@ func TestHooksOf(t *testing.T) {
 		}
 	}
 	labels[LabelHookTimeout] = "soon"
-	_, err := (&Backuper{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &ContainerDetail{State: events.StateRunning, Labels: labels})
+	_, err := (&Backuper{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: events.StateRunning, Labels: labels})
 	if failure, ok := errors.AsType[*ItemError](err); !ok || failure.Code != events.CodeBadLabel {
 		t.Errorf("a bad label reports %v, want bad_label", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -15,7 +16,7 @@ import (
 // Backuper turns items into points. It may be used by several goroutines; the
 // fields are not changed once it is in use.
 type Backuper struct {
-	Engine Engine
+	Engine engine.Engine
 	Locks  *Locks
 	// Notes keeps what an item may leave behind, and Tidier undoes what an item
 	// could not undo itself. Both have the same Engine, Locks and Notes.

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -32,9 +33,9 @@ func (r *itemRun) bringBack(ctx context.Context) error {
 	defer cancel()
 	err := retry(bounded, func() error { return how(bounded, r.before.ID) })
 	switch {
-	case err == nil, errors.Is(err, ErrNotFound): // removed by somebody: nothing stands
+	case err == nil, errors.Is(err, engine.ErrNotFound): // removed by somebody: nothing stands
 		return nil
-	case ctx.Err() != nil, errors.Is(err, ErrEngineUnavailable):
+	case ctx.Err() != nil, errors.Is(err, engine.ErrEngineUnavailable):
 		return r.failed(ctx, events.StepCommit, err, "let container %s run again", r.Item.Name)
 	}
 	return &ItemError{Step: events.StepCommit, Code: events.CodeNotRestored, Retryable: true,
@@ -98,7 +99,7 @@ func retry(ctx context.Context, op func() error) error {
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = op()
-		if errors.Is(last, ErrNotFound) || errors.Is(last, ErrEngineUnavailable) {
+		if errors.Is(last, engine.ErrNotFound) || errors.Is(last, engine.ErrEngineUnavailable) {
 			return struct{}{}, backoff.Permanent(last)
 		}
 		return struct{}{}, last

@@ -8,11 +8,12 @@ import (
 	"github.com/distribution/reference"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // findContainer resolves a name as the Engine does: a full id, an exact name, an
 // unambiguous prefix of an id, in this order. One leading slash is dropped.
-func findContainer(containers []Container, name string) (Container, *events.Missing) {
+func findContainer(containers []engine.Container, name string) (engine.Container, *events.Missing) {
 	bare := strings.TrimPrefix(name, "/")
 	for _, c := range containers {
 		if c.ID == bare {
@@ -24,7 +25,7 @@ func findContainer(containers []Container, name string) (Container, *events.Miss
 			return c, nil
 		}
 	}
-	var found []Container
+	var found []engine.Container
 	for _, c := range containers {
 		if bare != "" && strings.HasPrefix(c.ID, bare) {
 			found = append(found, c)
@@ -33,13 +34,13 @@ func findContainer(containers []Container, name string) (Container, *events.Miss
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	return Container{}, missing(events.ItemContainer, name, len(found))
+	return engine.Container{}, missing(events.ItemContainer, name, len(found))
 }
 
 // findImage resolves a name as the Engine does: a full id, a reference (without
 // a tag or digest: ":latest"), an unambiguous prefix of an id. It returns the
 // reference that the image goes by.
-func findImage(images []Image, name string) (Image, string, *events.Missing) {
+func findImage(images []engine.Image, name string) (engine.Image, string, *events.Missing) {
 	bare := strings.TrimPrefix(name, "sha256:")
 	for _, img := range images {
 		if strings.TrimPrefix(img.ID, "sha256:") == bare {
@@ -54,7 +55,7 @@ func findImage(images []Image, name string) (Image, string, *events.Missing) {
 			}
 		}
 	}
-	var found []Image
+	var found []engine.Image
 	for _, img := range images {
 		if bare != "" && strings.HasPrefix(strings.TrimPrefix(img.ID, "sha256:"), bare) {
 			found = append(found, img)
@@ -63,7 +64,7 @@ func findImage(images []Image, name string) (Image, string, *events.Missing) {
 	if len(found) == 1 {
 		return found[0], imageName(found[0]), nil
 	}
-	return Image{}, "", missing(events.ItemImage, name, len(found))
+	return engine.Image{}, "", missing(events.ItemImage, name, len(found))
 }
 
 func missing(kind events.ItemKind, name string, candidates int) *events.Missing {
@@ -79,7 +80,7 @@ func missing(kind events.ItemKind, name string, candidates int) *events.Missing 
 
 // imageNames returns what an image goes by, in order: its references; if it has
 // none, as after a pull by digest, its digests; or else its id.
-func imageNames(img Image) []string {
+func imageNames(img engine.Image) []string {
 	for _, names := range [][]string{img.References, img.Digests} {
 		if len(names) > 0 {
 			return slices.Sorted(slices.Values(names))
@@ -88,24 +89,19 @@ func imageNames(img Image) []string {
 	return []string{img.ID}
 }
 
-func imageName(img Image) string { return imageNames(img)[0] }
+func imageName(img engine.Image) string { return imageNames(img)[0] }
 
 // withoutSnapshots returns the images without our own temporary ones. An image
 // that somebody gave a name of his own is his, and goes by that.
-func withoutSnapshots(images []Image) []Image {
-	var others []Image
+func withoutSnapshots(images []engine.Image) []engine.Image {
+	var others []engine.Image
 	for _, img := range images {
 		named := len(img.References)+len(img.Digests) > 0
-		img.References = slices.DeleteFunc(slices.Clone(img.References), isSnapshotName)
-		img.Digests = slices.DeleteFunc(slices.Clone(img.Digests), isSnapshotName)
+		img.References = slices.DeleteFunc(slices.Clone(img.References), engine.IsSnapshot)
+		img.Digests = slices.DeleteFunc(slices.Clone(img.Digests), engine.IsSnapshot)
 		if !named || len(img.References)+len(img.Digests) > 0 {
 			others = append(others, img)
 		}
 	}
 	return others
-}
-
-func isSnapshotName(name string) bool {
-	rest, ok := strings.CutPrefix(name, SnapshotRepository)
-	return ok && (strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "@"))
 }

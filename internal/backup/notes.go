@@ -47,9 +47,6 @@ func noteID(point string, attempt uint64) string { return fmt.Sprintf("%s-%d", p
 // stagingName is the name of an attempt in a sink.
 func stagingName(attempt uint64) string { return fmt.Sprint(attempt) }
 
-// comment finds a snapshot that lost its name.
-func comment(snapshot string) string { return "holdfast snapshot " + snapshot }
-
 // stands reports whether the container may still stand for our sake. What did not
 // run before is left as it was.
 func (n *Note) stands() bool {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Labels on a container that configure its backup.
@@ -16,10 +17,6 @@ const (
 	LabelQuiesce = "holdfast.quiesce"
 	LabelProtect = "holdfast.protect"
 )
-
-// SnapshotRepository is the repository of the temporary images that commits
-// make. They are never selected.
-const SnapshotRepository = "holdfast/snapshot"
 
 // Rules are what a host's configuration and situation add to a request.
 type Rules struct {
@@ -43,7 +40,7 @@ type Rules struct {
 // the reason for each that is in or out. It is a pure function: the request must
 // have been validated, and the order of the result does not depend on the order
 // of the arguments. Lists are not shortened.
-func Plan(req *events.BackupRequest, containers []Container, images []Image, rules Rules) events.Plan {
+func Plan(req *events.BackupRequest, containers []engine.Container, images []engine.Image, rules Rules) events.Plan {
 	plan := events.Plan{Items: []events.PlannedItem{}, Missing: []events.Missing{}, Excluded: []events.Excluded{}}
 	if req.Containers != nil {
 		planContainers(&plan, req, slices.Clone(containers), rules)
@@ -54,8 +51,8 @@ func Plan(req *events.BackupRequest, containers []Container, images []Image, rul
 	return plan
 }
 
-func planContainers(plan *events.Plan, req *events.BackupRequest, containers []Container, rules Rules) {
-	slices.SortFunc(containers, func(a, b Container) int {
+func planContainers(plan *events.Plan, req *events.BackupRequest, containers []engine.Container, rules Rules) {
+	slices.SortFunc(containers, func(a, b engine.Container) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
 	sel := req.Containers
@@ -103,7 +100,7 @@ func addMissing(plan *events.Plan, rules Rules, m *events.Missing) {
 // selectContainer applies everything but names. It returns the reason for the
 // container to be in, and, if it was found but is narrowed away, the reason for
 // that.
-func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c Container) (in, out string) {
+func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c engine.Container) (in, out string) {
 	switch re := firstMatch(match, c.Name); {
 	case re != nil:
 		in = fmt.Sprintf("its name matches %q", re)
@@ -131,7 +128,7 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 
 // planContainer settles the quiesce of a selected container, and whether it is
 // known already that it will fail.
-func planContainer(req *events.BackupRequest, rules Rules, c Container, item events.Item, reason string) events.PlannedItem {
+func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, item events.Item, reason string) events.PlannedItem {
 	p := events.PlannedItem{Item: item, Reason: reason, Quiesce: cmp.Or(req.Quiesce, events.QuiescePause)}
 	if label, ok := c.Labels[LabelQuiesce]; ok {
 		p.Quiesce = events.Quiesce(label)
@@ -175,8 +172,8 @@ func planContainer(req *events.BackupRequest, rules Rules, c Container, item eve
 	return p
 }
 
-func planImages(plan *events.Plan, sel *events.ImageSelector, images []Image, rules Rules) {
-	slices.SortFunc(images, func(a, b Image) int {
+func planImages(plan *events.Plan, sel *events.ImageSelector, images []engine.Image, rules Rules) {
+	slices.SortFunc(images, func(a, b engine.Image) int {
 		return cmp.Or(strings.Compare(imageName(a), imageName(b)), strings.Compare(a.ID, b.ID))
 	})
 	type found struct{ name, reason string }
@@ -211,7 +208,7 @@ func planImages(plan *events.Plan, sel *events.ImageSelector, images []Image, ru
 
 // selectImage applies everything but names. An image goes by the first of its
 // references that the request finds and does not exclude.
-func selectImage(sel *events.ImageSelector, match, exclude []*regexp.Regexp, img Image) (name, in, out string) {
+func selectImage(sel *events.ImageSelector, match, exclude []*regexp.Regexp, img engine.Image) (name, in, out string) {
 	name = imageName(img)
 	for _, ref := range imageNames(img) {
 		reason := ""
@@ -260,7 +257,7 @@ func firstMatch(res []*regexp.Regexp, name string) *regexp.Regexp {
 	return nil
 }
 
-func hasLabels(c Container, labels []string) bool {
+func hasLabels(c engine.Container, labels []string) bool {
 	for _, l := range labels {
 		key, want, valued := strings.Cut(l, "=")
 		got, ok := c.Labels[key]

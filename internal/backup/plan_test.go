@@ -17,6 +17,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 var update = flag.Bool("update", false, "write the plans in testdata/plan as they come out now")
@@ -92,21 +93,21 @@ func fill(id string) string {
 	return id + strings.Repeat("0", 64-len(hex))
 }
 
-func inventory(t *testing.T, text []byte) (containers []Container, images []Image) {
+func inventory(t *testing.T, text []byte) (containers []engine.Container, images []engine.Image) {
 	t.Helper()
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) == 0:
 		case fields[0] == "container":
-			c := Container{ID: fill(fields[1]), Name: fields[2], State: events.State(fields[3]), Labels: map[string]string{}}
+			c := engine.Container{ID: fill(fields[1]), Name: fields[2], State: events.State(fields[3]), Labels: map[string]string{}}
 			for _, label := range fields[4:] {
 				key, value, _ := strings.Cut(label, "=")
 				c.Labels[key] = value
 			}
 			containers = append(containers, c)
 		case fields[0] == "image":
-			img := Image{ID: fill(fields[1])}
+			img := engine.Image{ID: fill(fields[1])}
 			for _, ref := range fields[2:] {
 				if name, id, ok := strings.Cut(ref, "@"); ok {
 					img.Digests = append(img.Digests, name+"@"+fill(id))
@@ -161,8 +162,8 @@ var trimIDs = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 // that much of it meets.
 type world struct {
 	req        *events.BackupRequest
-	containers []Container
-	images     []Image
+	containers []engine.Container
+	images     []engine.Image
 	rules      Rules
 }
 
@@ -177,15 +178,15 @@ func randomWorld(r *rand.Rand) world {
 	labels := []string{"tier=web", "tier=db", "critical", LabelExclude + "=true", LabelQuiesce + "=none", LabelQuiesce + "=never", LabelProtect + "=true"}
 	states := []events.State{"created", "running", "paused", "restarting", "exited", "removing", "dead"}
 	for _, name := range some(r, names) {
-		c := Container{ID: hex(), Name: name, State: states[r.IntN(len(states))], Labels: map[string]string{}}
+		c := engine.Container{ID: hex(), Name: name, State: states[r.IntN(len(states))], Labels: map[string]string{}}
 		for _, l := range some(r, labels) {
 			key, value, _ := strings.Cut(l, "=")
 			c.Labels[key] = value
 		}
 		w.containers = append(w.containers, c)
 	}
-	for _, ref := range some(r, []string{"app:v1", "app:latest", "db:16", SnapshotRepository + ":x-1", "", "registry:5000/app:v1"}) {
-		img := Image{ID: "sha256:" + hex()}
+	for _, ref := range some(r, []string{"app:v1", "app:latest", "db:16", engine.SnapshotReference("x-1"), "", "registry:5000/app:v1"}) {
+		img := engine.Image{ID: "sha256:" + hex()}
 		if ref != "" {
 			img.References = []string{ref}
 		}
@@ -201,7 +202,7 @@ func randomWorld(r *rand.Rand) world {
 			States:  some(r, states[1:3]),
 		},
 		Images: &events.ImageSelector{
-			Names:   some(r, []string{"app", "app:v1", "gone", "sha256:1", SnapshotRepository + ":x-1"}),
+			Names:   some(r, []string{"app", "app:v1", "gone", "sha256:1", engine.SnapshotReference("x-1")}),
 			Match:   some(r, []string{"^app", "16"}),
 			All:     r.IntN(4) == 0,
 			Exclude: some(r, []string{"latest"}),
@@ -264,7 +265,7 @@ func TestPlanProperties(t *testing.T) {
 
 // wants is the contract's own formula for a container:
 // names ∪ ((match ∪ labels ∪ all) within states − exclude − those labelled).
-func (w world) wants(c Container) bool {
+func (w world) wants(c engine.Container) bool {
 	s := w.req.Containers
 	matches := func(patterns []string) bool {
 		return slices.ContainsFunc(patterns, func(p string) bool { return regexp.MustCompile(p).MatchString(c.Name) })

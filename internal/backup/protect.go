@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Lifeline is what a worker's own life hangs on. A container that it leads to
@@ -20,7 +22,7 @@ type Lifeline struct {
 // Protected finds the containers that a lifeline leads to, and says why by
 // their ids. It is a pure function. Where it cannot tell, it protects: a
 // published port counts whatever address it is published on.
-func Protected(containers []Container, l Lifeline) map[string]string {
+func Protected(containers []engine.Container, l Lifeline) map[string]string {
 	protected := map[string]string{}
 	for _, c := range containers {
 		if c.ID == l.Self {
@@ -28,7 +30,7 @@ func Protected(containers []Container, l Lifeline) map[string]string {
 			continue
 		}
 		for _, what := range slices.Sorted(maps.Keys(l.Peers)) {
-			if slices.ContainsFunc(l.Peers[what], c.answers) {
+			if slices.ContainsFunc(l.Peers[what], func(peer netip.AddrPort) bool { return answers(c, peer) }) {
 				protected[c.ID] = fmt.Sprintf("the worker reaches %s through it", what)
 				break
 			}
@@ -38,7 +40,7 @@ func Protected(containers []Container, l Lifeline) map[string]string {
 }
 
 // answers reports whether a connection to peer may end in the container.
-func (c Container) answers(peer netip.AddrPort) bool {
+func answers(c engine.Container, peer netip.AddrPort) bool {
 	if slices.Contains(c.Addresses, peer.Addr().String()) {
 		return true
 	}

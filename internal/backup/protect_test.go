@@ -4,11 +4,13 @@ import (
 	"maps"
 	"net/netip"
 	"testing"
+
+	"holdfast.io/holdfast/internal/engine"
 )
 
 func TestProtected(t *testing.T) {
 	peer := netip.MustParseAddrPort
-	containers := []Container{
+	containers := []engine.Container{
 		{ID: "self", Addresses: []string{"172.17.0.2"}},
 		{ID: "nats", Addresses: []string{"172.17.0.3", ""}},
 		{ID: "proxy", Ports: []uint16{2375, 8080}},
@@ -48,12 +50,12 @@ func TestProtected(t *testing.T) {
 
 func TestStopWouldRemove(t *testing.T) {
 	cases := map[string]struct {
-		container ContainerDetail
+		container engine.ContainerDetail
 		want      bool
 	}{
-		"plain":             {ContainerDetail{Labels: map[string]string{"com.docker.compose.project": "p"}}, false},
-		"removed by itself": {ContainerDetail{AutoRemove: true}, true},
-		"a swarm task":      {ContainerDetail{Labels: map[string]string{"com.docker.swarm.task.id": "x"}}, true},
+		"plain":             {engine.ContainerDetail{Labels: map[string]string{"com.docker.compose.project": "p"}}, false},
+		"removed by itself": {engine.ContainerDetail{AutoRemove: true}, true},
+		"a swarm task":      {engine.ContainerDetail{Labels: map[string]string{"com.docker.swarm.task.id": "x"}}, true},
 	}
 	for name, c := range cases {
 		if why := stopWouldRemove(&c.container); (why != "") != c.want {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
 func TestRunKeepsAPausedContainerPaused(t *testing.T) {

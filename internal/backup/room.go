@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/dustin/go-humanize"
+
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // reservations is the room that saves which have begun still need on the Engine's
@@ -18,7 +20,7 @@ type reservations struct {
 // the disk that all containers live on. The room is given back by release, which
 // may be called more than once, when the Engine has staged the image: from then
 // on it shows as used.
-func (b *Backuper) reserve(about About, size int64) (release func(), err error) {
+func (b *Backuper) reserve(about engine.About, size int64) (release func(), err error) {
 	if !about.Stages || b.Room == nil {
 		return func() {}, nil
 	}
@@ -31,7 +33,7 @@ func (b *Backuper) reserve(about About, size int64) (release func(), err error) 
 	defer s.mu.Unlock()
 	if size+s.reserved > free {
 		return nil, fmt.Errorf("%w: to save the image, the Engine needs about %s in %s, and %s for other saves that have begun, but only %s are free there; make room, or back up fewer items at a time",
-			ErrEngineFull, bytes(size), about.DataRoot, bytes(s.reserved), bytes(free))
+			engine.ErrEngineFull, bytes(size), about.DataRoot, bytes(s.reserved), bytes(free))
 	}
 	s.reserved += size
 	return sync.OnceFunc(func() {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
@@ -23,15 +24,15 @@ type itemRun struct {
 	id        string // of the note
 	ref       string // of the snapshot; empty for an image
 	dir       string // of the point
-	about     About
+	about     engine.About
 	manifest  *point.Manifest
 	config    []byte // the container's inspect document
 	durations events.Durations
 	watch     *watchdog
 
-	together bool             // captured with others
-	worse    error            // of a container of a set that does not run again
-	before   *ContainerDetail // the container before it is quiesced
+	together bool                    // captured with others
+	worse    error                   // of a container of a set that does not run again
+	before   *engine.ContainerDetail // the container before it is quiesced
 	hooks    *hookRun
 	account  *account
 	touched  bool   // something may have been done to the container
@@ -55,7 +56,7 @@ func (b *Backuper) newRun(t Task) *itemRun {
 		dir: point.Dir(t.Host, t.Item.Kind, t.Item.Name, t.Point),
 	}
 	if t.Item.Kind == events.ItemContainer {
-		r.ref = SnapshotRepository + ":" + r.id
+		r.ref = engine.SnapshotReference(r.id)
 	}
 	return r
 }

@@ -23,8 +23,9 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/enginetest"
 	"holdfast.io/holdfast/internal/backup/notestest"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
@@ -314,7 +315,7 @@ func TestRunImageGone(t *testing.T) {
 
 		id := b.engine.AddImage("db:16") // and now it goes between inspect and save
 		task.Item.ID = id
-		b.engine.Plan(enginetest.Fault{Op: enginetest.Save, Err: backup.ErrNotFound})
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Save, Err: engine.ErrNotFound})
 		_, err = b.backuper.Run(b.Context(), task)
 		b.wantError(err, events.StepSave, events.CodeNotFound, false)
 	})
@@ -346,12 +347,12 @@ func TestRunFails(t *testing.T) {
 	}{
 		"the sink is not there":         {nil, &sinkFault{sinktest.OpOpen, 1, sink.ErrUnavailable}, inspect, events.CodeSinkUnavailable, false},
 		"the sink cannot be read":       {nil, &sinkFault{sinktest.OpOpen, 1, broken}, inspect, events.CodeSinkError, false},
-		"the Engine is away":            {faults{{Op: enginetest.About, Err: backup.ErrEngineUnavailable}}, nil, inspect, events.CodeEngineUnavailable, false},
+		"the Engine is away":            {faults{{Op: enginetest.About, Err: engine.ErrEngineUnavailable}}, nil, inspect, events.CodeEngineUnavailable, false},
 		"the Engine cannot be watched":  {faults{{Op: enginetest.Watch, Err: broken}}, nil, inspect, events.CodeEngine, false},
-		"the container is gone":         {faults{{Op: enginetest.Inspect, Err: backup.ErrNotFound}}, nil, inspect, events.CodeNotFound, true},
+		"the container is gone":         {faults{{Op: enginetest.Inspect, Err: engine.ErrNotFound}}, nil, inspect, events.CodeNotFound, true},
 		"it cannot be inspected":        {faults{{Op: enginetest.Inspect, Err: broken}}, nil, inspect, events.CodeEngine, false},
 		"the commit fails":              {faults{{Op: enginetest.Commit, Err: broken}}, nil, commit, events.CodeEngine, false},
-		"the Engine is full":            {faults{{Op: enginetest.Commit, Err: backup.ErrEngineFull}}, nil, commit, events.CodeEngineFull, false},
+		"the Engine is full":            {faults{{Op: enginetest.Commit, Err: engine.ErrEngineFull}}, nil, commit, events.CodeEngineFull, false},
 		"the commit fails for us alone": {faults{{Op: enginetest.Commit, Err: broken, Late: true}}, nil, commit, events.CodeEngine, false},
 		"the commit fails and leaves it paused": {faults{{Op: enginetest.Commit, Err: broken, LeavePaused: true},
 			{Op: enginetest.Unpause, Err: broken, Times: 3}}, nil, commit, events.CodeEngine, false},
@@ -359,12 +360,12 @@ func TestRunFails(t *testing.T) {
 		"the account breaks off":           {faults{{Op: enginetest.Watch, Cut: 1}}, nil, commit, events.CodeNotQuiesced, false},
 		"the account comes too late":       {faults{{Op: enginetest.Watch, Lag: time.Minute}}, nil, commit, events.CodeNotQuiesced, false},
 		"the account breaks off, it stays": {faults{{Op: enginetest.Watch, Cut: 1}, {Op: enginetest.Commit, LeavePaused: true}}, nil, commit, events.CodeNotQuiesced, false},
-		"the snapshot is removed": {faults{{Op: enginetest.InspectImage, Err: backup.ErrNotFound}},
+		"the snapshot is removed": {faults{{Op: enginetest.InspectImage, Err: engine.ErrNotFound}},
 			nil, save, events.CodeEngine, false},
-		"the snapshot is removed before the save": {faults{{Op: enginetest.Save, Err: backup.ErrNotFound}},
+		"the snapshot is removed before the save": {faults{{Op: enginetest.Save, Err: engine.ErrNotFound}},
 			nil, save, events.CodeEngine, false},
 		"the snapshot cannot be inspected": {faults{{Op: enginetest.InspectImage, Err: broken}}, nil, save, events.CodeEngine, false},
-		"the save fails":                   {faults{{Op: enginetest.Save, Err: backup.ErrEngineFull}}, nil, save, events.CodeEngineFull, false},
+		"the save fails":                   {faults{{Op: enginetest.Save, Err: engine.ErrEngineFull}}, nil, save, events.CodeEngineFull, false},
 		"the archive breaks off":           {faults{{Op: enginetest.Save, Cut: 2 << 20, Err: broken}}, nil, save, events.CodeEngine, false},
 		"the connection breaks off":        {faults{{Op: enginetest.Save, Cut: 2 << 20, Err: io.ErrUnexpectedEOF}}, nil, save, events.CodeCorruptArchive, false},
 		"the archive ends too early":       {faults{{Op: enginetest.Save, Cut: 2 << 20}}, nil, save, events.CodeCorruptArchive, false},

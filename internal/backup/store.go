@@ -10,13 +10,14 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
 )
 
 // store saves the image to the sink and publishes the point.
-func (r *itemRun) store(ctx context.Context, img *ImageDetail) error {
+func (r *itemRun) store(ctx context.Context, img *engine.ImageDetail) error {
 	r.staged = true // also if that fails: the sink may be gone with it
 	staging, err := r.Sink.Stage(ctx, r.dir, stagingName(r.Attempt))
 	if err != nil {
@@ -67,7 +68,7 @@ func (r *itemRun) publish(ctx context.Context, staging sink.Staging) error {
 }
 
 // save streams the image's archive into the staging.
-func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *ImageDetail) (err error) {
+func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *engine.ImageDetail) (err error) {
 	staged, err := r.reserve(r.about, img.Size)
 	if err != nil {
 		return err
@@ -131,7 +132,7 @@ func (r *itemRun) addArtifact(key, mediaType string, w point.Written) {
 // imageError is the Engine's error about the image that is saved. That a
 // container's snapshot is gone does not mean that the container is.
 func (r *itemRun) imageError(err error) error {
-	if r.Item.Kind == events.ItemContainer && errors.Is(err, ErrNotFound) {
+	if r.Item.Kind == events.ItemContainer && errors.Is(err, engine.ErrNotFound) {
 		return fmt.Errorf("somebody removed its snapshot: %v", err) //nolint:errorlint // hides ErrNotFound
 	}
 	return err

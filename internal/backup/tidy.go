@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -23,7 +24,7 @@ type SinkOpener interface {
 // attempt made is not touched. It may be used by several goroutines; the fields
 // are not changed once it is in use.
 type Tidier struct {
-	Engine Engine
+	Engine engine.Engine
 	Locks  *Locks
 	Notes  Notes
 	Sinks  SinkOpener

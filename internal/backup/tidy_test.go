@@ -12,7 +12,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
@@ -29,7 +30,7 @@ func (b *bench) died(id string, attempt uint64, quiesce events.Quiesce) backup.N
 		Job: jobID, Attempt: attempt, Point: pointID,
 		Item: events.Item{Kind: events.ItemContainer, ID: id, Name: "Web"}, Sink: "default",
 		Dir:      point.Dir("host", events.ItemContainer, "Web", pointID),
-		Snapshot: fmt.Sprintf("%s:%s-%d", backup.SnapshotRepository, pointID, attempt),
+		Snapshot: engine.SnapshotReference(fmt.Sprintf("%s-%d", pointID, attempt)),
 		Quiesce:  quiesce, Before: c.State, StartedAt: c.StartedAt, Time: time.Now(),
 	}
 }
@@ -42,7 +43,7 @@ func (b *bench) commit(n backup.Note, takes time.Duration) {
 	if takes > 0 {
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: n.Item.ID, Err: gone, GoesOn: takes})
 	}
-	_, err := b.engine.Commit(b.Context(), n.Item.ID, backup.CommitOptions{
+	_, err := b.engine.Commit(b.Context(), n.Item.ID, engine.CommitOptions{
 		Reference: n.Snapshot, Comment: "holdfast snapshot " + n.Snapshot, Pause: n.Quiesce == events.QuiescePause && !n.Held})
 	if err != nil && takes == 0 {
 		b.Fatal(err)

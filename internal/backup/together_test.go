@@ -11,7 +11,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 )
@@ -146,13 +147,13 @@ func TestRunTogetherFails(t *testing.T) {
 		"it cannot be stopped":    {fault(enginetest.Fault{Op: enginetest.Stop, Err: broken}), events.CodeEngine},
 		"it is not known to be":   {fault(enginetest.Fault{Op: enginetest.Stop, Err: broken, Late: true}), events.CodeEngine},
 		"it cannot be committed":  {fault(enginetest.Fault{Op: enginetest.Commit, Err: broken}), events.CodeEngine},
-		"the Engine is full":      {fault(enginetest.Fault{Op: enginetest.Commit, Err: backup.ErrEngineFull}), events.CodeEngineFull},
+		"the Engine is full":      {fault(enginetest.Fault{Op: enginetest.Commit, Err: engine.ErrEngineFull}), events.CodeEngineFull},
 		"it cannot be started":    {fault(enginetest.Fault{Op: enginetest.Start, Err: broken, Times: 100}), events.CodeNotRestored},
 		"its account breaks off":  {fault(enginetest.Fault{Op: enginetest.Watch, Cut: 1}), events.CodeNotQuiesced},
 		"it runs in the midst":    {func(b *bench, ids []string, _ []backup.Task) { b.inTheMidst(ids[1], b.engine.Restart) }, events.CodeNotQuiesced},
 		"it cannot be noted":      {func(_ *bench, _ []string, tasks []backup.Task) { tasks[1].Begin = refuse }, events.CodeInternal},
 		"its sink is unavailable": {func(_ *bench, _ []string, tasks []backup.Task) { tasks[1].Sink = vanished() }, events.CodeSinkUnavailable},
-		"its answer is lost": {fault(enginetest.Fault{Op: enginetest.Commit, Err: backup.ErrEngineUnavailable, GoesOn: time.Minute}),
+		"its answer is lost": {fault(enginetest.Fault{Op: enginetest.Commit, Err: engine.ErrEngineUnavailable, GoesOn: time.Minute}),
 			events.CodeEngineUnavailable},
 	}
 	for name, c := range cases {

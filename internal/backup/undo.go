@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -38,7 +39,7 @@ const (
 // undoing is the undoing of one note.
 type undoing struct {
 	remains
-	engine Engine
+	engine engine.Engine
 	sinks  SinkOpener
 	log    *zap.Logger
 
@@ -191,7 +192,7 @@ func (u *undoing) letGo(ctx context.Context, over bool) (free bool, err error) {
 	}
 	quit := u.quit() // before looking
 	c, err := u.engine.Inspect(ctx, u.note.Item.ID)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, engine.ErrNotFound) {
 		return true, nil
 	}
 	if err != nil {
@@ -213,7 +214,7 @@ func (u *undoing) letGo(ctx context.Context, over bool) (free bool, err error) {
 // that is waited for: ended earlier, the next commit of the container would be
 // falsified by this one's end. That the image is there does not show it: the
 // Engine lets the container go after that.
-func (u *undoing) unpause(ctx context.Context, c *ContainerDetail, over bool) (free bool, err error) {
+func (u *undoing) unpause(ctx context.Context, c *engine.ContainerDetail, over bool) (free bool, err error) {
 	switch {
 	case !c.StartedAt.Equal(u.note.StartedAt): // it runs, or stands, for another reason
 		return true, nil
@@ -228,7 +229,7 @@ func (u *undoing) unpause(ctx context.Context, c *ContainerDetail, over bool) (f
 
 // startAgain starts a container that we stopped. Its commit need not be waited
 // for: what it makes is thrown away.
-func (u *undoing) startAgain(ctx context.Context, c *ContainerDetail, over bool) (free bool, err error) {
+func (u *undoing) startAgain(ctx context.Context, c *engine.ContainerDetail, over bool) (free bool, err error) {
 	ours := c.StartedAt.Equal(u.note.StartedAt) || u.note.Before == events.StateRestarting
 	switch {
 	case !ours:
@@ -250,7 +251,7 @@ func (u *undoing) aloneFor(bound time.Duration) bool {
 
 // stopBound is how long a stop may take that an Engine was told by a client that
 // is gone.
-func stopBound(c *ContainerDetail) time.Duration {
+func stopBound(c *engine.ContainerDetail) time.Duration {
 	if c.StopGrace == 0 {
 		return commitLookout
 	}
@@ -259,7 +260,7 @@ func stopBound(c *ContainerDetail) time.Duration {
 
 // enough is the end of a call for which it is enough that the thing is gone.
 func enough(err error) (bool, error) {
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, engine.ErrNotFound) {
 		err = nil
 	}
 	return err == nil, err
@@ -285,11 +286,11 @@ func (u *undoing) unstage(ctx context.Context) error {
 
 // snapshots returns by what names the images can be removed that the commit made
 // which was to be called ref: by that, or, where it lost its name, by its id.
-func snapshots(ctx context.Context, e Engine, ref string) (names []string, err error) {
+func snapshots(ctx context.Context, e engine.Engine, ref string) (names []string, err error) {
 	switch _, err := e.InspectImage(ctx, ref); {
 	case err == nil:
 		names = append(names, ref)
-	case !errors.Is(err, ErrNotFound):
+	case !errors.Is(err, engine.ErrNotFound):
 		return nil, fmt.Errorf("look for the snapshot %s: %w", ref, err)
 	}
 	dangling, err := e.Dangling(ctx)
@@ -297,14 +298,14 @@ func snapshots(ctx context.Context, e Engine, ref string) (names []string, err e
 		return names, fmt.Errorf("look for the snapshot %s without its name: %w", ref, err)
 	}
 	for _, img := range dangling {
-		if img.Comment == comment(ref) {
+		if img.Comment == engine.SnapshotComment(ref) {
 			names = append(names, img.ID)
 		}
 	}
 	return names, nil
 }
 
-func removeImages(ctx context.Context, e Engine, names []string) error {
+func removeImages(ctx context.Context, e engine.Engine, names []string) error {
 	var errs []error
 	for _, name := range names {
 		if err := e.RemoveImage(ctx, name); err != nil {

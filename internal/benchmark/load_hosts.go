@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/point"

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
 func TestCancel(t *testing.T) {

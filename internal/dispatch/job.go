@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/step"
 )
@@ -221,8 +222,8 @@ func (j *job) plan(ctx context.Context) (*planned, error) {
 }
 
 func (j *job) makePlan(ctx context.Context) (*events.Plan, error) {
-	var containers []backup.Container
-	var images []backup.Image
+	var containers []engine.Container
+	var images []engine.Image
 	var err error
 	if j.backupData.Containers != nil {
 		if containers, err = j.Backuper.Engine.Containers(ctx); err != nil {

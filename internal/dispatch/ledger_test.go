@@ -14,8 +14,9 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/tenure"
 )
@@ -251,7 +252,7 @@ func TestEngineAwayInTheMidst(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("a")
 		id := h.container("b")
-		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, Err: backup.ErrEngineUnavailable})
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, Err: engine.ErrEngineUnavailable})
 		h.start()
 		m := h.backup(allContainers)
 		h.do(m)

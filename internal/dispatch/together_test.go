@@ -7,7 +7,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 const allTogether = `{"containers": {"all": true}, "together": true}`
@@ -64,7 +65,7 @@ func TestTogetherWaitsForTheEngine(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("a")
 		id := h.container("b")
-		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, Err: backup.ErrEngineUnavailable})
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, Err: engine.ErrEngineUnavailable})
 		h.start()
 		m := h.backup(allTogether)
 		h.do(m)

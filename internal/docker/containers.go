@@ -11,18 +11,18 @@ import (
 	"github.com/docker/docker/api/types/container"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
-// Containers implements [backup.Inventory].
-func (e *Engine) Containers(ctx context.Context) ([]backup.Container, error) {
+// Containers implements [engine.Inventory].
+func (e *Engine) Containers(ctx context.Context) ([]engine.Container, error) {
 	list, err := e.api.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
 		return nil, e.translate(err)
 	}
-	containers := make([]backup.Container, 0, len(list))
+	containers := make([]engine.Container, 0, len(list))
 	for _, c := range list {
-		listed := backup.Container{
+		listed := engine.Container{
 			ID:     c.ID,
 			Name:   ownName(c.Names, c.ID),
 			State:  events.State(c.State),
@@ -55,13 +55,13 @@ func ownName(names []string, id string) string {
 	return id
 }
 
-// Inspect implements [backup.Containers].
-func (e *Engine) Inspect(ctx context.Context, id string) (*backup.ContainerDetail, error) {
+// Inspect implements [engine.Containers].
+func (e *Engine) Inspect(ctx context.Context, id string) (*engine.ContainerDetail, error) {
 	c, raw, err := e.api.ContainerInspectWithRaw(ctx, id, false)
 	if err != nil {
 		return nil, e.translate(err)
 	}
-	d := &backup.ContainerDetail{
+	d := &engine.ContainerDetail{
 		ID:     c.ID,
 		Name:   strings.TrimPrefix(c.Name, "/"),
 		State:  events.State(c.State.Status),
@@ -77,15 +77,15 @@ func (e *Engine) Inspect(ctx context.Context, id string) (*backup.ContainerDetai
 	if c.HostConfig != nil {
 		d.AutoRemove = c.HostConfig.AutoRemove
 		for _, dst := range slices.Sorted(maps.Keys(c.HostConfig.Tmpfs)) {
-			d.Mounts = append(d.Mounts, events.NotIncluded{Type: "tmpfs", Destination: dst})
+			d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: dst})
 		}
 	}
 	for _, m := range c.Mounts {
-		d.Mounts = append(d.Mounts, events.NotIncluded{
+		d.Mounts = append(d.Mounts, engine.Mount{
 			Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination,
 		})
 	}
-	slices.SortFunc(d.Mounts, func(a, b events.NotIncluded) int { return strings.Compare(a.Destination, b.Destination) })
+	slices.SortFunc(d.Mounts, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
 	return d, nil
 }
 
@@ -102,30 +102,30 @@ func stopGrace(seconds *int) time.Duration {
 	return max(time.Duration(*seconds)*time.Second, time.Millisecond)
 }
 
-// Commit implements [backup.Containers].
-func (e *Engine) Commit(ctx context.Context, id string, o backup.CommitOptions) (string, error) {
+// Commit implements [engine.Containers].
+func (e *Engine) Commit(ctx context.Context, id string, o engine.CommitOptions) (string, error) {
 	r, err := e.api.ContainerCommit(ctx, id, container.CommitOptions{
 		Reference: o.Reference, Comment: o.Comment, Pause: o.Pause,
 	})
 	return r.ID, e.translate(err)
 }
 
-// Stop implements [backup.Containers].
+// Stop implements [engine.Containers].
 func (e *Engine) Stop(ctx context.Context, id string) error {
 	return e.translate(e.api.ContainerStop(ctx, id, container.StopOptions{}))
 }
 
-// Start implements [backup.Containers].
+// Start implements [engine.Containers].
 func (e *Engine) Start(ctx context.Context, id string) error {
 	return e.translate(e.api.ContainerStart(ctx, id, container.StartOptions{}))
 }
 
-// Pause implements [backup.Containers].
+// Pause implements [engine.Containers].
 func (e *Engine) Pause(ctx context.Context, id string) error {
 	return e.translate(e.api.ContainerPause(ctx, id))
 }
 
-// Unpause implements [backup.Containers].
+// Unpause implements [engine.Containers].
 func (e *Engine) Unpause(ctx context.Context, id string) error {
 	err := e.translate(e.api.ContainerUnpause(ctx, id))
 	if err != nil && strings.Contains(err.Error(), "is not paused") {

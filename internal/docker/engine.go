@@ -20,7 +20,7 @@ import (
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Engine is one Docker Engine. It may be used by several goroutines.
@@ -32,7 +32,7 @@ type Engine struct {
 	comments map[string]string // of dangling images, by id
 }
 
-var _ backup.Engine = (*Engine)(nil)
+var _ engine.Engine = (*Engine)(nil)
 
 // Connect returns the Engine at host, such as unix:///var/run/docker.sock. If
 // host is empty, the environment decides as it does for the docker command
@@ -87,20 +87,20 @@ const aboutLife = time.Minute
 
 // answer is what an Engine answered to what it is.
 type answer struct {
-	backup.About
+	engine.About
 	// ahead is how far its clock is ahead of ours, as exactly as the answer was
 	// quick.
 	ahead time.Duration
 	at    time.Time
 }
 
-// About implements [backup.Engine]. The answer is at most a minute old.
-func (e *Engine) About(ctx context.Context) (backup.About, error) {
+// About implements [engine.Engine]. The answer is at most a minute old.
+func (e *Engine) About(ctx context.Context) (engine.About, error) {
 	a, err := e.ask(ctx)
 	return a.About, err
 }
 
-// Ping implements [backup.Engine].
+// Ping implements [engine.Engine].
 func (e *Engine) Ping(ctx context.Context) error {
 	_, err := e.api.Ping(ctx)
 	if err != nil {
@@ -126,7 +126,7 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 		return answer{}, err
 	}
 	a := answer{
-		About: backup.About{ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
+		About: engine.About{ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
 			DataRoot: info.DockerRootDir, Stages: !usesContainerd(info)},
 		ahead: clock.Sub(asked),
 		at:    time.Now(),
@@ -179,11 +179,11 @@ func (e *Engine) translate(err error) error {
 	case err == nil:
 		return nil
 	case errdefs.IsNotFound(err):
-		return fmt.Errorf("%w: %w", backup.ErrNotFound, err)
+		return fmt.Errorf("%w: %w", engine.ErrNotFound, err)
 	case client.IsErrConnectionFailed(err), errdefs.IsUnavailable(err), brokeOff(err):
 		return e.unavailable(err)
 	case strings.Contains(err.Error(), "no space left on device"):
-		return fmt.Errorf("%w: %w", backup.ErrEngineFull, err)
+		return fmt.Errorf("%w: %w", engine.ErrEngineFull, err)
 	}
 	return err
 }
@@ -201,5 +201,5 @@ func brokeOff(err error) bool {
 // unavailable says that the Engine does not answer. It hides how a connection
 // ended: the end of a stream must not be taken for that of its content.
 func (e *Engine) unavailable(err error) error {
-	return fmt.Errorf("%w at %s: %v", backup.ErrEngineUnavailable, e.Host(), err) //nolint:errorlint // see above
+	return fmt.Errorf("%w at %s: %v", engine.ErrEngineUnavailable, e.Host(), err) //nolint:errorlint // see above
 }

@@ -22,9 +22,9 @@ import (
 	"github.com/docker/docker/client"
 	"go.uber.org/goleak"
 
-	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/enginetest"
 	"holdfast.io/holdfast/internal/docker"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,7 +48,7 @@ func TestNoEngine(t *testing.T) {
 		"Containers": func() error { _, err := e.Containers(ctx); return err },
 		"Images":     func() error { _, err := e.Images(ctx); return err },
 		"Inspect":    func() error { _, err := e.Inspect(ctx, "c"); return err },
-		"Commit":     func() error { _, err := e.Commit(ctx, "c", backup.CommitOptions{}); return err },
+		"Commit":     func() error { _, err := e.Commit(ctx, "c", engine.CommitOptions{}); return err },
 		"Stop":       func() error { return e.Stop(ctx, "c") },
 		"Start":      func() error { return e.Start(ctx, "c") },
 		"Pause":      func() error { return e.Pause(ctx, "c") },
@@ -61,7 +61,7 @@ func TestNoEngine(t *testing.T) {
 		"Exec":       func() error { _, err := e.Exec(ctx, "c", []string{"/idle"}); return err },
 	}
 	for name, call := range calls {
-		if err := call(); !errors.Is(err, backup.ErrEngineUnavailable) {
+		if err := call(); !errors.Is(err, engine.ErrEngineUnavailable) {
 			t.Errorf("%s reports %v, want ErrEngineUnavailable", name, err)
 		}
 	}

@@ -10,43 +10,43 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
-// Exec implements [backup.Execer].
-func (e *Engine) Exec(ctx context.Context, containerID string, command []string) (backup.ExecResult, error) {
+// Exec implements [engine.Execer].
+func (e *Engine) Exec(ctx context.Context, containerID string, command []string) (engine.ExecResult, error) {
 	result, err := e.exec(ctx, containerID, command)
 	if err == nil {
 		return result, nil
 	}
 	if cause := context.Cause(ctx); cause != nil { // a stream that was closed for it tells less
-		return backup.ExecResult{}, cause
+		return engine.ExecResult{}, cause
 	}
 	if errdefs.IsConflict(err) {
-		return backup.ExecResult{}, fmt.Errorf("%w: %w", backup.ErrNotRunning, err)
+		return engine.ExecResult{}, fmt.Errorf("%w: %w", engine.ErrNotRunning, err)
 	}
-	return backup.ExecResult{}, e.translate(err)
+	return engine.ExecResult{}, e.translate(err)
 }
 
-func (e *Engine) exec(ctx context.Context, containerID string, command []string) (backup.ExecResult, error) {
+func (e *Engine) exec(ctx context.Context, containerID string, command []string) (engine.ExecResult, error) {
 	made, err := e.api.ContainerExecCreate(ctx, containerID, container.ExecOptions{
 		Cmd: command, AttachStdout: true, AttachStderr: true,
 	})
 	if err != nil {
-		return backup.ExecResult{}, err
+		return engine.ExecResult{}, err
 	}
 	stream, err := e.startExec(ctx, made.ID)
 	if err != nil {
-		return backup.ExecResult{}, err
+		return engine.ExecResult{}, err
 	}
 	defer stream.Close()
 	defer context.AfterFunc(ctx, stream.Close)()
 	var output tail
 	if _, err := stdcopy.StdCopy(&output, &output, stream.Reader); err != nil {
-		return backup.ExecResult{}, err
+		return engine.ExecResult{}, err
 	}
 	code, err := e.exitCode(ctx, made.ID)
-	return backup.ExecResult{ExitCode: code, Output: output}, err
+	return engine.ExecResult{ExitCode: code, Output: output}, err
 }
 
 // startExec begins a command, and returns the stream of its output. The client
@@ -100,8 +100,8 @@ func (e *Engine) exitCode(ctx context.Context, execID string) (int, error) {
 type tail []byte
 
 func (t *tail) Write(p []byte) (int, error) {
-	*t = append(*t, p[max(0, len(p)-backup.ExecOutput):]...)
-	if over := len(*t) - backup.ExecOutput; over > 0 {
+	*t = append(*t, p[max(0, len(p)-engine.ExecOutput):]...)
+	if over := len(*t) - engine.ExecOutput; over > 0 {
 		*t = append((*t)[:0], (*t)[over:]...)
 	}
 	return len(p), nil

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // execEngine begins every command, and leaves its stream to start.
@@ -108,13 +108,13 @@ func TestExecLeavesAnEngineThatHangs(t *testing.T) {
 
 func TestExecIsAwayWhenTheEngineIs(t *testing.T) {
 	e := execEngine(t, func() string { panic(http.ErrAbortHandler) }, func(c net.Conn) { fmt.Fprint(c, upgraded, frame(1, "some")[:10]) })
-	if _, err := e.Exec(t.Context(), "c", []string{"x"}); !errors.Is(err, backup.ErrEngineUnavailable) {
+	if _, err := e.Exec(t.Context(), "c", []string{"x"}); !errors.Is(err, engine.ErrEngineUnavailable) {
 		t.Errorf("a stream and an answer that break off report %v, want ErrEngineUnavailable", err)
 	}
 }
 
 func TestTail(t *testing.T) {
-	for _, size := range []int{1, 7, 1000, backup.ExecOutput, backup.ExecOutput + 1, 3 * backup.ExecOutput} {
+	for _, size := range []int{1, 7, 1000, engine.ExecOutput, engine.ExecOutput + 1, 3 * engine.ExecOutput} {
 		var got tail
 		var all bytes.Buffer
 		for i := range 20 {
@@ -124,8 +124,8 @@ func TestTail(t *testing.T) {
 				t.Fatalf("Write returns %d, %v", n, err)
 			}
 		}
-		want := all.Bytes()[max(0, all.Len()-backup.ExecOutput):]
-		if !bytes.Equal(got, want) || cap(got) > 4*backup.ExecOutput {
+		want := all.Bytes()[max(0, all.Len()-engine.ExecOutput):]
+		if !bytes.Equal(got, want) || cap(got) > 4*engine.ExecOutput {
 			t.Errorf("of pieces of %d bytes %d are kept in %d, want the last %d", size, len(got), cap(got), len(want))
 		}
 	}

@@ -9,18 +9,18 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
-// Images implements [backup.Inventory].
-func (e *Engine) Images(ctx context.Context) ([]backup.Image, error) {
+// Images implements [engine.Inventory].
+func (e *Engine) Images(ctx context.Context) ([]engine.Image, error) {
 	list, err := e.api.ImageList(ctx, image.ListOptions{})
 	if err != nil {
 		return nil, e.translate(err)
 	}
-	images := make([]backup.Image, 0, len(list))
+	images := make([]engine.Image, 0, len(list))
 	for _, i := range list {
-		images = append(images, backup.Image{
+		images = append(images, engine.Image{
 			ID: i.ID, References: named(i.RepoTags), Digests: named(i.RepoDigests),
 		})
 	}
@@ -38,18 +38,18 @@ func named(refs []string) []string {
 	return out
 }
 
-// InspectImage implements [backup.Images].
-func (e *Engine) InspectImage(ctx context.Context, name string) (*backup.ImageDetail, error) {
+// InspectImage implements [engine.Images].
+func (e *Engine) InspectImage(ctx context.Context, name string) (*engine.ImageDetail, error) {
 	i, err := e.api.ImageInspect(ctx, name)
 	if err != nil {
 		return nil, e.translate(err)
 	}
-	return &backup.ImageDetail{ID: i.ID, Size: i.Size}, nil
+	return &engine.ImageDetail{ID: i.ID, Size: i.Size}, nil
 }
 
-// Dangling implements [backup.Images]. A listing has no comments, so every image
+// Dangling implements [engine.Images]. A listing has no comments, so every image
 // is inspected, once: its comment never changes.
-func (e *Engine) Dangling(ctx context.Context) ([]backup.DanglingImage, error) {
+func (e *Engine) Dangling(ctx context.Context) ([]engine.DanglingImage, error) {
 	list, err := e.api.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("dangling", "true"))})
 	if err != nil {
 		return nil, e.translate(err)
@@ -57,13 +57,13 @@ func (e *Engine) Dangling(ctx context.Context) ([]backup.DanglingImage, error) {
 	e.mu.Lock()
 	known := e.comments
 	e.mu.Unlock()
-	dangling := make([]backup.DanglingImage, 0, len(list))
+	dangling := make([]engine.DanglingImage, 0, len(list))
 	comments := make(map[string]string, len(list))
 	for _, i := range list {
 		comment, ok := known[i.ID]
 		if !ok {
 			detail, err := e.api.ImageInspect(ctx, i.ID)
-			if err = e.translate(err); errors.Is(err, backup.ErrNotFound) { // removed meanwhile
+			if err = e.translate(err); errors.Is(err, engine.ErrNotFound) { // removed meanwhile
 				continue
 			} else if err != nil {
 				return nil, err
@@ -71,7 +71,7 @@ func (e *Engine) Dangling(ctx context.Context) ([]backup.DanglingImage, error) {
 			comment = detail.Comment
 		}
 		comments[i.ID] = comment
-		dangling = append(dangling, backup.DanglingImage{ID: i.ID, Comment: comment})
+		dangling = append(dangling, engine.DanglingImage{ID: i.ID, Comment: comment})
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -79,12 +79,12 @@ func (e *Engine) Dangling(ctx context.Context) ([]backup.DanglingImage, error) {
 	return dangling, nil
 }
 
-// Save implements [backup.Images].
+// Save implements [engine.Images].
 func (e *Engine) Save(ctx context.Context, id string) (io.ReadCloser, error) {
 	r, err := e.api.ImageSave(ctx, []string{id})
 	if err != nil {
 		// Engine 20.10 reports an id that is not there as a fault of its own.
-		if _, gone := e.InspectImage(ctx, id); errors.Is(gone, backup.ErrNotFound) {
+		if _, gone := e.InspectImage(ctx, id); errors.Is(gone, engine.ErrNotFound) {
 			return nil, gone
 		}
 		return nil, e.translate(err)
@@ -111,13 +111,13 @@ func (r *saveReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// RemoveImage implements [backup.Images].
+// RemoveImage implements [engine.Images].
 func (e *Engine) RemoveImage(ctx context.Context, name string) error {
 	// Without PruneChildren the Engine leaves the parents alone: an untagged parent
 	// whose container is gone by now is not ours to remove.
 	_, err := e.api.ImageRemove(ctx, name, image.RemoveOptions{Force: true, PruneChildren: false})
 	err = e.translate(err)
-	if errors.Is(err, backup.ErrNotFound) {
+	if errors.Is(err, engine.ErrNotFound) {
 		return nil
 	}
 	return err

@@ -12,7 +12,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Architecture returns the Engine's architecture as Go names it.
@@ -80,7 +80,7 @@ func (e *Engine) ReadFile(ctx context.Context, container, path string) ([]byte, 
 // volumes. It is no error if it is not there.
 func (e *Engine) RemoveContainer(ctx context.Context, id string) error {
 	err := e.translate(e.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true}))
-	if errors.Is(err, backup.ErrNotFound) {
+	if errors.Is(err, engine.ErrNotFound) {
 		return nil
 	}
 	return err

@@ -8,15 +8,15 @@ import (
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // watchBuffer is the number of changes of one container that may wait. A full
 // buffer only slows the stream down.
 const watchBuffer = 64
 
-// Watch implements [backup.Watcher].
-func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan backup.Change, error) {
+// Watch implements [engine.Watcher].
+func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan engine.Change, error) {
 	// The Engine answers before it has subscribed (moby, api/server/router/system),
 	// so an event in between is asked for by the Engine's own time.
 	since, err := e.now(ctx)
@@ -34,7 +34,7 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan backup.C
 			filters.Arg("container", containerID),
 		),
 	})
-	changes := make(chan backup.Change, watchBuffer)
+	changes := make(chan engine.Change, watchBuffer)
 	go func() {
 		defer close(changes)
 		for {
@@ -56,9 +56,9 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan backup.C
 	return changes, nil
 }
 
-func change(m events.Message) backup.Change {
-	c := backup.Change{
-		Action:  backup.Action(m.Action),
+func change(m events.Message) engine.Change {
+	c := engine.Change{
+		Action:  engine.Action(m.Action),
 		Time:    time.Unix(0, m.TimeNano),
 		ImageID: m.Actor.Attributes["imageID"],
 	}

@@ -16,6 +16,7 @@ import (
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/embedded"
 	"holdfast.io/holdfast/internal/docker"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/sink/configured"
 	"holdfast.io/holdfast/internal/state"
@@ -41,10 +42,10 @@ type Node struct {
 	Bus    *bus.Bus
 
 	o                  Options
-	engine             backup.Engine // the one that is served
+	engine             engine.Engine // the one that is served
 	dir                *state.Dir
 	server             *embedded.Server // nil if a server is configured
-	about              backup.About
+	about              engine.About
 	owner, predecessor string
 	notes              backup.Notes
 	locks              *backup.Locks
@@ -138,7 +139,7 @@ func (n *Node) meetEngine(ctx context.Context) (err error) {
 	n.about, err = n.engine.About(ctx)
 	if err != nil && n.o.Wait {
 		n.o.Log.Warn("waiting for the Docker Engine", zap.String("address", n.engineAddress()), zap.Error(err))
-		n.about, err = backoff.Retry(ctx, func() (backup.About, error) { return n.engine.About(ctx) }, backoff.WithMaxElapsedTime(0))
+		n.about, err = backoff.Retry(ctx, func() (engine.About, error) { return n.engine.About(ctx) }, backoff.WithMaxElapsedTime(0))
 	}
 	if err != nil {
 		return fmt.Errorf("%w\nIs the Engine running, and may this user reach it? 'holdfast doctor' looks closer", err)

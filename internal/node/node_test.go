@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/client"

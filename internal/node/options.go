@@ -8,9 +8,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 )
 
@@ -23,7 +23,7 @@ type Options struct {
 	DockerHost string
 	// Engine is served in place of the one at DockerHost: one that is not Docker's,
 	// as a simulated host has. The node does not close it. It may be nil.
-	Engine backup.Engine
+	Engine engine.Engine
 	// HostID is the host's id; empty means the Engine's own name.
 	HostID string
 	// Sinks are the locations of the sinks by name.

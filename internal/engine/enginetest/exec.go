@@ -7,15 +7,15 @@ import (
 	"strconv"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
-// Exec is the call of [backup.Execer].
+// Exec is the call of [engine.Execer].
 const Exec Op = "Exec"
 
 // Script is what commands do in a container of a [Fake]. It may use the Fake, and
 // returns when ctx ends.
-type Script func(ctx context.Context, command []string) backup.ExecResult
+type Script func(ctx context.Context, command []string) engine.ExecResult
 
 // Script says what commands do in a container. Until then it can run
 // [Program].
@@ -23,21 +23,21 @@ func (f *Fake) Script(id string, s Script) {
 	f.do(id, func(c *container) { c.script = s })
 }
 
-// Exec implements [backup.Execer].
-func (f *Fake) Exec(ctx context.Context, id string, command []string) (backup.ExecResult, error) {
+// Exec implements [engine.Execer].
+func (f *Fake) Exec(ctx context.Context, id string, command []string) (engine.ExecResult, error) {
 	fault, err := f.begin(ctx, Exec, id)
 	if err != nil {
-		return backup.ExecResult{}, err
+		return engine.ExecResult{}, err
 	}
 	script, err := f.scriptOf(id)
 	if err != nil {
-		return backup.ExecResult{}, err
+		return engine.ExecResult{}, err
 	}
 	result := script(ctx, command)
 	if ctx.Err() != nil {
-		return backup.ExecResult{}, context.Cause(ctx)
+		return engine.ExecResult{}, context.Cause(ctx)
 	}
-	result.Output = bytes.Clone(result.Output[max(0, len(result.Output)-backup.ExecOutput):])
+	result.Output = bytes.Clone(result.Output[max(0, len(result.Output)-engine.ExecOutput):])
 	return result, fault.late()
 }
 
@@ -49,7 +49,7 @@ func (f *Fake) scriptOf(id string) (Script, error) {
 	case err != nil:
 		return nil, err
 	case c.state != events.StateRunning:
-		return nil, fmt.Errorf("%w: container %s is %s", backup.ErrNotRunning, id, c.state)
+		return nil, fmt.Errorf("%w: container %s is %s", engine.ErrNotRunning, id, c.state)
 	case c.script == nil:
 		return program, nil
 	}
@@ -64,17 +64,17 @@ func (f *Fake) scriptOf(id string) (Script, error) {
 const Program = "/idle"
 
 // program does what Program does.
-func program(ctx context.Context, command []string) backup.ExecResult {
+func program(ctx context.Context, command []string) engine.ExecResult {
 	switch {
 	case command[0] != Program:
-		return backup.ExecResult{ExitCode: 126, Output: fmt.Appendf(nil, "no program %s\n", command[0])}
+		return engine.ExecResult{ExitCode: 126, Output: fmt.Appendf(nil, "no program %s\n", command[0])}
 	case len(command) == 1:
 		<-ctx.Done()
-		return backup.ExecResult{}
+		return engine.ExecResult{}
 	case command[1] == "say":
-		return backup.ExecResult{ExitCode: number(command[4]), Output: []byte(command[2] + command[3])}
+		return engine.ExecResult{ExitCode: number(command[4]), Output: []byte(command[2] + command[3])}
 	case command[1] == "fill":
-		return backup.ExecResult{Output: append(bytes.Repeat([]byte("x"), number(command[2])-1), '.')}
+		return engine.ExecResult{Output: append(bytes.Repeat([]byte("x"), number(command[2])-1), '.')}
 	}
 	panic(fmt.Sprintf("enginetest: the program cannot %q", command))
 }

@@ -1,8 +1,8 @@
-// Package backup is what Holdfast does: it decides what a request means on a
-// host, and turns one container or image into a recovery point. It owns the
-// ports that it needs of an Engine, and reports errors that say at which step
-// an item failed and whether a retry can help.
-package backup
+// Package engine is what Holdfast needs of a Docker Engine: its values, small
+// ports, the errors that tell its failures apart, and the names of the temporary
+// images that Holdfast makes on it. Package docker implements it, and package
+// enginetest holds any implementation to it.
+package engine
 
 import (
 	"context"
@@ -143,9 +143,21 @@ type ContainerDetail struct {
 	// AutoRemove is set if the Engine removes the container when it stops.
 	AutoRemove bool
 	// Mounts are all mounts, those in memory too.
-	Mounts []events.NotIncluded
+	Mounts []Mount
 	// Raw is the Engine's whole inspect document.
 	Raw []byte
+}
+
+// Mount is one mount of a container.
+type Mount struct {
+	// Type is the Engine's word: volume, bind, tmpfs, npipe, cluster, image.
+	Type string
+	// Name is the volume's name; empty for other types.
+	Name string
+	// Source is the path on the host; empty for a tmpfs.
+	Source string
+	// Destination is the path inside the container.
+	Destination string
 }
 
 // ImageDetail is an image as it is inspected.

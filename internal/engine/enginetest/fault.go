@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Op is a call of the port.
@@ -30,7 +30,7 @@ const (
 	Ping         Op = "Ping"
 )
 
-var errAway = fmt.Errorf("%w: it is away", backup.ErrEngineUnavailable)
+var errAway = fmt.Errorf("%w: it is away", engine.ErrEngineUnavailable)
 
 // Fault is one thing that goes wrong, or happens, at a call. A test plans its
 // faults, and proves in the end that each was met (see [Fake.Pending]).

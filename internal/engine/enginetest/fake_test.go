@@ -7,7 +7,7 @@ import (
 	"go.uber.org/goleak"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup/enginetest"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 func (s *suite) stopAndStart(tt *testing.T) {
@@ -26,14 +26,14 @@ func (s *suite) stopAndStart(tt *testing.T) {
 	}
 	t.must(t.Start(t.ctx, id))
 	t.Kill(t, id)
-	t.wantActions(t.account(changes, backup.ActionStart), backup.ActionStart)
-	stopped := t.account(changes, backup.ActionStart)
-	if len(stopped) == 3 && stopped[0].Action == backup.ActionStop { // Engine 29 can report the end after the stop
+	t.wantActions(t.account(changes, engine.ActionStart), engine.ActionStart)
+	stopped := t.account(changes, engine.ActionStart)
+	if len(stopped) == 3 && stopped[0].Action == engine.ActionStop { // Engine 29 can report the end after the stop
 		stopped[0], stopped[1] = stopped[1], stopped[0]
 		stopped[0].Time = stopped[1].Time
 	}
-	t.wantActions(stopped, backup.ActionDie, backup.ActionStop, backup.ActionStart)
-	t.wantActions(t.account(changes, backup.ActionDie), backup.ActionDie)
+	t.wantActions(stopped, engine.ActionDie, engine.ActionStop, engine.ActionStart)
+	t.wantActions(t.account(changes, engine.ActionDie), engine.ActionDie)
 }
 
 func (s *suite) unpause(tt *testing.T) {
@@ -46,7 +46,7 @@ func (s *suite) unpause(tt *testing.T) {
 	t.wantState(id, events.StatePaused)
 	t.must(t.Unpause(t.ctx, id))
 	t.wantState(id, events.StateRunning)
-	t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionPause, backup.ActionUnpause)
+	t.wantActions(t.account(changes, engine.ActionUnpause), engine.ActionPause, engine.ActionUnpause)
 	t.must(t.Stop(t.ctx, id))
 	if err := t.Unpause(t.ctx, id); err != nil {
 		t.Errorf("to unpause what is stopped: %v", err)
@@ -71,7 +71,7 @@ func (s *suite) pause(tt *testing.T) {
 	t.snapshot(id, false)
 	t.wantState(id, events.StatePaused)
 	t.must(t.Unpause(t.ctx, id))
-	t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionPause, backup.ActionCommit, backup.ActionUnpause)
+	t.wantActions(t.account(changes, engine.ActionUnpause), engine.ActionPause, engine.ActionCommit, engine.ActionUnpause)
 }
 
 // When a container was started tells whether it stands still for our sake.
@@ -116,13 +116,13 @@ func (s *suite) watch(tt *testing.T) {
 	first, second := t.follow(id), t.follow(id)
 	t.must(t.Pause(t.ctx, other))
 	t.must(t.Pause(t.ctx, id))
-	for _, changes := range []<-chan backup.Change{first, second} {
-		t.wantActions(t.account(changes, backup.ActionPause), backup.ActionPause)
+	for _, changes := range []<-chan engine.Change{first, second} {
+		t.wantActions(t.account(changes, engine.ActionPause), engine.ActionPause)
 	}
 	t.must(t.Unpause(t.ctx, other))
 	t.must(t.Unpause(t.ctx, id))
-	for _, changes := range []<-chan backup.Change{first, second} {
-		t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionUnpause)
+	for _, changes := range []<-chan engine.Change{first, second} {
+		t.wantActions(t.account(changes, engine.ActionUnpause), engine.ActionUnpause)
 	}
 }
 
@@ -135,7 +135,7 @@ func (s *suite) watchMissesNothing(tt *testing.T) {
 		t.must(err)
 		t.must(t.Pause(t.ctx, id))
 		t.must(t.Unpause(t.ctx, id))
-		t.wantActions(t.account(changes, backup.ActionUnpause), backup.ActionPause, backup.ActionUnpause)
+		t.wantActions(t.account(changes, engine.ActionUnpause), engine.ActionPause, engine.ActionUnpause)
 		cancel()
 	}
 }
@@ -159,7 +159,7 @@ func (s *suite) notFound(tt *testing.T) {
 	gone := strings.Repeat("0123456789abcdef", 4)
 	_, err := t.Bench.Inspect(t.ctx, gone)
 	t.wantNotFound(err)
-	_, err = t.Commit(t.ctx, gone, backup.CommitOptions{Reference: backup.SnapshotRepository + ":" + t.name("gone"), Pause: true})
+	_, err = t.Commit(t.ctx, gone, engine.CommitOptions{Reference: engine.SnapshotReference(t.name("gone")), Pause: true})
 	t.wantNotFound(err)
 	t.wantNotFound(t.Stop(t.ctx, gone))
 	t.wantNotFound(t.Start(t.ctx, gone))

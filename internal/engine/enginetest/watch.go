@@ -5,11 +5,11 @@ import (
 	"sync"
 	"time"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
-// Watch implements [backup.Watcher].
-func (f *Fake) Watch(ctx context.Context, id string) (<-chan backup.Change, error) {
+// Watch implements [engine.Watcher].
+func (f *Fake) Watch(ctx context.Context, id string) (<-chan engine.Change, error) {
 	fault, err := f.begin(ctx, Watch, id)
 	if err != nil {
 		return nil, err
@@ -18,7 +18,7 @@ func (f *Fake) Watch(ctx context.Context, id string) (<-chan backup.Change, erro
 	f.mu.Lock()
 	f.watchers[w] = struct{}{}
 	f.mu.Unlock()
-	changes := make(chan backup.Change)
+	changes := make(chan engine.Change)
 	go func() {
 		defer close(changes)
 		w.run(ctx, changes)
@@ -37,12 +37,12 @@ type watcher struct {
 	wake  chan struct{}
 
 	mu      sync.Mutex
-	waiting []backup.Change
+	waiting []engine.Change
 	once    sync.Once
 	ended   chan struct{}
 }
 
-func (w *watcher) send(c backup.Change) {
+func (w *watcher) send(c engine.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = append(w.waiting, c)
@@ -54,7 +54,7 @@ func (w *watcher) send(c backup.Change) {
 
 func (w *watcher) end() { w.once.Do(func() { close(w.ended) }) }
 
-func (w *watcher) take() []backup.Change {
+func (w *watcher) take() []engine.Change {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	taken := w.waiting
@@ -62,7 +62,7 @@ func (w *watcher) take() []backup.Change {
 	return taken
 }
 
-func (w *watcher) run(ctx context.Context, to chan<- backup.Change) {
+func (w *watcher) run(ctx context.Context, to chan<- engine.Change) {
 	for sent := 0; ; {
 		for _, c := range w.take() {
 			if !w.wait(ctx, time.Until(c.Time.Add(w.fault.Lag))) {

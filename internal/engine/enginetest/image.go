@@ -12,7 +12,7 @@ import (
 	"maps"
 	"slices"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // image is an image as the classic store keeps it: named by its configuration.
@@ -84,22 +84,22 @@ func (f *Fake) Comments() []string {
 	return all
 }
 
-// Images implements [backup.Inventory].
-func (f *Fake) Images(ctx context.Context) ([]backup.Image, error) {
+// Images implements [engine.Inventory].
+func (f *Fake) Images(ctx context.Context) ([]engine.Image, error) {
 	if _, err := f.begin(ctx, Images, ""); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var list []backup.Image
+	var list []engine.Image
 	for _, img := range f.images { // in any order
-		list = append(list, backup.Image{ID: img.id, References: slices.Clone(img.references)})
+		list = append(list, engine.Image{ID: img.id, References: slices.Clone(img.references)})
 	}
 	return list, nil
 }
 
-// InspectImage implements [backup.Images].
-func (f *Fake) InspectImage(ctx context.Context, name string) (*backup.ImageDetail, error) {
+// InspectImage implements [engine.Images].
+func (f *Fake) InspectImage(ctx context.Context, name string) (*engine.ImageDetail, error) {
 	if _, err := f.begin(ctx, InspectImage, name); err != nil {
 		return nil, err
 	}
@@ -109,30 +109,30 @@ func (f *Fake) InspectImage(ctx context.Context, name string) (*backup.ImageDeta
 	if img == nil {
 		return nil, noImage(name)
 	}
-	d := &backup.ImageDetail{ID: img.id}
+	d := &engine.ImageDetail{ID: img.id}
 	for _, layer := range img.layers {
 		d.Size += int64(len(layer))
 	}
 	return d, nil
 }
 
-// Dangling implements [backup.Images].
-func (f *Fake) Dangling(ctx context.Context) ([]backup.DanglingImage, error) {
+// Dangling implements [engine.Images].
+func (f *Fake) Dangling(ctx context.Context) ([]engine.DanglingImage, error) {
 	if _, err := f.begin(ctx, Dangling, ""); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var list []backup.DanglingImage
+	var list []engine.DanglingImage
 	for _, img := range f.images { // in any order
 		if len(img.references) == 0 {
-			list = append(list, backup.DanglingImage{ID: img.id, Comment: img.comment})
+			list = append(list, engine.DanglingImage{ID: img.id, Comment: img.comment})
 		}
 	}
 	return list, nil
 }
 
-// Save implements [backup.Images].
+// Save implements [engine.Images].
 func (f *Fake) Save(ctx context.Context, id string) (io.ReadCloser, error) {
 	fault, err := f.begin(ctx, Save, id)
 	if err != nil {
@@ -193,7 +193,7 @@ func (s *saveStream) broken() error {
 
 func (s *saveStream) Close() error { return nil }
 
-// RemoveImage implements [backup.Images].
+// RemoveImage implements [engine.Images].
 func (f *Fake) RemoveImage(ctx context.Context, ref string) error {
 	fault, err := f.begin(ctx, RemoveImage, ref)
 	if err != nil {
@@ -210,7 +210,7 @@ func (f *Fake) RemoveImage(ctx context.Context, ref string) error {
 	return fault.late()
 }
 
-func noImage(name string) error { return fmt.Errorf("%w: image %s", backup.ErrNotFound, name) }
+func noImage(name string) error { return fmt.Errorf("%w: image %s", engine.ErrNotFound, name) }
 
 // The methods below are called with the lock held.
 
@@ -236,7 +236,7 @@ func (f *Fake) used(id string) bool {
 
 // commit makes an image of a container: the layers of its image, and one of what
 // was written since.
-func (f *Fake) commit(c *container, o backup.CommitOptions) (id string) {
+func (f *Fake) commit(c *container, o engine.CommitOptions) (id string) {
 	layers := append(slices.Clone(f.images[c.image].layers), tarOf(c.files))
 	img := f.addImage(layers, config{Comment: o.Comment, Container: c.id})
 	img.comment = o.Comment

@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 )
 
@@ -50,7 +50,7 @@ func (s *suite) dangling(tt *testing.T) {
 	ref, first := t.snapshot(id, true)
 	t.wantDangling(first, false, "")
 	t.Write(t, id, "/written", "since")
-	second, err := t.Commit(t.ctx, id, backup.CommitOptions{Reference: ref, Comment: "another", Pause: true})
+	second, err := t.Commit(t.ctx, id, engine.CommitOptions{Reference: ref, Comment: "another", Pause: true})
 	t.must(err)
 	for range 2 {
 		t.wantDangling(first, true, comment(ref))
@@ -70,7 +70,7 @@ func (t *test) wantDangling(id string, want bool, comment string) {
 	t.Helper()
 	list, err := t.Bench.Dangling(t.ctx)
 	t.must(err)
-	i := slices.IndexFunc(list, func(img backup.DanglingImage) bool { return img.ID == id })
+	i := slices.IndexFunc(list, func(img engine.DanglingImage) bool { return img.ID == id })
 	switch {
 	case i >= 0 != want:
 		t.Errorf("image %s is listed as dangling: %v, want %v", id, i >= 0, want)
@@ -112,8 +112,8 @@ func (s *suite) commit(tt *testing.T) {
 	ref, imageID := t.snapshot(id, true)
 	t.wantState(id, events.StateRunning)
 
-	seen := t.account(changes, backup.ActionUnpause)
-	t.wantActions(seen, backup.ActionPause, backup.ActionCommit, backup.ActionUnpause)
+	seen := t.account(changes, engine.ActionUnpause)
+	t.wantActions(seen, engine.ActionPause, engine.ActionCommit, engine.ActionUnpause)
 	if got := seen[min(1, len(seen)-1)].ImageID; got != imageID {
 		t.Errorf("the account says that the commit made %s, and Commit that it made %s", got, imageID)
 	}
@@ -154,7 +154,7 @@ func (s *suite) commitOfWhatStands(tt *testing.T) {
 			changes := t.follow(id)
 			_, imageID := t.snapshot(id, state != events.StatePaused)
 			t.wantState(id, state)
-			t.wantActions(t.account(changes, backup.ActionCommit), backup.ActionCommit)
+			t.wantActions(t.account(changes, engine.ActionCommit), engine.ActionCommit)
 			t.checkArchive(imageID)
 		})
 	}
@@ -165,7 +165,7 @@ func (s *suite) commitWithoutPause(tt *testing.T) {
 	id := t.running(Spec{})
 	changes := t.follow(id)
 	t.snapshot(id, false)
-	t.wantActions(t.account(changes, backup.ActionCommit), backup.ActionCommit)
+	t.wantActions(t.account(changes, engine.ActionCommit), engine.ActionCommit)
 	t.wantState(id, events.StateRunning)
 }
 

@@ -11,13 +11,13 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Bench is an Engine to be tested, and what its user does to it past the port.
 // Its methods end the test if they fail, and what they make is removed with it.
 type Bench interface {
-	backup.Engine
+	engine.Engine
 	// Make makes a container that is not started. Started, it runs until it is
 	// stopped.
 	Make(t testing.TB, s Spec) (id string)
@@ -115,13 +115,13 @@ func (t *test) running(s Spec) (id string) {
 // snapshot commits a container to a reference that is removed with the test.
 func (t *test) snapshot(id string, pause bool) (ref, imageID string) {
 	t.Helper()
-	ref = backup.SnapshotRepository + ":" + t.name("snapshot")
+	ref = engine.SnapshotReference(t.name("snapshot"))
 	t.Cleanup(func() {
 		if err := t.RemoveImage(context.WithoutCancel(t.ctx), ref); err != nil {
 			t.Errorf("remove %s: %v", ref, err)
 		}
 	})
-	imageID, err := t.Commit(t.ctx, id, backup.CommitOptions{Reference: ref, Comment: comment(ref), Pause: pause})
+	imageID, err := t.Commit(t.ctx, id, engine.CommitOptions{Reference: ref, Comment: comment(ref), Pause: pause})
 	t.must(err)
 	return ref, imageID
 }
@@ -143,7 +143,7 @@ func (t *test) wantState(id string, want events.State) {
 }
 
 // follow watches a container for the rest of the test.
-func (t *test) follow(id string) <-chan backup.Change {
+func (t *test) follow(id string) <-chan engine.Change {
 	t.Helper()
 	changes, err := t.Bench.Watch(t.ctx, id)
 	t.must(err)
@@ -152,9 +152,9 @@ func (t *test) follow(id string) <-chan backup.Change {
 
 // account reads changes up to and including the first that is last, and returns
 // those that matter to a backup.
-func (t *test) account(changes <-chan backup.Change, last backup.Action) []backup.Change {
+func (t *test) account(changes <-chan engine.Change, last engine.Action) []engine.Change {
 	t.Helper()
-	var seen []backup.Change
+	var seen []engine.Change
 	for {
 		select {
 		case c, ok := <-changes:
@@ -173,18 +173,18 @@ func (t *test) account(changes <-chan backup.Change, last backup.Action) []backu
 	}
 }
 
-var matter = []backup.Action{backup.ActionPause, backup.ActionUnpause, backup.ActionStart, backup.ActionDie,
-	backup.ActionStop, backup.ActionCommit}
+var matter = []engine.Action{engine.ActionPause, engine.ActionUnpause, engine.ActionStart, engine.ActionDie,
+	engine.ActionStop, engine.ActionCommit}
 
-func actions(changes []backup.Change) []backup.Action {
-	list := []backup.Action{}
+func actions(changes []engine.Change) []engine.Action {
+	list := []engine.Action{}
 	for _, c := range changes {
 		list = append(list, c.Action)
 	}
 	return list
 }
 
-func (t *test) wantActions(changes []backup.Change, want ...backup.Action) {
+func (t *test) wantActions(changes []engine.Change, want ...engine.Action) {
 	t.Helper()
 	if got := actions(changes); !slices.Equal(got, want) {
 		t.Errorf("the account has %v, want %v", got, want)
@@ -198,7 +198,7 @@ func (t *test) wantActions(changes []backup.Change, want ...backup.Action) {
 
 func (t *test) wantNotFound(err error) {
 	t.Helper()
-	if !errors.Is(err, backup.ErrNotFound) {
+	if !errors.Is(err, engine.ErrNotFound) {
 		t.Errorf("the error is %v, want ErrNotFound", err)
 	}
 }
@@ -224,9 +224,9 @@ func (s *suite) containers(tt *testing.T) {
 	spec := func(suffix string) Spec {
 		return Spec{Name: t.name(suffix), Image: image, Labels: map[string]string{"holdfast.test": suffix}}
 	}
-	want := map[string]backup.Container{}
+	want := map[string]engine.Container{}
 	add := func(s Spec, id string, state events.State) {
-		want[id] = backup.Container{ID: id, Name: s.Name, State: state, Labels: s.Labels}
+		want[id] = engine.Container{ID: id, Name: s.Name, State: state, Labels: s.Labels}
 	}
 	created, running, paused, exited := spec("created"), spec("running"), spec("paused"), spec("exited")
 	add(created, t.container(created), events.StateCreated)
@@ -259,11 +259,11 @@ func (s *suite) containers(tt *testing.T) {
 }
 
 // find returns the image as it is listed, or nil.
-func (t *test) find(id string) *backup.Image {
+func (t *test) find(id string) *engine.Image {
 	t.Helper()
 	list, err := t.Bench.Images(t.ctx)
 	t.must(err)
-	i := slices.IndexFunc(list, func(img backup.Image) bool { return img.ID == id })
+	i := slices.IndexFunc(list, func(img engine.Image) bool { return img.ID == id })
 	if i < 0 {
 		return nil
 	}

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
-// runExec holds an Engine to [backup.Execer].
+// runExec holds an Engine to [engine.Execer].
 func (s *suite) runExec(t *testing.T) {
 	t.Run("Exec", s.exec)
 	t.Run("ExecKeepsTheLastOutput", s.execOutput)
@@ -37,10 +37,10 @@ func (s *suite) exec(tt *testing.T) {
 func (s *suite) execOutput(tt *testing.T) {
 	t := s.begin(tt)
 	id := t.running(Spec{})
-	for _, n := range []int{1, backup.ExecOutput, backup.ExecOutput + 1, 1 << 20} {
+	for _, n := range []int{1, engine.ExecOutput, engine.ExecOutput + 1, 1 << 20} {
 		r, err := t.Bench.Exec(t.ctx, id, []string{Program, "fill", fmt.Sprint(n)})
 		t.must(err)
-		want := strings.Repeat("x", min(n, backup.ExecOutput)-1) + "."
+		want := strings.Repeat("x", min(n, engine.ExecOutput)-1) + "."
 		if string(r.Output) != want {
 			t.Errorf("of %d bytes of output %d are kept, that end in %q; want %d, the last of them",
 				n, len(r.Output), r.Output[max(0, len(r.Output)-3):], len(want))
@@ -83,14 +83,14 @@ func (s *suite) execNotRunning(tt *testing.T) {
 			t.Errorf("in a container that is %s it reports %v, want %v", state, err, want)
 		}
 	}
-	want("created", backup.ErrNotRunning)
+	want("created", engine.ErrNotRunning)
 	t.must(t.Start(t.ctx, id))
 	t.must(t.Bench.Pause(t.ctx, id))
-	want("paused", backup.ErrNotRunning)
+	want("paused", engine.ErrNotRunning)
 	t.must(t.Unpause(t.ctx, id))
 	want("running", nil)
 	t.must(t.Stop(t.ctx, id))
-	want("exited", backup.ErrNotRunning)
+	want("exited", engine.ErrNotRunning)
 	id = strings.Repeat("0123456789abcdef", 4)
-	want("gone", backup.ErrNotFound)
+	want("gone", engine.ErrNotFound)
 }

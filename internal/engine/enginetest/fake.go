@@ -1,4 +1,4 @@
-// Package enginetest holds implementations of [backup.Engine] to the comments of
+// Package enginetest holds implementations of [engine.Engine] to the comments of
 // that port ([Run]), and has one in memory ([Fake]).
 package enginetest
 
@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Fake is an Engine in memory. It does what a Docker Engine does as far as a
@@ -37,7 +37,7 @@ type Fake struct {
 	streams    bool // an archive is sent as it is read, and not staged first
 }
 
-var _ backup.Engine = (*Fake)(nil)
+var _ engine.Engine = (*Fake)(nil)
 
 // NewFake returns an Engine on a host of this name, without containers and
 // images.
@@ -167,14 +167,14 @@ func (f *Fake) do(id string, change func(c *container)) {
 	change(c)
 }
 
-// About implements [backup.Engine].
-func (f *Fake) About(ctx context.Context) (backup.About, error) {
+// About implements [engine.Engine].
+func (f *Fake) About(ctx context.Context) (engine.About, error) {
 	if _, err := f.begin(ctx, About, ""); err != nil {
-		return backup.About{}, err
+		return engine.About{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return backup.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot, Stages: !f.streams}, nil
+	return engine.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot, Stages: !f.streams}, nil
 }
 
 // DataRoot is the folder that a Fake says it keeps everything in.
@@ -187,28 +187,28 @@ func (f *Fake) SetStreams() {
 	f.streams = true
 }
 
-// Ping implements [backup.Engine].
+// Ping implements [engine.Engine].
 func (f *Fake) Ping(ctx context.Context) error {
 	_, err := f.begin(ctx, Ping, "")
 	return err
 }
 
-// Containers implements [backup.Inventory].
-func (f *Fake) Containers(ctx context.Context) ([]backup.Container, error) {
+// Containers implements [engine.Inventory].
+func (f *Fake) Containers(ctx context.Context) ([]engine.Container, error) {
 	if _, err := f.begin(ctx, Containers, ""); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var list []backup.Container
+	var list []engine.Container
 	for _, c := range f.containers { // in any order
-		list = append(list, backup.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels)})
+		list = append(list, engine.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels)})
 	}
 	return list, nil
 }
 
-// Inspect implements [backup.Containers].
-func (f *Fake) Inspect(ctx context.Context, id string) (*backup.ContainerDetail, error) {
+// Inspect implements [engine.Containers].
+func (f *Fake) Inspect(ctx context.Context, id string) (*engine.ContainerDetail, error) {
 	if _, err := f.begin(ctx, Inspect, id); err != nil {
 		return nil, err
 	}
@@ -218,18 +218,18 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*backup.ContainerDetail,
 	if err != nil {
 		return nil, err
 	}
-	d := &backup.ContainerDetail{
+	d := &engine.ContainerDetail{
 		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, AutoRemove: c.AutoRemove,
 		StartedAt: c.started, StopGrace: 10 * time.Second,
 	}
 	if c.Tmpfs != "" {
-		d.Mounts = append(d.Mounts, events.NotIncluded{Type: "tmpfs", Destination: c.Tmpfs})
+		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: c.Tmpfs})
 	}
 	if c.Volume != "" {
 		name := c.id[:8] + "-data"
-		d.Mounts = append(d.Mounts, events.NotIncluded{Type: "volume", Name: name, Source: "/nowhere/" + name, Destination: c.Volume})
+		d.Mounts = append(d.Mounts, engine.Mount{Type: "volume", Name: name, Source: "/nowhere/" + name, Destination: c.Volume})
 	}
-	slices.SortFunc(d.Mounts, func(a, b events.NotIncluded) int { return strings.Compare(a.Destination, b.Destination) })
+	slices.SortFunc(d.Mounts, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
 	d.Raw, err = json.Marshal(map[string]any{
 		"Id":     c.id,
 		"Name":   "/" + c.Name,
@@ -240,14 +240,14 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*backup.ContainerDetail,
 	return d, err
 }
 
-// Stop implements [backup.Containers].
+// Stop implements [engine.Containers].
 func (f *Fake) Stop(ctx context.Context, id string) error {
 	return f.change(ctx, Stop, id, func(c *container) error {
 		if c.state != events.StateRunning && c.state != events.StateRestarting {
 			return nil
 		}
 		f.die(c)
-		f.emit(backup.ActionStop, c.id, "")
+		f.emit(engine.ActionStop, c.id, "")
 		if c.AutoRemove {
 			delete(f.containers, c.id)
 		}
@@ -255,7 +255,7 @@ func (f *Fake) Stop(ctx context.Context, id string) error {
 	})
 }
 
-// Start implements [backup.Containers].
+// Start implements [engine.Containers].
 func (f *Fake) Start(ctx context.Context, id string) error {
 	return f.change(ctx, Start, id, func(c *container) error {
 		switch c.state {
@@ -269,7 +269,7 @@ func (f *Fake) Start(ctx context.Context, id string) error {
 	})
 }
 
-// Pause implements [backup.Containers].
+// Pause implements [engine.Containers].
 func (f *Fake) Pause(ctx context.Context, id string) error {
 	return f.change(ctx, Pause, id, func(c *container) error {
 		if !f.pause(c) {
@@ -279,7 +279,7 @@ func (f *Fake) Pause(ctx context.Context, id string) error {
 	})
 }
 
-// Unpause implements [backup.Containers].
+// Unpause implements [engine.Containers].
 func (f *Fake) Unpause(ctx context.Context, id string) error {
 	return f.change(ctx, Unpause, id, func(c *container) error {
 		f.unpause(c)
@@ -305,9 +305,9 @@ func (f *Fake) change(ctx context.Context, op Op, id string, change func(c *cont
 	return fault.late()
 }
 
-// Commit implements [backup.Containers]. As a Docker Engine does, it pauses only
+// Commit implements [engine.Containers]. As a Docker Engine does, it pauses only
 // what runs, reports nothing of its pausing, and lets go what it has paused.
-func (f *Fake) Commit(ctx context.Context, id string, o backup.CommitOptions) (string, error) {
+func (f *Fake) Commit(ctx context.Context, id string, o engine.CommitOptions) (string, error) {
 	fault, err := f.begin(ctx, Commit, id)
 	if err != nil {
 		return "", err
@@ -325,7 +325,7 @@ func (f *Fake) Commit(ctx context.Context, id string, o backup.CommitOptions) (s
 }
 
 // endCommit makes the image, unless err has happened, and lets the container go.
-func (f *Fake) endCommit(id string, o backup.CommitOptions, paused bool, fault Fault, err error) (string, error) {
+func (f *Fake) endCommit(id string, o engine.CommitOptions, paused bool, fault Fault, err error) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.away {
@@ -338,7 +338,7 @@ func (f *Fake) endCommit(id string, o backup.CommitOptions, paused bool, fault F
 	imageID := ""
 	if err == nil {
 		imageID = f.commit(c, o)
-		f.emit(backup.ActionCommit, id, imageID)
+		f.emit(engine.ActionCommit, id, imageID)
 		err = fault.late()
 	}
 	if paused && !fault.LeavePaused {
@@ -369,7 +369,7 @@ func (f *Fake) container(id string) (*container, error) {
 	if c := f.containers[id]; c != nil {
 		return c, nil
 	}
-	return nil, fmt.Errorf("%w: container %s", backup.ErrNotFound, id)
+	return nil, fmt.Errorf("%w: container %s", engine.ErrNotFound, id)
 }
 
 func (f *Fake) pause(c *container) bool {
@@ -377,32 +377,32 @@ func (f *Fake) pause(c *container) bool {
 		return false
 	}
 	c.state = events.StatePaused
-	f.emit(backup.ActionPause, c.id, "")
+	f.emit(engine.ActionPause, c.id, "")
 	return true
 }
 
 func (f *Fake) unpause(c *container) {
 	if c.state == events.StatePaused {
 		c.state = events.StateRunning
-		f.emit(backup.ActionUnpause, c.id, "")
+		f.emit(engine.ActionUnpause, c.id, "")
 	}
 }
 
 func (f *Fake) start(c *container) {
 	c.state, c.started = events.StateRunning, time.Now()
-	f.emit(backup.ActionStart, c.id, "")
+	f.emit(engine.ActionStart, c.id, "")
 }
 
 func (f *Fake) die(c *container) {
 	was := c.state
 	c.state = events.StateExited
 	if was == events.StateRunning || was == events.StatePaused {
-		f.emit(backup.ActionDie, c.id, "")
+		f.emit(engine.ActionDie, c.id, "")
 	}
 }
 
-func (f *Fake) emit(a backup.Action, id, imageID string) {
-	c := backup.Change{Action: a, Time: time.Now(), ImageID: imageID}
+func (f *Fake) emit(a engine.Action, id, imageID string) {
+	c := engine.Change{Action: a, Time: time.Now(), ImageID: imageID}
 	for w := range f.watchers {
 		if w.id == id {
 			w.send(c)
