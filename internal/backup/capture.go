@@ -80,7 +80,7 @@ func (r *itemRun) inspect(ctx context.Context) error {
 	if err != nil {
 		return r.failed(ctx, events.StepInspect, err, "inspect container %s", r.Item.Name)
 	}
-	if !committable(c.State) {
+	if !engine.Committable(c.State) {
 		return &ItemError{Step: events.StepInspect, Code: events.CodeUncommittable,
 			Err: fmt.Errorf("container %s is %s by now, and the Engine cannot commit it", r.Item.Name, c.State)}
 	}

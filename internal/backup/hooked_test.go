@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/hook"
 )
 
 // hooked adds a running container with both hooks. What is run is taken down with
@@ -19,7 +20,7 @@ import (
 func (b *bench) hooked(exits map[string]int) (id string, done func() []string) {
 	b.backuper.HooksAllowed = true
 	id = b.engine.Add(enginetest.Spec{Name: "Web", Image: baseImage, Labels: map[string]string{
-		backup.LabelHookPre: `["pre"]`, backup.LabelHookPost: `["post"]`}}, events.StateRunning)
+		hook.LabelPre: `["pre"]`, hook.LabelPost: `["post"]`}}, events.StateRunning)
 	var ran []string
 	b.engine.Script(id, func(_ context.Context, command []string) engine.ExecResult {
 		what := strings.Join(command, " ")

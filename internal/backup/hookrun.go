@@ -12,6 +12,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/hook"
 )
 
 // hookRun is one container's hooks in one attempt. Its zero value has none.
@@ -24,7 +25,7 @@ type hookRun struct {
 	execer  engine.Execer
 	log     *zap.Logger
 	item    events.Item
-	hooks   Hooks
+	hooks   hook.Hooks
 	begun   bool
 	results []events.HookResult
 }
@@ -34,21 +35,21 @@ type hookRun struct {
 func (b *Backuper) hooksOf(item events.Item, c *engine.ContainerDetail) (*hookRun, error) {
 	run := &hookRun{execer: b.Engine, log: b.Log, item: item}
 	switch {
-	case c.State != events.StateRunning || !hasHooks(c.Labels):
+	case c.State != events.StateRunning || !hook.Declared(c.Labels):
 		return run, nil
 	case !b.HooksAllowed:
 		b.Log.Info("the container's hooks are not run: this host forbids them (policy.hooks)", zap.String("container", item.Name))
 		return run, nil
 	}
 	var err error
-	if run.hooks, err = ParseHooks(c.Labels); err != nil {
+	if run.hooks, err = hook.Parse(c.Labels); err != nil {
 		return nil, &ItemError{Step: events.StepHook, Code: events.CodeBadLabel, Err: fmt.Errorf("container %s: %w", item.Name, err)}
 	}
 	return run, nil
 }
 
 // owed is the command that is to be run once pre was called; nil for none.
-func (h *hookRun) owed() *HookCommand { return h.hooks.Post }
+func (h *hookRun) owed() *hook.Command { return h.hooks.Post }
 
 // pre runs the command before the quiesce. If it fails, and the labels do not say
 // to go on, the item fails; so it does if ctx ends, the Engine is away or the
@@ -60,7 +61,7 @@ func (h *hookRun) pre(ctx context.Context) error {
 	}
 	result, err := runHook(ctx, h.execer, h.item.ID, events.HookPre, h.hooks.Pre)
 	if err != nil {
-		return failed(ctx, events.StepHook, err, "run %s of container %s", LabelHookPre, h.item.Name)
+		return failed(ctx, events.StepHook, err, "run %s of container %s", hook.LabelPre, h.item.Name)
 	}
 	h.results = append(h.results, result)
 	switch {
@@ -71,7 +72,7 @@ func (h *hookRun) pre(ctx context.Context) error {
 		return nil
 	}
 	return &ItemError{Step: events.StepHook, Code: events.CodeHookFailed, Retryable: true,
-		Err: fmt.Errorf("container %s is left as it was: the command of its label %s %s", h.item.Name, LabelHookPre, result.Error)}
+		Err: fmt.Errorf("container %s is left as it was: the command of its label %s %s", h.item.Name, hook.LabelPre, result.Error)}
 }
 
 // post runs the command after the container was let go, if pre was called. A
@@ -102,13 +103,13 @@ func runPost(ctx context.Context, execer engine.Execer, log *zap.Logger, n *Note
 
 // postHook runs a command after the snapshot. A container that is gone needs it no
 // more.
-func postHook(ctx context.Context, execer engine.Execer, log *zap.Logger, item events.Item, h *HookCommand) (events.HookResult, error) {
+func postHook(ctx context.Context, execer engine.Execer, log *zap.Logger, item events.Item, h *hook.Command) (events.HookResult, error) {
 	result, err := runHook(ctx, execer, item.ID, events.HookPost, h)
 	if errors.Is(err, engine.ErrNotFound) {
 		result, err = events.HookResult{When: events.HookPost, ExitCode: -1, Error: "was not run: the container is gone"}, nil
 	}
 	if err != nil {
-		return result, fmt.Errorf("run %s of container %s: %w", LabelHookPost, item.Name, err)
+		return result, fmt.Errorf("run %s of container %s: %w", hook.LabelPost, item.Name, err)
 	}
 	if result.Error != "" {
 		log.Warn("the hook after the snapshot failed; look at the container", zap.String("container", item.Name), zap.String("why", result.Error))
@@ -122,7 +123,7 @@ var errHookTimeout = errors.New("the hook's timeout has passed")
 // runHook runs a command, and says what came of it. Whatever is the command's own
 // or the container's fault is in the result. An error says that nothing is known
 // of it: ctx ended, or the Engine or the container is not there.
-func runHook(ctx context.Context, execer engine.Execer, containerID string, when events.HookWhen, h *HookCommand) (events.HookResult, error) {
+func runHook(ctx context.Context, execer engine.Execer, containerID string, when events.HookWhen, h *hook.Command) (events.HookResult, error) {
 	bounded, cancel := context.WithTimeoutCause(ctx, h.Timeout, errHookTimeout)
 	defer cancel()
 	began := time.Now()
@@ -145,7 +146,7 @@ func runHook(ctx context.Context, execer engine.Execer, containerID string, when
 	result.ExitCode = -1
 	switch {
 	case errors.Is(err, errHookTimeout):
-		result.Error = fmt.Sprintf("did not end within %s, and may still run; see %s", h.Timeout, LabelHookTimeout)
+		result.Error = fmt.Sprintf("did not end within %s, and may still run; see %s", h.Timeout, hook.LabelTimeout)
 	case errors.Is(err, engine.ErrNotRunning):
 		result.Error = "was not run: the container does not run, or is paused"
 	default:

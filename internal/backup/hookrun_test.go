@@ -18,6 +18,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/hook"
 )
 
 // execer is an Engine that only runs commands, and knows what was run.
@@ -79,33 +80,33 @@ func TestHooks(t *testing.T) {
 		warnings int
 	}{
 		"none": {},
-		"both": {labels: map[string]string{LabelHookPre: `["ok","x"]`, LabelHookPost: `["ok"]`},
+		"both": {labels: map[string]string{hook.LabelPre: `["ok","x"]`, hook.LabelPost: `["ok"]`},
 			results: []events.HookResult{good("pre"), good("post")}, ran: []string{"c1 ok x", "c1 ok"}},
-		"only before": {labels: map[string]string{LabelHookPre: `["ok"]`}, results: []events.HookResult{good("pre")}, ran: []string{"c1 ok"}},
-		"only after":  {labels: map[string]string{LabelHookPost: `["ok"]`}, results: []events.HookResult{good("post")}, ran: []string{"c1 ok"}},
-		"the first fails, and the second is run": {labels: map[string]string{LabelHookPre: `["bad"]`, LabelHookPost: `["ok"]`},
+		"only before": {labels: map[string]string{hook.LabelPre: `["ok"]`}, results: []events.HookResult{good("pre")}, ran: []string{"c1 ok"}},
+		"only after":  {labels: map[string]string{hook.LabelPost: `["ok"]`}, results: []events.HookResult{good("post")}, ran: []string{"c1 ok"}},
+		"the first fails, and the second is run": {labels: map[string]string{hook.LabelPre: `["bad"]`, hook.LabelPost: `["ok"]`},
 			results: []events.HookResult{bad, good("post")}, ran: []string{"c1 bad", "c1 ok"},
 			failed: `container web is left as it was: the command of its label holdfast.hook.pre ended with exit code 3 and said "no \x1b[31mroom"`},
-		"the first fails without a word": {labels: map[string]string{LabelHookPre: `["mute"]`},
+		"the first fails without a word": {labels: map[string]string{hook.LabelPre: `["mute"]`},
 			results: []events.HookResult{{When: "pre", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"}, failed: "exit code 1"},
-		"the first fails, and it goes on": {labels: map[string]string{LabelHookPre: `["bad"]`, LabelHookOnError: "continue"},
+		"the first fails, and it goes on": {labels: map[string]string{hook.LabelPre: `["bad"]`, hook.LabelOnError: "continue"},
 			results: []events.HookResult{bad}, ran: []string{"c1 bad"}, warnings: 1},
-		"the first cannot be run": {labels: map[string]string{LabelHookPre: `["fly"]`},
+		"the first cannot be run": {labels: map[string]string{hook.LabelPre: `["fly"]`},
 			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: `could not be run: "cannot fly"`}}, ran: []string{"c1 fly"}, failed: "cannot fly"},
-		"the first does not end": {labels: map[string]string{LabelHookPre: `["hang"]`, LabelHookTimeout: "3s"},
+		"the first does not end": {labels: map[string]string{hook.LabelPre: `["hang"]`, hook.LabelTimeout: "3s"},
 			results: []events.HookResult{{When: "pre", ExitCode: -1, Millis: 3000, Error: "did not end within 3s, and may still run; see holdfast.hook.timeout"}},
 			ran:     []string{"c1 hang"}, failed: "did not end within 3s"},
-		"the container stands by now": {labels: map[string]string{LabelHookPre: `["stands"]`},
+		"the container stands by now": {labels: map[string]string{hook.LabelPre: `["stands"]`},
 			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: "was not run: the container does not run, or is paused"}},
 			ran:     []string{"c1 stands"}, failed: "does not run"},
-		"the second fails": {labels: map[string]string{LabelHookPost: `["mute"]`},
+		"the second fails": {labels: map[string]string{hook.LabelPost: `["mute"]`},
 			results: []events.HookResult{{When: "post", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"}, warnings: 1},
-		"the second does not end": {labels: map[string]string{LabelHookPost: `["hang"]`},
+		"the second does not end": {labels: map[string]string{hook.LabelPost: `["hang"]`},
 			results: []events.HookResult{{When: "post", ExitCode: -1, Millis: 30000, Error: "did not end within 30s, and may still run; see holdfast.hook.timeout"}},
 			ran:     []string{"c1 hang"}, warnings: 1},
-		"the second finds the container gone": {labels: map[string]string{LabelHookPost: `["gone"]`},
+		"the second finds the container gone": {labels: map[string]string{hook.LabelPost: `["gone"]`},
 			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container is gone"}}, ran: []string{"c1 gone"}, warnings: 1},
-		"the second finds it standing": {labels: map[string]string{LabelHookPost: `["stands"]`},
+		"the second finds it standing": {labels: map[string]string{hook.LabelPost: `["stands"]`},
 			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container does not run, or is paused"}},
 			ran:     []string{"c1 stands"}, warnings: 1},
 	}
@@ -157,7 +158,7 @@ func TestHookThatIsNotToBlame(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			h, _, _ := withHooks(t, map[string]string{LabelHookPre: `["` + c.program + `"]`, LabelHookOnError: "continue"})
+			h, _, _ := withHooks(t, map[string]string{hook.LabelPre: `["` + c.program + `"]`, hook.LabelOnError: "continue"})
 			err := h.pre(c.ctx)
 			failure, ok := errors.AsType[*ItemError](err)
 			if !ok || failure.Code == events.CodeHookFailed || c.code != "" && failure.Code != c.code ||
@@ -186,7 +187,7 @@ func TestHookThatIsOwed(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			h, engine, _ := withHooks(t, map[string]string{LabelHookPre: `["ok"]`, LabelHookPost: `["` + c.program + `","x"]`})
+			h, engine, _ := withHooks(t, map[string]string{hook.LabelPre: `["ok"]`, hook.LabelPost: `["` + c.program + `","x"]`})
 			note := Note{Item: h.item, Post: h.owed()}
 			raw, err := json.Marshal(note)
 			if err != nil {
@@ -220,7 +221,7 @@ func TestHookThatIsOwed(t *testing.T) {
 }
 
 func TestHooksOf(t *testing.T) {
-	labels := map[string]string{LabelHookPre: `["ok"]`, LabelHookPost: `["ok"]`}
+	labels := map[string]string{hook.LabelPre: `["ok"]`, hook.LabelPost: `["ok"]`}
 	for _, state := range []events.State{events.StateCreated, events.StateRunning, events.StatePaused, events.StateRestarting, events.StateExited} {
 		for _, allowed := range []bool{true, false} {
 			core, logged := observer.New(zapcore.InfoLevel)
@@ -237,7 +238,7 @@ func TestHooksOf(t *testing.T) {
 			}
 		}
 	}
-	labels[LabelHookTimeout] = "soon"
+	labels[hook.LabelTimeout] = "soon"
 	_, err := (&Backuper{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: events.StateRunning, Labels: labels})
 	if failure, ok := errors.AsType[*ItemError](err); !ok || failure.Code != events.CodeBadLabel {
 		t.Errorf("a bad label reports %v, want bad_label", err)
@@ -265,7 +266,7 @@ func TestLastLine(t *testing.T) {
 // A command's own timeout must not be longer than the job's.
 func TestHookEndsWithItsJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _, _ := withHooks(t, map[string]string{LabelHookPre: `["hang"]`, LabelHookTimeout: "10m"})
+		h, _, _ := withHooks(t, map[string]string{hook.LabelPre: `["hang"]`, hook.LabelTimeout: "10m"})
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, ErrCancelled)
 		defer cancel()
 		began := time.Now()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/hook"
 )
 
 // Note says what one attempt at one item may leave behind. It is written before
@@ -34,7 +35,7 @@ type Note struct {
 	Committed bool `json:"committed,omitempty"`
 	// Post is the command that is owed to the container because a hook was begun in
 	// it; nil if none is. It comes from the container's labels alone.
-	Post *HookCommand `json:"post,omitempty"`
+	Post *hook.Command `json:"post,omitempty"`
 	// Time is when the note was written.
 	Time time.Time `json:"time"`
 }

@@ -9,6 +9,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/hook"
 )
 
 // Labels on a container that configure its backup.
@@ -120,7 +121,7 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 	if c.Labels[LabelExclude] == "true" {
 		return in, "it has the label " + LabelExclude + "=true"
 	}
-	if !committable(c.State) {
+	if !engine.Committable(c.State) {
 		return in, fmt.Sprintf("it is %s, and the Engine cannot commit it", c.State)
 	}
 	return in, ""
@@ -142,10 +143,10 @@ func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, i
 		return p
 	}
 	if !rules.HooksAllowed {
-		if hasHooks(c.Labels) {
+		if hook.Declared(c.Labels) {
 			p.Reason += "; its hooks are not run: this host forbids them (policy.hooks in its configuration)"
 		}
-	} else if _, err := ParseHooks(c.Labels); err != nil {
+	} else if _, err := hook.Parse(c.Labels); err != nil {
 		p.Code = events.CodeBadLabel
 		p.Message = fmt.Sprintf("container %s: %v", c.Name, err)
 		return p
@@ -161,7 +162,7 @@ func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, i
 	case !rules.Allowed.allows(c):
 		p.Code = events.CodeNotAllowed
 		p.Message = fmt.Sprintf("this host does not allow container %s to be backed up (policy.containers in its configuration)", c.Name)
-	case !committable(c.State):
+	case !engine.Committable(c.State):
 		p.Code = events.CodeUncommittable
 		p.Message = fmt.Sprintf("container %s is %s, and the Engine cannot commit it", c.Name, c.State)
 	case !slices.Contains(rules.Quiesce, p.Quiesce):
@@ -266,10 +267,6 @@ func hasLabels(c engine.Container, labels []string) bool {
 		}
 	}
 	return true
-}
-
-func committable(s events.State) bool {
-	return s != events.StateDead && s != events.StateRemoving
 }
 
 func join[S ~string](list []S) string {

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/hook"
 )
 
 const allTogether = `{"containers": {"all": true}, "together": true}`
@@ -156,7 +156,7 @@ func TestHooksInASet(t *testing.T) {
 		h.worker.Backuper.HooksAllowed = true
 		for _, name := range []string{"a", "b"} {
 			h.engine.Add(enginetest.Spec{Name: name, Image: baseImage, Labels: map[string]string{
-				backup.LabelHookPre: `["/idle", "say", "x", "y", "0"]`, backup.LabelHookPost: `["/idle", "say", "x", "y", "0"]`}}, events.StateRunning)
+				hook.LabelPre: `["/idle", "say", "x", "y", "0"]`, hook.LabelPost: `["/idle", "say", "x", "y", "0"]`}}, events.StateRunning)
 		}
 		h.start()
 		h.do(h.backup(allTogether))

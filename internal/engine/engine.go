@@ -206,3 +206,8 @@ type Change struct {
 	// ImageID is the image that an ActionCommit made.
 	ImageID string
 }
+
+// Committable reports whether an Engine can commit a container in this state.
+func Committable(s events.State) bool {
+	return s != events.StateDead && s != events.StateRemoving
+}

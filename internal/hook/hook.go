@@ -1,4 +1,6 @@
-package backup
+// Package hook reads and runs the commands that labels on a container name, and
+// that run inside it around its snapshot.
+package hook
 
 import (
 	"encoding/json"
@@ -12,30 +14,30 @@ import (
 // command that is a JSON array of strings is run as it is; any other is run by
 // /bin/sh -c.
 const (
-	LabelHookPre     = "holdfast.hook.pre"
-	LabelHookPost    = "holdfast.hook.post"
-	LabelHookTimeout = "holdfast.hook.timeout"
-	LabelHookOnError = "holdfast.hook.on-error"
+	LabelPre     = "holdfast.hook.pre"
+	LabelPost    = "holdfast.hook.post"
+	LabelTimeout = "holdfast.hook.timeout"
+	LabelOnError = "holdfast.hook.on-error"
 )
 
 const (
-	hookTimeout    = 30 * time.Second
-	maxHookTimeout = 10 * time.Minute
+	defaultTimeout = 30 * time.Second
+	maxTimeout     = 10 * time.Minute
 	// maxHookCommand bounds a command's label, in bytes: it is kept in notes.
-	maxHookCommand = 4 << 10
+	maxCommand = 4 << 10
 )
 
 // Hooks are the commands that a container's labels name.
 type Hooks struct {
 	// Pre is run before the container is quiesced, Post after it was let go; nil
 	// for none.
-	Pre, Post *HookCommand
+	Pre, Post *Command
 	// Continue has the backup go on when Pre fails.
 	Continue bool
 }
 
 // HookCommand is one command inside a container.
-type HookCommand struct {
+type Command struct {
 	// Command is the program and its arguments.
 	Command []string `json:"command"`
 	// Timeout is how long the command is waited for, in nanoseconds in JSON.
@@ -44,34 +46,34 @@ type HookCommand struct {
 
 // ParseHooks reads the hooks from a container's labels. An error names the label
 // and says what it must be.
-func ParseHooks(labels map[string]string) (Hooks, error) {
-	timeout := hookTimeout
-	if text, ok := labels[LabelHookTimeout]; ok {
+func Parse(labels map[string]string) (Hooks, error) {
+	timeout := defaultTimeout
+	if text, ok := labels[LabelTimeout]; ok {
 		var err error
-		if timeout, err = time.ParseDuration(text); err != nil || timeout <= 0 || timeout > maxHookTimeout {
+		if timeout, err = time.ParseDuration(text); err != nil || timeout <= 0 || timeout > maxTimeout {
 			return Hooks{}, fmt.Errorf("the label %s is %.64q; it must be a duration above zero and up to %g minutes, such as 30s",
-				LabelHookTimeout, text, maxHookTimeout.Minutes())
+				LabelTimeout, text, maxTimeout.Minutes())
 		}
 	}
 	var h Hooks
-	switch onError, ok := labels[LabelHookOnError]; {
+	switch onError, ok := labels[LabelOnError]; {
 	case onError == "continue":
 		h.Continue = true
 	case ok && onError != "fail":
-		return Hooks{}, fmt.Errorf("the label %s is %.64q; it must be fail or continue", LabelHookOnError, onError)
+		return Hooks{}, fmt.Errorf("the label %s is %.64q; it must be fail or continue", LabelOnError, onError)
 	}
 	var err error
-	if h.Pre, err = parseHook(labels, LabelHookPre, timeout); err != nil {
+	if h.Pre, err = parseHook(labels, LabelPre, timeout); err != nil {
 		return Hooks{}, err
 	}
-	if h.Post, err = parseHook(labels, LabelHookPost, timeout); err != nil {
+	if h.Post, err = parseHook(labels, LabelPost, timeout); err != nil {
 		return Hooks{}, err
 	}
 	return h, nil
 }
 
 // parseHook reads one command; nil if there is no such label.
-func parseHook(labels map[string]string, label string, timeout time.Duration) (*HookCommand, error) {
+func parseHook(labels map[string]string, label string, timeout time.Duration) (*Command, error) {
 	text, ok := labels[label]
 	if !ok {
 		return nil, nil
@@ -80,7 +82,7 @@ func parseHook(labels map[string]string, label string, timeout time.Duration) (*
 	if err != nil {
 		return nil, fmt.Errorf("the label %s %w", label, err)
 	}
-	return &HookCommand{Command: command, Timeout: timeout}, nil
+	return &Command{Command: command, Timeout: timeout}, nil
 }
 
 // parseCommand reads the value of a command's label. Its errors follow the label
@@ -89,8 +91,8 @@ func parseCommand(text string) ([]string, error) {
 	switch {
 	case strings.TrimSpace(text) == "":
 		return nil, errors.New("is empty; it must be a command, or be left out")
-	case len(text) > maxHookCommand:
-		return nil, fmt.Errorf("has %d bytes, and may have %d; put the command into a script inside the container", len(text), maxHookCommand)
+	case len(text) > maxCommand:
+		return nil, fmt.Errorf("has %d bytes, and may have %d; put the command into a script inside the container", len(text), maxCommand)
 	}
 	command, ok := execForm(text)
 	if !ok {
@@ -124,8 +126,8 @@ func execForm(text string) ([]string, bool) {
 }
 
 // hasHooks reports whether a container's labels name a command.
-func hasHooks(labels map[string]string) bool {
-	_, pre := labels[LabelHookPre]
-	_, post := labels[LabelHookPost]
+func Declared(labels map[string]string) bool {
+	_, pre := labels[LabelPre]
+	_, post := labels[LabelPost]
 	return pre || post
 }
