@@ -19,9 +19,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/plan"
 )
 
 // config is every setting, as it stands in the configuration file. Each has an
@@ -288,7 +288,7 @@ func (p policyConfig) check() error {
 
 // rules returns the policy as the worker applies it.
 func (p policyConfig) rules() dispatch.Policy {
-	rules := dispatch.Policy{Kinds: p.Kinds, Quiesce: p.Quiesce, Sinks: p.Sinks, Containers: backup.Allowed{Labels: p.Containers.Labels}}
+	rules := dispatch.Policy{Kinds: p.Kinds, Quiesce: p.Quiesce, Sinks: p.Sinks, Containers: plan.Allowed{Labels: p.Containers.Labels}}
 	for _, m := range p.Containers.Match {
 		rules.Containers.Match = append(rules.Containers.Match, regexp.MustCompile(m)) // checked at the start
 	}

@@ -85,7 +85,7 @@ func (r *itemRun) inspect(ctx context.Context) error {
 			Err: fmt.Errorf("container %s is %s by now, and the Engine cannot commit it", r.Item.Name, c.State)}
 	}
 	if r.Item.Quiesce == events.QuiesceStop {
-		if why := stopWouldRemove(c); why != "" {
+		if why := engine.StopWouldRemove(c); why != "" {
 			return &ItemError{Step: events.StepInspect, Code: events.CodeStopWouldRemove,
 				Err: fmt.Errorf("container %s is not stopped: %s; use quiesce pause", r.Item.Name, why)}
 		}
@@ -243,17 +243,6 @@ func (r *itemRun) notQuiesced(ctx context.Context, why error) error {
 		failure.Err = fmt.Errorf("container %s was not proven to stand still, so its snapshot is not kept: %w", r.Item.Name, why)
 	}
 	return failure
-}
-
-// stopWouldRemove says why stopping the container would remove or replace it.
-func stopWouldRemove(c *engine.ContainerDetail) string {
-	switch {
-	case c.AutoRemove:
-		return "it is set to be removed when it stops (--rm), with its anonymous volumes"
-	case c.Labels["com.docker.swarm.task.id"] != "":
-		return "it is a task of a swarm service, which would replace it"
-	}
-	return ""
 }
 
 func notIncludedReason(mountType string) string {

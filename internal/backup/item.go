@@ -1,3 +1,5 @@
+// Package backup turns one container or image into a recovery point, and reports
+// errors that say at which step an item failed and whether a retry can help.
 package backup
 
 import (

@@ -15,11 +15,12 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/backup/notestest"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/ledger/ledgertest"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 )
@@ -86,7 +87,7 @@ func (h *host) newWorker(owner string) *Worker {
 		Policy: Policy{Kinds: []events.Kind{events.Backup, events.Cancel},
 			Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
 		RetryFor:  retryFor,
-		Lifeline:  func(context.Context) backup.Lifeline { return backup.Lifeline{} },
+		Lifeline:  func(context.Context) plan.Lifeline { return plan.Lifeline{} },
 		Publisher: h.server,
 		Jobs:      &ledger.Jobs{Store: h.store, Host: testHost, Owner: owner},
 		Tenure:    tenant{},

@@ -16,6 +16,7 @@ import (
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -235,11 +236,11 @@ func (j *job) makePlan(ctx context.Context) (*events.Plan, error) {
 			return nil, fmt.Errorf("%w: list the images: %w", backup.ErrAway, err)
 		}
 	}
-	plan := backup.Plan(j.backupData, containers, images, backup.Rules{
+	plan := plan.Make(j.backupData, containers, images, plan.Rules{
 		Quiesce:      j.Policy.Quiesce,
 		Allowed:      j.Policy.Containers,
 		HooksAllowed: j.Backuper.HooksAllowed,
-		Protected:    backup.Protected(containers, j.Lifeline(ctx)),
+		Protected:    plan.Protected(containers, j.Lifeline(ctx)),
 		SkipMissing:  j.target == events.TargetAll,
 		Explain:      j.backupData.DryRun,
 	})

@@ -14,10 +14,11 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/tenure"
 )
 
@@ -223,7 +224,7 @@ func (h *host) enterPlan(claim *ledger.Claim) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	plan := backup.Plan(req, containers, nil, backup.Rules{Quiesce: h.worker.Policy.Quiesce})
+	plan := plan.Make(req, containers, nil, plan.Rules{Quiesce: h.worker.Policy.Quiesce})
 	raw, err := json.Marshal(planned{Time: time.Now(), Plan: plan})
 	if err == nil {
 		err = claim.SetPlan(h.Context(), raw)

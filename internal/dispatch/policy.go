@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/plan"
 )
 
 // Policy is what the host's configuration allows a request.
@@ -18,7 +18,7 @@ type Policy struct {
 	// Sinks are the names of the sinks that requests may name; nil means all.
 	Sinks []string
 	// Containers are those that may be backed up.
-	Containers backup.Allowed
+	Containers plan.Allowed
 }
 
 func (p Policy) allowsKind(k events.Kind) bool { return slices.Contains(p.Kinds, k) }

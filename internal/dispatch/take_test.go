@@ -12,9 +12,9 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 )
@@ -171,7 +171,7 @@ func TestProgress(t *testing.T) {
 func TestLifeline(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		id := h.container("self")
-		h.worker.Lifeline = func(context.Context) backup.Lifeline { return backup.Lifeline{Self: id} }
+		h.worker.Lifeline = func(context.Context) plan.Lifeline { return plan.Lifeline{Self: id} }
 		h.start()
 		h.do(h.backup(allContainers))
 		var item events.BackupItemCompleted

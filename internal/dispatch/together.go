@@ -8,6 +8,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/plan"
 )
 
 // together captures the containers of the plan at one point in time, in one slot,
@@ -96,7 +97,7 @@ func (s *set) setOrder(ctx context.Context) error {
 			all = append(all, labels[item.ID])
 		}
 	}
-	for _, n := range backup.StopOrder(all) {
+	for _, n := range plan.StopOrder(all) {
 		s.order = append(s.order, members[n])
 	}
 	return nil

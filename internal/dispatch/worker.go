@@ -21,6 +21,7 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/tenure"
@@ -87,7 +88,7 @@ type Worker struct {
 	// before its items fail.
 	RetryFor time.Duration
 	// Lifeline returns what the worker's own life hangs on at this moment.
-	Lifeline  func(ctx context.Context) backup.Lifeline
+	Lifeline  func(ctx context.Context) plan.Lifeline
 	Publisher Publisher
 	Jobs      *ledger.Jobs
 	Tenure    Tenure

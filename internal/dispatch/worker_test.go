@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 )
 
@@ -23,7 +23,7 @@ func TestBackup(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("web")
 		h.container("db")
-		h.engine.Add(enginetest.Spec{Name: "out", Image: baseImage, Labels: map[string]string{backup.LabelExclude: "true"}}, events.StateRunning)
+		h.engine.Add(enginetest.Spec{Name: "out", Image: baseImage, Labels: map[string]string{plan.LabelExclude: "true"}}, events.StateRunning)
 		h.start()
 		h.do(h.backup(`{"containers": {"all": true}, "images": {"names": ["app:v1"]}, "tags": {"a": "b"}}`,
 			"ce-correlationid", "c-1", "ce-traceparent", "00-1-2-01"))
@@ -206,7 +206,7 @@ func TestAbortOnError(t *testing.T) {
 	t.Run("something is known to fail", func(t *testing.T) {
 		withHost(t, 1, func(h *host) {
 			h.container("a")
-			h.engine.Add(enginetest.Spec{Name: "b", Image: baseImage, Labels: map[string]string{backup.LabelQuiesce: "never"}}, events.StateRunning)
+			h.engine.Add(enginetest.Spec{Name: "b", Image: baseImage, Labels: map[string]string{plan.LabelQuiesce: "never"}}, events.StateRunning)
 			h.start()
 			h.do(h.backup(fmt.Sprintf(aborting, "")))
 			h.want("backup.accepted "+jobID, "backup.item.failed b", "backup.failed "+jobID, "done 1")

@@ -18,6 +18,7 @@ import (
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink/configured"
 	"holdfast.io/holdfast/internal/state"
 )
@@ -221,8 +222,8 @@ func (n *Node) connect(ctx context.Context) (err error) {
 }
 
 // lifeline is what must not be paused or stopped for a backup.
-func (n *Node) lifeline(ctx context.Context) backup.Lifeline {
-	l := backup.Lifeline{Self: docker.Self(), Peers: map[string][]netip.AddrPort{}}
+func (n *Node) lifeline(ctx context.Context) plan.Lifeline {
+	l := plan.Lifeline{Self: docker.Self(), Peers: map[string][]netip.AddrPort{}}
 	if n.Engine != nil {
 		l.Peers["the Engine"] = n.Engine.Peers(ctx)
 	}

@@ -1,4 +1,4 @@
-package backup
+package plan
 
 import (
 	"maps"
@@ -45,21 +45,5 @@ func TestProtected(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestStopWouldRemove(t *testing.T) {
-	cases := map[string]struct {
-		container engine.ContainerDetail
-		want      bool
-	}{
-		"plain":             {engine.ContainerDetail{Labels: map[string]string{"com.docker.compose.project": "p"}}, false},
-		"removed by itself": {engine.ContainerDetail{AutoRemove: true}, true},
-		"a swarm task":      {engine.ContainerDetail{Labels: map[string]string{"com.docker.swarm.task.id": "x"}}, true},
-	}
-	for name, c := range cases {
-		if why := stopWouldRemove(&c.container); (why != "") != c.want {
-			t.Errorf("%s: %q, want a reason: %v", name, why, c.want)
-		}
 	}
 }

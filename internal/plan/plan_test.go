@@ -1,4 +1,4 @@
-package backup
+package plan
 
 import (
 	"cmp"
@@ -84,7 +84,7 @@ func planOf(t *testing.T, a *txtar.Archive) string {
 	}
 	rules.Protected = protected
 	containers, images := inventory(t, section(a, "engine").Data)
-	return render(Plan(req, containers, images, rules))
+	return render(Make(req, containers, images, rules))
 }
 
 // fill makes an id as long as it is on an Engine.
@@ -227,13 +227,13 @@ func TestPlanProperties(t *testing.T) {
 	for seed := range uint64(1000) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		w := randomWorld(r)
-		plan := Plan(w.req, w.containers, w.images, w.rules)
+		plan := Make(w.req, w.containers, w.images, w.rules)
 
 		shuffled := w
 		shuffled.containers, shuffled.images = slices.Clone(w.containers), slices.Clone(w.images)
 		r.Shuffle(len(shuffled.containers), reflect.Swapper(shuffled.containers))
 		r.Shuffle(len(shuffled.images), reflect.Swapper(shuffled.images))
-		again := Plan(w.req, shuffled.containers, shuffled.images, w.rules)
+		again := Make(w.req, shuffled.containers, shuffled.images, w.rules)
 		if !reflect.DeepEqual(plan, again) {
 			t.Fatalf("seed %d: the plan depends on the order of the inventory:\n%s\nor\n%s", seed, render(plan), render(again))
 		}

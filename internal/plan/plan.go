@@ -1,4 +1,7 @@
-package backup
+// Package plan decides what a request means on a host: which containers and images
+// it selects, why, how each is quiesced, and which may be neither paused nor
+// stopped. Its functions are pure.
+package plan
 
 import (
 	"cmp"
@@ -41,7 +44,7 @@ type Rules struct {
 // the reason for each that is in or out. It is a pure function: the request must
 // have been validated, and the order of the result does not depend on the order
 // of the arguments. Lists are not shortened.
-func Plan(req *events.BackupRequest, containers []engine.Container, images []engine.Image, rules Rules) events.Plan {
+func Make(req *events.BackupRequest, containers []engine.Container, images []engine.Image, rules Rules) events.Plan {
 	plan := events.Plan{Items: []events.PlannedItem{}, Missing: []events.Missing{}, Excluded: []events.Excluded{}}
 	if req.Containers != nil {
 		planContainers(&plan, req, slices.Clone(containers), rules)
