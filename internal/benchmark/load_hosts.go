@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/point"
 )

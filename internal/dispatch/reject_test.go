@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
 func TestReject(t *testing.T) {

@@ -11,11 +11,11 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/client"
 	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/tenure"
 )
