@@ -17,6 +17,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/client"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/demo"
 	"holdfast.io/holdfast/internal/demo/sample"
 	"holdfast.io/holdfast/internal/docker"
@@ -194,17 +195,23 @@ func (d *demonstration) tree(root string) error {
 	})
 }
 
-func (d *demonstration) prove(ctx context.Context, n *node.Node, s *demo.Sample, stored *events.BackupItemCompleted) error {
+func (d *demonstration) prove(ctx context.Context, n *node.Node, s *demo.Sample, completed *events.BackupItemCompleted) error {
 	d.step("The archive is loaded back and compared with the container")
-	from, err := n.Sinks.Open(ctx, stored.Sink)
+	from, err := n.Sinks.Open(ctx, completed.Sink)
 	if err != nil {
 		return err
 	}
-	m, err := point.Read(ctx, from, stored.Path)
+	m, err := point.Read(ctx, from, completed.Path)
 	if err != nil {
 		return err
 	}
-	archive, err := from.Open(ctx, m.Artifact(point.MediaTypeImageArchive).Key)
+	stored := m.Artifact(point.MediaTypeImageArchive)
+	raw, err := from.Open(ctx, stored.Key)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	archive, err := codec.NewReader(raw, codec.Stored{Size: stored.Size, Digest: stored.Digest})
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,9 @@ package main
 import (
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/node"
-	"holdfast.io/holdfast/internal/point"
 )
 
 // nodeOptions turns the settings into those of a worker in this process.
@@ -13,7 +13,7 @@ func nodeOptions(cfg *config, log *zap.Logger) node.Options {
 	return node.Options{
 		StateDir: cfg.StateDir, NATS: cfg.busOptions(), DockerHost: cfg.Docker.Host, HostID: cfg.Host.ID,
 		Sinks: cfg.sinkLocations(), MakeSink: cfg.usesStateDirSink(),
-		Slots: cfg.Slots, Compression: point.Compression{Level: cfg.Compression.Level},
+		Slots: cfg.Slots, Compression: codec.Compression{Level: cfg.Compression.Level},
 		Policy: cfg.Policy.rules(), Hooks: cfg.Policy.Hooks,
 		Timeouts:   dispatch.Timeouts{Job: cfg.Timeouts.Job, Item: cfg.Timeouts.Item},
 		NoProgress: cfg.Timeouts.Progress, RetryFor: cfg.RetryFor, ShutdownGrace: cfg.ShutdownGrace,

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
-	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -103,7 +103,7 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeSinkFull, true
 	case errors.Is(err, sink.ErrUnavailable):
 		return events.CodeSinkUnavailable, true
-	case errors.Is(err, point.ErrCorrupt):
+	case errors.Is(err, archive.ErrCorrupt):
 		return events.CodeCorruptArchive, true
 	case errors.Is(err, engine.ErrNotFound):
 		return events.CodeNotFound, false

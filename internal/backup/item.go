@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
@@ -24,7 +25,7 @@ type Backuper struct {
 	// could not undo itself. Both have the same Engine, Locks and Notes.
 	Notes       Notes
 	Tidier      *Tidier
-	Compression point.Compression
+	Compression codec.Compression
 	// NoProgress is how long an item may go without a byte moved or a step passed
 	// before it is given up with ErrNoProgress. 0 means for ever.
 	NoProgress time.Duration

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/backup/notestest"
 	"holdfast.io/holdfast/internal/engine"
@@ -252,7 +253,7 @@ func (b *bench) wantStored(r *backup.Result) *point.Manifest {
 		b.Fatal(err)
 	}
 	defer plain.Close()
-	info, err := point.CheckArchive(plain, m.Image.ID)
+	info, err := archive.Check(plain, m.Image.ID)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
@@ -78,16 +80,16 @@ func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *engine.Im
 	defer cancel() // ends the Engine's stream if the sink's end broke first
 	// A classic Engine stages for long before the first byte.
 	r.progress(events.StepSave, 0, img.Size, 0)
-	archive, err := r.Engine.Save(ctx, img.ID)
+	saved, err := r.Engine.Save(ctx, img.ID)
 	if err != nil {
 		return r.imageError(err)
 	}
-	defer archive.Close()
+	defer saved.Close()
 	w, key, err := staging.Create(ctx, point.ImageArchive)
 	if err != nil {
 		return sinkError(err)
 	}
-	written, info, err := point.WriteArchive(sinkWriter{w, r.watch}, archive, img.ID, r.Compression, func(read, stored int64) {
+	stored, info, err := storeArchive(sinkWriter{w, r.watch}, saved, img.ID, r.Compression, func(read, stored int64) {
 		staged()
 		r.progress(events.StepSave, read, img.Size, stored)
 	})
@@ -103,8 +105,43 @@ func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *engine.Im
 	r.manifest.Image.ID = img.ID
 	r.manifest.Image.ConfigDigest = info.ConfigDigest
 	r.manifest.Image.Layers = info.Layers
-	r.addArtifact(key, point.MediaTypeImageArchive, written)
+	r.addArtifact(key, point.MediaTypeImageArchive, stored)
 	return nil
+}
+
+// storeArchive compresses an image archive to w, and checks it as it streams by.
+// progress is told the bytes read and the bytes stored so far.
+func storeArchive(
+	w io.Writer, saved io.Reader, imageID string, c codec.Compression, progress func(read, stored int64),
+) (codec.Stored, *archive.Info, error) {
+	out, err := codec.NewWriter(w, c)
+	if err != nil {
+		return codec.Stored{}, nil, err
+	}
+	defer out.Abort()
+	in := &observedReader{r: io.TeeReader(saved, out), observe: func(read int64) { progress(read, out.StoredBytes()) }}
+	info, err := archive.Check(in, imageID)
+	if err != nil {
+		return codec.Stored{}, nil, err
+	}
+	stored, err := out.Finish()
+	return stored, info, err
+}
+
+// observedReader tells how many bytes were read so far.
+type observedReader struct {
+	r       io.Reader
+	n       int64
+	observe func(n int64)
+}
+
+func (o *observedReader) Read(p []byte) (int, error) {
+	n, err := o.r.Read(p)
+	if n > 0 {
+		o.n += int64(n)
+		o.observe(o.n)
+	}
+	return n, err
 }
 
 func (r *itemRun) saveConfig(ctx context.Context, staging sink.Staging) error {
@@ -112,20 +149,24 @@ func (r *itemRun) saveConfig(ctx context.Context, staging sink.Staging) error {
 	if err != nil {
 		return sinkError(err)
 	}
-	written, err := point.WriteBytes(w, r.config)
+	out := codec.NewPlainWriter(w)
+	var stored codec.Stored
+	if _, err = out.Write(r.config); err == nil {
+		stored, err = out.Finish()
+	}
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
 		return sinkError(err)
 	}
-	r.addArtifact(key, point.MediaTypeContainerConfig, written)
+	r.addArtifact(key, point.MediaTypeContainerConfig, stored)
 	return nil
 }
 
-func (r *itemRun) addArtifact(key, mediaType string, w point.Written) {
+func (r *itemRun) addArtifact(key, mediaType string, stored codec.Stored) {
 	r.manifest.Artifacts = append(r.manifest.Artifacts, events.Artifact{
-		Key: key, MediaType: mediaType, Size: w.Size, Digest: w.Digest, UncompressedSize: w.UncompressedSize,
+		Key: key, MediaType: mediaType, Size: stored.Size, Digest: stored.Digest, UncompressedSize: stored.UncompressedSize,
 	})
 }
 

@@ -14,10 +14,10 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/node"
-	"holdfast.io/holdfast/internal/point"
 )
 
 const (
@@ -94,7 +94,7 @@ func (h *hosts) start(ctx context.Context, s *servers, dir, name string) {
 	n, err := node.Start(ctx, node.Options{
 		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name), HostID: name,
 		Sinks: map[string]string{events.DefaultSink: filepath.Join(dir, "state", "sink")}, MakeSink: true,
-		Slots: 2, Compression: point.Compression{Level: level},
+		Slots: 2, Compression: codec.Compression{Level: level},
 		Policy:     dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}, Quiesce: []events.Quiesce{events.QuiescePause}},
 		NoProgress: 10 * time.Minute, RetryFor: 10 * time.Minute, ShutdownGrace: time.Second,
 		Wait: true, Version: "simulated", Log: zap.NewNop(),

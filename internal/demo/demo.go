@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/klauspost/compress/zstd"
 
 	"holdfast.io/holdfast/internal/demo/sample"
 )
@@ -108,17 +107,13 @@ type Proof struct {
 	LoadedID string
 }
 
-// Prove loads the archive back and compares what the sample wrote in it with
+// Prove loads the image archive back and compares what the sample wrote in it with
 // what it has written by now. It is an error if a line that was written before
 // the snapshot is not in the archive, or one that came later is.
 func (s *Sample) Prove(ctx context.Context, archive io.Reader, snapshot time.Time) (Proof, error) {
 	var p Proof
-	plain, err := zstd.NewReader(archive)
-	if err != nil {
-		return p, err
-	}
-	defer plain.Close()
-	if p.LoadedID, err = s.engine.Load(ctx, plain); err != nil {
+	var err error
+	if p.LoadedID, err = s.engine.Load(ctx, archive); err != nil {
 		return p, fmt.Errorf("load the archive: %w", err)
 	}
 	s.onRemove(func(ctx context.Context) error { return s.engine.RemoveImage(ctx, p.LoadedID) })

@@ -9,9 +9,9 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine"
-	"holdfast.io/holdfast/internal/point"
 )
 
 // Options are the settings of a node.
@@ -32,7 +32,7 @@ type Options struct {
 	MakeSink bool
 	// Slots is how many items are worked on at a time.
 	Slots       int
-	Compression point.Compression
+	Compression codec.Compression
 	Policy      dispatch.Policy
 	// Hooks lets the labels of containers name commands that run inside them.
 	Hooks    bool

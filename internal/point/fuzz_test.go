@@ -2,7 +2,6 @@ package point_test
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 
 	"holdfast.io/holdfast/internal/point"
@@ -45,24 +44,3 @@ func FuzzDecodeManifest(f *testing.F) {
 		}
 	})
 }
-
-// FuzzCheckArchive: CheckArchive never panics, and accepts nothing without the
-// digest of a configuration.
-func FuzzCheckArchive(f *testing.F) {
-	for _, build := range shapes {
-		a := build()
-		f.Add(a.bytes(f), a.imageID)
-	}
-	f.Add(sparseArchive(), "")
-	f.Fuzz(func(t *testing.T, raw []byte, imageID string) {
-		info, err := point.CheckArchive(bytes.NewReader(raw), imageID)
-		if (info == nil) != (err != nil) {
-			t.Fatalf("got %+v and the error %v", info, err)
-		}
-		if err == nil && !isDigest(info.ConfigDigest) {
-			t.Errorf("accepted with the configuration %q", info.ConfigDigest)
-		}
-	})
-}
-
-func isDigest(s string) bool { return strings.HasPrefix(s, "sha256:") && len(s) == len("sha256:")+64 }

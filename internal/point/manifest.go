@@ -1,6 +1,5 @@
-// Package point is a recovery point as it is stored: its manifest, its names in
-// a sink, and the streams that its artifacts are written and checked by. It is
-// pure io and knows neither engines nor sinks.
+// Package point is a recovery point as it is stored: its manifest, and its names
+// in a sink.
 package point
 
 import (

@@ -1,6 +1,8 @@
 package point_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"path"
 	"strings"
 	"testing"
@@ -77,4 +79,9 @@ func TestDir(t *testing.T) {
 	if got := point.Dir("h", events.ItemContainer, "../../etc", "id"); got != "points/h/container/%2E.%2F..%2Fetc/id" {
 		t.Errorf("the folder is %s", got)
 	}
+}
+
+func sha256Hex(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }

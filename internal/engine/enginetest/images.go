@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
-	"holdfast.io/holdfast/internal/point"
 )
 
 func (s *suite) images(tt *testing.T) {
@@ -180,9 +180,9 @@ func (t *test) archive(imageID string) []byte {
 	return archive
 }
 
-func (t *test) checkArchive(imageID string) *point.ArchiveInfo {
+func (t *test) checkArchive(imageID string) *archive.Info {
 	t.Helper()
-	info, err := point.CheckArchive(bytes.NewReader(t.archive(imageID)), imageID)
+	info, err := archive.Check(bytes.NewReader(t.archive(imageID)), imageID)
 	t.must(err)
 	return info
 }
@@ -211,7 +211,7 @@ func (s *suite) save(tt *testing.T) {
 			t.Errorf("an archive saved by id carries the references %q", tags)
 		}
 	}
-	if _, err := point.CheckArchive(bytes.NewReader(t.archive(baseID)), imageID); !errors.Is(err, point.ErrCorrupt) {
+	if _, err := archive.Check(bytes.NewReader(t.archive(baseID)), imageID); !errors.Is(err, archive.ErrCorrupt) {
 		t.Errorf("the archive of another image is taken for the snapshot's: %v", err)
 	}
 }

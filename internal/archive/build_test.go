@@ -1,4 +1,4 @@
-package point_test
+package archive_test
 
 import (
 	"archive/tar"
@@ -12,49 +12,49 @@ import (
 	"testing"
 )
 
-// archive is an image archive that a test builds: what docker save writes.
-type archive struct {
+// image is an image archive that a test builds: what docker save writes.
+type image struct {
 	imageID string
 	entries []tar.Header
 	bodies  [][]byte
 }
 
-func (a *archive) add(h tar.Header, body []byte) {
+func (a *image) add(h tar.Header, body []byte) {
 	h.Size, h.Mode = int64(len(body)), 0o644
 	a.entries = append(a.entries, h)
 	a.bodies = append(a.bodies, body)
 }
 
-func (a *archive) file(name string, body []byte) {
+func (a *image) file(name string, body []byte) {
 	a.add(tar.Header{Name: name, Typeflag: tar.TypeReg}, body)
 }
 
-func (a *archive) link(name, target string) {
+func (a *image) link(name, target string) {
 	a.add(tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: target}, nil)
 }
 
 // blob adds a file that is named by its digest, and returns the digest in hex.
-func (a *archive) blob(body []byte) string {
+func (a *image) blob(body []byte) string {
 	digest := sha256Hex(body)
 	a.file("blobs/sha256/"+digest, body)
 	return digest
 }
 
 // replace gives an entry another body.
-func (a *archive) replace(name string, body []byte) {
+func (a *image) replace(name string, body []byte) {
 	i := a.index(name)
 	a.entries[i].Size, a.bodies[i] = int64(len(body)), body
 }
 
 // remove leaves an entry out.
-func (a *archive) remove(name string) {
+func (a *image) remove(name string) {
 	i := a.index(name)
 	a.entries = append(a.entries[:i], a.entries[i+1:]...)
 	a.bodies = append(a.bodies[:i], a.bodies[i+1:]...)
 }
 
 // index returns where an entry is. That there is none is the test's fault.
-func (a *archive) index(name string) int {
+func (a *image) index(name string) int {
 	for i, h := range a.entries {
 		if h.Name == name {
 			return i
@@ -64,7 +64,7 @@ func (a *archive) index(name string) int {
 }
 
 // bytes returns the archive as a tar stream, ended by its end mark.
-func (a *archive) bytes(tb testing.TB) []byte {
+func (a *image) bytes(tb testing.TB) []byte {
 	tb.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -86,7 +86,7 @@ func (a *archive) bytes(tb testing.TB) []byte {
 var layers = [][]byte{[]byte("the base layer"), []byte("the layer that the commit made")}
 
 // shapes are the three shapes of archives that Engines write.
-var shapes = map[string]func() *archive{
+var shapes = map[string]func() *image{
 	"classic before Engine 25": classicArchive,
 	"classic store, OCI":       ociArchive,
 	"containerd store":         containerdArchive,
@@ -94,8 +94,8 @@ var shapes = map[string]func() *archive{
 
 // classicArchive is what Engines before 25 write. The second of two layers that
 // are the same is a link to the first.
-func classicArchive() *archive {
-	a := &archive{}
+func classicArchive() *image {
+	a := &image{}
 	config := imageConfig(layers[0], layers[1], layers[0])
 	digest := sha256Hex(config)
 	a.file("one/layer.tar", layers[0])
@@ -110,8 +110,8 @@ func classicArchive() *archive {
 
 // ociArchive is what the classic store writes since Engine 25. The image is
 // named by its configuration.
-func ociArchive() *archive {
-	a := &archive{}
+func ociArchive() *image {
+	a := &image{}
 	config := a.blob(imageConfig(layers...))
 	var names []string
 	for _, l := range layers {
@@ -124,8 +124,8 @@ func ociArchive() *archive {
 
 // containerdArchive is what the containerd store writes. Its layers are
 // compressed, and the image is named by its manifest.
-func containerdArchive() *archive {
-	a := &archive{}
+func containerdArchive() *image {
+	a := &image{}
 	config := a.blob(imageConfig(layers...))
 	var names []string
 	for _, l := range layers {
@@ -137,7 +137,7 @@ func containerdArchive() *archive {
 
 // describe adds the documents of an OCI layout, and returns the digest of the
 // image's manifest in hex.
-func (a *archive) describe(config string, layers []string) string {
+func (a *image) describe(config string, layers []string) string {
 	digest := a.blob(encode(map[string]any{"schemaVersion": 2, "config": descriptor(config), "layers": len(layers)}))
 	a.file("index.json", encode(map[string]any{"schemaVersion": 2, "manifests": []any{descriptor(digest)}}))
 	a.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))

@@ -1,4 +1,4 @@
-package point
+package codec
 
 import (
 	"bytes"

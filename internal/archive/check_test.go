@@ -1,4 +1,4 @@
-package point_test
+package archive_test
 
 import (
 	"archive/tar"
@@ -11,14 +11,14 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/archive"
 )
 
-func TestCheckArchiveTakesEveryShapeThatEnginesWrite(t *testing.T) {
+func TestCheckTakesEveryShapeThatEnginesWrite(t *testing.T) {
 	for name, build := range shapes {
 		t.Run(name, func(t *testing.T) {
 			a := build()
-			info, err := point.CheckArchive(iotest.OneByteReader(bytes.NewReader(a.bytes(t))), a.imageID)
+			info, err := archive.Check(iotest.OneByteReader(bytes.NewReader(a.bytes(t))), a.imageID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -30,14 +30,14 @@ func TestCheckArchiveTakesEveryShapeThatEnginesWrite(t *testing.T) {
 }
 
 // The daemon has been seen to end a stream early without an error (moby#45764).
-func TestCheckArchiveFindsEveryTruncation(t *testing.T) {
+func TestCheckFindsEveryTruncation(t *testing.T) {
 	for name, build := range shapes {
 		t.Run(name, func(t *testing.T) {
 			a := build()
 			whole := a.bytes(t)
 			for n := 0; n < len(whole); n += 64 {
-				_, err := point.CheckArchive(bytes.NewReader(whole[:n]), a.imageID)
-				if !errors.Is(err, point.ErrCorrupt) {
+				_, err := archive.Check(bytes.NewReader(whole[:n]), a.imageID)
+				if !errors.Is(err, archive.ErrCorrupt) {
 					t.Fatalf("cut after %d of %d bytes: got %v", n, len(whole), err)
 				}
 			}
@@ -45,61 +45,61 @@ func TestCheckArchiveFindsEveryTruncation(t *testing.T) {
 	}
 }
 
-func TestCheckArchiveSaysWhatIsWrong(t *testing.T) {
+func TestCheckSaysWhatIsWrong(t *testing.T) {
 	config := sha256Hex(imageConfig(layers...))
 	first := "blobs/sha256/" + sha256Hex(layers[0])
 	tests := map[string]struct {
-		of      func() *archive
-		change  func(a *archive)
+		of      func() *image
+		change  func(a *image)
 		message string
 	}{
 		"a blob that is not what its name says": {ociArchive,
-			func(a *archive) { a.replace(first, []byte("other bytes")) }, "has the digest " + sha256Hex([]byte("other bytes"))},
+			func(a *image) { a.replace(first, []byte("other bytes")) }, "has the digest " + sha256Hex([]byte("other bytes"))},
 		"a layer that is missing": {ociArchive,
-			func(a *archive) { a.remove(first) }, "the layer " + first + " is missing"},
+			func(a *image) { a.remove(first) }, "the layer " + first + " is missing"},
 		"a layer that the configuration does not have": {classicArchive,
-			func(a *archive) { a.replace("two/layer.tar", []byte("other bytes")) }, "the layer two/layer.tar has the digest"},
+			func(a *image) { a.replace("two/layer.tar", []byte("other bytes")) }, "the layer two/layer.tar has the digest"},
 		"a link that leads nowhere": {classicArchive,
-			func(a *archive) { a.remove("one/layer.tar"); a.link("one/layer.tar", "../three/layer.tar") }, "layer.tar is missing"},
+			func(a *image) { a.remove("one/layer.tar"); a.link("one/layer.tar", "../three/layer.tar") }, "layer.tar is missing"},
 		"no manifest": {ociArchive,
-			func(a *archive) { a.remove("manifest.json") }, "manifest.json is missing"},
+			func(a *image) { a.remove("manifest.json") }, "manifest.json is missing"},
 		"a manifest that is not JSON": {ociArchive,
-			func(a *archive) { a.replace("manifest.json", []byte("[{")) }, "manifest.json is not a JSON document"},
+			func(a *image) { a.replace("manifest.json", []byte("[{")) }, "manifest.json is not a JSON document"},
 		"a manifest of another form": {ociArchive,
-			func(a *archive) { a.replace("manifest.json", []byte(`{"Config":1}`)) }, "manifest.json cannot be read"},
+			func(a *image) { a.replace("manifest.json", []byte(`{"Config":1}`)) }, "manifest.json cannot be read"},
 		"two images": {ociArchive,
-			func(a *archive) { a.replace("manifest.json", []byte(`[{},{}]`)) }, "it holds 2 images instead of one"},
+			func(a *image) { a.replace("manifest.json", []byte(`[{},{}]`)) }, "it holds 2 images instead of one"},
 		"no configuration": {ociArchive,
-			func(a *archive) { a.remove("blobs/sha256/" + config) }, config + " is missing"},
+			func(a *image) { a.remove("blobs/sha256/" + config) }, config + " is missing"},
 		"fewer layers than the configuration has": {ociArchive,
-			func(a *archive) { a.replace("manifest.json", manifest("blobs/sha256/"+config, first)) }, "it lists 1 layers, but its configuration has 2"},
+			func(a *image) { a.replace("manifest.json", manifest("blobs/sha256/"+config, first)) }, "it lists 1 layers, but its configuration has 2"},
 		"another image": {ociArchive,
-			func(a *archive) { a.imageID = "sha256:" + strings.Repeat("0", 64) }, "not the image sha256:0000"},
+			func(a *image) { a.imageID = "sha256:" + strings.Repeat("0", 64) }, "not the image sha256:0000"},
 		"an image whose manifest is missing": {containerdArchive,
-			func(a *archive) { a.remove("blobs/sha256/" + strings.TrimPrefix(a.imageID, "sha256:")) }, "not the image"},
+			func(a *image) { a.remove("blobs/sha256/" + strings.TrimPrefix(a.imageID, "sha256:")) }, "not the image"},
 		"an entry that occurs twice": {ociArchive,
-			func(a *archive) { a.file("oci-layout", nil) }, "it has oci-layout twice"},
+			func(a *image) { a.file("oci-layout", nil) }, "it has oci-layout twice"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			a := test.of()
 			test.change(a)
-			_, err := point.CheckArchive(bytes.NewReader(a.bytes(t)), a.imageID)
-			if !errors.Is(err, point.ErrCorrupt) || !strings.Contains(err.Error(), test.message) {
+			_, err := archive.Check(bytes.NewReader(a.bytes(t)), a.imageID)
+			if !errors.Is(err, archive.ErrCorrupt) || !strings.Contains(err.Error(), test.message) {
 				t.Errorf("got %v, want %q", err, test.message)
 			}
 		})
 	}
 }
 
-func TestCheckArchiveTellsAReaderThatFailsFromACorruptArchive(t *testing.T) {
+func TestCheckTellsAReaderThatFailsFromACorruptArchive(t *testing.T) {
 	a := ociArchive()
 	whole := a.bytes(t)
 	lost := errors.New("connection lost")
 	for _, n := range []int{0, 700, len(whole) / 2, len(whole)} {
 		r := io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(lost))
-		_, err := point.CheckArchive(r, a.imageID)
-		if !errors.Is(err, lost) || errors.Is(err, point.ErrCorrupt) {
+		_, err := archive.Check(r, a.imageID)
+		if !errors.Is(err, lost) || errors.Is(err, archive.ErrCorrupt) {
 			t.Errorf("after %d bytes: got %v", n, err)
 		}
 	}
@@ -107,9 +107,9 @@ func TestCheckArchiveTellsAReaderThatFailsFromACorruptArchive(t *testing.T) {
 
 // A sparse entry claims any size in a few bytes, and reads as so many zeros: to
 // hash these here would take an hour.
-func TestCheckArchiveRefusesSparseEntriesUnread(t *testing.T) {
-	_, err := point.CheckArchive(bytes.NewReader(sparseArchive()), ociArchive().imageID)
-	if !errors.Is(err, point.ErrCorrupt) || !strings.Contains(err.Error(), "sparse") {
+func TestCheckRefusesSparseEntriesUnread(t *testing.T) {
+	_, err := archive.Check(bytes.NewReader(sparseArchive()), ociArchive().imageID)
+	if !errors.Is(err, archive.ErrCorrupt) || !strings.Contains(err.Error(), "sparse") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -151,12 +151,12 @@ func pad(b []byte) []byte {
 
 // A file that ends in zeros is not the end of the archive, and what follows the
 // end mark must be zeros: an Engine appends its error there.
-func TestCheckArchiveNeedsItsEndMark(t *testing.T) {
+func TestCheckNeedsItsEndMark(t *testing.T) {
 	a := classicArchive()
 	a.file("zeros", make([]byte, 4096))
 	whole := a.bytes(t)
-	check := func(archive []byte) error {
-		_, err := point.CheckArchive(bytes.NewReader(archive), a.imageID)
+	check := func(raw []byte) error {
+		_, err := archive.Check(bytes.NewReader(raw), a.imageID)
 		return err
 	}
 	if err := check(whole); err != nil {
@@ -166,17 +166,17 @@ func TestCheckArchiveNeedsItsEndMark(t *testing.T) {
 		t.Errorf("with more zeros than the end mark: %v", err)
 	}
 	for _, left := range []int{0, 511, 512, 1023} {
-		if err := check(whole[:len(whole)-1024+left]); !errors.Is(err, point.ErrCorrupt) {
+		if err := check(whole[:len(whole)-1024+left]); !errors.Is(err, archive.ErrCorrupt) {
 			t.Errorf("with %d of the 1024 bytes of the end mark: got %v", left, err)
 		}
 	}
-	if err := check(slices.Concat(whole, []byte(`{"errorDetail":{"message":"no space left on device"}}`))); !errors.Is(err, point.ErrCorrupt) {
+	if err := check(slices.Concat(whole, []byte(`{"errorDetail":{"message":"no space left on device"}}`))); !errors.Is(err, archive.ErrCorrupt) {
 		t.Errorf("with an error after the end mark: got %v", err)
 	}
 }
 
 // Every bit of a layer and of a configuration counts.
-func TestCheckArchiveFindsEveryChange(t *testing.T) {
+func TestCheckFindsEveryChange(t *testing.T) {
 	for name, build := range shapes {
 		t.Run(name, func(t *testing.T) {
 			a := build()
@@ -188,7 +188,7 @@ func TestCheckArchiveFindsEveryChange(t *testing.T) {
 						changed := *a
 						changed.bodies = slices.Clone(a.bodies)
 						changed.bodies[i] = body
-						if _, err := point.CheckArchive(bytes.NewReader(changed.bytes(t)), a.imageID); !errors.Is(err, point.ErrCorrupt) {
+						if _, err := archive.Check(bytes.NewReader(changed.bytes(t)), a.imageID); !errors.Is(err, archive.ErrCorrupt) {
 							t.Fatalf("byte %d of %s is another: got %v", at, h.Name, err)
 						}
 					}
@@ -199,19 +199,19 @@ func TestCheckArchiveFindsEveryChange(t *testing.T) {
 }
 
 // An archive that would fill the memory with what describes it is refused.
-func TestCheckArchiveIsBounded(t *testing.T) {
-	many := &archive{}
+func TestCheckIsBounded(t *testing.T) {
+	many := &image{}
 	for i := range 10_001 {
 		many.file(fmt.Sprint(i), nil)
 	}
 	big := classicArchive()
 	big.replace("manifest.json", append(bytes.Repeat([]byte(" "), 5<<20), "[]"...))
-	for message, a := range map[string]*archive{
+	for message, a := range map[string]*image{
 		"more than 10000 entries":          many,
 		"not a JSON document of at most 4": big,
 	} {
-		_, err := point.CheckArchive(bytes.NewReader(a.bytes(t)), "sha256:")
-		if !errors.Is(err, point.ErrCorrupt) || !strings.Contains(err.Error(), message) {
+		_, err := archive.Check(bytes.NewReader(a.bytes(t)), "sha256:")
+		if !errors.Is(err, archive.ErrCorrupt) || !strings.Contains(err.Error(), message) {
 			t.Errorf("got %v, want %q", err, message)
 		}
 	}

@@ -1,4 +1,9 @@
-package point
+// Package archive reads image archives, which are what docker save writes: it
+// proves that one is whole and true. It knows three shapes: the classic one
+// (manifest.json, <config>.json and <layer>/layer.tar), the classic store's OCI
+// layout since Engine 25, and the containerd store's, whose layers may be
+// compressed. It is pure io: it knows no Engine and no sink.
+package archive
 
 import (
 	"archive/tar"
@@ -28,23 +33,22 @@ const (
 	blobPrefix   = "blobs/sha256/"
 )
 
-// ArchiveInfo is what an archive says of itself.
-type ArchiveInfo struct {
-	// ConfigDigest is the digest of the image's configuration.
+// Info is what an archive says of itself.
+type Info struct {
+	// ConfigDigest is the digest of the image's configuration, "sha256:<hex>".
 	ConfigDigest string
 	// Layers is the number of layers.
 	Layers int
 }
 
-// CheckArchive reads r, which is what docker save writes, to its end and reports
-// whether it holds the whole of the image imageID ("sha256:…") and only true
-// digests. It takes the three shapes there are: the classic one
-// (manifest.json, <config>.json and <layer>/layer.tar), the classic store's OCI
-// layout since Engine 25, and the containerd store's, whose layers may be
-// compressed.
+// Check reads r, an uncompressed image archive, to its end. It returns no error
+// only if the archive holds the whole of the image imageID ("sha256:<hex>") and
+// nothing else, and every digest in it is true. It holds a few megabytes, however
+// large the archive. An error that wraps [ErrCorrupt] is the archive's fault; every
+// other error comes from r.
 //
 // A save that was cut short has been seen to end without an error (moby#45764).
-func CheckArchive(r io.Reader, imageID string) (*ArchiveInfo, error) {
+func Check(r io.Reader, imageID string) (*Info, error) {
 	tail := &tailReader{r: r}
 	c := checker{
 		digests:   map[string]string{},
@@ -154,7 +158,7 @@ func mayDescribe(name string) bool {
 }
 
 // verify holds what was read against the archive's own description.
-func (c *checker) verify(imageID string) (*ArchiveInfo, error) {
+func (c *checker) verify(imageID string) (*Info, error) {
 	var manifest []struct {
 		Config string
 		Layers []string
@@ -190,7 +194,7 @@ func (c *checker) verify(imageID string) (*ArchiveInfo, error) {
 			return nil, err
 		}
 	}
-	return &ArchiveInfo{ConfigDigest: digestPrefix + configDigest, Layers: len(m.Layers)}, nil
+	return &Info{ConfigDigest: digestPrefix + configDigest, Layers: len(m.Layers)}, nil
 }
 
 // verifyID reports whether the archive is that of imageID. A classic store

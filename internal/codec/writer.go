@@ -1,0 +1,82 @@
+package codec
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Writer stores one stream. The stream ends with Finish or Abort, whichever comes
+// first. One goroutine uses a Writer; StoredBytes is for any.
+type Writer struct {
+	out        *counter
+	compressor *compressor // nil if the bytes are stored as they are
+	taken      int64
+	ended      bool
+}
+
+var errEnded = errors.New("codec: the stream has ended")
+
+// NewWriter returns a Writer that compresses a stream to w, which several threads
+// do at once; they write to w from one goroutine. It holds some megabytes,
+// however long the stream.
+func NewWriter(w io.Writer, c Compression) (*Writer, error) {
+	level := c.Level
+	if level == 0 {
+		level = defaultLevel
+	}
+	out := newCounter(w)
+	z, err := newCompressor(out, zstd.EncoderLevelFromZstd(level))
+	if err != nil {
+		return nil, err
+	}
+	return &Writer{out: out, compressor: z}, nil
+}
+
+// NewPlainWriter returns a Writer that stores a stream as it is.
+func NewPlainWriter(w io.Writer) *Writer { return &Writer{out: newCounter(w)} }
+
+// Write implements [io.Writer]. Its error may be that of an earlier write to the
+// underlying writer.
+func (w *Writer) Write(p []byte) (n int, err error) {
+	if w.ended {
+		return 0, errEnded
+	}
+	if w.compressor != nil {
+		n, err = w.compressor.Write(p)
+	} else {
+		n, err = w.out.Write(p)
+	}
+	w.taken += int64(n)
+	return n, err
+}
+
+// StoredBytes returns how many bytes the underlying writer has taken so far.
+func (w *Writer) StoredBytes() int64 { return w.out.written() }
+
+// Finish writes what is left and returns what was stored. The underlying writer is
+// not closed.
+func (w *Writer) Finish() (Stored, error) {
+	if w.ended {
+		return Stored{}, errEnded
+	}
+	w.ended = true
+	if w.compressor != nil {
+		if err := w.compressor.Close(); err != nil {
+			return Stored{}, fmt.Errorf("compress: %w", err)
+		}
+	}
+	return Stored{Size: w.out.written(), Digest: w.out.digest(), UncompressedSize: w.taken}, nil
+}
+
+// Abort ends a compressed stream so that no reader takes it for a whole one, and
+// returns when nothing writes to the underlying writer any more. After Finish it
+// does nothing.
+func (w *Writer) Abort() {
+	if w.compressor != nil && !w.ended {
+		w.compressor.breakOff()
+	}
+	w.ended = true
+}
