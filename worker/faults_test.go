@@ -38,8 +38,8 @@ func TestFaults(t *testing.T) {
 const (
 	// slowPayload takes a second or two to commit and to save.
 	slowPayload = 60 << 20
-	// tenureLapses is longer than a worker that is not heard of remains its host's.
-	tenureLapses = 12 * time.Second
+	// leaseExpires is longer than a worker that is not heard of remains its host's.
+	leaseExpires = 12 * time.Second
 	// ackWaitLapses is longer than the server waits for a sign of life of a job.
 	ackWaitLapses = 65 * time.Second
 )
@@ -113,9 +113,9 @@ func wireCut(t *testing.T) {
 	w.start(workerOptions{prefix: l.prefix, server: l.url})
 	job := w.slowJob("1", events.StepSave)
 	l.cut(t)
-	time.Sleep(tenureLapses) // the fault itself
+	time.Sleep(leaseExpires) // the fault itself
 	l.mend(t)
-	w.survived(fmt.Sprintf("network split of %s in a save", tenureLapses), job)
+	w.survived(fmt.Sprintf("network split of %s in a save", leaseExpires), job)
 }
 
 func wireCutTakeover(t *testing.T) {

@@ -5,8 +5,8 @@ import (
 	"errors"
 
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
-	"holdfast.io/holdfast/internal/tenure"
 )
 
 // fate is what becomes of a request when an attempt at its job has ended.
@@ -31,7 +31,7 @@ func fateOf(base context.Context, err error) fate {
 	switch {
 	case err == nil:
 		return told
-	case isAny(err, ledger.ErrLost, tenure.ErrLost, backup.ErrLost), isAny(cause, tenure.ErrLost, backup.ErrLost):
+	case isAny(err, ledger.ErrLost, lease.ErrLost, backup.ErrLost), isAny(cause, lease.ErrLost, backup.ErrLost):
 		return lost
 	case cause != nil:
 		return handedOn

@@ -90,17 +90,17 @@ func (h *host) newWorker(owner string) *Worker {
 		Lifeline:  func(context.Context) plan.Lifeline { return plan.Lifeline{} },
 		Publisher: h.server,
 		Jobs:      &ledger.Jobs{Store: h.store, Host: testHost, Owner: owner},
-		Tenure:    tenant{},
+		Lease:     uncontested{},
 		Tidier:    h.tidier,
 		Slots:     NewSlots(h.slots),
 		Log:       log,
 	}
 }
 
-// tenant is one that nobody contests.
-type tenant struct{}
+// uncontested is a lease that nobody contests.
+type uncontested struct{}
 
-func (tenant) Confirm(context.Context) error { return nil }
+func (uncontested) Confirm(context.Context) error { return nil }
 
 func (h *host) start() {
 	ctx, stop := context.WithCancel(h.Context())

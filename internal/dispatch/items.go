@@ -170,7 +170,7 @@ func (j *job) beginItem(ctx context.Context, i int, n backup.Note) error {
 	if err != nil {
 		return fmt.Errorf("encode the note of %s %s: %w", n.Item.Kind, n.Item.Name, err)
 	}
-	if err := j.Tenure.Confirm(ctx); err != nil {
+	if err := j.Lease.Confirm(ctx); err != nil {
 		return err
 	}
 	if err := j.claim.Begin(ctx, i, note); err != nil {
@@ -246,7 +246,7 @@ func (j *job) endItem(i int, o events.ItemOutcome, ev event.Event) (events.ItemO
 	if err != nil {
 		return o, fmt.Errorf("encode the outcome of an item: %w", err)
 	}
-	if err := j.Tenure.Confirm(j.base); err != nil {
+	if err := j.Lease.Confirm(j.base); err != nil {
 		return o, err
 	}
 	stands, err := j.claim.EndItem(j.base, i, raw)

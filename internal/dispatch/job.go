@@ -78,7 +78,7 @@ func (r *request) reused() *rejection {
 
 // claim makes the job this worker's.
 func (w *Worker) claim(ctx context.Context, m *bus.Message, req *request) (*ledger.Claim, error) {
-	if err := w.Tenure.Confirm(ctx); err != nil {
+	if err := w.Lease.Confirm(ctx); err != nil {
 		return nil, err
 	}
 	claim, err := w.Jobs.Claim(ctx, ledger.Request{Job: req.job, Digest: req.digest, Reply: m.Reply, Stored: m.Time})
@@ -263,7 +263,7 @@ func (j *job) conclude(terminal event.Event) error {
 	if err != nil {
 		return err
 	}
-	if err := j.Tenure.Confirm(j.base); err != nil {
+	if err := j.Lease.Confirm(j.base); err != nil {
 		return err
 	}
 	stands, err := j.claim.End(j.base, raw)

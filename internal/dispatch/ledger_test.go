@@ -17,9 +17,9 @@ import (
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
-	"holdfast.io/holdfast/internal/tenure"
 )
 
 // wantRepeated: the events from the given one on are those before it, word for
@@ -107,7 +107,7 @@ func TestAJobIsCarriedOnByAnotherWorker(t *testing.T) {
 					return nil
 				}
 				ctx, lose := context.WithCancelCause(h.Context())
-				h.stop = func() { lose(tenure.ErrLost) }
+				h.stop = func() { lose(lease.ErrLost) }
 				h.stopped = make(chan struct{})
 				stopped, first := h.stopped, h.worker
 				go func() {
@@ -117,7 +117,7 @@ func TestAJobIsCarriedOnByAnotherWorker(t *testing.T) {
 				m := h.backup(allContainers)
 				h.send(h.work, m)
 				<-died
-				lose(tenure.ErrLost)
+				lose(lease.ErrLost)
 				<-stopped
 				before := h.server.lines()
 				h.server.refuse = nil
@@ -140,14 +140,14 @@ func TestAJobIsCarriedOnByAnotherWorker(t *testing.T) {
 	}
 }
 
-// A worker that is not the tenant any more says nothing, and acknowledges nothing.
+// A worker that lost the lease says nothing, and acknowledges nothing.
 func TestWhoLostTheHostSaysNothing(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		id := h.container("web")
 		lostIt := false
-		h.worker.Tenure = tenureFunc(func(context.Context) error {
+		h.worker.Lease = leaseFunc(func(context.Context) error {
 			if lostIt {
-				return tenure.ErrLost
+				return lease.ErrLost
 			}
 			return nil
 		})
@@ -167,9 +167,9 @@ func TestWhoLostTheHostSaysNothing(t *testing.T) {
 	})
 }
 
-type tenureFunc func(ctx context.Context) error
+type leaseFunc func(ctx context.Context) error
 
-func (f tenureFunc) Confirm(ctx context.Context) error { return f(ctx) }
+func (f leaseFunc) Confirm(ctx context.Context) error { return f(ctx) }
 
 // A worker that dies three times at an item gives it up, and does the others.
 func TestThreeDeathsAtAnItem(t *testing.T) {
@@ -278,16 +278,16 @@ func TestFate(t *testing.T) {
 		err  error
 		want fate
 	}{
-		"all is said":                      {running, nil, told},
-		"all is said as the worker stops":  {ended(backup.ErrStopping), nil, told},
-		"something is away":                {running, backup.ErrAway, postponed},
-		"an event cannot be stored":        {running, errBroken, postponed},
-		"the worker stops":                 {ended(backup.ErrStopping), backup.ErrStopping, handedOn},
-		"the worker stops for any reason":  {ended(context.Canceled), errBroken, handedOn},
-		"the host has another tenant":      {ended(backup.ErrLost), context.Canceled, lost},
-		"the tenure is lost":               {running, tenure.ErrLost, lost},
-		"the job is another worker's":      {running, errors.Join(errBroken, ledger.ErrLost), lost},
-		"both stopping and another's work": {ended(backup.ErrStopping), ledger.ErrLost, lost},
+		"all is said":                          {running, nil, told},
+		"all is said as the worker stops":      {ended(backup.ErrStopping), nil, told},
+		"something is away":                    {running, backup.ErrAway, postponed},
+		"an event cannot be stored":            {running, errBroken, postponed},
+		"the worker stops":                     {ended(backup.ErrStopping), backup.ErrStopping, handedOn},
+		"the worker stops for any reason":      {ended(context.Canceled), errBroken, handedOn},
+		"the host is served by another worker": {ended(backup.ErrLost), context.Canceled, lost},
+		"the lease is lost":                    {running, lease.ErrLost, lost},
+		"the job is another worker's":          {running, errors.Join(errBroken, ledger.ErrLost), lost},
+		"both stopping and another's work":     {ended(backup.ErrStopping), ledger.ErrLost, lost},
 	} {
 		if got := fateOf(c.base, c.err); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)

@@ -20,11 +20,11 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
-	"holdfast.io/holdfast/internal/tenure"
 )
 
 // Source is where requests come from. Next blocks until it has taken one
@@ -51,10 +51,10 @@ type Sinks interface {
 	Open(ctx context.Context, name string) (sink.Sink, error)
 }
 
-// Tenure is the right to serve the host.
-type Tenure interface {
+// Lease is the right to serve the host.
+type Lease interface {
 	// Confirm returns when it is certain that no other worker serves the host. It
-	// reports tenure.ErrLost, or the cause of ctx.
+	// reports lease.ErrLost, or the cause of ctx.
 	Confirm(ctx context.Context) error
 }
 
@@ -75,7 +75,7 @@ type Timeouts struct {
 	Item time.Duration
 }
 
-// Worker serves one host as its tenant. Its fields are not changed once Run is
+// Worker serves one host while it holds the lease. Its fields are not changed once Run is
 // called.
 type Worker struct {
 	// Host is the host's id.
@@ -91,7 +91,7 @@ type Worker struct {
 	Lifeline  func(ctx context.Context) plan.Lifeline
 	Publisher Publisher
 	Jobs      *ledger.Jobs
-	Tenure    Tenure
+	Lease     Lease
 	Tidier    Tidier
 	Slots     *Slots
 	Log       *zap.Logger
@@ -114,7 +114,7 @@ const farewellBound = 2 * time.Second
 
 // Run takes messages until ctx ends. Then it takes no more, gives running jobs
 // grace to end, and after that stops them: what is unfinished is undone and its
-// message is delivered again. If ctx ends because the host has another tenant,
+// message is delivered again. If ctx ends because the host is served by another worker,
 // they are stopped at once, and nothing is said of them any more. It returns when
 // nothing runs any more.
 func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Duration) {
@@ -135,7 +135,7 @@ func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Dur
 		w.jobs.Wait()
 	}()
 	<-ctx.Done()
-	if errors.Is(context.Cause(ctx), tenure.ErrLost) {
+	if errors.Is(context.Cause(ctx), lease.ErrLost) {
 		stop(backup.ErrLost)
 	}
 	select {

@@ -24,13 +24,13 @@ import (
 )
 
 const (
-	// lookForDir is how often a process looks whether the state dir is free.
-	lookForDir = 250 * time.Millisecond
+	// statePoll is how often a standby checks whether the state dir is free.
+	statePoll = 250 * time.Millisecond
 	// tidyBound is how long a process that ends goes on to undo.
 	tidyBound = 10 * time.Second
-	// aloneAfter is how long a node waits for the message server before it undoes
-	// what its notes name without asking whether another worker has done so.
-	aloneAfter = 5 * time.Second
+	// offlineGrace is how long a node waits for the message server before it undoes
+	// what its notes name without asking whether another worker has taken over.
+	offlineGrace = 5 * time.Second
 )
 
 // Node is one worker process. Its fields are set once Start has returned.
@@ -104,7 +104,7 @@ func (n *Node) hold(ctx context.Context) (*state.Dir, error) {
 	n.o.Log.Info("standing by: another process serves from this state dir", zap.String("stateDir", n.o.StateDir))
 	for {
 		select {
-		case <-time.After(lookForDir):
+		case <-time.After(statePoll):
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -186,10 +186,10 @@ func (n *Node) endTidying() {
 	<-n.tidying
 }
 
-// connect reaches the configured message server, or starts our own, and sees to
-// it that the streams are there. While the server is away nobody can be asked
-// whether another worker has undone what our notes name: a container must not
-// stand for that long.
+// connect connects to the configured message server, or starts our own and provisions
+// it. While the server is away nobody can say whether another worker has taken over,
+// so after offlineGrace the notes are undone without asking: no container may stay
+// paused for that long.
 func (n *Node) connect(ctx context.Context) (err error) {
 	options := n.o.NATS
 	if options.URL == "" {
@@ -199,12 +199,12 @@ func (n *Node) connect(ctx context.Context) (err error) {
 		options = n.server.Options()
 	}
 	options.Logger, options.Wait = n.o.Log, n.o.Wait
-	alone := time.AfterFunc(aloneAfter, func() {
-		if err := n.undo(func(backup.Note) bool { return true }); err != nil {
+	offline := time.AfterFunc(offlineGrace, func() {
+		if err := n.adopt(func(backup.Note) bool { return true }); err != nil {
 			n.o.Log.Error("what an earlier worker left cannot be undone", zap.Error(err))
 		}
 	})
-	defer alone.Stop()
+	defer offline.Stop()
 	if n.Bus, err = bus.Connect(ctx, options); err != nil {
 		return err
 	}

@@ -16,8 +16,8 @@ import (
 	"holdfast.io/holdfast/internal/client"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/node"
-	"holdfast.io/holdfast/internal/tenure"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -163,15 +163,15 @@ func TestASecondWorkerStandsByAndTakesOver(t *testing.T) {
 
 func TestAWorkerWithAnotherEngineIsRefused(t *testing.T) {
 	f := newFleet(t)
-	tenant, stop := f.start(f.engine)
+	holder, stop := f.start(f.engine)
 	f.roles(f.bus(), bus.RoleServing)
 	other, stopOther := f.start(engineOf("another"))
-	if err := <-other; !errors.Is(err, tenure.ErrOtherEngine) {
+	if err := <-other; !errors.Is(err, lease.ErrOtherEngine) {
 		t.Errorf("it ended with %v", err)
 	}
 	stopOther()
 	stop()
-	if err := <-tenant; err != nil {
-		t.Errorf("the tenant ended with %v", err)
+	if err := <-holder; err != nil {
+		t.Errorf("the holder ended with %v", err)
 	}
 }

@@ -1,6 +1,6 @@
 // Package node is one worker process put together: the state dir, the message
 // server if it is our own, the Engine, the sinks, and the worker that serves the
-// host while this process is its tenant.
+// host while this process holds its lease.
 package node
 
 import (

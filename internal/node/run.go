@@ -12,30 +12,30 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/sink/file"
-	"holdfast.io/holdfast/internal/tenure"
 	"holdfast.io/holdfast/internal/unserved"
 )
 
-// releaseBound is how long giving up the tenure may take.
+// releaseBound is how long releasing the lease may take.
 const releaseBound = 3 * time.Second
 
 // Run serves the host until ctx ends, and then to the end of what was begun. While
 // another worker serves the host it stands by, and takes over from one that is not
-// heard of any more. It reports tenure.ErrOtherEngine if that other one has
+// heard of any more. It reports lease.ErrOtherEngine if that other one has
 // another Engine.
 func (n *Node) Run(ctx context.Context) error {
-	candidate := tenure.Candidate{
+	contender := lease.Contender{
 		Locks: n.Bus.Locks(), Host: n.Host, Predecessor: n.predecessor, Log: n.o.Log,
-		Claimant: tenure.Claimant{Owner: n.owner, EngineID: n.about.ID, Process: process()},
-		StandBy: func(tenant tenure.Claimant) {
-			n.o.Log.Info("standing by: another worker serves the host", zap.String("host", n.Host), zap.String("worker", tenant.Process))
+		Holder: lease.Holder{Owner: n.owner, EngineID: n.about.ID, Process: process()},
+		StandBy: func(holder lease.Holder) {
+			n.o.Log.Info("standing by: another worker serves the host", zap.String("host", n.Host), zap.String("worker", holder.Process))
 		},
 	}
 	n.role.set(nil)
 	defer n.announce()()
 	for {
-		t, err := candidate.Take(ctx)
+		t, err := contender.Acquire(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -49,14 +49,14 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 }
 
-// serve works as the host's tenant, until ctx ends or the tenure is lost.
-func (n *Node) serve(ctx context.Context, t *tenure.Tenure) error {
+// serve serves the host until ctx ends or the lease is lost.
+func (n *Node) serve(ctx context.Context, t *lease.Lease) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	detach := context.AfterFunc(t.Context(), func() { cancel(context.Cause(t.Context())) })
 	defer detach()
 	defer n.release(t)
-	if err := n.undoOwn(ctx); err != nil && ctx.Err() == nil {
+	if err := n.adoptOwnNotes(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("undo what an earlier worker left: %w", err)
 	}
 	n.o.Log.Info("serving", zap.String("host", n.Host), zap.String("engine", n.engineAddress()),
@@ -77,7 +77,7 @@ func (n *Node) serve(ctx context.Context, t *tenure.Tenure) error {
 	return nil
 }
 
-func (n *Node) worker(t *tenure.Tenure) *dispatch.Worker {
+func (n *Node) worker(t *lease.Lease) *dispatch.Worker {
 	return &dispatch.Worker{
 		Host: n.Host,
 		Backuper: &backup.Backuper{
@@ -99,19 +99,19 @@ func (n *Node) worker(t *tenure.Tenure) *dispatch.Worker {
 		Lifeline:  n.lifeline,
 		Publisher: n.Bus,
 		Jobs:      n.jobs,
-		Tenure:    t,
+		Lease:     t,
 		Tidier:    n.tidier,
 		Slots:     dispatch.NewSlots(n.o.Slots),
 		Log:       n.o.Log,
 	}
 }
 
-// release gives the tenure up, so that a worker that stands by takes over at once.
-func (n *Node) release(t *tenure.Tenure) {
+// release releases the lease, so that a worker that stands by takes over at once.
+func (n *Node) release(t *lease.Lease) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseBound)
 	defer cancel()
 	if err := t.Release(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		n.o.Log.Warn("the host's lock was not given up; it lapses by itself", zap.Error(err))
+		n.o.Log.Warn("the host's lock was not released; it expires by itself", zap.Error(err))
 	}
 }
 

@@ -13,25 +13,26 @@ import (
 )
 
 const (
-	// askAgain is how often a request that a dead worker held is asked for, until it
-	// comes: it may go to a pull of the dead one, which the server holds open.
-	askAgain = time.Second
-	// asks is how often at most. After a minute it comes by itself.
-	asks = 60
-	// endedLately is how long after its end a job's request may not be acknowledged,
-	// if the worker died between the two: twice the acknowledgement wait.
-	endedLately = 2 * time.Minute
-	// asksOfEnded is how often the request of such a job is asked for. Whether it came
-	// does not show in the ledger; one that is acknowledged does not come.
-	asksOfEnded = 3
+	// nudgeInterval is how often the server is asked to redeliver a request that a
+	// dead worker held, until it comes. It may first go to a pull of the dead worker,
+	// which the server holds open.
+	nudgeInterval = time.Second
+	// maxNudges bounds that. After a minute the server redelivers by itself.
+	maxNudges = 60
+	// ackWindow is how long after a job's end its request may still be
+	// unacknowledged, if the worker died between the two: twice the acknowledgement
+	// wait.
+	ackWindow = 2 * time.Minute
+	// nudgesOfEnded is maxNudges for the request of a job that has ended. The ledger
+	// does not show whether it was redelivered, and an acknowledged request never is.
+	nudgesOfEnded = 3
 )
 
-// undoOwn has undone what the notes on our own disk name. What another worker has
-// taken over since is its own affair: of that only what bears our attempt's name
-// is removed.
-func (n *Node) undoOwn(ctx context.Context) error {
+// adoptOwnNotes gives the notes on our own disk to the tidier. Of a job that another
+// worker has taken over since, only what bears our attempt's name is removed.
+func (n *Node) adoptOwnNotes(ctx context.Context) error {
 	var failure error
-	err := n.undo(func(note backup.Note) bool {
+	err := n.adopt(func(note backup.Note) bool {
 		job, err := n.jobs.Look(ctx, note.Job)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound): // forgotten: nobody else can have it
@@ -45,8 +46,8 @@ func (n *Node) undoOwn(ctx context.Context) error {
 	return errors.Join(err, failure)
 }
 
-// undo has undone what the notes on our own disk name.
-func (n *Node) undo(whole func(backup.Note) bool) error {
+// adopt gives the notes on our own disk to the tidier.
+func (n *Node) adopt(whole func(backup.Note) bool) error {
 	notes, err := n.notes.List()
 	for _, note := range notes {
 		if aerr := n.tidier.Adopt(note, whole(note)); aerr != nil {
@@ -56,11 +57,11 @@ func (n *Node) undo(whole func(backup.Note) bool) error {
 	return err
 }
 
-// adoptJobs has undone what the notes name that went with the jobs of earlier
-// workers, and returns those whose requests may not be acknowledged. From its return on no job gets a container
-// before that is let go.
+// adoptJobs gives the notes of earlier workers' jobs to the tidier, and returns the
+// jobs whose requests may not be acknowledged. From its return on no job gets a
+// container that has not been resumed.
 func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
-	for job, err := range n.jobs.Unsettled(ctx, endedLately) {
+	for job, err := range n.jobs.Unsettled(ctx, ackWindow) {
 		if err != nil {
 			if ctx.Err() == nil {
 				n.o.Log.Error("not all jobs of an earlier worker can be taken over at once", zap.Error(err))
@@ -78,27 +79,28 @@ func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
 	return open
 }
 
-// takeOver has the requests of jobs delivered at once rather than after the
-// acknowledgement wait.
+// takeOver asks the server to redeliver the requests of jobs at once rather than
+// after the acknowledgement wait.
 func (n *Node) takeOver(ctx context.Context, open []ledger.Job) {
-	for round := range asks {
-		open = n.askFor(ctx, open, round)
+	for round := range maxNudges {
+		open = n.nudge(ctx, open, round)
 		if len(open) == 0 {
 			return
 		}
 		select {
-		case <-time.After(askAgain):
+		case <-time.After(nudgeInterval):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// askFor asks for the requests of the jobs, and returns those that have not come.
-func (n *Node) askFor(ctx context.Context, jobs []ledger.Job, round int) (waiting []ledger.Job) {
+// nudge asks for the requests of the jobs once, and returns the jobs whose requests
+// have not come.
+func (n *Node) nudge(ctx context.Context, jobs []ledger.Job, round int) (waiting []ledger.Job) {
 	for _, job := range jobs {
 		now, err := n.jobs.Look(ctx, job.ID)
-		ended := len(now.End) > 0 && (len(job.End) == 0 || round >= asksOfEnded)
+		ended := len(now.End) > 0 && (len(job.End) == 0 || round >= nudgesOfEnded)
 		if err != nil || now.Attempt != job.Attempt || ended {
 			continue
 		}

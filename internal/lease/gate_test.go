@@ -1,4 +1,4 @@
-package tenure_test
+package lease_test
 
 import (
 	"context"

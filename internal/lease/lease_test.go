@@ -1,4 +1,4 @@
-package tenure_test
+package lease_test
 
 import (
 	"context"
@@ -10,27 +10,27 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
+	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger/ledgertest"
-	"holdfast.io/holdfast/internal/tenure"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func candidate(t *testing.T, locks *ledgertest.Memory, owner string) tenure.Candidate {
-	return tenure.Candidate{Locks: locks, Host: "web01", Log: zaptest.NewLogger(t),
-		Claimant: tenure.Claimant{Owner: owner, EngineID: "engine1", Process: "process of " + owner}}
+func contender(t *testing.T, locks *ledgertest.Memory, owner string) lease.Contender {
+	return lease.Contender{Locks: locks, Host: "web01", Log: zaptest.NewLogger(t),
+		Holder: lease.Holder{Owner: owner, EngineID: "engine1", Process: "process of " + owner}}
 }
 
-func take(t *testing.T, c tenure.Candidate) *tenure.Tenure {
+func acquire(t *testing.T, c lease.Contender) *lease.Lease {
 	t.Helper()
-	held, err := c.Take(t.Context())
+	held, err := c.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return held
 }
 
-func release(t *testing.T, held *tenure.Tenure) {
+func release(t *testing.T, held *lease.Lease) {
 	t.Helper()
 	if err := held.Release(context.Background()); err != nil {
 		t.Error(err)
@@ -40,15 +40,15 @@ func release(t *testing.T, held *tenure.Tenure) {
 func TestOneStandsByAndTakesOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		locks := ledgertest.NewMemory()
-		first := take(t, candidate(t, locks, "a"))
-		second := candidate(t, locks, "b")
+		first := acquire(t, contender(t, locks, "a"))
+		second := contender(t, locks, "b")
 		stoodBy := ""
-		second.StandBy = func(tenant tenure.Claimant) { stoodBy += tenant.Process }
-		taken := make(chan *tenure.Tenure)
-		go func() { taken <- take(t, second) }()
+		second.StandBy = func(holder lease.Holder) { stoodBy += holder.Process }
+		taken := make(chan *lease.Lease)
+		go func() { taken <- acquire(t, second) }()
 		select {
 		case <-taken:
-			t.Error("it did not wait for the tenant")
+			t.Error("it did not wait for the holder")
 		case <-time.After(time.Hour):
 		}
 		if stoodBy != "process of a" {
@@ -58,10 +58,10 @@ func TestOneStandsByAndTakesOver(t *testing.T) {
 		began := time.Now()
 		held := <-taken
 		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("it took over %s after the tenure was given up", took)
+			t.Errorf("it took over %s after the lease was released", took)
 		}
 		if err := first.Confirm(t.Context()); err == nil {
-			t.Error("who gave it up still has it")
+			t.Error("who released it still holds it")
 		}
 		release(t, held)
 	})
@@ -72,12 +72,12 @@ func TestWhoIsNotHeardOfLosesIt(t *testing.T) {
 		// A worker that is frozen is one whose store is away: it renews nothing.
 		locks, frozen := ledgertest.NewMemory(), &gate{Memory: nil}
 		frozen.Memory = locks
-		c := candidate(t, locks, "a")
+		c := contender(t, locks, "a")
 		c.Locks = frozen
-		first := take(t, c)
+		first := acquire(t, c)
 		frozen.shut()
 		began := time.Now()
-		second := take(t, candidate(t, locks, "b"))
+		second := acquire(t, contender(t, locks, "b"))
 		if took := time.Since(began); took < 7*time.Second || took > 12*time.Second {
 			t.Errorf("it took over after %s", took)
 		}
@@ -85,15 +85,15 @@ func TestWhoIsNotHeardOfLosesIt(t *testing.T) {
 		go func() { confirmed <- first.Confirm(t.Context()) }()
 		time.Sleep(time.Minute)
 		frozen.open()
-		if err := <-confirmed; !errors.Is(err, tenure.ErrLost) {
+		if err := <-confirmed; !errors.Is(err, lease.ErrLost) {
 			t.Errorf("the frozen one is told %v", err)
 		}
-		if cause := context.Cause(first.Context()); !errors.Is(cause, tenure.ErrLost) {
+		if cause := context.Cause(first.Context()); !errors.Is(cause, lease.ErrLost) {
 			t.Errorf("its context ended with %v", cause)
 		}
 		release(t, first)
 		if err := second.Confirm(t.Context()); err != nil {
-			t.Errorf("the end of the frozen one cost the tenant its tenure: %v", err)
+			t.Errorf("the end of the frozen one cost the holder its lease: %v", err)
 		}
 		release(t, second)
 	})
@@ -102,7 +102,7 @@ func TestWhoIsNotHeardOfLosesIt(t *testing.T) {
 func TestAnAbsentServerCostsNothingIfNobodyElseIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		locks := ledgertest.NewMemory()
-		held := take(t, candidate(t, locks, "a"))
+		held := acquire(t, contender(t, locks, "a"))
 		locks.SetAway(true)
 		time.Sleep(5 * time.Second)
 		if err := held.Confirm(t.Context()); err != nil {
@@ -126,14 +126,14 @@ func TestADeadPredecessorIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		locks := ledgertest.NewMemory()
 		dead := &gate{Memory: locks}
-		c := candidate(t, locks, "a")
+		c := contender(t, locks, "a")
 		c.Locks = dead
-		first := take(t, c)
+		first := acquire(t, c)
 		dead.shut()
-		next := candidate(t, locks, "b")
+		next := contender(t, locks, "b")
 		next.Predecessor = "a"
 		began := time.Now()
-		second := take(t, next)
+		second := acquire(t, next)
 		if took := time.Since(began); took != 0 {
 			t.Errorf("it was waited for %s", took)
 		}
@@ -146,10 +146,10 @@ func TestADeadPredecessorIsNotWaitedFor(t *testing.T) {
 func TestAnotherEngineIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		locks := ledgertest.NewMemory()
-		held := take(t, candidate(t, locks, "a"))
-		other := candidate(t, locks, "b")
+		held := acquire(t, contender(t, locks, "a"))
+		other := contender(t, locks, "b")
 		other.EngineID = "engine2"
-		if _, err := other.Take(t.Context()); !errors.Is(err, tenure.ErrOtherEngine) {
+		if _, err := other.Acquire(t.Context()); !errors.Is(err, lease.ErrOtherEngine) {
 			t.Errorf("taken with another Engine: %v", err)
 		}
 		release(t, held)
