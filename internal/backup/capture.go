@@ -109,7 +109,7 @@ func (r *itemRun) runPreHook(ctx context.Context) error {
 	if err := r.hooks.pre(ctx); err != nil {
 		return err
 	}
-	step.At(step.HookRun)
+	step.At(ctx, step.HookRun)
 	return nil
 }
 
@@ -123,12 +123,12 @@ func (r *itemRun) quiesce(ctx context.Context) error {
 		if err := r.tell(ctx, r.Engine.Stop); err != nil {
 			return fmt.Errorf("stop it: %w", err)
 		}
-		step.At(step.Stopped)
+		step.At(ctx, step.Stopped)
 	case r.note.Held:
 		if err := r.tell(ctx, r.Engine.Pause); err != nil {
 			return fmt.Errorf("pause it: %w", err)
 		}
-		step.At(step.Paused)
+		step.At(ctx, step.Paused)
 	}
 	r.watch.alive()
 	return nil
@@ -139,7 +139,7 @@ func (r *itemRun) commit(ctx context.Context, pause bool) error {
 	return r.tell(ctx, func(ctx context.Context, id string) (err error) {
 		r.imageID, err = r.Engine.Commit(ctx, id, engine.CommitOptions{Reference: r.ref, Comment: engine.SnapshotComment(r.ref), Pause: pause})
 		if err == nil {
-			step.At(step.Committed)
+			step.At(ctx, step.Committed)
 			r.watch.alive()
 		}
 		return err

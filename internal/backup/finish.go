@@ -33,7 +33,7 @@ func (r *itemRun) finish(ctx context.Context, err error) {
 			r.handOver(closed)
 			return
 		}
-		r.forget()
+		r.forget(ctx)
 	}
 }
 
@@ -45,13 +45,13 @@ var closed = func() <-chan struct{} {
 }()
 
 // forget removes the note of an item that has undone itself.
-func (r *itemRun) forget() {
+func (r *itemRun) forget(ctx context.Context) {
 	if err := r.Notes.Remove(r.id); err != nil {
 		r.Log.Warn("the note of what is undone is still there", zap.String("note", r.id), zap.Error(err))
 		r.handOver(closed)
 		return
 	}
-	step.At(step.NoteGone)
+	step.At(ctx, step.NoteGone)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.left {
@@ -135,7 +135,7 @@ func (r *itemRun) removeSnapshot(ctx context.Context, failed bool) error {
 	if err != nil {
 		return err
 	}
-	step.At(step.Removed)
+	step.At(ctx, step.Removed)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.result != nil {

@@ -76,7 +76,7 @@ func (r *itemRun) letGo(ctx context.Context) {
 	if err := r.Notes.Write(&n); err != nil {
 		r.Log.Warn("the note does not say that the container runs again", zap.String("note", r.id), zap.Error(err))
 	}
-	step.At(step.LetGo)
+	step.At(ctx, step.LetGo)
 	r.watch.alive()
 	r.unlock()
 }

@@ -142,7 +142,7 @@ func (r *itemRun) begin(ctx context.Context) error {
 		err = r.Notes.Write(&n)
 	}
 	if err == nil {
-		step.At(step.Noted)
+		step.At(ctx, step.Noted)
 		err = r.noted(ctx, n)
 	}
 	if err == nil {

@@ -25,7 +25,7 @@ func (r *itemRun) store(ctx context.Context, img *engine.ImageDetail) error {
 	if err != nil {
 		return r.failed(ctx, events.StepSave, sinkError(err), "store %s %s", r.Item.Kind, r.Item.Name)
 	}
-	step.At(step.Staged)
+	step.At(ctx, step.Staged)
 	defer func() {
 		err := staging.Discard(context.WithoutCancel(ctx))
 		if r.staged = err != nil; r.staged {
@@ -43,7 +43,7 @@ func (r *itemRun) store(ctx context.Context, img *engine.ImageDetail) error {
 			return r.failed(ctx, events.StepSave, err, "store the configuration of container %s", r.Item.Name)
 		}
 	}
-	step.At(step.Saved)
+	step.At(ctx, step.Saved)
 	return r.publish(ctx, staging)
 }
 
@@ -64,7 +64,7 @@ func (r *itemRun) publish(ctx context.Context, staging sink.Staging) error {
 	if err != nil {
 		return r.failed(ctx, events.StepPublish, sinkError(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
-	step.At(step.Published)
+	step.At(ctx, step.Published)
 	r.stored(r.manifest)
 	return nil
 }

@@ -176,7 +176,7 @@ func (j *job) beginItem(ctx context.Context, i int, n backup.Note) error {
 	if err := j.claim.Begin(ctx, i, note); err != nil {
 		return err
 	}
-	step.At(step.ItemBegun)
+	step.At(ctx, step.ItemBegun)
 	return nil
 }
 
@@ -253,9 +253,9 @@ func (j *job) endItem(i int, o events.ItemOutcome, ev event.Event) (events.ItemO
 	if err != nil {
 		return o, err
 	}
-	step.At(step.ItemEnded)
+	step.At(j.base, step.ItemEnded)
 	if o, err = j.tell(stands); err == nil {
-		step.At(step.ItemReported)
+		step.At(j.base, step.ItemReported)
 	}
 	return o, err
 }

@@ -35,6 +35,7 @@ type job struct {
 // backup carries a backup request out, and acknowledges its message when the
 // terminal event is stored.
 func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot *heldSlot) {
+	base = w.logSteps(base, req.job)
 	ctx, cancel := context.WithCancelCause(base)
 	defer cancel(nil)
 	if !w.begin(req.job, cancel) {
@@ -60,6 +61,14 @@ func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot
 	j.settle(m, err)
 }
 
+// logSteps has the steps that a job passes logged, for those who look closer.
+func (w *Worker) logSteps(ctx context.Context, job string) context.Context {
+	log := w.Log.With(zap.String("job", job))
+	return step.Observe(ctx, func(_ context.Context, passed step.Name) {
+		log.Debug("step passed", zap.String("step", string(passed)))
+	})
+}
+
 // again is for a request whose job runs already. When it is delivered later, the
 // job has ended, and is repeated.
 func (w *Worker) again(ctx context.Context, m *bus.Message, req *request) {
@@ -83,7 +92,7 @@ func (w *Worker) claim(ctx context.Context, m *bus.Message, req *request) (*ledg
 	}
 	claim, err := w.Jobs.Claim(ctx, ledger.Request{Job: req.job, Digest: req.digest, Reply: m.Reply, Stored: m.Time})
 	if err == nil {
-		step.At(step.Claimed)
+		step.At(ctx, step.Claimed)
 	}
 	return claim, err
 }
@@ -174,7 +183,7 @@ func (j *job) run(ctx context.Context) (event.Event, error) {
 	if err := j.announce(p); err != nil {
 		return event.Event{}, err
 	}
-	step.At(step.Accepted)
+	step.At(ctx, step.Accepted)
 	outcomes, err := j.items(ctx, p)
 	if err != nil {
 		return event.Event{}, err
@@ -218,7 +227,7 @@ func (j *job) plan(ctx context.Context) (*planned, error) {
 	if err := j.claim.SetPlan(j.base, raw); err != nil {
 		return nil, err
 	}
-	step.At(step.Planned)
+	step.At(ctx, step.Planned)
 	return p, nil
 }
 
@@ -270,11 +279,11 @@ func (j *job) conclude(terminal event.Event) error {
 	if err != nil {
 		return err
 	}
-	step.At(step.Ended)
+	step.At(j.base, step.Ended)
 	if err := j.repeat(j.base, j.job, stands); err != nil {
 		return err
 	}
-	step.At(step.EndReported)
+	step.At(j.base, step.EndReported)
 	return nil
 }
 

@@ -245,7 +245,7 @@ func (w *Worker) done(ctx context.Context, m *bus.Message) {
 		w.Log.Warn("a finished request could not be acknowledged", zap.Uint64("sequence", m.Sequence), zap.Error(err))
 		return
 	}
-	step.At(step.Acknowledged)
+	step.At(ctx, step.Acknowledged)
 }
 
 // later has a message delivered again after the delay, jittered so that many

@@ -2,5 +2,8 @@
 
 package step
 
-// At is called when a step has been passed.
-func At(Name) {}
+import "context"
+
+// At tells the observers of ctx that a step has been passed. It is called at once
+// when that is so.
+func At(ctx context.Context, passed Name) { observed(ctx, passed) }

@@ -3,6 +3,7 @@
 package step
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -21,10 +22,12 @@ var (
 	passed = map[Name]int{}
 )
 
-// At is called when a step has been passed. In this build it kills the process
-// as CRASH_AFTER says, and stops it (SIGSTOP) as STOP_AFTER says: the name of a
-// step, and after a colon which passing is meant if it is not the first.
-func At(name Name) {
+// At tells the observers of ctx that a step has been passed. In this build it then
+// kills the process as CRASH_AFTER says, and stops it (SIGSTOP) as STOP_AFTER says:
+// the name of a step, and after a colon which passing is meant if it is not the
+// first.
+func At(ctx context.Context, name Name) {
+	observed(ctx, name)
 	mu.Lock()
 	passed[name]++
 	n := passed[name]

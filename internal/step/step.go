@@ -1,5 +1,6 @@
-// Package step names the steps of a job, so that a test can have a worker die or
-// freeze right after any of them. In a normal build it does nothing.
+// Package step names the steps of a job, and tells those who observe a job when it
+// has passed one: logs, traces, metrics. With the build tag crash a test can also
+// have a worker die or freeze right after any of them.
 package step
 
 import "slices"
