@@ -8,13 +8,14 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/point"
 )
 
-// ended makes the terminal event of a job whose items have ended so. plan is nil
-// if the job ended before it had one.
-func (j *job) ended(plan *events.Plan, outcomes []events.ItemOutcome, cause error) event.Event {
-	data := conclude(plan, outcomes, j.backupData.AbortOnError, cause)
+// ended makes the terminal event of a job whose items have ended so. p is nil if
+// the job ended before it had a plan.
+func (j *job) ended(p *plan.Plan, outcomes []events.ItemOutcome, cause error) event.Event {
+	data := conclude(p, outcomes, j.backupData.AbortOnError, cause)
 	data.Job, data.Host, data.Sink = j.job, j.Host, j.sink
 	data.Began, data.Ended = j.claim.Began(), time.Now().UTC()
 	eventType := events.TypeBackupCompleted
@@ -32,22 +33,22 @@ func (j *job) terminal(eventType string, data any) event.Event {
 	return ev
 }
 
-// conclude counts what came of a job. It is a pure function. plan is nil if the
-// job ended before it had one; abort is the request's abortOnError; cause is why
+// conclude counts what came of a job. It is a pure function. p is nil if the
+// job ended before it had a plan; abort is the request's abortOnError; cause is why
 // the job's context ended, or nil.
-func conclude(plan *events.Plan, outcomes []events.ItemOutcome, abort bool, cause error) events.BackupEnded {
+func conclude(p *plan.Plan, outcomes []events.ItemOutcome, abort bool, cause error) events.BackupEnded {
 	data := events.BackupEnded{}
 	data.Items, data.ItemsOmitted = first(outcomes)
-	if plan == nil {
+	if p == nil {
 		data.Missing, data.Status, data.Message = []events.Missing{}, events.StatusFailed, cause.Error()
 		if errors.Is(cause, backup.ErrCancelled) {
 			data.Status = events.StatusCancelled
 		}
 		return data
 	}
-	data.Missing, data.MissingOmitted = first(plan.Missing)
+	data.Missing, data.MissingOmitted = first(p.Missing)
 	data.Counts = count(outcomes)
-	data.Counts.Missing, data.Counts.Excluded = len(plan.Missing), len(plan.Excluded)
+	data.Counts.Missing, data.Counts.Excluded = len(p.Missing), len(p.Excluded)
 	for _, o := range outcomes {
 		data.Bytes += o.Size
 		data.UncompressedBytes += o.UncompressedSize

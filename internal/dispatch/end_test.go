@@ -8,6 +8,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/plan"
 )
 
 func TestConclude(t *testing.T) {
@@ -48,8 +49,8 @@ func TestConclude(t *testing.T) {
 			for _, letter := range c.items {
 				outcomes = append(outcomes, events.ItemOutcome{Status: statuses[letter]})
 			}
-			plan := &events.Plan{Missing: make([]events.Missing, c.missing), Excluded: make([]events.Excluded, 3)}
-			got := conclude(plan, outcomes, c.abort, c.cause)
+			p := &plan.Plan{Missing: make([]events.Missing, c.missing), Excluded: make([]events.Excluded, 3)}
+			got := conclude(p, outcomes, c.abort, c.cause)
 			if got.Status != c.want || (got.Message == "") != (c.message == "") || !strings.Contains(got.Message, c.message) {
 				t.Errorf("it ended %s, %q; want %s, %q", got.Status, got.Message, c.want, c.message)
 			}
@@ -83,7 +84,7 @@ func TestConcludeAddsUp(t *testing.T) {
 		{Status: events.ItemCompleted, Size: 5, UncompressedSize: 50, NotIncluded: make([]events.NotIncluded, 1)},
 		{Status: events.ItemFailed},
 	}
-	got := conclude(&events.Plan{}, outcomes, false, nil)
+	got := conclude(&plan.Plan{}, outcomes, false, nil)
 	if got.Bytes != 15 || got.UncompressedBytes != 150 || got.NotIncluded != 3 || !reflect.DeepEqual(got.Items, outcomes) {
 		t.Errorf("it adds up to %+v", got)
 	}
@@ -92,14 +93,14 @@ func TestConcludeAddsUp(t *testing.T) {
 // The lists of an event are bounded, and what is left out is counted.
 func TestListsAreBounded(t *testing.T) {
 	const n = events.MaxListed + 7
-	plan := events.Plan{Items: make([]events.PlannedItem, n), Missing: make([]events.Missing, n), Excluded: make([]events.Excluded, n)}
-	short := shorten(plan)
+	p := &plan.Plan{Items: make([]plan.Item, n), Missing: make([]events.Missing, n), Excluded: make([]events.Excluded, n)}
+	short := shorten(p.Public())
 	if len(short.Items) != events.MaxListed || len(short.Missing) != events.MaxListed || len(short.Excluded) != events.MaxListed ||
 		short.ItemsOmitted != 7 || short.MissingOmitted != 7 || short.ExcludedOmitted != 7 {
 		t.Errorf("listed are %d, %d and %d, omitted %d, %d and %d", len(short.Items), len(short.Missing), len(short.Excluded),
 			short.ItemsOmitted, short.MissingOmitted, short.ExcludedOmitted)
 	}
-	got := conclude(&plan, make([]events.ItemOutcome, n), false, errors.New("any"))
+	got := conclude(p, make([]events.ItemOutcome, n), false, errors.New("any"))
 	if len(got.Items) != events.MaxListed || got.ItemsOmitted != 7 || got.Counts.Items != n || got.MissingOmitted != 7 {
 		t.Errorf("the end lists %d items of %d, omits %d, and %d missing names", len(got.Items), got.Counts.Items, got.ItemsOmitted, got.MissingOmitted)
 	}

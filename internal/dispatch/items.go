@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/step"
 )
@@ -24,12 +25,12 @@ const maxTries = 3
 
 // items backs up the items of the plan that have no outcome yet, as many at a time
 // as there are slots. An error means that the job has not ended.
-func (j *job) items(ctx context.Context, p *planned) ([]events.ItemOutcome, error) {
-	outcomes := make([]events.ItemOutcome, len(p.Plan.Items))
-	for i, item := range p.Plan.Items {
+func (j *job) items(ctx context.Context, p *plan.Plan) ([]events.ItemOutcome, error) {
+	outcomes := make([]events.ItemOutcome, len(p.Items))
+	for i, item := range p.Items {
 		outcomes[i] = events.ItemOutcome{Item: item.Item, Status: events.ItemSkipped}
 	}
-	if j.backupData.AbortOnError && doomed(&p.Plan) {
+	if j.backupData.AbortOnError && doomed(p) {
 		return outcomes, j.tellDoomed(p, outcomes)
 	}
 	r := &round{job: j, outcomes: outcomes}
@@ -83,8 +84,8 @@ func (r *round) known(i int) bool {
 	return ok
 }
 
-func (r *round) each(ctx context.Context, p *planned) {
-	for i, item := range p.Plan.Items {
+func (r *round) each(ctx context.Context, p *plan.Plan) {
+	for i, item := range p.Items {
 		if r.known(i) {
 			continue
 		}
@@ -113,7 +114,7 @@ func (r *round) record(i int, o events.ItemOutcome, err error) {
 
 // item backs up one item, enters what came of it, and publishes it. An error means
 // that the item has not ended.
-func (j *job) item(ctx context.Context, i int, item events.PlannedItem) (events.ItemOutcome, error) {
+func (j *job) item(ctx context.Context, i int, item plan.Item) (events.ItemOutcome, error) {
 	began := time.Now()
 	task, err := j.task(ctx, i, item)
 	if err == nil {
@@ -135,9 +136,9 @@ func (j *job) itemBounded(ctx context.Context) (context.Context, context.CancelF
 }
 
 // task returns what is to be done for an item. The error is a *backup.ItemError.
-func (j *job) task(ctx context.Context, i int, item events.PlannedItem) (backup.Task, error) {
+func (j *job) task(ctx context.Context, i int, item plan.Item) (backup.Task, error) {
 	t := backup.Task{
-		Host: j.Host, Job: j.job, Attempt: j.claim.Attempt(), Point: j.pointID(item.Item), Item: item,
+		Host: j.Host, Job: j.job, Attempt: j.claim.Attempt(), Point: j.pointID(item.Item), Item: item.PlannedItem,
 		SinkName: j.sink, Tags: j.backupData.Tags,
 		Request: point.Request{
 			Source: j.request.event.Source(), ID: j.request.event.ID(), CorrelationID: events.CorrelationID(j.request.event),
@@ -199,7 +200,7 @@ func AdoptNotes(t Tidier, job string, begun map[int]ledger.Begun) error {
 	return nil
 }
 
-func (j *job) itemStored(i int, item events.PlannedItem, result *backup.Result, began time.Time) (events.ItemOutcome, error) {
+func (j *job) itemStored(i int, item plan.Item, result *backup.Result, began time.Time) (events.ItemOutcome, error) {
 	m := result.Manifest
 	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds()}
 	completed(&o, m)
@@ -214,7 +215,7 @@ func (j *job) itemStored(i int, item events.PlannedItem, result *backup.Result, 
 
 // itemFailed ends an item that failed, unless it is to be tried again: then it
 // returns the error.
-func (j *job) itemFailed(i int, item events.PlannedItem, err error, began time.Time) (events.ItemOutcome, error) {
+func (j *job) itemFailed(i int, item plan.Item, err error, began time.Time) (events.ItemOutcome, error) {
 	if j.base.Err() != nil {
 		return events.ItemOutcome{}, context.Cause(j.base)
 	}
@@ -270,7 +271,7 @@ func (j *job) tell(raw []byte) (events.ItemOutcome, error) {
 }
 
 // doomed reports whether it is known from the plan that something will fail.
-func doomed(plan *events.Plan) bool {
+func doomed(plan *plan.Plan) bool {
 	for _, item := range plan.Items {
 		if item.Code != "" {
 			return true
@@ -281,8 +282,8 @@ func doomed(plan *events.Plan) bool {
 
 // tellDoomed reports the items that are known to fail; the others are skipped, and
 // nothing is touched.
-func (j *job) tellDoomed(p *planned, outcomes []events.ItemOutcome) (err error) {
-	for i, item := range p.Plan.Items {
+func (j *job) tellDoomed(p *plan.Plan, outcomes []events.ItemOutcome) (err error) {
+	for i, item := range p.Items {
 		if item.Code == "" {
 			continue
 		}

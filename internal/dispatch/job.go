@@ -3,7 +3,6 @@ package dispatch
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -177,7 +176,7 @@ func (j *job) run(ctx context.Context) (event.Event, error) {
 		return event.Event{}, err
 	}
 	if j.backupData.DryRun {
-		data := events.BackupPlanned{Job: j.job, Host: j.Host, Plan: shorten(p.Plan)}
+		data := events.BackupPlanned{Job: j.job, Host: j.Host, Plan: shorten(p.Public())}
 		return j.terminal(events.TypeBackupPlanned, data), nil
 	}
 	if err := j.announce(p); err != nil {
@@ -188,16 +187,16 @@ func (j *job) run(ctx context.Context) (event.Event, error) {
 	if err != nil {
 		return event.Event{}, err
 	}
-	return j.ended(&p.Plan, outcomes, context.Cause(ctx)), nil
+	return j.ended(p, outcomes, context.Cause(ctx)), nil
 }
 
 // announce publishes the plan, and the names that lead to nothing.
-func (j *job) announce(p *planned) error {
-	data := events.BackupAccepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: shorten(p.Plan)}
+func (j *job) announce(p *plan.Plan) error {
+	data := events.BackupAccepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: shorten(p.Public())}
 	if err := j.publish(j.base, j.job, j.event(p.Time, events.TypeBackupAccepted, j.job, "", data)); err != nil {
 		return err
 	}
-	for _, m := range p.Plan.Missing {
+	for _, m := range p.Missing {
 		data := events.BackupItemFailed{Job: j.job, Host: j.Host, Item: events.Item{Kind: m.Kind, Name: m.Name},
 			Step: events.StepPlan, Code: m.Code, Message: m.Message}
 		ev := j.event(p.Time, events.TypeBackupItemFailed, m.Name, string(m.Kind)+"\x00"+m.Name, data)
@@ -210,19 +209,17 @@ func (j *job) announce(p *planned) error {
 
 // plan returns the plan that is in the ledger. If there is none yet, it asks the
 // Engine what there is, decides what the request means, and enters it.
-func (j *job) plan(ctx context.Context) (*planned, error) {
+func (j *job) plan(ctx context.Context) (*plan.Plan, error) {
 	if raw := j.claim.Plan(); raw != nil {
-		p, err := decode[planned](raw, "the plan of job "+j.job)
-		return &p, err
+		return plan.Decode(raw)
 	}
-	made, err := j.makePlan(ctx)
+	p, err := j.makePlan(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &planned{Time: time.Now().UTC(), Plan: *made}
-	raw, err := json.Marshal(p)
+	raw, err := p.Encode()
 	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
+		return nil, err
 	}
 	if err := j.claim.SetPlan(j.base, raw); err != nil {
 		return nil, err
@@ -231,7 +228,7 @@ func (j *job) plan(ctx context.Context) (*planned, error) {
 	return p, nil
 }
 
-func (j *job) makePlan(ctx context.Context) (*events.Plan, error) {
+func (j *job) makePlan(ctx context.Context) (*plan.Plan, error) {
 	var containers []engine.Container
 	var images []engine.Image
 	var err error
@@ -245,15 +242,14 @@ func (j *job) makePlan(ctx context.Context) (*events.Plan, error) {
 			return nil, fmt.Errorf("%w: list the images: %w", backup.ErrAway, err)
 		}
 	}
-	plan := plan.Make(j.backupData, containers, images, plan.Rules{
+	return plan.Make(time.Now(), j.backupData, containers, images, plan.Rules{
 		Quiesce:      j.Policy.Quiesce,
 		Allowed:      j.Policy.Containers,
 		HooksAllowed: j.Backuper.HooksAllowed,
 		Protected:    plan.Protected(containers, j.Lifeline(ctx)),
 		SkipMissing:  j.target == events.TargetAll,
 		Explain:      j.backupData.DryRun,
-	})
-	return &plan, nil
+	}), nil
 }
 
 // mayWait reports whether the job may be put off because the Engine or the sink is
@@ -290,14 +286,14 @@ func (j *job) conclude(terminal event.Event) error {
 // repeatAll publishes again, word for word, what was said of a job that has ended.
 func (j *job) repeatAll(terminal []byte) error {
 	if raw := j.claim.Plan(); raw != nil && !j.backupData.DryRun {
-		p, err := decode[planned](raw, "the plan of job "+j.job)
+		p, err := plan.Decode(raw)
 		if err != nil {
 			return err
 		}
-		if err := j.announce(&p); err != nil {
+		if err := j.announce(p); err != nil {
 			return err
 		}
-		for i := range p.Plan.Items {
+		for i := range p.Items {
 			stands, ok := j.claim.Outcomes()[i]
 			if !ok {
 				continue

@@ -171,6 +171,25 @@ type leaseFunc func(ctx context.Context) error
 
 func (f leaseFunc) Confirm(ctx context.Context) error { return f(ctx) }
 
+// A plan that a newer version made is left to that version.
+func TestThePlanOfANewerVersion(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.container("web")
+		m := h.backup(allContainers)
+		claim, err := h.worker.Jobs.Claim(h.Context(), ledger.Request{Job: jobID, Digest: digestOf(h, m), Stored: m.Time})
+		if err == nil {
+			err = claim.SetPlan(h.Context(), []byte(`{"version": 99}`))
+		}
+		if err != nil {
+			h.Fatal(err)
+		}
+		h.start()
+		h.do(m)
+		h.want("later 1")
+		h.wantUntouched()
+	})
+}
+
 // A worker that dies three times at an item gives it up, and does the others.
 func TestThreeDeathsAtAnItem(t *testing.T) {
 	withHost(t, 1, func(h *host) {
@@ -224,8 +243,7 @@ func (h *host) enterPlan(claim *ledger.Claim) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	plan := plan.Make(req, containers, nil, plan.Rules{Quiesce: h.worker.Policy.Quiesce})
-	raw, err := json.Marshal(planned{Time: time.Now(), Plan: plan})
+	raw, err := plan.Make(time.Now(), req, containers, nil, plan.Rules{Quiesce: h.worker.Policy.Quiesce}).Encode()
 	if err == nil {
 		err = claim.SetPlan(h.Context(), raw)
 	}

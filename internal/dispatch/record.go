@@ -3,19 +3,11 @@ package dispatch
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
 )
-
-// planned is a job's plan as it lies in the ledger.
-type planned struct {
-	// Time is when it was made; the events that repeat the plan bear it.
-	Time time.Time   `json:"time"`
-	Plan events.Plan `json:"plan"`
-}
 
 // outcome is what came of an item as it lies in the ledger.
 type outcome struct {

@@ -3,7 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"holdfast.io/holdfast/events"
@@ -13,8 +13,8 @@ import (
 
 // together captures the containers of the plan at one point in time, in one slot,
 // and then stores them and the images, as many at a time as there are slots.
-func (r *round) together(ctx context.Context, p *planned) {
-	if len(r.claim.Outcomes()) == len(p.Plan.Items) || r.slot.next(r.starting) != nil {
+func (r *round) together(ctx context.Context, p *plan.Plan) {
+	if len(r.claim.Outcomes()) == len(p.Items) || r.slot.next(r.starting) != nil {
 		return
 	}
 	s := &set{round: r, plan: p, began: time.Now()}
@@ -44,7 +44,7 @@ func (r *round) together(ctx context.Context, p *planned) {
 // set are the items of a job whose containers are captured at one point in time.
 type set struct {
 	*round
-	plan     *planned
+	plan     *plan.Plan
 	began    time.Time
 	order    []int // places in the plan, in the order in which containers are stopped
 	captured []*backup.Captured
@@ -53,15 +53,10 @@ type set struct {
 // capture captures the set. It reports false if that is to be tried again later,
 // or all of its items have ended.
 func (s *set) capture(ctx context.Context) bool {
-	if err := s.setOrder(ctx); err != nil {
-		if ctx.Err() == nil {
-			s.putOff(err)
-		}
-		return false // nothing is begun of a job that was told to end
-	}
+	s.setOrder()
 	var tasks []backup.Task
 	for n, i := range s.order {
-		t, err := s.task(ctx, i, s.plan.Plan.Items[i])
+		t, err := s.task(ctx, i, s.plan.Items[i])
 		if err != nil {
 			s.end(n, err)
 			return false
@@ -78,29 +73,19 @@ func (s *set) capture(ctx context.Context) bool {
 	return true
 }
 
-// setOrder orders the items of the set. One that failed in an earlier attempt is
-// none of it any more; one that was stored is, since its time has passed.
-func (s *set) setOrder(ctx context.Context) error {
-	containers, err := s.Backuper.Engine.Containers(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: list the containers: %w", backup.ErrAway, err)
-	}
-	labels := map[string]map[string]string{}
-	for _, c := range containers {
-		labels[c.ID] = c.Labels
-	}
-	var members []int
-	var all []map[string]string
-	for i, item := range s.plan.Plan.Items {
-		if !s.known(i) || s.outcomes[i].Status == events.ItemCompleted {
-			members = append(members, i)
-			all = append(all, labels[item.ID])
+// setOrder orders the items of the set: the containers as they are stopped, then
+// the images. An item that failed in an earlier attempt no longer belongs to the
+// set; one that was stored does, as its point in time has passed.
+func (s *set) setOrder() {
+	order := slices.Clone(s.plan.StopOrder)
+	for i, item := range s.plan.Items {
+		if item.Kind != events.ItemContainer {
+			order = append(order, i)
 		}
 	}
-	for _, n := range plan.StopOrder(all) {
-		s.order = append(s.order, members[n])
-	}
-	return nil
+	s.order = slices.DeleteFunc(order, func(i int) bool {
+		return s.known(i) && s.outcomes[i].Status != events.ItemCompleted
+	})
 }
 
 // putOff has the job tried again later.
@@ -117,14 +102,14 @@ func (s *set) putOff(err error) {
 // end ends the items of a set of which the n-th could not be begun.
 func (s *set) end(n int, cause error) {
 	i := s.order[n]
-	o, err := s.itemFailed(i, s.plan.Plan.Items[i], cause, s.began)
+	o, err := s.itemFailed(i, s.plan.Items[i], cause, s.began)
 	s.record(i, o, err)
 	for _, other := range s.order {
 		if err != nil || other == i || s.known(other) {
 			continue
 		}
-		failure := backup.NotTogether(s.plan.Plan.Items[other].Item, cause)
-		o, err = s.itemFailed(other, s.plan.Plan.Items[other], failure, s.began)
+		failure := backup.NotTogether(s.plan.Items[other].Item, cause)
+		o, err = s.itemFailed(other, s.plan.Items[other], failure, s.began)
 		s.record(other, o, err)
 	}
 }
@@ -136,7 +121,7 @@ func (s *set) store(ctx context.Context, n int) (events.ItemOutcome, error) {
 	i := s.order[n]
 	result, err := s.captured[n].Store(ctx)
 	if err != nil {
-		return s.itemFailed(i, s.plan.Plan.Items[i], err, s.began)
+		return s.itemFailed(i, s.plan.Items[i], err, s.began)
 	}
-	return s.itemStored(i, s.plan.Plan.Items[i], result, s.began)
+	return s.itemStored(i, s.plan.Items[i], result, s.began)
 }

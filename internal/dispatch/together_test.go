@@ -134,20 +134,21 @@ func TestCancelTogether(t *testing.T) {
 	})
 }
 
-// A job that is cancelled before its set is ordered ends at once.
+// A job that is cancelled before its set is quiesced ends at once.
 func TestCancelTogetherBeforeItBegins(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("a")
-		h.engine.Plan(enginetest.Fault{Op: enginetest.Containers, After: 1, Hang: true})
+		h.engine.Plan(enginetest.Fault{Op: enginetest.About, Hang: true})
 		h.start()
 		job := h.send(h.work, h.backup(allTogether))
 		synctest.Wait()
 		<-h.send(h.cancels, h.message(events.Cancel, `{"job": "`+jobID+`"}`, "ce-id", "id-2")).settled
 		<-job.settled
-		h.wantBeside("done 2", "backup.accepted "+jobID, "backup.failed "+jobID, "done 1")
+		h.wantBeside("done 2", "backup.accepted "+jobID, "backup.item.failed a", "backup.failed "+jobID, "done 1")
 		if ended := h.ended(); ended.Status != events.StatusCancelled {
 			h.Errorf("it ended as %+v", ended)
 		}
+		h.wantUntouched()
 	})
 }
 

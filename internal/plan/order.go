@@ -9,7 +9,7 @@ const (
 	labelComposeDependsOn = "com.docker.compose.depends_on"
 )
 
-// StopOrder returns the order in which to stop containers with these labels, as
+// stopOrder returns the order in which to stop containers with these labels, as
 // indexes into them; they are started in the reverse order. A container that
 // depends on a service of its compose project is stopped before all containers
 // of that service. Where nothing depends on anything the order stays as it is.
@@ -17,7 +17,7 @@ const (
 // A service that is not among the containers does not count. Services that depend
 // on each other in a circle stand in some order, and what depends on them, and
 // what they depend on, in the right one.
-func StopOrder(labels []map[string]string) []int {
+func stopOrder(labels []map[string]string) []int {
 	dependents := dependentsOf(labels)
 	order := make([]int, 0, len(labels))
 	seen := make([]bool, len(labels))

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
@@ -40,22 +41,22 @@ type Rules struct {
 	Explain bool
 }
 
-// Plan decides what a request means for these containers and images, and gives
-// the reason for each that is in or out. It is a pure function: the request must
-// have been validated, and the order of the result does not depend on the order
-// of the arguments. Lists are not shortened.
-func Make(req *events.BackupRequest, containers []engine.Container, images []engine.Image, rules Rules) events.Plan {
-	plan := events.Plan{Items: []events.PlannedItem{}, Missing: []events.Missing{}, Excluded: []events.Excluded{}}
+// Make decides what a request means for these containers and images at this time,
+// and gives the reason for each that is in or out. It is a pure function: the
+// request must have been validated, and the order of the result does not depend on
+// the order of the arguments. Lists are not shortened.
+func Make(now time.Time, req *events.BackupRequest, containers []engine.Container, images []engine.Image, rules Rules) *Plan {
+	plan := &Plan{Version: version, Time: now.UTC()}
 	if req.Containers != nil {
-		planContainers(&plan, req, slices.Clone(containers), rules)
+		planContainers(plan, req, slices.Clone(containers), rules)
 	}
 	if req.Images != nil {
-		planImages(&plan, req.Images, withoutSnapshots(images), rules)
+		planImages(plan, req.Images, withoutSnapshots(images), rules)
 	}
 	return plan
 }
 
-func planContainers(plan *events.Plan, req *events.BackupRequest, containers []engine.Container, rules Rules) {
+func planContainers(plan *Plan, req *events.BackupRequest, containers []engine.Container, rules Rules) {
 	slices.SortFunc(containers, func(a, b engine.Container) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
@@ -71,11 +72,12 @@ func planContainers(plan *events.Plan, req *events.BackupRequest, containers []e
 		}
 	}
 	match, exclude := compile(sel.Match), compile(sel.Exclude)
+	var labels []map[string]string // of the items
 	for _, c := range containers {
 		item := events.Item{Kind: events.ItemContainer, ID: c.ID, Name: c.Name}
-		in, out := named[c.ID], ""
+		by, in, out := ByName, named[c.ID], ""
 		if in == "" {
-			in, out = selectContainer(sel, match, exclude, c)
+			by, in, out = selectContainer(sel, match, exclude, c)
 			if in != "" && out == "" && !rules.Allowed.allows(c) {
 				out = "this host does not allow it to be backed up (policy.containers in its configuration)"
 			}
@@ -84,16 +86,18 @@ func planContainers(plan *events.Plan, req *events.BackupRequest, containers []e
 		case out != "":
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
 		case in != "":
-			plan.Items = append(plan.Items, planContainer(req, rules, c, item, in))
+			plan.Items = append(plan.Items, Item{planContainer(req, rules, c, item, in), by})
+			labels = append(labels, c.Labels)
 		case rules.Explain:
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
 		}
 	}
+	plan.StopOrder = stopOrder(labels)
 }
 
-// addMissing takes down a name that leads to nothing, or to several things. Among
+// addMissing records a name that leads to nothing, or to several things. Among
 // all hosts, one that does not have the thing is not to blame.
-func addMissing(plan *events.Plan, rules Rules, m *events.Missing) {
+func addMissing(plan *Plan, rules Rules, m *events.Missing) {
 	if m.Code == events.CodeNotFound && rules.SkipMissing {
 		plan.Skipped = append(plan.Skipped, events.Skipped{Kind: m.Kind, Name: m.Name})
 		return
@@ -101,33 +105,33 @@ func addMissing(plan *events.Plan, rules Rules, m *events.Missing) {
 	plan.Missing = append(plan.Missing, *m)
 }
 
-// selectContainer applies everything but names. It returns the reason for the
-// container to be in, and, if it was found but is narrowed away, the reason for
-// that.
-func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c engine.Container) (in, out string) {
+// selectContainer applies everything but names. It returns what selects the
+// container and the reason for it to be in, and, if it was found but is narrowed
+// away, the reason for that.
+func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c engine.Container) (by Selector, in, out string) {
 	switch re := firstMatch(match, c.Name); {
 	case re != nil:
-		in = fmt.Sprintf("its name matches %q", re)
+		by, in = ByPattern, fmt.Sprintf("its name matches %q", re)
 	case len(sel.Labels) > 0 && hasLabels(c, sel.Labels):
-		in = fmt.Sprintf("it has the labels %q", sel.Labels)
+		by, in = ByLabel, fmt.Sprintf("it has the labels %q", sel.Labels)
 	case sel.All:
-		in = "all containers are selected"
+		by, in = ByAll, "all containers are selected"
 	default:
-		return "", ""
+		return "", "", ""
 	}
 	if len(sel.States) > 0 && !slices.Contains(sel.States, c.State) {
-		return in, fmt.Sprintf("it is %s, and only %s is selected", c.State, join(sel.States))
+		return by, in, fmt.Sprintf("it is %s, and only %s is selected", c.State, join(sel.States))
 	}
 	if re := firstMatch(exclude, c.Name); re != nil {
-		return in, fmt.Sprintf("its name matches the exclusion %q", re)
+		return by, in, fmt.Sprintf("its name matches the exclusion %q", re)
 	}
 	if c.Labels[LabelExclude] == "true" {
-		return in, "it has the label " + LabelExclude + "=true"
+		return by, in, "it has the label " + LabelExclude + "=true"
 	}
 	if !engine.Committable(c.State) {
-		return in, fmt.Sprintf("it is %s, and the Engine cannot commit it", c.State)
+		return by, in, fmt.Sprintf("it is %s, and the Engine cannot commit it", c.State)
 	}
-	return in, ""
+	return by, in, ""
 }
 
 // planContainer settles the quiesce of a selected container, and whether it is
@@ -176,7 +180,7 @@ func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, i
 	return p
 }
 
-func planImages(plan *events.Plan, sel *events.ImageSelector, images []engine.Image, rules Rules) {
+func planImages(plan *Plan, sel *events.ImageSelector, images []engine.Image, rules Rules) {
 	slices.SortFunc(images, func(a, b engine.Image) int {
 		return cmp.Or(strings.Compare(imageName(a), imageName(b)), strings.Compare(a.ID, b.ID))
 	})
@@ -193,17 +197,18 @@ func planImages(plan *events.Plan, sel *events.ImageSelector, images []engine.Im
 	match, exclude := compile(sel.Match), compile(sel.Exclude)
 	for _, img := range images {
 		item := events.Item{Kind: events.ItemImage, ID: img.ID, Name: imageName(img)}
+		var by Selector
 		var in, out string
 		if f, ok := named[img.ID]; ok {
-			item.Name, in = f.name, f.reason
+			item.Name, by, in = f.name, ByName, f.reason
 		} else {
-			item.Name, in, out = selectImage(sel, match, exclude, img)
+			item.Name, by, in, out = selectImage(sel, match, exclude, img)
 		}
 		switch {
 		case out != "":
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
 		case in != "":
-			plan.Items = append(plan.Items, events.PlannedItem{Item: item, Reason: in})
+			plan.Items = append(plan.Items, Item{events.PlannedItem{Item: item, Reason: in}, by})
 		case rules.Explain:
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
 		}
@@ -212,24 +217,22 @@ func planImages(plan *events.Plan, sel *events.ImageSelector, images []engine.Im
 
 // selectImage applies everything but names. An image goes by the first of its
 // references that the request finds and does not exclude.
-func selectImage(sel *events.ImageSelector, match, exclude []*regexp.Regexp, img engine.Image) (name, in, out string) {
+func selectImage(sel *events.ImageSelector, match, exclude []*regexp.Regexp, img engine.Image) (name string, by Selector, in, out string) {
 	name = imageName(img)
 	for _, ref := range imageNames(img) {
-		reason := ""
+		selector, reason := ByAll, "all images are selected"
 		if re := firstMatch(match, ref); re != nil {
-			reason = fmt.Sprintf("its name matches %q", re)
-		} else if sel.All {
-			reason = "all images are selected"
-		} else {
+			selector, reason = ByPattern, fmt.Sprintf("its name matches %q", re)
+		} else if !sel.All {
 			continue
 		}
 		if re := firstMatch(exclude, ref); re != nil {
-			name, in, out = ref, reason, fmt.Sprintf("its name matches the exclusion %q", re)
+			name, by, in, out = ref, selector, reason, fmt.Sprintf("its name matches the exclusion %q", re)
 			continue
 		}
-		return ref, reason, ""
+		return ref, selector, reason, ""
 	}
-	return name, in, out
+	return name, by, in, out
 }
 
 // distinct returns the names without repetitions, in their order.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/tools/txtar"
 
@@ -84,7 +85,7 @@ func planOf(t *testing.T, a *txtar.Archive) string {
 	}
 	rules.Protected = protected
 	containers, images := inventory(t, section(a, "engine").Data)
-	return render(Make(req, containers, images, rules))
+	return render(Make(time.Time{}, req, containers, images, rules))
 }
 
 // fill makes an id as long as it is on an Engine.
@@ -125,7 +126,7 @@ func inventory(t *testing.T, text []byte) (containers []engine.Container, images
 
 // render writes a plan in lines: what is in (+), what is in but will fail (!),
 // what is missing (?), and what is out (-).
-func render(p events.Plan) string {
+func render(p *Plan) string {
 	var b strings.Builder
 	for _, i := range p.Items {
 		sign := "+"
@@ -143,6 +144,13 @@ func render(p events.Plan) string {
 		if i.Code != "" {
 			fmt.Fprintf(&b, "    %s: %s\n", i.Code, i.Message)
 		}
+	}
+	if !slices.IsSorted(p.StopOrder) {
+		b.WriteString("stopped in this order:")
+		for _, i := range p.StopOrder {
+			fmt.Fprintf(&b, " %s", p.Items[i].Name)
+		}
+		b.WriteByte('\n')
 	}
 	for _, m := range p.Missing {
 		fmt.Fprintf(&b, "? %s %s\n    %s: %s\n", m.Kind, m.Name, m.Code, m.Message)
@@ -227,15 +235,19 @@ func TestPlanProperties(t *testing.T) {
 	for seed := range uint64(1000) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		w := randomWorld(r)
-		plan := Make(w.req, w.containers, w.images, w.rules)
+		plan := Make(time.Time{}, w.req, w.containers, w.images, w.rules)
 
 		shuffled := w
 		shuffled.containers, shuffled.images = slices.Clone(w.containers), slices.Clone(w.images)
 		r.Shuffle(len(shuffled.containers), reflect.Swapper(shuffled.containers))
 		r.Shuffle(len(shuffled.images), reflect.Swapper(shuffled.images))
-		again := Make(w.req, shuffled.containers, shuffled.images, w.rules)
+		again := Make(time.Time{}, w.req, shuffled.containers, shuffled.images, w.rules)
 		if !reflect.DeepEqual(plan, again) {
 			t.Fatalf("seed %d: the plan depends on the order of the inventory:\n%s\nor\n%s", seed, render(plan), render(again))
+		}
+
+		if got, want := slices.Sorted(slices.Values(plan.StopOrder)), containersOf(plan); !slices.Equal(got, want) {
+			t.Fatalf("seed %d: the stop order is %v, and the containers are %v", seed, plan.StopOrder, want)
 		}
 
 		place := map[string]string{} // in or out, by kind and id
@@ -261,6 +273,17 @@ func TestPlanProperties(t *testing.T) {
 			t.Fatalf("seed %d: the plan explains %d of %d things:\n%s", seed, len(place), known, render(plan))
 		}
 	}
+}
+
+// containersOf are the places of the plan's containers.
+func containersOf(p *Plan) []int {
+	var places []int
+	for i, item := range p.Items {
+		if item.Kind == events.ItemContainer {
+			places = append(places, i)
+		}
+	}
+	return places
 }
 
 // wants is the contract's own formula for a container:

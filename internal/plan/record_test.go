@@ -1,0 +1,63 @@
+package plan
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+)
+
+func TestEncode(t *testing.T) {
+	req := &events.BackupRequest{
+		Containers: &events.ContainerSelector{Names: []string{"a", "gone"}, Match: []string{"^b"}, Labels: []string{"tier=web"}, All: true},
+		Images:     &events.ImageSelector{Names: []string{"app:v1"}, Match: []string{"^db"}, All: true},
+	}
+	containers := []engine.Container{
+		{ID: fill("1"), Name: "a"},
+		{ID: fill("2"), Name: "b", Labels: map[string]string{"tier": "web"}},
+		{ID: fill("3"), Name: "c", Labels: map[string]string{"tier": "web", labelComposeProject: "p", labelComposeService: "c"}},
+		{ID: fill("4"), Name: "d", Labels: map[string]string{labelComposeProject: "p", labelComposeDependsOn: "c"}},
+	}
+	images := []engine.Image{
+		{ID: fill("sha256:5"), References: []string{"app:v1"}},
+		{ID: fill("sha256:6"), References: []string{"db:16"}},
+		{ID: fill("sha256:7"), References: []string{"x:1"}},
+	}
+	p := Make(time.Now(), req, containers, images, Rules{Quiesce: []events.Quiesce{events.QuiescePause}})
+	var selectors []Selector
+	for _, item := range p.Items {
+		selectors = append(selectors, item.Selector)
+	}
+	if want := []Selector{ByName, ByPattern, ByLabel, ByAll, ByName, ByPattern, ByAll}; !reflect.DeepEqual(selectors, want) {
+		t.Errorf("the items are selected by %q, want %q", selectors, want)
+	}
+	raw, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Decode(raw)
+	if err != nil || !reflect.DeepEqual(again, p) {
+		t.Errorf("%+v becomes %+v, %v", p, again, err)
+	}
+	if public := p.Public(); len(public.Items) != len(p.Items) || len(public.Missing) != 1 {
+		t.Errorf("published are %+v", public)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for raw, want := range map[string]string{
+		``:             "damaged",
+		`{}`:           "damaged",
+		`{"version":1`: "damaged",
+		`{"version":2,"items":[{"transport":"push"}]}`: "newer version",
+		`{"version":1,"items":[],"stopOrder":[0]}`:     "names item 0 of 0",
+		`{"version":1,"items":[{}],"stopOrder":[-1]}`:  "names item -1 of 1",
+	} {
+		if p, err := Decode([]byte(raw)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is read as %+v, %v", raw, p, err)
+		}
+	}
+}
