@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/sink/open"
 )
 
 // config is every setting, as it stands in the configuration file. Each has an
@@ -41,7 +43,7 @@ type config struct {
 	NATS        natsConfig        `yaml:"nats" envPrefix:"NATS_"`
 	Docker      dockerConfig      `yaml:"docker" envPrefix:"DOCKER_"`
 	Host        hostConfig        `yaml:"host" envPrefix:"HOST_"`
-	Sinks       map[string]string `yaml:"sinks" env:"SINKS" envKeyValSeparator:"="`
+	Sinks       sinksConfig       `yaml:"sinks" env:"SINKS" envKeyValSeparator:"="`
 	Compression compressionConfig `yaml:"compression" envPrefix:"COMPRESSION_"`
 	Policy      policyConfig      `yaml:"policy" envPrefix:"POLICY_"`
 	Log         logConfig         `yaml:"log" envPrefix:"LOG_"`
@@ -199,7 +201,9 @@ func (c *config) readEnvironment(environ map[string]string) error {
 			set[name] = value
 		}
 	}
-	options := env.Options{Prefix: prefix, Environment: set}
+	options := env.Options{Prefix: prefix, Environment: set, FuncMap: map[reflect.Type]env.ParserFunc{
+		reflect.TypeFor[open.Config](): func(url string) (any, error) { return open.Config{URL: url}, nil },
+	}}
 	known, err := env.GetFieldParamsWithOptions(c, options)
 	if err != nil {
 		return err

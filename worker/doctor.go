@@ -13,7 +13,8 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/docker"
-	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -156,44 +157,52 @@ func (d *doctor) checkServer(ctx context.Context) {
 }
 
 func (d *doctor) checkSinks(ctx context.Context) {
-	locations := d.cfg.sinkLocations()
+	sinks := d.cfg.sinks()
 	if d.endpoint != nil && d.cfg.usesStateDirSink() {
-		locations[events.DefaultSink] = d.endpoint.Sink
+		sinks[events.DefaultSink] = open.Config{URL: d.endpoint.Sink}
 	}
-	for _, name := range sortedKeys(locations) {
-		d.checkSink(ctx, name, locations[name])
+	for _, name := range sortedKeys(sinks) {
+		d.checkSink(ctx, name, sinks[name])
 	}
 }
 
-func (d *doctor) checkSink(ctx context.Context, name, location string) {
+func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 	what := "sink"
-	path, err := configured.Path(location)
+	location, err := open.Location(c)
 	if err != nil {
 		d.fail(what, fmt.Errorf("%s: %w", name, err), "correct the location")
 		return
 	}
 	if d.cfg.usesStateDirSink() {
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			d.ok(what, "%s at %s: will be made with the first backup", name, path)
+		if _, err := os.Stat(location); errors.Is(err, os.ErrNotExist) {
+			d.ok(what, "%s at %s: will be made with the first backup", name, location)
 			return
 		}
 	}
-	s, err := configured.OpenExisting(ctx, path)
+	s, err := open.Existing(ctx, c)
 	if err != nil {
 		d.fail(what, fmt.Errorf("%s: %w", name, err), "make the folder, or mount the disk; the first backup sets a sink up in an empty folder")
 		return
 	}
-	if err := s.Probe(ctx); err != nil {
-		d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker's user write there")
-		return
+	condition := "there"
+	if s, ok := s.(sink.Prober); ok {
+		if err := s.Probe(ctx); err != nil {
+			d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker's user write there")
+			return
+		}
+		condition = "writable"
 	}
-	free, err := s.Free(ctx)
-	switch {
-	case err != nil:
-		d.fail(what, fmt.Errorf("%s: %w", name, err), "look at the file system")
-	case free < lowSpace:
-		d.warn(what, "%s at %s: only %s free", name, path, bytesOf(free))
-	default:
-		d.ok(what, "%s at %s: writable, %s free", name, path, bytesOf(free))
+	if s, ok := s.(sink.Spacer); ok {
+		free, err := s.Free(ctx)
+		switch {
+		case err != nil:
+			d.fail(what, fmt.Errorf("%s: %w", name, err), "look at the file system")
+			return
+		case free < lowSpace:
+			d.warn(what, "%s at %s: only %s free", name, location, bytesOf(free))
+			return
+		}
+		condition += ", " + bytesOf(free) + " free"
 	}
+	d.ok(what, "%s at %s: %s", name, location, condition)
 }

@@ -15,7 +15,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
-	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -26,7 +26,7 @@ func listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the recovery points in a sink",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := readSink(cmd)
+			s, _, err := readSink(cmd)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func showCommand() *cobra.Command {
 		Short: "Show a recovery point, and how to load it with standard tools",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := readSink(cmd)
+			s, location, err := readSink(cmd)
 			if err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ func showCommand() *cobra.Command {
 			case err != nil:
 				return err
 			case len(found) == 0:
-				return fmt.Errorf("there is no point %q in the sink %s; 'holdfast list' shows them", args[0], s.Location())
+				return fmt.Errorf("there is no point %q in the sink %s; 'holdfast list' shows them", args[0], location)
 			case len(found) > 1:
 				return fmt.Errorf("%q is the beginning of %d points: give more of it", args[0], len(found))
 			case found[0].err != nil:
@@ -99,7 +99,7 @@ func showCommand() *cobra.Command {
 				_, err = cmd.OutOrStdout().Write(raw)
 				return err
 			}
-			showPoint(cmd.OutOrStdout(), s.Location(), found[0].manifest)
+			showPoint(cmd.OutOrStdout(), s, found[0].manifest)
 			return nil
 		},
 	}
@@ -108,7 +108,14 @@ func showCommand() *cobra.Command {
 }
 
 // showPoint prints what a person wants to know of a point.
-func showPoint(w io.Writer, location string, m *point.Manifest) {
+func showPoint(w io.Writer, from sink.Sink, m *point.Manifest) {
+	locator, local := from.(sink.Locator)
+	pathOf := func(key string) string {
+		if local {
+			return locator.Path(key)
+		}
+		return key
+	}
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-13s %s\n", name+":", escape(fmt.Sprintf(format, args...)))
 	}
@@ -121,7 +128,7 @@ func showPoint(w io.Writer, location string, m *point.Manifest) {
 	}
 	line("image", "%s of %s, %s", m.Image.ID, m.Image.Reference, count(m.Image.Layers, "layer"))
 	for _, a := range m.Artifacts {
-		line("artifact", "%s (%s, %s)", location+"/"+a.Key, bytesOf(a.Size), a.Digest)
+		line("artifact", "%s (%s, %s)", pathOf(a.Key), bytesOf(a.Size), a.Digest)
 	}
 	for _, n := range m.NotIncluded {
 		line("not included", "%s: %s", notIncludedLines([]events.NotIncluded{n}), n.Reason)
@@ -129,8 +136,8 @@ func showPoint(w io.Writer, location string, m *point.Manifest) {
 	for _, k := range sortedKeys(m.Tags) {
 		line("tag", "%s=%s", k, m.Tags[k])
 	}
-	if a := m.Artifact(point.MediaTypeImageArchive); a != nil {
-		fmt.Fprintf(w, "\nload it:      zstd -dc %s | docker load\n", shellQuote(location+"/"+a.Key))
+	if a := m.Artifact(point.MediaTypeImageArchive); a != nil && local {
+		fmt.Fprintf(w, "\nload it:      zstd -dc %s | docker load\n", shellQuote(pathOf(a.Key)))
 		fmt.Fprintf(w, "name it:      docker tag %s %s\n", m.Image.ID, shellQuote(tagFor(m)))
 		fmt.Fprintf(w, "              (an Engine of the other image store loads it under another id, which docker load prints)\n")
 	}
@@ -179,37 +186,32 @@ func eachPoint(ctx context.Context, s sink.Sink, visit func(storedPoint)) error 
 	return nil
 }
 
-// localSink is a sink that lies in this machine's file system.
-type localSink interface {
-	sink.Sink
-	Location() string
-}
-
-// readSink opens the sink that a reading command means: --sink as a location,
-// with --nats as a name in the configuration, and else the worker's own.
-func readSink(cmd *cobra.Command) (localSink, error) {
+// readSink opens the sink that a reading command means, and returns where it lies:
+// --sink as a URL, with --nats as a name in the configuration, and else the
+// worker's own.
+func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
 	cfg, _, err := settings(cmd)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	name := events.DefaultSink
-	locations := cfg.sinkLocations()
+	sinks := cfg.sinks()
 	if cfg.NATS.URL != "" {
 		if cfg.Sink != "" {
 			name = cfg.Sink
 		}
-		locations = cfg.Sinks
-		if _, ok := locations[name]; !ok {
-			return nil, usage("no sink %q is configured here; with --nats, list and show read the sinks of this configuration", name)
+		sinks = cfg.Sinks
+		if _, ok := sinks[name]; !ok {
+			return nil, "", usage("no sink %q is configured here; with --nats, list and show read the sinks of this configuration", name)
 		}
 	} else if end, err := state.Find(cfg.StateDir); err == nil && cfg.usesStateDirSink() {
-		locations[name] = end.Sink // of the worker that serves
+		sinks[name] = open.Config{URL: end.Sink} // of the worker that serves
 	}
-	path, err := configured.Path(locations[name])
-	if err != nil {
-		return nil, usage("sink %s: %w", name, err)
+	if location, err = open.Location(sinks[name]); err != nil {
+		return nil, "", usage("sink %s: %w", name, err)
 	}
-	return configured.OpenExisting(cmd.Context(), path)
+	from, err = open.Existing(cmd.Context(), sinks[name])
+	return from, location, err
 }
 
 func storedSize(m *point.Manifest) int64 {

@@ -12,7 +12,7 @@ import (
 func nodeOptions(cfg *config, log *zap.Logger) node.Options {
 	return node.Options{
 		StateDir: cfg.StateDir, NATS: cfg.busOptions(), DockerHost: cfg.Docker.Host, HostID: cfg.Host.ID,
-		Sinks: cfg.sinkLocations(), MakeSink: cfg.usesStateDirSink(),
+		Sinks: cfg.sinks(), MakeSink: cfg.usesStateDirSink(),
 		Slots: cfg.Slots, Compression: codec.Compression{Level: cfg.Compression.Level},
 		Policy: cfg.Policy.rules(), Hooks: cfg.Policy.Hooks,
 		Timeouts:   dispatch.Timeouts{Job: cfg.Timeouts.Job, Item: cfg.Timeouts.Item},

@@ -1,26 +1,83 @@
 package main
 
 import (
+	"fmt"
 	"maps"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
 )
 
-// sinkLocations returns the configured sinks by name. What --sink says is the
-// default one.
-func (c *config) sinkLocations() map[string]string {
-	locations := maps.Clone(c.Sinks)
-	if locations == nil {
-		locations = map[string]string{}
+// sinksConfig are the configured sinks by name. In the file each is a URL, or a
+// mapping with the URL and more; in the environment a URL.
+type sinksConfig map[string]open.Config
+
+// UnmarshalYAML implements [yaml.Unmarshaler].
+func (s *sinksConfig) UnmarshalYAML(n *yaml.Node) error {
+	var sinks map[string]yaml.Node
+	if err := n.Decode(&sinks); err != nil {
+		return err
 	}
+	*s = sinksConfig{}
+	for _, name := range sortedKeys(sinks) {
+		node := sinks[name]
+		c, err := sinkConfig(&node)
+		if err != nil {
+			return fmt.Errorf("sink %s: %w", name, err)
+		}
+		(*s)[name] = c
+	}
+	return nil
+}
+
+func sinkConfig(n *yaml.Node) (c open.Config, err error) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	switch n.Kind {
+	case yaml.ScalarNode:
+		return c, n.Decode(&c.URL)
+	case yaml.MappingNode:
+		return c, decodeKnown(n, &c)
+	}
+	return c, fmt.Errorf("line %d: it must be a URL, or a mapping with url", n.Line)
+}
+
+// decodeKnown decodes a mapping, and refuses members that the struct does not
+// have: a node forgets that its decoder was told to.
+func decodeKnown(n *yaml.Node, into any) error {
+	known := map[string]bool{}
+	var names []string
+	t := reflect.TypeOf(into).Elem()
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+		known[name] = true
+		names = append(names, name)
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		if key := n.Content[i]; !known[key.Value] {
+			return fmt.Errorf("line %d: it has no member %q; the members are: %s", key.Line, key.Value, strings.Join(names, ", "))
+		}
+	}
+	return n.Decode(into)
+}
+
+// sinks returns the configured sinks. What --sink says is the default one.
+func (c *config) sinks() map[string]open.Config {
+	sinks := map[string]open.Config{}
+	maps.Copy(sinks, c.Sinks)
 	if c.Sink != "" {
-		locations[events.DefaultSink] = c.Sink
+		sinks[events.DefaultSink] = open.Config{URL: c.Sink}
 	}
 	if c.usesStateDirSink() {
-		locations[events.DefaultSink] = state.DefaultSink(c.StateDir)
+		sinks[events.DefaultSink] = open.Config{URL: state.DefaultSink(c.StateDir)}
 	}
-	return locations
+	return sinks
 }
 
 // usesStateDirSink reports whether no sink is configured at all.

@@ -18,6 +18,7 @@ import (
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/node"
+	"holdfast.io/holdfast/internal/sink/open"
 )
 
 const (
@@ -93,7 +94,7 @@ func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string)
 func (h *hosts) start(ctx context.Context, s *servers, dir, name string) {
 	n, err := node.Start(ctx, node.Options{
 		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name), HostID: name,
-		Sinks: map[string]string{events.DefaultSink: filepath.Join(dir, "state", "sink")}, MakeSink: true,
+		Sinks: map[string]open.Config{events.DefaultSink: {URL: filepath.Join(dir, "state", "sink")}}, MakeSink: true,
 		Slots: 2, Compression: codec.Compression{Level: level},
 		Policy:     dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}, Quiesce: []events.Quiesce{events.QuiescePause}},
 		NoProgress: 10 * time.Minute, RetryFor: 10 * time.Minute, ShutdownGrace: time.Second,

@@ -19,7 +19,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
-	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -39,7 +39,7 @@ type Node struct {
 	Host string
 	// Engine is the Docker Engine; nil if the options bring an Engine of their own.
 	Engine *docker.Engine
-	Sinks  *configured.Set
+	Sinks  *open.Set
 	Bus    *bus.Bus
 
 	o                  Options
@@ -157,7 +157,7 @@ func (n *Node) openSinks() (err error) {
 			return err
 		}
 	}
-	n.Sinks, err = configured.New(n.o.Sinks, n.dir)
+	n.Sinks, err = open.New(n.o.Sinks, n.dir)
 	return err
 }
 

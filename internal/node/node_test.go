@@ -18,6 +18,7 @@ import (
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/node"
+	"holdfast.io/holdfast/internal/sink/open"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -74,7 +75,7 @@ func (f *fleet) start(engine *enginetest.Fake) (ended <-chan error, stop func())
 	f.Helper()
 	n, err := node.Start(f.Context(), node.Options{
 		StateDir: filepath.Join(f.TempDir(), "state"), NATS: f.options, Engine: engine, HostID: host,
-		Sinks: map[string]string{events.DefaultSink: f.sink}, Slots: 1,
+		Sinks: map[string]open.Config{events.DefaultSink: {URL: f.sink}}, Slots: 1,
 		Policy: dispatch.Policy{Kinds: []events.Kind{events.Backup}, Quiesce: []events.Quiesce{events.QuiescePause}},
 		Log:    zaptest.NewLogger(f),
 	})

@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/sink/open"
 )
 
 // Options are the settings of a node.
@@ -26,8 +27,8 @@ type Options struct {
 	Engine engine.Engine
 	// HostID is the host's id; empty means the Engine's own name.
 	HostID string
-	// Sinks are the locations of the sinks by name.
-	Sinks map[string]string
+	// Sinks are the sinks by name.
+	Sinks map[string]open.Config
 	// MakeSink has the default sink's folder in the state dir made.
 	MakeSink bool
 	// Slots is how many items are worked on at a time.

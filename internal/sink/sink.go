@@ -93,5 +93,23 @@ type Staging interface {
 	Discard(ctx context.Context) error
 }
 
+// Prober is a sink that can be tried without storing a point.
+type Prober interface {
+	// Probe writes a small object durably and removes it.
+	Probe(ctx context.Context) error
+}
+
+// Spacer is a sink that knows how much room it has.
+type Spacer interface {
+	// Free returns how many bytes may still be written.
+	Free(ctx context.Context) (int64, error)
+}
+
+// Locator is a sink whose objects lie in a file system of this machine.
+type Locator interface {
+	// Path returns the path of the object at key, whether or not it is there.
+	Path(key string) string
+}
+
 // ManifestName is the name of the object that makes a point exist.
 const ManifestName = "manifest.json"

@@ -23,7 +23,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
+	"path/filepath"
 
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -38,7 +38,12 @@ type Sink struct {
 	id  string
 }
 
-var _ sink.Sink = (*Sink)(nil)
+var (
+	_ sink.Sink    = (*Sink)(nil)
+	_ sink.Prober  = (*Sink)(nil)
+	_ sink.Spacer  = (*Sink)(nil)
+	_ sink.Locator = (*Sink)(nil)
+)
 
 // Open returns the sink in the folder dir, which must be there: a mount that is
 // missing must never be replaced by a fresh folder. known is the id that the
@@ -125,11 +130,11 @@ func (s *Sink) root() (*os.Root, error) {
 // ID implements [sink.Sink].
 func (s *Sink) ID() string { return s.id }
 
-// Location returns the sink's folder.
-func (s *Sink) Location() string { return s.dir }
+// Path implements [sink.Locator].
+func (s *Sink) Path(key string) string { return filepath.Join(s.dir, filepath.FromSlash(key)) }
 
 // place returns where a key lies, for messages.
-func (s *Sink) place(key string) string { return path.Join(s.dir, key) }
+func (s *Sink) place(key string) string { return s.Path(key) }
 
 // Open implements [sink.Sink].
 func (s *Sink) Open(ctx context.Context, key string) (io.ReadCloser, error) {

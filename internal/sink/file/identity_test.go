@@ -98,8 +98,8 @@ func TestOpenKnown(t *testing.T) {
 	s := open(t, dir)
 	again, err := file.Open(t.Context(), dir, s.ID())
 	must(t, err)
-	if again.ID() != s.ID() || again.Location() != dir {
-		t.Errorf("the sink is %s at %s, want %s at %s", again.ID(), again.Location(), s.ID(), dir)
+	if again.ID() != s.ID() || again.Path("") != dir {
+		t.Errorf("the sink is %s at %s, want %s at %s", again.ID(), again.Path(""), s.ID(), dir)
 	}
 }
 

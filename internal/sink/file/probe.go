@@ -9,8 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Probe reports whether the sink can be written to: it writes a small file
-// durably, and removes it.
+// Probe implements [sink.Prober].
 func (s *Sink) Probe(context.Context) error {
 	root, err := s.root()
 	if err != nil {
@@ -27,7 +26,7 @@ func (s *Sink) Probe(context.Context) error {
 	return explain(s.place(path.Join(stagingName, name)), err)
 }
 
-// Free returns how many bytes this user may still write.
+// Free implements [sink.Spacer]: it returns how many bytes this user may still write.
 func (s *Sink) Free(context.Context) (int64, error) {
 	root, err := s.root()
 	if err != nil {

@@ -1,30 +1,28 @@
-package configured
+package open
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
-// scheme is how a location begins that is no path. One letter is a Windows
-// drive.
-var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]+:`)
+// schemeIn returns the scheme of a URL in lower case; a path has none.
+func schemeIn(location string) string {
+	if m := schemeName.FindStringSubmatch(location); m != nil {
+		return strings.ToLower(m[1])
+	}
+	return ""
+}
 
-// Path returns the absolute path that a location means: a path, or a
-// file:///path in which odd characters are percent-encoded.
-func Path(location string) (string, error) {
+// path returns the absolute path that the location of a file sink means.
+func path(location string) (string, error) {
 	path := location
-	if scheme.MatchString(location) {
+	if schemeIn(location) != "" {
 		u, err := url.Parse(location)
 		if err != nil {
 			// The error of the URL would repeat the location with its password.
 			return "", errors.New("the location is not a valid URL")
-		}
-		if !strings.EqualFold(u.Scheme, "file") {
-			return "", fmt.Errorf("the scheme %q is not known: this version stores to a path or a file:///path", u.Scheme)
 		}
 		if u.Host != "" || u.User != nil || u.Opaque != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(location, "#") {
 			return "", errors.New("a file URL is file:///path, without host, query or fragment; write '?' as %3F and '#' as %23")

@@ -1,6 +1,4 @@
-// Package configured opens the sinks that a worker's configuration names. A
-// request names one of them; it never brings a location of its own.
-package configured
+package open
 
 import (
 	"context"
@@ -11,7 +9,6 @@ import (
 	"sync"
 
 	"holdfast.io/holdfast/internal/sink"
-	"holdfast.io/holdfast/internal/sink/file"
 )
 
 // Memory keeps the ids of sinks over restarts, by location. A Set uses it from
@@ -34,22 +31,26 @@ type Set struct {
 
 // lazySink is a sink that is opened when it is first used.
 type lazySink struct {
-	path string
+	scheme   scheme
+	location string
 
-	mu   sync.Mutex
-	open *file.Sink
+	mu     sync.Mutex
+	opened sink.Sink
 }
 
-// New checks the locations, which are file:// URLs or paths by name, and opens
-// nothing.
-func New(locations map[string]string, memory Memory) (*Set, error) {
+// New checks the configurations by name, and opens nothing.
+func New(configs map[string]Config, memory Memory) (*Set, error) {
 	s := &Set{sinks: map[string]*lazySink{}, memory: memory}
-	for _, name := range slices.Sorted(maps.Keys(locations)) {
-		path, err := Path(locations[name])
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
+		scheme, err := schemeOf(configs[name])
 		if err != nil {
 			return nil, fmt.Errorf("sink %s: %w", name, err)
 		}
-		s.sinks[name] = &lazySink{path: path}
+		location, err := scheme.location(configs[name])
+		if err != nil {
+			return nil, fmt.Errorf("sink %s: %w", name, err)
+		}
+		s.sinks[name] = &lazySink{scheme: scheme, location: location}
 	}
 	return s, nil
 }
@@ -60,11 +61,11 @@ func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.sinks)) }
 // Has reports whether a sink of this name is configured.
 func (s *Set) Has(name string) bool { return s.sinks[name] != nil }
 
-// Location returns the path of the sink, or nothing if there is none of this
-// name.
+// Location returns where the sink lies, as [Location] does, or nothing if there is
+// none of this name.
 func (s *Set) Location(name string) string {
 	if lazy := s.sinks[name]; lazy != nil {
-		return lazy.path
+		return lazy.location
 	}
 	return ""
 }
@@ -80,43 +81,38 @@ func (s *Set) Open(ctx context.Context, name string) (sink.Sink, error) {
 	}
 	lazy.mu.Lock()
 	defer lazy.mu.Unlock()
-	if lazy.open != nil {
-		return lazy.open, nil
+	if lazy.opened != nil {
+		return lazy.opened, nil
 	}
-	opened, err := s.first(ctx, lazy.path)
+	opened, err := s.first(ctx, lazy)
 	if err != nil {
 		return nil, fmt.Errorf("open sink %s: %w", name, err)
 	}
-	lazy.open = opened
+	lazy.opened = opened
 	return opened, nil
 }
 
-// first opens the sink at path, and remembers which it is.
-func (s *Set) first(ctx context.Context, path string) (*file.Sink, error) {
-	known, err := s.known(path)
+// first opens a sink, and remembers which it is.
+func (s *Set) first(ctx context.Context, lazy *lazySink) (sink.Sink, error) {
+	known, err := s.known(lazy.location)
 	if err != nil {
 		return nil, fmt.Errorf("%w: recall its id: %w", sink.ErrUnavailable, err)
 	}
-	opened, err := file.Open(ctx, path, known)
+	opened, err := lazy.scheme.open(ctx, lazy.location, known)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.memory.RememberSink(path, opened.ID()); err != nil {
+	if err := s.memory.RememberSink(lazy.location, opened.ID()); err != nil {
 		return nil, fmt.Errorf("%w: remember its id: %w", sink.ErrUnavailable, err)
 	}
 	return opened, nil
 }
 
-func (s *Set) known(path string) (string, error) {
+func (s *Set) known(location string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids, err := s.memory.SinkIDs()
-	return ids[path], err
-}
-
-// OpenExisting returns the sink at a path, for reading, and sets none up.
-func OpenExisting(ctx context.Context, path string) (*file.Sink, error) {
-	return file.OpenExisting(ctx, path)
+	return ids[location], err
 }

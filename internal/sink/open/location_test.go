@@ -1,14 +1,14 @@
-package configured_test
+package open_test
 
 import (
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/sink/open"
 )
 
-func TestPath(t *testing.T) {
+func TestLocation(t *testing.T) {
 	t.Chdir(t.TempDir())
 	relative, err := filepath.Abs("backups")
 	if err != nil {
@@ -29,14 +29,14 @@ func TestPath(t *testing.T) {
 		"file:///mnt/a%20b%3F%23%25": "/mnt/a b?#%",
 		"file:///":                   "/",
 	} {
-		got, err := configured.Path(location)
+		got, err := open.Location(open.Config{URL: location})
 		if err != nil || got != want {
-			t.Errorf("Path(%q) = %q, %v, want %q", location, got, err, want)
+			t.Errorf("Location(%q) = %q, %v, want %q", location, got, err, want)
 		}
 	}
 }
 
-func TestPathRefuses(t *testing.T) {
+func TestLocationRefuses(t *testing.T) {
 	for location, want := range map[string]string{
 		"":                            "empty",
 		"file://":                     "empty",
@@ -45,7 +45,7 @@ func TestPathRefuses(t *testing.T) {
 		"s3:bucket":                   `scheme "s3"`,
 		"sftp://host/folder":          `scheme "sftp"`,
 		"https://u:secret@host/x":     `scheme "https"`,
-		"https://u:secret@host/%zz":   "not a valid URL",
+		"https://u:secret@host/%zz":   `scheme "https"`,
 		"file://backup/mnt":           "file:///path",
 		"file://localhost/mnt":        "file:///path",
 		"file://u:secret@/mnt":        "file:///path",
@@ -58,14 +58,14 @@ func TestPathRefuses(t *testing.T) {
 		"file:///mnt/a%zzb":           "not a valid URL",
 		"/mnt/a\x00b":                 "NUL",
 	} {
-		got, err := configured.Path(location)
+		got, err := open.Location(open.Config{URL: location})
 		switch {
 		case err == nil:
-			t.Errorf("Path(%q) = %q, want that it is refused", location, got)
+			t.Errorf("Location(%q) = %q, want that it is refused", location, got)
 		case !strings.Contains(err.Error(), want):
-			t.Errorf("Path(%q): %v, want it to say %q", location, err, want)
+			t.Errorf("Location(%q): %v, want it to say %q", location, err, want)
 		case strings.Contains(err.Error(), "secret"):
-			t.Errorf("Path(%q) shows the password: %v", location, err)
+			t.Errorf("Location(%q) shows the password: %v", location, err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package configured_test
+package open_test
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"holdfast.io/holdfast/internal/sink"
-	"holdfast.io/holdfast/internal/sink/configured"
+	"holdfast.io/holdfast/internal/sink/open"
 )
 
 // memory keeps ids as the state of a worker does. It is not safe for several
@@ -34,13 +34,22 @@ func (m *memory) RememberSink(location, id string) error {
 
 func newMemory() *memory { return &memory{ids: map[string]string{}} }
 
-func newSet(t *testing.T, locations map[string]string, m *memory) *configured.Set {
+func newSet(t *testing.T, urls map[string]string, m *memory) *open.Set {
 	t.Helper()
-	set, err := configured.New(locations, m)
+	set, err := open.New(configs(urls), m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return set
+}
+
+// configs are sinks that are configured by their URLs alone.
+func configs(urls map[string]string) map[string]open.Config {
+	all := map[string]open.Config{}
+	for name, url := range urls {
+		all[name] = open.Config{URL: url}
+	}
+	return all
 }
 
 func TestNewOpensNothing(t *testing.T) {
@@ -64,7 +73,7 @@ func TestNewOpensNothing(t *testing.T) {
 }
 
 func TestNewRefusesALocation(t *testing.T) {
-	_, err := configured.New(map[string]string{"good": "/x", "off-site": "s3://bucket"}, newMemory())
+	_, err := open.New(configs(map[string]string{"good": "/x", "off-site": "s3://bucket"}), newMemory())
 	if err == nil || !strings.Contains(err.Error(), "off-site") || !strings.Contains(err.Error(), `"s3"`) {
 		t.Errorf("New: %v, want it to name the sink and the scheme", err)
 	}
@@ -220,10 +229,10 @@ func TestOpenAtTheSameTime(t *testing.T) {
 	}
 }
 
-func TestOpenExistingSetsNoneUp(t *testing.T) {
+func TestExistingSetsNoneUp(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := configured.OpenExisting(t.Context(), dir); !errors.Is(err, sink.ErrUnavailable) {
-		t.Errorf("OpenExisting: %v, want ErrUnavailable", err)
+	if _, err := open.Existing(t.Context(), open.Config{URL: dir}); !errors.Is(err, sink.ErrUnavailable) {
+		t.Errorf("Existing: %v, want ErrUnavailable", err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("the folder was used: %v, %v", entries, err)
