@@ -55,7 +55,9 @@ const (
 	CodeHookFailed Code = "hook_failed"
 	// CodeEngineUnavailable: the Engine did not answer for as long as it was tried.
 	CodeEngineUnavailable Code = "engine_unavailable"
-	CodeEngine            Code = "engine_error"
+	// CodeEngineRefused: a call that the item needs is not let through to the Engine.
+	CodeEngineRefused Code = "engine_refused"
+	CodeEngine        Code = "engine_error"
 	// CodeEngineFull: the Engine's disk is full.
 	CodeEngineFull Code = "engine_full"
 	// CodeCorruptArchive: the Engine's archive is truncated or does not match

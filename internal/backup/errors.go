@@ -105,6 +105,8 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeSinkUnavailable, true
 	case errors.Is(err, archive.ErrCorrupt):
 		return events.CodeCorruptArchive, true
+	case errors.Is(err, engine.ErrRefused): // before what the Engine says: it was not asked
+		return events.CodeEngineRefused, false
 	case errors.Is(err, engine.ErrNotFound):
 		return events.CodeNotFound, false
 	case errors.Is(err, engine.ErrEngineFull):

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -25,11 +26,14 @@ import (
 
 // Engine is one Docker Engine. It may be used by several goroutines.
 type Engine struct {
-	api *client.Client
+	api  *client.Client
+	base *url.URL // of the API as the connection's HTTP client takes it
+	idle func()   // closes idle connections
 
 	mu       sync.Mutex
-	last     answer            // of the Engine to what it is
-	comments map[string]string // of dangling images, by id
+	last     answer                    // of the Engine to what it is
+	comments map[string]string         // of dangling images, by id
+	probed   map[engine.Call]time.Time // when a call was last let through
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -44,15 +48,47 @@ func Connect(host string) (*Engine, error) {
 	if host != "" {
 		opts = append(opts, client.WithHost(host))
 	}
-	api, err := client.NewClientWithOpts(opts...)
-	if err != nil {
+	e := &Engine{}
+	var err error
+	if e.api, err = client.NewClientWithOpts(append(opts, e.lookAtAnswers)...); err != nil {
 		return nil, fmt.Errorf("set up the connection to the Docker Engine: %w", err)
 	}
-	return &Engine{api: api}, nil
+	return e, nil
+}
+
+// lookAtAnswers has every answer pass by [answers]. The client needs its transport
+// to be an [http.Transport], so that one hands its requests on.
+func (e *Engine) lookAtAnswers(api *client.Client) error {
+	outer, ok := api.HTTPClient().Transport.(*http.Transport)
+	if !ok {
+		return fmt.Errorf("the Docker client has a %T as its transport", api.HTTPClient().Transport)
+	}
+	inner := outer.Clone()
+	for _, scheme := range []string{"http", "https"} {
+		outer.RegisterProtocol(scheme, &answers{next: inner, refused: e.forgetProbes})
+	}
+	e.idle = inner.CloseIdleConnections
+
+	// As the client addresses its requests.
+	host, err := client.ParseHostURL(api.DaemonHost())
+	if err != nil {
+		return err
+	}
+	e.base = &url.URL{Scheme: "http", Host: host.Host, Path: host.Path}
+	if outer.TLSClientConfig != nil {
+		e.base.Scheme = "https"
+	}
+	if host.Scheme == "unix" || host.Scheme == "npipe" {
+		e.base.Host, e.base.Path = client.DummyHost, ""
+	}
+	return nil
 }
 
 // Close closes idle connections.
-func (e *Engine) Close() error { return e.api.Close() }
+func (e *Engine) Close() error {
+	e.idle()
+	return e.api.Close()
+}
 
 // Host returns the address that the Engine is reached at.
 func (e *Engine) Host() string { return e.api.DaemonHost() }
@@ -103,10 +139,10 @@ func (e *Engine) About(ctx context.Context) (engine.About, error) {
 // Ping implements [engine.Engine].
 func (e *Engine) Ping(ctx context.Context) error {
 	_, err := e.api.Ping(ctx)
-	if err != nil {
+	if err = e.translate(err); err != nil && !errors.Is(err, engine.ErrRefused) {
 		return e.unavailable(err)
 	}
-	return nil
+	return err
 }
 
 func (e *Engine) ask(ctx context.Context) (answer, error) {
@@ -175,6 +211,13 @@ func systemTime(info system.Info) (time.Time, error) {
 
 // translate marks the errors that the rest of the program tells apart.
 func (e *Engine) translate(err error) error {
+	// The client takes what [answers] reports for a connection that failed.
+	if refusal, ok := errors.AsType[*engine.RefusedError](err); ok {
+		return refusal
+	}
+	if away, ok := errors.AsType[*awayError](err); ok {
+		return e.unavailable(away)
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"holdfast.io/holdfast/internal/docker"
+	"holdfast.io/holdfast/internal/docker/dockertest"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 )
@@ -70,7 +71,8 @@ func TestNoEngine(t *testing.T) {
 // bench is a real Engine, and its API for what a backup does not do.
 type bench struct {
 	*docker.Engine
-	api *client.Client
+	api   *client.Client
+	proxy *dockertest.Proxy // before the Engine, once calls are to be refused
 }
 
 func openBench(t testing.TB) *bench {
@@ -168,6 +170,22 @@ func (b *bench) Kill(t testing.TB, id string) {
 	if err := b.api.ContainerKill(t.Context(), id, "KILL"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Refuse implements [enginetest.Bench].
+func (b *bench) Refuse(t testing.TB, calls ...engine.Call) {
+	t.Helper()
+	if b.proxy == nil {
+		b.proxy = dockertest.NewProxy(t, b.api.DaemonHost())
+	}
+	b.proxy.Treat(dockertest.Treatment{}, engine.Calls...)
+	b.proxy.Treat(dockertest.Treatment{Refuse: true}, calls...)
+	e, err := docker.Connect(b.proxy.Host()) // which has found out nothing yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	b.Engine = e
 }
 
 // rootFS is a file system with the idle program and something that is in no

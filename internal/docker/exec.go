@@ -3,6 +3,9 @@ package docker
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -70,10 +73,34 @@ func (e *Engine) startExec(ctx context.Context, execID string) (types.HijackedRe
 	}()
 	select {
 	case a := <-answers:
-		return a.stream, a.err
+		return a.stream, upgradeError(a.err)
 	case <-ctx.Done():
 		return types.HijackedResponse{}, context.Cause(ctx)
 	}
+}
+
+// notUpgraded is what the client says of an answer in place of a stream.
+var notUpgraded = regexp.MustCompile(`^unable to upgrade to tcp, received ([0-9]{3})$`)
+
+// upgradeError finds a refusal in the error of a stream, whose answer does not pass
+// by [answers].
+func upgradeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	m := notUpgraded.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	status, _ := strconv.Atoi(m[1])
+	switch {
+	case refuses(status, ""):
+		method, path := engine.CallExecStart.Endpoint()
+		return &engine.RefusedError{Method: method, Path: path, Status: status}
+	case status == http.StatusConflict:
+		return fmt.Errorf("%w: %w", engine.ErrNotRunning, err)
+	}
+	return err
 }
 
 // exitPoll is how often a command is looked at whose output has ended.

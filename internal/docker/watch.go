@@ -23,10 +23,7 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan engine.C
 	if err != nil {
 		return nil, err
 	}
-	// An Engine that is away would only show in a stream that ends at once.
-	if err := e.Ping(ctx); err != nil {
-		return nil, err
-	}
+	ctx, opened := withOpened(ctx)
 	messages, errs := e.api.Events(ctx, events.ListOptions{
 		Since: fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()),
 		Filters: filters.NewArgs(
@@ -34,6 +31,13 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan engine.C
 			filters.Arg("container", containerID),
 		),
 	})
+	if !opened.Load() { // refused, or away
+		err := <-errs
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		return nil, e.translate(err)
+	}
 	changes := make(chan engine.Change, watchBuffer)
 	go func() {
 		defer close(changes)

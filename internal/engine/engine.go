@@ -84,11 +84,12 @@ type Engine interface {
 	Images
 	Watcher
 	Execer
+	Prober
 	// About returns what the Engine says of itself. It may have said so a minute
 	// ago.
 	About(ctx context.Context) (About, error)
 	// Ping asks whether the Engine answers at this moment. It reports
-	// ErrEngineUnavailable if it does not.
+	// ErrEngineUnavailable if it does not, or ErrRefused.
 	Ping(ctx context.Context) error
 }
 

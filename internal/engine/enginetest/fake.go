@@ -34,6 +34,7 @@ type Fake struct {
 	faults     []*Fault
 	calls      map[Op]int
 	away       bool
+	refused    []engine.Call
 	streams    bool // an archive is sent as it is read, and not staged first
 }
 

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/goleak"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
@@ -28,3 +29,5 @@ func (b bench) Write(_ testing.TB, id, file, content string) {
 }
 
 func (b bench) Kill(_ testing.TB, id string) { b.Fake.Kill(id) }
+
+func (b bench) Refuse(_ testing.TB, calls ...engine.Call) { b.Fake.Refuse(calls...) }

@@ -114,6 +114,9 @@ func (f *Fake) begin(ctx context.Context, op Op, on string) (Fault, error) {
 	if ctx.Err() != nil {
 		return fault, context.Cause(ctx)
 	}
+	if refusal := f.refusal(callsOf[op]); refusal != nil {
+		return fault, refusal
+	}
 	if op == Commit || op == Save { // they look after it themselves
 		return fault, nil
 	}

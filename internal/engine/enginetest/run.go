@@ -26,6 +26,9 @@ type Bench interface {
 	// Write writes a file into the container's own layer.
 	Write(t testing.TB, id, file, content string)
 	Kill(t testing.TB, id string)
+	// Refuse has these calls refused from now on, and no others, as a socket proxy
+	// before the Engine does.
+	Refuse(t testing.TB, calls ...engine.Call)
 }
 
 // patience bounds the waiting for an Engine. It only ends a test that fails.
@@ -56,6 +59,8 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("WatchMissesNothing", s.watchMissesNothing)
 	t.Run("WatchEnds", s.watchEnds)
 	t.Run("NotFound", s.notFound)
+	t.Run("Probe", s.probe)
+	t.Run("Refused", s.refused)
 	s.runExec(t)
 }
 

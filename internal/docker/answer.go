@@ -1,0 +1,144 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"unicode"
+
+	"holdfast.io/holdfast/internal/engine"
+)
+
+// awayError is the answer of a proxy that cannot ask the Engine now.
+type awayError struct{ status string }
+
+func (e *awayError) Error() string { return "a proxy before it answers " + e.status }
+
+// answers tells what the Engine answers from what somebody before it does: socket
+// proxies and authorization plugins refuse calls, each in its own way. The Docker
+// client takes their pages for messages of the Engine, and a proxy's 404 for a
+// container that is not there.
+type answers struct {
+	next    http.RoundTripper
+	refused func() // is called when a call was refused
+}
+
+// RoundTrip implements [http.RoundTripper]. What was refused is an error,
+// [*engine.RefusedError]. A message of the Engine itself is passed on, bounded.
+func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := a.next.RoundTrip(req)
+	switch {
+	case err != nil:
+		return nil, err
+	case req.Method == http.MethodHead: // has no body; the client asks again with GET
+		return resp, nil
+	case resp.StatusCode < http.StatusMultipleChoices && !isPage(resp), resp.StatusCode == http.StatusNotModified,
+		resp.StatusCode == http.StatusSwitchingProtocols:
+		if opened, ok := req.Context().Value(openedKey{}).(*atomic.Bool); ok {
+			opened.Store(true)
+		}
+		return resp, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	resp.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	message, own := ownMessage(resp, body)
+	switch {
+	case own && !refuses(resp.StatusCode, message):
+		return withMessage(resp, message), nil
+	case resp.StatusCode == http.StatusBadGateway, resp.StatusCode == http.StatusServiceUnavailable,
+		resp.StatusCode == http.StatusGatewayTimeout, resp.StatusCode == http.StatusTooManyRequests:
+		return nil, &awayError{status: brief(resp.Status)}
+	}
+	a.refused()
+	return nil, &engine.RefusedError{Method: req.Method, Path: unversioned(req.URL.Path), Status: resp.StatusCode, Answer: message}
+}
+
+type openedKey struct{}
+
+// withOpened returns what is set when a request with this context was answered
+// well. The client's stream of events does not tell that.
+func withOpened(ctx context.Context) (context.Context, *atomic.Bool) {
+	opened := new(atomic.Bool)
+	return context.WithValue(ctx, openedKey{}, opened), opened
+}
+
+// maxAnswer is how much of an answer is read that is no success, maxMessage how
+// much of it is passed on, both in bytes. The Engine puts names and paths of any
+// length into its messages.
+const (
+	maxAnswer  = 64 << 10
+	maxMessage = 300
+)
+
+// ownMessage returns what an answer says, in one line. It is the Engine's own if
+// it has the Engine's form.
+func ownMessage(resp *http.Response, body []byte) (message string, own bool) {
+	var answer struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(body, &answer) == nil && answer.Message != "" {
+		return brief(answer.Message), true
+	}
+	if isPage(resp) || bytes.Contains(body, []byte("<")) {
+		return "", false // the page of a proxy says nothing that the status does not
+	}
+	return brief(string(body)), false
+}
+
+// refuses reports whether an answer in the Engine's own form says that the call was
+// not carried out because nobody allows it, or that there is no such call. The texts
+// are those of moby's pkg/authorization and of its router.
+func refuses(status int, message string) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired:
+		return true
+	case http.StatusNotFound:
+		return message == "page not found"
+	}
+	return strings.HasPrefix(message, "authorization denied by plugin ")
+}
+
+func isPage(resp *http.Response) bool {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return kind == "text/html"
+}
+
+// withMessage is the answer with only this message in it.
+func withMessage(resp *http.Response, message string) *http.Response {
+	body, _ := json.Marshal(map[string]string{"message": message}) // strings can always be encoded
+	resp.Header.Set("Content-Type", "application/json")
+	resp.Header.Del("Content-Length")
+	resp.ContentLength = int64(len(body))
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp
+}
+
+// brief makes a text fit to be shown: one line without control characters, at
+// most maxMessage bytes.
+func brief(text string) string {
+	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "\uFFFD"), func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	}), " ")
+	if len(text) <= maxMessage {
+		return text
+	}
+	// The Engine says last what was wrong, after paths and names.
+	head, tail := text[:maxMessage/2], text[len(text)-maxMessage/2+len("…"):]
+	return strings.ToValidUTF8(head, "") + "…" + strings.ToValidUTF8(tail, "")
+}
+
+var versionPrefix = regexp.MustCompile(`^.*?/v[0-9]+\.[0-9]+/`)
+
+// unversioned is the path of a call as the API's reference has it.
+func unversioned(path string) string {
+	return brief(versionPrefix.ReplaceAllString(path, "/"))
+}

@@ -1,0 +1,191 @@
+package docker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast.io/holdfast/internal/engine"
+)
+
+// probeLife is how long a call that was let through is not probed again. A job of
+// many containers begins each of them with a probe.
+const probeLife = time.Minute
+
+// probeBound is how long a probe may take.
+const probeBound = 10 * time.Second
+
+// Probe implements [engine.Prober]. It asks for things that are not there, so that
+// the Engine has nothing to do but to say so.
+func (e *Engine) Probe(ctx context.Context, calls ...engine.Call) error {
+	calls = slices.DeleteFunc(slices.Clone(calls), e.allowed)
+	if len(calls) == 0 {
+		return nil
+	}
+	if err := e.negotiate(ctx); err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range calls {
+		if err := e.probe(ctx, c); errors.Is(err, engine.ErrRefused) {
+			errs = append(errs, err)
+			continue
+		} else if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		e.allow(c)
+	}
+	return errors.Join(errs...)
+}
+
+// negotiate agrees with the Engine on the API's version, which is in the path of
+// what is sent.
+func (e *Engine) negotiate(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, probeBound)
+	defer cancel()
+	ping, err := e.api.Ping(bounded)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case bounded.Err() != nil:
+		return e.unavailable(fmt.Errorf("GET /_ping is not answered within %s", probeBound))
+	case err != nil:
+		return e.translate(err)
+	}
+	e.api.NegotiateAPIVersionPing(ping)
+	return nil
+}
+
+func (e *Engine) allowed(c engine.Call) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at, ok := e.probed[c]
+	return ok && time.Since(at) < probeLife
+}
+
+func (e *Engine) allow(c engine.Call) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.probed == nil {
+		e.probed = map[engine.Call]time.Time{}
+	}
+	e.probed[c] = time.Now()
+}
+
+// forgetProbes has every call probed again.
+func (e *Engine) forgetProbes() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.probed = nil
+}
+
+func (e *Engine) probe(ctx context.Context, c engine.Call) error {
+	method, path := c.Endpoint()
+	bounded, cancel := context.WithTimeout(ctx, probeBound)
+	defer cancel()
+	for _, p := range probes(c) {
+		err := e.send(bounded, method, p)
+		if refusal, ok := errors.AsType[*engine.RefusedError](err); ok {
+			refusal.Path = path // and not that of something made up
+			return refusal
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case bounded.Err() != nil:
+			return e.unavailable(fmt.Errorf("%s %s is not answered within %s", method, path, probeBound))
+		case err != nil:
+			return fmt.Errorf("try %s %s: %w", method, path, err)
+		}
+	}
+	return nil
+}
+
+// wire is a request that changes nothing.
+type wire struct {
+	path  string
+	query url.Values
+	body  string
+	// missing is set if it is about something that is not there: a success would not
+	// be the Engine's answer.
+	missing bool
+}
+
+// probes returns the requests that a call is probed with: one for each form in
+// which it is made.
+func probes(c engine.Call) []wire {
+	random := make([]byte, 32)
+	_, _ = rand.Read(random) // never fails
+	id := hex.EncodeToString(random)
+	_, path := c.Endpoint()
+	of := func(path string) wire { return wire{path: strings.ReplaceAll(path, "{id}", id), missing: true} }
+	switch c {
+	case engine.CallContainers:
+		return []wire{{path: path, query: url.Values{"all": {"1"}, "filters": {`{"id":["` + id + `"]}`}}}}
+	case engine.CallImages:
+		return []wire{{path: path, query: url.Values{"filters": {`{"reference":["` + engine.SnapshotReference(id) + `"]}`}}}}
+	case engine.CallEvents: // of a time that has passed: the stream ends at once
+		return []wire{{path: path, query: url.Values{"since": {"1"}, "until": {"1"}}}}
+	case engine.CallSave:
+		return []wire{{path: path, query: url.Values{"names": {"sha256:" + id}}, missing: true}}
+	case engine.CallCommit:
+		return []wire{{path: path, query: url.Values{"container": {id}, "pause": {"0"}}, body: "{}", missing: true}}
+	case engine.CallInspectImage, engine.CallRemoveImage: // a proxy may allow no colon or slash in a name
+		return []wire{of(strings.ReplaceAll(path, "{name}", "sha256:"+id)),
+			of(strings.ReplaceAll(path, "{name}", engine.SnapshotReference(id)))}
+	case engine.CallExecCreate:
+		w := of(path)
+		w.body = `{"Cmd":["true"]}`
+		return []wire{w}
+	case engine.CallExecStart:
+		w := of(path)
+		w.body = `{"Detach":false,"Tty":false}`
+		return []wire{w}
+	case engine.CallPing, engine.CallVersion, engine.CallInfo:
+		return []wire{{path: path}}
+	default:
+		return []wire{of(path)}
+	}
+}
+
+// send sends a request past the Docker client, whose calls read and check more
+// than whether they are let through.
+func (e *Engine) send(ctx context.Context, method string, w wire) error {
+	target := e.base.JoinPath("/v"+e.api.ClientVersion(), w.path)
+	target.RawQuery = w.query.Encode()
+	var body io.Reader
+	if w.body != "" {
+		body = strings.NewReader(w.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target.String(), body)
+	if err != nil {
+		return err
+	}
+	if w.body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := e.api.HTTPClient().Do(req)
+	if err != nil {
+		if err = e.translate(err); errors.Is(err, engine.ErrRefused) || errors.Is(err, engine.ErrEngineUnavailable) {
+			return err
+		}
+		return e.unavailable(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)); err != nil {
+		return e.unavailable(err)
+	}
+	if w.missing && resp.StatusCode < http.StatusBadRequest {
+		return &engine.RefusedError{Method: method, Path: w.path, Status: resp.StatusCode,
+			Answer: "whoever answers has done what the Engine could not, since there is no such thing"}
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"holdfast.io/holdfast/events"
+)
+
+// Call is one request of the Engine's API that Holdfast makes.
+type Call string
+
+// The calls that a backup makes. What each is on the wire says [Call.Endpoint].
+const (
+	CallPing         Call = "ping"
+	CallVersion      Call = "version"
+	CallInfo         Call = "info"
+	CallContainers   Call = "list containers"
+	CallInspect      Call = "inspect container"
+	CallEvents       Call = "events"
+	CallCommit       Call = "commit"
+	CallPause        Call = "pause"
+	CallUnpause      Call = "unpause"
+	CallStop         Call = "stop"
+	CallStart        Call = "start"
+	CallExecCreate   Call = "create exec"
+	CallExecStart    Call = "start exec"
+	CallExecInspect  Call = "inspect exec"
+	CallImages       Call = "list images"
+	CallInspectImage Call = "inspect image"
+	CallSave         Call = "save image"
+	CallRemoveImage  Call = "remove image"
+)
+
+// Calls are all calls, in the order in which people read them.
+var Calls = []Call{
+	CallPing, CallVersion, CallInfo, CallContainers, CallInspect, CallEvents, CallCommit, CallPause, CallUnpause,
+	CallStop, CallStart, CallExecCreate, CallExecStart, CallExecInspect, CallImages, CallInspectImage, CallSave, CallRemoveImage,
+}
+
+var endpoints = map[Call][2]string{
+	CallPing:         {"GET", "/_ping"},
+	CallVersion:      {"GET", "/version"},
+	CallInfo:         {"GET", "/info"},
+	CallContainers:   {"GET", "/containers/json"},
+	CallInspect:      {"GET", "/containers/{id}/json"},
+	CallEvents:       {"GET", "/events"},
+	CallCommit:       {"POST", "/commit"},
+	CallPause:        {"POST", "/containers/{id}/pause"},
+	CallUnpause:      {"POST", "/containers/{id}/unpause"},
+	CallStop:         {"POST", "/containers/{id}/stop"},
+	CallStart:        {"POST", "/containers/{id}/start"},
+	CallExecCreate:   {"POST", "/containers/{id}/exec"},
+	CallExecStart:    {"POST", "/exec/{id}/start"},
+	CallExecInspect:  {"GET", "/exec/{id}/json"},
+	CallImages:       {"GET", "/images/json"},
+	CallInspectImage: {"GET", "/images/{name}/json"},
+	CallSave:         {"GET", "/images/get"},
+	CallRemoveImage:  {"DELETE", "/images/{name}"},
+}
+
+// Endpoint returns the call's HTTP method, and its path as the Engine's API
+// reference writes it, without the version in front.
+func (c Call) Endpoint() (method, path string) {
+	e := endpoints[c]
+	return e[0], e[1]
+}
+
+// CallsFor returns the calls that a backup of the item makes from the moment that
+// the item is inspected, those that undo its traces among them. With together the
+// container is captured at one point in time with others; with hooks commands are
+// run inside it.
+func CallsFor(item events.PlannedItem, together, hooks bool) []Call {
+	calls := []Call{CallPing, CallImages, CallInspectImage, CallSave, CallRemoveImage}
+	if item.Kind != events.ItemContainer {
+		return calls[:len(calls)-1] // nothing is made that would have to be removed
+	}
+	calls = append(calls, CallInspect, CallEvents, CallCommit)
+	switch item.Quiesce {
+	case events.QuiescePause:
+		// A commit pauses by itself, but it may leave the container paused.
+		calls = append(calls, CallUnpause)
+		if together {
+			calls = append(calls, CallPause)
+		}
+	case events.QuiesceStop:
+		calls = append(calls, CallStop, CallStart)
+	case events.QuiesceNone:
+	}
+	if hooks {
+		calls = append(calls, CallExecCreate, CallExecStart, CallExecInspect)
+	}
+	return calls
+}
+
+// ErrRefused: a call did not reach the Engine, because a socket proxy before it or
+// an authorization plugin does not allow it. Asking again does not help until
+// somebody allows it. The error is a [*RefusedError].
+var ErrRefused = errors.New("the call is refused")
+
+// RefusedError says which call was refused. It is [ErrRefused].
+type RefusedError struct {
+	Method string // of HTTP
+	Path   string // without version and query
+	Status int    // of HTTP
+	// Answer is what was answered, in one line of at most 300 bytes; empty if it was
+	// nothing that says more than the status.
+	Answer string
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%s %s is refused (%d, %s): allow it at the socket proxy or authorization plugin before the Docker Engine; "+
+		"the manual, deploy/README.md, lists the calls that are needed", e.Method, e.Path, e.Status, cmp.Or(e.Answer, "no reason given"))
+}
+
+// Is makes a RefusedError ErrRefused.
+func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+
+// Prober finds out beforehand whether calls would be refused. It may be used by
+// several goroutines.
+type Prober interface {
+	// Probe asks for each of the calls in a way that changes nothing, and reports
+	// ErrRefused for those that are refused, joined, or ErrEngineUnavailable if there
+	// is no answer within 10 s. A ping that is refused stands for all: without it there is
+	// no agreeing on the API's version. That a call was let through may have been found out a
+	// minute ago. A plugin that looks at more than method and path may still refuse
+	// the call itself.
+	Probe(ctx context.Context, calls ...Call) error
+}
