@@ -7,15 +7,27 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"holdfast.io/holdfast/schemas/strictjson"
 )
 
-// HostAny stands for the host in the job id of a request to any host.
+// HostAny stands for the host in the job id of a request to any host, and in the
+// ledger's keys of such a job. It is the id of no host.
 const HostAny = "any"
+
+// hostNamedAny is the id of a host whose Engine is named as [HostAny].
+const hostNamedAny = "_61ny"
 
 // HostID makes a host's id of an Engine's name: every byte outside
 // [A-Za-z0-9-] is written _XX, in upper-case hex, so that the id can be one
-// element of a subject and part of a consumer's name.
+// element of a subject and part of a consumer's name. The name "any" is written
+// _61ny.
 func HostID(engineName string) string {
+	if engineName == HostAny {
+		return hostNamedAny
+	}
 	var b strings.Builder
 	for i := range len(engineName) {
 		if c := engineName[i]; isHostByte(c) {
@@ -29,6 +41,12 @@ func HostID(engineName string) string {
 
 // ValidHostID reports whether id is one that [HostID] can make.
 func ValidHostID(id string) bool {
+	switch id {
+	case HostAny:
+		return false
+	case hostNamedAny:
+		return true
+	}
 	for i := 0; i < len(id); i++ {
 		if isHostByte(id[i]) {
 			continue
@@ -50,18 +68,31 @@ func isHostByte(c byte) bool {
 // JobID identifies a request as carried out on one host: the first 16
 // characters of the lower-case base32 (RFC 4648) of the hash of source, id and
 // host. For a request to any host, host is [HostAny]. It is the same on every
-// redelivery.
+// redelivery, and in both modes of the binding: source and id are hashed without
+// percent-encoding and double quotes, see schemas/README.md.
 func JobID(source, id, host string) string {
-	sum := hash(source, id, host)
+	sum := hash(plain(source), plain(id), host)
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum))[:16]
+}
+
+// RequestDigest identifies what a request asks for: its type, and the meaning of
+// its data. How the same JSON is written makes no difference. It is the SHA-256,
+// in hex, of the type, NUL and the data's canonical form (RFC 8785), or the data
+// itself where it is not JSON.
+func RequestDigest(request event.Event) string {
+	data := request.Data()
+	if canonical, err := strictjson.Canonical(data); err == nil {
+		data = canonical
+	}
+	return hex.EncodeToString(hash(request.Type(), string(data)))
 }
 
 // PointID identifies the stored result of one item of a request: the time at
 // which the request was stored in its stream, and 8 hex digits of the hash of
-// source, id, host, kind and the item's full id. It is the same on every
-// redelivery.
+// source, id, host, kind and the item's full id, source and id as in [JobID]. It is
+// the same on every redelivery.
 func PointID(streamTime time.Time, source, id, host string, kind ItemKind, itemID string) string {
-	sum := hash(source, id, host, string(kind), itemID)
+	sum := hash(plain(source), plain(id), host, string(kind), itemID)
 	return streamTime.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(sum)[:8]
 }
 

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,6 +82,7 @@ var streamFields = append([]field[streamConfig]{
 	setting("max_msgs", func(c *streamConfig) *int64 { return &c.MaxMsgs }, limit),
 	setting("max_msg_size", func(c *streamConfig) *int32 { return &c.MaxMsgSize }, limit),
 	consumersField(),
+	sourcesField(),
 	setting("duplicate_window", func(c *streamConfig) *time.Duration { return &c.Duplicates }, plain),
 }, storageFields...)
 
@@ -123,6 +125,30 @@ func bytesField() field[streamConfig] {
 func consumersField() field[streamConfig] {
 	f := setting("max_consumers", func(c *streamConfig) *int { return &c.MaxConsumers }, limit)
 	f.fits = func(have, want streamConfig) bool { return have.MaxConsumers >= want.MaxConsumers }
+	return f
+}
+
+// sourcesField accepts other sources beside those that are needed.
+func sourcesField() field[streamConfig] {
+	show := func(sources []*jetstream.StreamSource) string {
+		var all []string
+		for _, s := range sources {
+			all = append(all, s.Name+" "+s.FilterSubject)
+		}
+		return cmp.Or(sorted(all), "none")
+	}
+	f := setting("sources", func(c *streamConfig) *[]*jetstream.StreamSource { return &c.Sources }, show)
+	has := func(all []*jetstream.StreamSource, one *jetstream.StreamSource) bool {
+		return slices.ContainsFunc(all, func(s *jetstream.StreamSource) bool {
+			return s.Name == one.Name && s.FilterSubject == one.FilterSubject
+		})
+	}
+	f.fits = func(have, want streamConfig) bool {
+		return !slices.ContainsFunc(want.Sources, func(s *jetstream.StreamSource) bool { return !has(have.Sources, s) })
+	}
+	f.copy = func(to *streamConfig, from streamConfig) {
+		to.Sources = append(slices.Clone(to.Sources), from.Sources...)
+	}
 	return f
 }
 

@@ -2,11 +2,8 @@ package bus
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
@@ -19,9 +16,6 @@ import (
 type Receipt struct {
 	Stream   string
 	Sequence uint64
-	// Duplicate reports that the very same request was published on the same
-	// subject in the last two minutes: the stream holds that one only.
-	Duplicate bool
 }
 
 // PublishEvent stores an event in the stream of its subject. It tries on until
@@ -29,19 +23,19 @@ type Receipt struct {
 // within two minutes. It reports ErrNotProvisioned, ErrTooLarge, ErrFull or
 // ErrClosed, or else the error of ctx.
 func (b *Bus) PublishEvent(ctx context.Context, subject string, ev event.Event) error {
-	_, err := b.publishEvent(ctx, subject, ev.ID(), ev)
+	_, err := b.publishEvent(ctx, subject, ev, jetstream.WithMsgID(ev.ID()))
 	return err
 }
 
-// PublishRequest stores a request, as PublishEvent does. The same request on the
-// same subject is stored once within two minutes; another one under the same id
-// is stored, for the worker to refuse.
+// PublishRequest stores a request, as PublishEvent does, but each time that it is
+// called, and twice where the server's answer to the first attempt was lost: the
+// ledger knows a job that came before.
 func (b *Bus) PublishRequest(ctx context.Context, subject string, ev event.Event) (Receipt, error) {
-	ack, err := b.publishEvent(ctx, subject, requestID(subject, ev), ev)
+	ack, err := b.publishEvent(ctx, subject, ev)
 	if err != nil {
 		return Receipt{}, err
 	}
-	return Receipt{Stream: ack.Stream, Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+	return Receipt{Stream: ack.Stream, Sequence: ack.Sequence}, nil
 }
 
 // PublishDeadLetter stores a JSON body, as PublishEvent does, once within an
@@ -51,7 +45,7 @@ func (b *Bus) PublishDeadLetter(ctx context.Context, subject, id string, body []
 		Subject: subject,
 		Header:  nats.Header{"Content-Type": {"application/json"}},
 		Data:    body,
-	}, id)
+	}, jetstream.WithMsgID(id))
 	return err
 }
 
@@ -65,17 +59,17 @@ func (b *Bus) PublishProgress(subject string, ev event.Event) error {
 	return named(b.nc.PublishMsg(m))
 }
 
-func (b *Bus) publishEvent(ctx context.Context, subject, id string, ev event.Event) (*jetstream.PubAck, error) {
+func (b *Bus) publishEvent(ctx context.Context, subject string, ev event.Event, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	m, err := message(subject, ev)
 	if err != nil {
 		return nil, err
 	}
-	return b.publish(ctx, m, id)
+	return b.publish(ctx, m, opts...)
 }
 
-func (b *Bus) publish(ctx context.Context, m *nats.Msg, id string) (ack *jetstream.PubAck, err error) {
+func (b *Bus) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (ack *jetstream.PubAck, err error) {
 	err = b.retry(ctx, "publishing to "+m.Subject, func(ctx context.Context) error {
-		ack, err = b.js.PublishMsg(ctx, m, jetstream.WithMsgID(id))
+		ack, err = b.js.PublishMsg(ctx, m, opts...)
 		if errors.Is(err, jetstream.ErrNoStreamResponse) {
 			return b.whyNoStream(ctx, m.Subject, err)
 		}
@@ -105,11 +99,4 @@ func message(subject string, ev event.Event) (*nats.Msg, error) {
 		return nil, fmt.Errorf("encode the event %s: %w", ev.ID(), err)
 	}
 	return &nats.Msg{Subject: subject, Header: headers, Data: body}, nil
-}
-
-// requestID identifies a request together with its content.
-func requestID(subject string, ev event.Event) string {
-	fields := []string{subject, ev.Source(), ev.ID(), ev.Type(), string(ev.Data())}
-	sum := sha256.Sum256([]byte(strings.Join(fields, "\x00")))
-	return hex.EncodeToString(sum[:])
 }

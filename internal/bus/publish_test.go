@@ -67,10 +67,10 @@ func TestPublishRequestReceipt(t *testing.T) {
 		want    bus.Receipt
 	}{
 		{subject, request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 1}},
-		{subject, request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 1, Duplicate: true}},
+		{subject, request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 2}},
 		// The worker must see it to refuse it.
-		{subject, other, bus.Receipt{Stream: events.StreamRequests, Sequence: 2}},
-		{events.HostSubject(events.Backup, "web02"), request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 3}},
+		{subject, other, bus.Receipt{Stream: events.StreamRequests, Sequence: 3}},
+		{events.HostSubject(events.Backup, "web02"), request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 4}},
 		{events.AllSubject(events.Backup), request(events.Backup, "a"), bus.Receipt{Stream: events.StreamBroadcast, Sequence: 1}},
 	} {
 		got, err := b.PublishRequest(t.Context(), test.subject, test.ev)

@@ -26,33 +26,10 @@ const (
 	maxConsumers = 2*maxFleet + 1
 )
 
-// streams returns the streams of the contract. Each has a bound on its bytes, or
+// streams returns the streams of the contract, sources first. Each has a bound on its bytes, or
 // one of them could fill the disk of all; together they reserve 1 GiB.
 func streams(replicas int) []streamConfig {
 	all := []streamConfig{
-		{
-			Name: events.StreamRequests,
-			// The kinds are listed, so that nothing acknowledges a misspelt one.
-			Subjects:     append(kinds(hostSubject("*")), kinds(events.AnySubject)...),
-			Retention:    jetstream.WorkQueuePolicy,
-			MaxMsgs:      100_000,
-			MaxBytes:     256 * mib,
-			MaxMsgSize:   maxRequestBytes,
-			MaxConsumers: maxConsumers,
-			Discard:      jetstream.DiscardNew,
-			Duplicates:   eventWindow,
-		},
-		{
-			Name:         events.StreamBroadcast,
-			Subjects:     kinds(events.AllSubject),
-			MaxAge:       day,
-			MaxMsgs:      100_000,
-			MaxBytes:     64 * mib,
-			MaxMsgSize:   maxRequestBytes,
-			MaxConsumers: maxConsumers,
-			Discard:      jetstream.DiscardOld,
-			Duplicates:   eventWindow,
-		},
 		{
 			Name:       events.StreamEvents,
 			Subjects:   []string{"holdfast.evt.>"},
@@ -73,12 +50,46 @@ func streams(replicas int) []streamConfig {
 			Discard:    jetstream.DiscardOld,
 			Duplicates: letterWindow,
 		},
+		{
+			Name: events.StreamRequests,
+			// The kinds are listed, so that nothing acknowledges a misspelt one.
+			Subjects:     append(kinds(hostSubject("*")), kinds(events.AnySubject)...),
+			Retention:    jetstream.WorkQueuePolicy,
+			MaxMsgs:      100_000,
+			MaxBytes:     256 * mib,
+			MaxMsgSize:   maxRequestBytes,
+			MaxConsumers: maxConsumers,
+			Discard:      jetstream.DiscardNew,
+			Sources:      withoutWindow(),
+		},
+		{
+			Name:         events.StreamBroadcast,
+			Subjects:     kinds(events.AllSubject),
+			MaxAge:       day,
+			MaxMsgs:      100_000,
+			MaxBytes:     64 * mib,
+			MaxMsgSize:   maxRequestBytes,
+			MaxConsumers: maxConsumers,
+			Discard:      jetstream.DiscardOld,
+			Sources:      withoutWindow(),
+		},
 	}
 	for i := range all {
 		all[i].Storage = jetstream.FileStorage
 		all[i].Replicas = replicas
 	}
 	return all
+}
+
+// withoutWindow returns what a stream needs to have no window of duplicates. The
+// message id is the publisher's own, and some publishers (Dapr) give the same one
+// to messages for several hosts, and to a repetition. A server takes a window of
+// 0 for one of two minutes, and none below 100 ms, except in a stream that has a
+// source: there 0 means none (nats-server 2.15, checkStreamCfg). So the streams of
+// requests have a source, the stream of dead letters, with a filter that none of
+// its subjects can match: nothing ever comes from there.
+func withoutWindow() []*jetstream.StreamSource {
+	return []*jetstream.StreamSource{{Name: events.StreamDLQ, FilterSubject: events.DeadLetterSubject("never.any")}}
 }
 
 // kinds returns a subject for each kind of request, but for those left out.

@@ -1,8 +1,6 @@
 package dispatch
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -50,12 +48,6 @@ func (r *request) rejected(reason events.Reason, v ...events.Violation) *rejecti
 	return &rejection{event: r.event, job: r.job, digest: r.digest, reason: reason, violations: v}
 }
 
-// digest is of what a request asks for.
-func digest(ev event.Event) string {
-	sum := sha256.Sum256([]byte(ev.Type() + "\x00" + string(ev.Data())))
-	return hex.EncodeToString(sum[:])
-}
-
 // admit holds a message against the contract, but for its expiry. It is a pure
 // function: exactly one of its results is not nil.
 func admit(m *bus.Message, host string) (*request, *rejection) {
@@ -67,7 +59,7 @@ func admit(m *bus.Message, host string) (*request, *rejection) {
 	if err != nil {
 		return nil, malformed(err, host)
 	}
-	r := &request{event: ev, kind: kind, target: target, job: events.JobID(ev.Source(), ev.ID(), host), digest: digest(ev), streamTime: m.Time}
+	r := &request{event: ev, kind: kind, target: target, job: events.JobID(ev.Source(), ev.ID(), host), digest: events.RequestDigest(ev), streamTime: m.Time}
 	if badSubject != nil {
 		return nil, r.rejected(events.ReasonKindMismatch, events.Violation{Message: badSubject.Error()})
 	}
@@ -96,7 +88,7 @@ func malformed(err error, host string) *rejection {
 	}
 	r := &rejection{reason: events.ReasonMalformed, violations: bad.Violations}
 	if bad.Correlatable() {
-		r.event, r.digest = bad.Event, digest(bad.Event)
+		r.event, r.digest = bad.Event, events.RequestDigest(bad.Event)
 		r.job = events.JobID(bad.Event.Source(), bad.Event.ID(), host)
 	}
 	return r

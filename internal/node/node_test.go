@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
 	"holdfast.io/holdfast/events"
@@ -21,7 +20,7 @@ import (
 	"holdfast.io/holdfast/internal/sink/open"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { bustest.VerifyNoLeaks(m) }
 
 const host = "web01"
 

@@ -6,6 +6,7 @@
 package strictjson
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -35,6 +36,21 @@ func Check(raw []byte) error {
 		return err
 	}
 	return r.end()
+}
+
+// Canonical returns the canonical form of raw (RFC 8785): two texts that differ
+// only in the order of members, in white space, or in how numbers and characters
+// are written have the same. An error says that raw is not one that [Check]
+// accepts; raw is left as it is.
+func Canonical(raw []byte) ([]byte, error) {
+	if err := Check(raw); err != nil {
+		return nil, err
+	}
+	v := jsontext.Value(bytes.Clone(raw))
+	if err := v.Canonicalize(); err != nil {
+		return nil, fmt.Errorf("canonicalize JSON: %w", err)
+	}
+	return v, nil
 }
 
 // Members returns the values of the members of raw, which must be one JSON
