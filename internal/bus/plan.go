@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -32,8 +33,9 @@ func (b *Bus) planStorage(ctx context.Context, c Change, fields []field[streamCo
 	if err != nil {
 		return nil, fmt.Errorf("look up %s %s: %w", c.Kind, c.Name, named(err))
 	}
-	settings, merged := diff(fields, have.CachedInfo().Config, want)
-	return difference(c.Kind, c.Name, settings, update, b.streamUpdate(merged)), nil
+	config := have.CachedInfo().Config
+	settings, merged := diff(fields, config, want)
+	return difference(c.Kind, c.Name, settings, update, b.streamUpdate(config, merged)), nil
 }
 
 func (b *Bus) planConsumer(ctx context.Context, want consumer, update bool) (*step, error) {
@@ -78,9 +80,23 @@ func difference(kind, name string, settings []Setting, update bool, apply func(c
 	return &step{Change{Kind: kind, Name: name, Action: action, Settings: settings}, apply, nil}
 }
 
-func (b *Bus) streamUpdate(c streamConfig) func(context.Context) error {
+// smallestWindow is the smallest window of duplicates that a server takes.
+const smallestWindow = 100 * time.Millisecond
+
+// streamUpdate takes a window of duplicates away in two steps. At any change of it
+// the server looks at once which message ids are too old, but may still go by the
+// window of before, and then looks again only when that has passed (nats-server
+// 2.15, purgeMsgIds).
+func (b *Bus) streamUpdate(have, want streamConfig) func(context.Context) error {
 	return func(ctx context.Context) error {
-		_, err := b.js.UpdateStream(ctx, c)
+		if have.Duplicates > 0 && want.Duplicates == 0 {
+			smaller := want
+			smaller.Duplicates = smallestWindow
+			if _, err := b.js.UpdateStream(ctx, smaller); err != nil {
+				return err
+			}
+		}
+		_, err := b.js.UpdateStream(ctx, want)
 		return err
 	}
 }

@@ -130,7 +130,7 @@ func TestPublishWithoutStreams(t *testing.T) {
 func TestFullStreamRefusesRequests(t *testing.T) {
 	for name, fill := range map[string]func(*jetstream.StreamConfig){
 		"messages": func(c *jetstream.StreamConfig) { c.MaxMsgs = 2 },
-		"bytes":    func(c *jetstream.StreamConfig) { c.MaxBytes = 800 },
+		"bytes":    func(c *jetstream.StreamConfig) { c.MaxBytes = 600 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := embeddedServer(t)
