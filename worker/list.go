@@ -172,7 +172,7 @@ type storedPoint struct {
 
 // eachPoint visits the points of a sink in the order of their folders.
 func eachPoint(ctx context.Context, s sink.Sink, visit func(storedPoint)) error {
-	for dir, err := range s.Points(ctx) {
+	for dir, err := range s.Points(ctx, sink.PointsName) {
 		if err != nil {
 			return err
 		}

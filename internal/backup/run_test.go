@@ -377,9 +377,9 @@ func TestRunFails(t *testing.T) {
 		"the sink is full at once":         {nil, &sinkFault{sinktest.OpWrite, 1, sink.ErrFull}, save, events.CodeSinkFull, false},
 		"the sink is full in the middle":   {nil, &sinkFault{sinktest.OpWrite, 3, sink.ErrFull}, save, events.CodeSinkFull, false},
 		"the sink breaks in the middle":    {nil, &sinkFault{sinktest.OpWrite, 3, broken}, save, events.CodeSinkError, false},
-		"the archive is not durable":       {nil, &sinkFault{sinktest.OpClose, 1, sink.ErrFull}, save, events.CodeSinkFull, false},
+		"the archive is not durable":       {nil, &sinkFault{sinktest.OpCommit, 1, sink.ErrFull}, save, events.CodeSinkFull, false},
 		"the configuration has no room":    {nil, &sinkFault{sinktest.OpCreate, 2, sink.ErrFull}, save, events.CodeSinkFull, false},
-		"the configuration is not durable": {nil, &sinkFault{sinktest.OpClose, 2, broken}, save, events.CodeSinkError, false},
+		"the configuration is not durable": {nil, &sinkFault{sinktest.OpCommit, 2, broken}, save, events.CodeSinkError, false},
 		"it cannot be published":           {nil, &sinkFault{sinktest.OpPublish, 1, sink.ErrUnavailable}, publish, events.CodeSinkUnavailable, false},
 	}
 	for name, c := range cases {

@@ -85,27 +85,53 @@ func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *engine.Im
 		return r.imageError(err)
 	}
 	defer saved.Close()
-	w, key, err := staging.Create(ctx, point.ImageArchive)
-	if err != nil {
-		return sinkError(err)
-	}
-	stored, info, err := storeArchive(sinkWriter{w, r.watch}, saved, img.ID, r.Compression, func(read, stored int64) {
-		staged()
-		r.progress(events.StepSave, read, img.Size, stored)
+	var info *archive.Info
+	err = r.artifact(ctx, staging, point.ImageArchive, point.MediaTypeImageArchive, func(w io.Writer) (stored codec.Stored, err error) {
+		stored, info, err = storeArchive(w, saved, img.ID, r.Compression, func(read, stored int64) {
+			staged()
+			r.progress(events.StepSave, read, img.Size, stored)
+		})
+		return stored, err
 	})
-	if err != nil {
-		cancel() // a sink over the network must not complete half an artifact
-	}
-	if cerr := w.Close(); err == nil && cerr != nil {
-		err = sinkError(cerr)
-	}
 	if err != nil {
 		return err
 	}
 	r.manifest.Image.ID = img.ID
 	r.manifest.Image.ConfigDigest = info.ConfigDigest
 	r.manifest.Image.Layers = info.Layers
-	r.addArtifact(key, point.MediaTypeImageArchive, stored)
+	return nil
+}
+
+func (r *itemRun) saveConfig(ctx context.Context, staging sink.Staging) error {
+	return r.artifact(ctx, staging, point.ContainerConfig, point.MediaTypeContainerConfig, func(w io.Writer) (codec.Stored, error) {
+		out := codec.NewPlainWriter(w)
+		if _, err := out.Write(r.config); err != nil {
+			return codec.Stored{}, err
+		}
+		return out.Finish()
+	})
+}
+
+// artifact stores one artifact, which write writes. If that fails, nothing of the
+// artifact becomes durable.
+func (r *itemRun) artifact(
+	ctx context.Context, staging sink.Staging, name, mediaType string, write func(w io.Writer) (codec.Stored, error),
+) error {
+	w, key, err := staging.Create(ctx, name)
+	if err != nil {
+		return sinkError(err)
+	}
+	defer func() { _ = w.Abort() }() // what it leaves is the attempt's to discard
+	stored, err := write(sinkWriter{w, r.watch})
+	if err != nil {
+		return err
+	}
+	if err := w.Commit(); err != nil {
+		return sinkError(err)
+	}
+	r.manifest.Artifacts = append(r.manifest.Artifacts, events.Artifact{
+		Key: key, MediaType: mediaType, Size: stored.Size, Digest: stored.Digest, UncompressedSize: stored.UncompressedSize,
+	})
 	return nil
 }
 
@@ -142,32 +168,6 @@ func (o *observedReader) Read(p []byte) (int, error) {
 		o.observe(o.n)
 	}
 	return n, err
-}
-
-func (r *itemRun) saveConfig(ctx context.Context, staging sink.Staging) error {
-	w, key, err := staging.Create(ctx, point.ContainerConfig)
-	if err != nil {
-		return sinkError(err)
-	}
-	out := codec.NewPlainWriter(w)
-	var stored codec.Stored
-	if _, err = out.Write(r.config); err == nil {
-		stored, err = out.Finish()
-	}
-	if cerr := w.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return sinkError(err)
-	}
-	r.addArtifact(key, point.MediaTypeContainerConfig, stored)
-	return nil
-}
-
-func (r *itemRun) addArtifact(key, mediaType string, stored codec.Stored) {
-	r.manifest.Artifacts = append(r.manifest.Artifacts, events.Artifact{
-		Key: key, MediaType: mediaType, Size: stored.Size, Digest: stored.Digest, UncompressedSize: stored.UncompressedSize,
-	})
 }
 
 // imageError is the Engine's error about the image that is saved. That a

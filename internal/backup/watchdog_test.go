@@ -3,7 +3,6 @@ package backup_test
 import (
 	"context"
 	"errors"
-	"io"
 	"testing"
 	"time"
 
@@ -32,19 +31,19 @@ type slowStaging struct {
 	write time.Duration
 }
 
-func (s slowStaging) Create(ctx context.Context, name string) (io.WriteCloser, string, error) {
+func (s slowStaging) Create(ctx context.Context, name string) (sink.Writer, string, error) {
 	w, key, err := s.Staging.Create(ctx, name)
 	return slowWriter{w, s.write}, key, err
 }
 
 type slowWriter struct {
-	io.WriteCloser
+	sink.Writer
 	write time.Duration
 }
 
 func (w slowWriter) Write(p []byte) (int, error) {
 	time.Sleep(w.write)
-	return w.WriteCloser.Write(p)
+	return w.Writer.Write(p)
 }
 
 // What hangs is given up, whatever it is, and holds nobody up for longer.

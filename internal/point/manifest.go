@@ -129,7 +129,7 @@ func Decode(raw []byte) (*Manifest, error) {
 
 // Read reads the manifest of the point in the folder dir. It reports
 // [sink.ErrNotFound] if there is no such point.
-func Read(ctx context.Context, from sink.Sink, dir string) (*Manifest, error) {
+func Read(ctx context.Context, from sink.Reader, dir string) (*Manifest, error) {
 	f, err := from.Open(ctx, path.Join(dir, sink.ManifestName))
 	if err != nil {
 		return nil, err

@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"path"
 	"strings"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/sink"
 )
 
 const (
@@ -16,10 +16,9 @@ const (
 	nameHashHex   = 16
 )
 
-// Dir returns the folder of a point in a sink:
-// points/<host>/<kind>/<item name>/<point id>.
+// Dir returns the folder of a point in a sink.
 func Dir(host string, kind events.ItemKind, name, id string) string {
-	return path.Join("points", EncodeName(host), string(kind), EncodeName(name), id)
+	return sink.PointDir(EncodeName(host), string(kind), EncodeName(name), id)
 }
 
 // EncodeName makes a name into one safe element of a path. Bytes other than

@@ -7,6 +7,34 @@ import (
 	"strings"
 )
 
+// ManifestName is the name of the object that makes a point exist.
+const ManifestName = "manifest.json"
+
+// PointsName is the folder of a sink that holds the points.
+const PointsName = "points"
+
+// pointLevels is how many levels below PointsName a point lies: host, kind, name
+// and id.
+const pointLevels = 4
+
+// PointDir returns the folder of a point. Each argument is one element of a key.
+func PointDir(host, kind, name, id string) string {
+	return path.Join(PointsName, host, kind, name, id)
+}
+
+// LevelsBelow returns how many levels below dir the points lie, which is 0 for the
+// folder of a point. It refuses a dir that is not PointsName or lies elsewhere.
+func LevelsBelow(dir string) (int, error) {
+	if err := CheckKey(dir); err != nil {
+		return 0, err
+	}
+	levels := strings.Count(dir, "/")
+	if dir != PointsName && !strings.HasPrefix(dir, PointsName+"/") || levels > pointLevels {
+		return 0, fmt.Errorf("%q is no folder of points: that is %s, or %s/<host>/<kind>/<name>/<point id>, or one between", dir, PointsName, PointsName)
+	}
+	return pointLevels - levels, nil
+}
+
 // maxElement is how many bytes one element of a path has at most on every common
 // file system.
 const maxElement = 255
@@ -26,11 +54,32 @@ func CheckKey(key string) error {
 
 // CheckPoint refuses what is not points/<host>/<kind>/<name>/<point id>.
 func CheckPoint(dir string) error {
-	if err := CheckKey(dir); err != nil {
+	levels, err := LevelsBelow(dir)
+	if err == nil && levels != 0 {
+		err = fmt.Errorf("%q is not the folder of a point: that is %s/<host>/<kind>/<name>/<point id>", dir, PointsName)
+	}
+	return err
+}
+
+// CheckRemovable refuses keys that [Remover.Remove] does not take.
+func CheckRemovable(key string) error {
+	if err := CheckKey(key); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(dir, PointsName+"/") || strings.Count(dir, "/") != PointDepth {
-		return fmt.Errorf("%q is not the folder of a point: that is %s/<host>/<kind>/<name>/<point id>", dir, PointsName)
+	elements := strings.SplitN(key, "/", pointLevels+2)
+	if elements[0] != PointsName || len(elements) != pointLevels+2 {
+		return fmt.Errorf("%q is not removed: it is not in the folder of a point", key)
+	}
+	if elements[pointLevels+1] == ManifestName {
+		return fmt.Errorf("%q is not removed: it makes its point exist, and goes with that", key)
+	}
+	return nil
+}
+
+// CheckRange refuses what cannot be a range of an object.
+func CheckRange(offset, length int64) error {
+	if offset < 0 || length < 0 {
+		return fmt.Errorf("%d bytes from %d on is not a range", length, offset)
 	}
 	return nil
 }
@@ -47,9 +96,3 @@ func AttemptName(dir, attempt string) (string, error) {
 	}
 	return name, nil
 }
-
-// PointsName is the folder of a sink that holds the points.
-const PointsName = "points"
-
-// PointDepth is how many levels below points a point lies.
-const PointDepth = 4

@@ -20,6 +20,8 @@ var (
 	ErrExists = errors.New("the point is already there")
 	// ErrNotFound is reported when a key leads to nothing.
 	ErrNotFound = errors.New("not in the sink")
+	// ErrRange is reported by OpenRange when the object ends before the range does.
+	ErrRange = errors.New("the object is too short")
 	// ErrFull means that the sink has no room left.
 	ErrFull = errors.New("the sink is full")
 	// ErrUnavailable means that the sink cannot be used as it is: missing,
@@ -27,14 +29,17 @@ var (
 	ErrUnavailable = errors.New("the sink is not available")
 )
 
-// Sink stores points.
+// Sink stores points. Who needs only a part of it asks for that part.
 //
 // Keys are slash-separated and relative, in the form that [path.Clean] leaves,
 // valid UTF-8 without backslash or NUL, and no element is longer than 255 bytes;
-// other keys are refused. No symbolic link inside a sink is followed.
+// other keys are refused. The folder of a point is points/<host>/<kind>/<name>/<point
+// id> ([PointDir]). No symbolic link inside a sink is followed.
 //
 // A Sink may be used by several goroutines, and several processes may use the
-// same sink at a time. An operation whose ctx has ended reports its error.
+// same sink at a time. An operation whose ctx has ended reports its error. Every
+// operation reports ErrUnavailable, and changes nothing, if the sink is not the one
+// that was opened.
 //
 // The suite in package sinktest holds every implementation to these comments.
 type Sink interface {
@@ -42,55 +47,112 @@ type Sink interface {
 	// with it wherever it is mounted.
 	ID() string
 
-	// Stage begins the point at dir (points/<host>/<kind>/<name>/<point id>);
-	// another dir is refused. The point's id occurs once in a sink, and with the
-	// attempt it makes one element of a key.
+	Stager
+	Reader
+	Lister
+	Remover
+}
+
+// Stager begins attempts at points.
+type Stager interface {
+	// Stage begins the point at dir, which is the folder of a point; another dir is
+	// refused. The point's id occurs once in a sink, and with the attempt it makes
+	// one element of a key.
 	// Nothing is visible at dir before Publish. Stagings of different attempts at
 	// the same point do not disturb each other; an attempt that was staged before,
-	// and left by a process that died, is replaced. It reports ErrUnavailable
-	// before anything was written if the sink is not the one that was opened.
+	// and left by a process that died, is replaced.
 	Stage(ctx context.Context, dir, attempt string) (Staging, error)
 
 	// Unstage removes what an attempt at the point at dir left staged when it died,
 	// and only that: a point that the attempt published stays, and so do other
 	// attempts. It returns when that is durable, and it is no error if nothing is
-	// there. The attempt must not be in use in this process. It reports
-	// ErrUnavailable if the sink is not the one that was opened.
+	// there. The attempt must not be in use in this process.
 	Unstage(ctx context.Context, dir, attempt string) error
-
-	// Open reads the object at key. It reports ErrNotFound if there is none, and
-	// ErrUnavailable if that cannot be told, as the sink is not the one that was
-	// opened. The end of ctx ends the reading too.
-	Open(ctx context.Context, key string) (io.ReadCloser, error)
-
-	// Points yields the folder of every point that has a manifest, in the byte
-	// order of the keys in them ("a-b/" is before "a/"). It ends after the first
-	// error, which is ErrUnavailable if the sink is not the one that was opened.
-	Points(ctx context.Context) iter.Seq2[string, error]
 }
 
-// Staging is one attempt at storing a point. It belongs to one goroutine. It
-// must be ended by Discard, also after Publish.
+// Staging is one attempt at storing a point. It must be ended by Discard, also
+// after Publish. Create may be called by several goroutines at a time, so that
+// artifacts are written at the same time; Publish and Discard are called when every
+// Writer has ended.
 type Staging interface {
 	// Create begins the artifact name (image.tar.zst, volumes/data.tar.zst) and
-	// returns the key under which it can be opened once the point is published.
-	// Artifacts are written one after another. Close makes the artifact durable
-	// and reports whether it is. After a Write that failed, or the end of ctx,
-	// Close makes nothing durable and reports that error again. A name that was
-	// used is refused, and so is ManifestName.
-	Create(ctx context.Context, name string) (w io.WriteCloser, key string, err error)
+	// returns the key under which it can be read once the point is published. The
+	// end of ctx ends the writing too. A name that is in use is refused, and so is
+	// ManifestName.
+	Create(ctx context.Context, name string) (w Writer, key string, err error)
 
 	// Publish makes the point appear, with this manifest, and returns when that is
-	// durable. It reports ErrExists, and changes nothing, if the point is there,
-	// and ErrUnavailable if the sink is not the one that was opened. It refuses an
-	// attempt with an artifact that was not closed, or whose Close failed. After
-	// any other outcome only Discard may follow.
+	// durable. It reports ErrExists, and changes nothing, if the point is there. It
+	// refuses an attempt with an artifact that was neither committed nor aborted.
+	// After any other outcome only Discard may follow.
 	Publish(ctx context.Context, manifest []byte) error
 
 	// Discard removes what the attempt wrote and did not publish, and only that.
 	// It ignores the cancellation of ctx. After Publish it does nothing. It may be
 	// called more than once.
 	Discard(ctx context.Context) error
+}
+
+// Writer writes one artifact. One goroutine uses it. It must be ended by Commit or
+// Abort; after a Commit that failed Abort must follow. An artifact that was not
+// committed is never durable and never part of a point.
+type Writer interface {
+	// Write appends to the artifact. After an error, and after the end of Create's
+	// ctx, nothing more is written, and every call but Abort reports that error.
+	io.Writer
+
+	// Commit returns when the artifact is durable.
+	Commit() error
+
+	// Abort removes the artifact, as if Create had not been called: its name may be
+	// used again. It does not need Create's ctx. After a Commit that succeeded, and
+	// after another Abort that did, it does nothing. If it fails, the attempt cannot
+	// be published any more.
+	Abort() error
+}
+
+// Reader reads objects.
+type Reader interface {
+	// Open reads the object at key. It reports ErrNotFound if there is none. The end
+	// of ctx ends the reading too.
+	Open(ctx context.Context, key string) (io.ReadCloser, error)
+
+	// OpenRange is as Open, and reads length bytes from offset on; both are at least
+	// 0. It reports ErrRange if the object does not have them all.
+	OpenRange(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
+
+	// Stat returns what is known of the object at key, without reading it. It reports
+	// ErrNotFound if there is none.
+	Stat(ctx context.Context, key string) (Info, error)
+}
+
+// Info is what a sink knows of an object.
+type Info struct {
+	Size int64 // in bytes
+}
+
+// Lister lists points.
+type Lister interface {
+	// Points yields the folder of every point that has a manifest and lies below the
+	// folder below: all with PointsName, those of a host, of a kind or of an item
+	// with their folder, and one point with its own; another folder is refused. They
+	// come in the byte order of the keys in them ("a-b/" is before "a/"). It ends
+	// after the first error. A folder that is not there has no points.
+	Points(ctx context.Context, below string) iter.Seq2[string, error]
+}
+
+// Remover removes what is stored.
+type Remover interface {
+	// RemovePoint removes the point at dir, its manifest first: once that is gone,
+	// durably, the point is not there for anybody. It returns when everything in the
+	// folder is removed, durably. It takes up a removal that was interrupted, and it
+	// is no error if nothing is there.
+	RemovePoint(ctx context.Context, dir string) error
+
+	// Remove removes the object at key, which lies in the folder of a point and is
+	// not its manifest; other keys are refused. It returns when that is durable, and
+	// it is no error if nothing is there.
+	Remove(ctx context.Context, key string) error
 }
 
 // Prober is a sink that can be tried without storing a point.
@@ -110,6 +172,3 @@ type Locator interface {
 	// Path returns the path of the object at key, whether or not it is there.
 	Path(key string) string
 }
-
-// ManifestName is the name of the object that makes a point exist.
-const ManifestName = "manifest.json"

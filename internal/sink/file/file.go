@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -135,43 +134,3 @@ func (s *Sink) Path(key string) string { return filepath.Join(s.dir, filepath.Fr
 
 // place returns where a key lies, for messages.
 func (s *Sink) place(key string) string { return s.Path(key) }
-
-// Open implements [sink.Sink].
-func (s *Sink) Open(ctx context.Context, key string) (io.ReadCloser, error) {
-	if err := errors.Join(ctx.Err(), sink.CheckKey(key)); err != nil {
-		return nil, err
-	}
-	root, err := s.root()
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	f, err := openKey(root, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", s.place(key), sink.ErrNotFound)
-	}
-	if err != nil {
-		return nil, explain(s.place(key), err)
-	}
-	return &object{ctx: ctx, f: f, place: s.place(key)}, nil
-}
-
-// object is an object that is read.
-type object struct {
-	ctx   context.Context
-	f     *os.File
-	place string
-}
-
-func (o *object) Read(p []byte) (int, error) {
-	if err := o.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := o.f.Read(p)
-	if err == io.EOF {
-		return n, err
-	}
-	return n, explain(o.place, err)
-}
-
-func (o *object) Close() error { return explain(o.place, o.f.Close()) }

@@ -86,6 +86,14 @@ func (v *victim) list() error {
 	return err
 }
 
+func (v *victim) listBelow(below string) (err error) {
+	for _, err = range v.sink.Points(v.Context(), below) {
+	}
+	return err
+}
+
+func (v *victim) remove() error { return v.sink.RemovePoint(v.Context(), aPoint) }
+
 func TestNoLinkIsFollowed(t *testing.T) {
 	tests := []struct {
 		link string
@@ -117,6 +125,13 @@ func TestNoLinkIsFollowed(t *testing.T) {
 		{aPoint, "read", func(v *victim) error { return v.read("manifest.json") }},
 		{aPoint + "/image.tar.zst", "read", func(v *victim) error { return v.read("image.tar.zst") }},
 		{aPoint + "/manifest.json", "read", func(v *victim) error { return v.read("manifest.json") }},
+		{aPoint + "/image.tar.zst", "remove", func(v *victim) error { return v.sink.Remove(v.Context(), aPoint+"/image.tar.zst") }},
+		{aPoint + "/volumes", "remove", func(v *victim) error { return v.sink.Remove(v.Context(), aPoint+"/volumes/data.tar.zst") }},
+		{aPoint, "remove the point", (*victim).remove},
+		{itemDir, "remove the point", (*victim).remove},
+		{"points", "remove the point", (*victim).remove},
+		{"points/web01", "list below", func(v *victim) error { return v.listBelow("points/web01/container") }},
+		{itemDir, "list below", func(v *victim) error { return v.listBelow(aPoint) }},
 	}
 	for _, test := range tests {
 		for _, relative := range []bool{false, true} {
@@ -194,5 +209,19 @@ func TestTheSinkItselfMayBeReachedByALink(t *testing.T) {
 	must(t, err)
 	if len(dirs) != 1 || dirs[0] != aPoint {
 		t.Errorf("the points are %q", dirs)
+	}
+}
+
+func TestLinksInAPointAreRemovedAndNotFollowed(t *testing.T) {
+	v := newVictim(t)
+	outside := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(outside, "precious"), []byte("x"), 0o600))
+	before := contents(t, outside)
+	must(t, os.Symlink(outside, filepath.Join(v.dir, aPoint, "linked")))
+	must(t, os.Symlink(filepath.Join(outside, "precious"), filepath.Join(v.dir, aPoint, "volumes", "linked")))
+	must(t, v.remove())
+	same(t, before, contents(t, outside))
+	if exists(filepath.Join(v.dir, aPoint)) {
+		t.Error("the point is left")
 	}
 }

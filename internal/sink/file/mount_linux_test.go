@@ -93,11 +93,11 @@ func TestFullDisk(t *testing.T) {
 	must(t, err)
 	_, err = io.Copy(w, io.LimitReader(endless{}, 2<<20))
 	wants(t, "write", err, sink.ErrFull, dir, "image.tar.zst", "make room")
-	wants(t, "close", w.Close(), sink.ErrFull, dir)
-	_, _, err = staging.Create(t.Context(), "container.json")
-	if err == nil && staging.Publish(t.Context(), []byte("{}")) == nil {
+	wants(t, "commit", w.Commit(), sink.ErrFull, dir)
+	if staging.Publish(t.Context(), []byte("{}")) == nil {
 		t.Error("an attempt with a broken artifact was published")
 	}
+	must(t, w.Abort())
 	must(t, staging.Discard(t.Context()))
 	same(t, before, contents(t, dir))
 
@@ -123,6 +123,30 @@ func TestDiskThatIsFullAtPublish(t *testing.T) {
 	must(t, os.Remove(filler))
 	if found := contents(t, dir); len(found) != 1 {
 		t.Errorf("something is left: %q", found)
+	}
+}
+
+// The manifest goes first: a point whose removal fails on the way is hidden, and
+// can be removed later.
+func TestARemovalThatFailsHidesThePoint(t *testing.T) {
+	if !withMounts(t) {
+		return
+	}
+	dir := t.TempDir()
+	s := open(t, dir)
+	store(t, s, aPoint, "1")
+	busy := filepath.Join(dir, aPoint, "volumes")
+	mountAt(t, busy, 1<<20)
+	if err := s.RemovePoint(t.Context(), aPoint); err == nil {
+		t.Error("the point was removed with a file system in it")
+	}
+	if dirs, err := points(t, s); err != nil || len(dirs) != 0 {
+		t.Errorf("the points are %q, %v", dirs, err)
+	}
+	must(t, unix.Unmount(busy, 0))
+	must(t, s.RemovePoint(t.Context(), aPoint))
+	if exists(filepath.Join(dir, "points")) {
+		t.Error("the rest is left")
 	}
 }
 

@@ -13,12 +13,12 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 )
 
-// Points implements [sink.Sink]. It holds the names of one folder at each level.
+// Points implements [sink.Lister]. It holds the names of one folder at each level.
 // Symbolic links below points, what is not a folder, and names that cannot be part
 // of a key, are passed over.
-func (s *Sink) Points(ctx context.Context) iter.Seq2[string, error] {
+func (s *Sink) Points(ctx context.Context, below string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		err := s.walk(ctx, func(dir string) error {
+		err := s.walk(ctx, below, func(dir string) error {
 			if !yield(dir, nil) {
 				return errStop
 			}
@@ -32,16 +32,32 @@ func (s *Sink) Points(ctx context.Context) iter.Seq2[string, error] {
 
 var errStop = errors.New("the caller has seen enough")
 
-// walk visits the folder of every point.
-func (s *Sink) walk(ctx context.Context, visit func(dir string) error) error {
+// walk visits the folder of every point below a folder.
+func (s *Sink) walk(ctx context.Context, below string, visit func(dir string) error) error {
+	levels, err := sink.LevelsBelow(below)
+	if err := errors.Join(ctx.Err(), err); err != nil {
+		return err
+	}
 	root, err := s.root()
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+	at := root
+	if parent := path.Dir(below); parent != "." {
+		at, err = openPath(root, parent)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return explain(s.place(below), err)
+		}
+		defer at.Close()
+	}
 	w := walk{ctx: ctx, visit: visit}
-	if err := w.folder(root, sink.PointsName, sink.PointDepth); err != nil && !errors.Is(err, errStop) {
-		return explain(s.place(sink.PointsName), err)
+	err = w.folder(at, below, levels)
+	if err != nil && !errors.Is(err, errStop) {
+		return explain(s.place(below), err)
 	}
 	return err
 }
@@ -51,9 +67,9 @@ type walk struct {
 	visit func(dir string) error
 }
 
-// folder visits the points that lie depth levels below dir; at is the folder that
+// folder visits the points that lie so many levels below dir; at is the folder that
 // holds it.
-func (w walk) folder(at *os.Root, dir string, depth int) error {
+func (w walk) folder(at *os.Root, dir string, levels int) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
@@ -65,7 +81,7 @@ func (w walk) folder(at *os.Root, dir string, depth int) error {
 		return err
 	}
 	defer folder.Close()
-	if depth == 0 {
+	if levels == 0 {
 		return w.point(folder, dir)
 	}
 	names, err := subfolders(folder)
@@ -73,7 +89,7 @@ func (w walk) folder(at *os.Root, dir string, depth int) error {
 		return err
 	}
 	for _, name := range names {
-		if err := w.folder(folder, path.Join(dir, name), depth-1); err != nil {
+		if err := w.folder(folder, path.Join(dir, name), levels-1); err != nil {
 			return err
 		}
 	}

@@ -74,8 +74,8 @@ func tryStore(ctx context.Context, s sink.Sink, dir string) (err error) {
 		return err
 	}
 	_, err = io.WriteString(w, "volume")
-	if err := errors.Join(err, w.Close()); err != nil {
-		return err
+	if err := errors.Join(err, w.Commit()); err != nil {
+		return errors.Join(err, w.Abort())
 	}
 	return staging.Publish(ctx, []byte("{}"))
 }

@@ -11,21 +11,14 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 )
 
-// maxTries bounds how often an attempt is moved to its place while others, whose
-// publishing failed, remove the empty folders above it.
-const maxTries = 10
-
 // Publish implements [sink.Staging].
 func (t *staging) Publish(ctx context.Context, manifest []byte) error {
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case t.ended:
-		return errEnded
-	case t.open > 0:
-		return fmt.Errorf("%s: %w", t.place(), errUnfinished)
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	t.ended = true
+	if err := t.end(); err != nil {
+		return err
+	}
 	if err := writeFile(t.own, sink.ManifestName, manifest); err != nil {
 		return explain(path.Join(t.place(), sink.ManifestName), err)
 	}
@@ -37,11 +30,7 @@ func (t *staging) Publish(ctx context.Context, manifest []byte) error {
 		return err
 	}
 	defer root.Close()
-	for range maxTries {
-		if err = inFolder(root, path.Dir(t.dir), t.appear); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-	}
+	err = whileFoldersVanish(func() error { return inFolder(root, path.Dir(t.dir), t.appear) })
 	if errors.Is(err, sink.ErrExists) {
 		return err
 	}

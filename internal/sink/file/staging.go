@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -16,18 +16,20 @@ import (
 // never by its name: should another process take the attempt for dead and replace
 // the folder, neither gets into the other's.
 type staging struct {
-	sink  *Sink
-	dir   string   // of the point
-	name  string   // of the attempt's folder
-	all   *os.Root // the folder staging; nil after Discard
-	own   *os.Root // the attempt's folder
-	open  int      // artifacts that are not stored whole
-	ended bool     // by Publish or Discard
+	sink *Sink
+	dir  string   // of the point
+	name string   // of the attempt's folder
+	all  *os.Root // the folder staging; nil after Discard
+	own  *os.Root // the attempt's folder
+
+	mu        sync.Mutex
+	artifacts int  // that were neither committed nor aborted
+	ended     bool // by Publish or Discard
 }
 
 var errEnded = errors.New("the attempt has ended; stage another one")
 
-// Stage implements [sink.Sink].
+// Stage implements [sink.Stager].
 func (s *Sink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
 	name, err := sink.AttemptName(dir, attempt)
 	if err := errors.Join(ctx.Err(), err); err != nil {
@@ -43,6 +45,38 @@ func (s *Sink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, er
 		return nil, explain(t.place(), err)
 	}
 	return t, nil
+}
+
+// open counts an artifact that is begun, unless the attempt has ended.
+func (t *staging) open() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return errEnded
+	}
+	t.artifacts++
+	return nil
+}
+
+// close counts an artifact that has ended.
+func (t *staging) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.artifacts--
+}
+
+// end ends the attempt for publishing it.
+func (t *staging) end() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.ended:
+		return errEnded
+	case t.artifacts > 0:
+		return fmt.Errorf("%s: %w", t.place(), errUnfinished)
+	}
+	t.ended = true
+	return nil
 }
 
 // place returns the attempt's folder, for messages.
@@ -82,7 +116,7 @@ func replaceFolder(at *os.Root, name string) (*os.Root, error) {
 	return openFolder(at, name)
 }
 
-// Unstage implements [sink.Sink].
+// Unstage implements [sink.Stager].
 func (s *Sink) Unstage(ctx context.Context, dir, attempt string) error {
 	name, err := sink.AttemptName(dir, attempt)
 	if err := errors.Join(ctx.Err(), err); err != nil {
@@ -117,37 +151,11 @@ func unstage(root *os.Root, name string) error {
 	return syncFolder(all)
 }
 
-// Create implements [sink.Staging].
-func (t *staging) Create(ctx context.Context, name string) (io.WriteCloser, string, error) {
-	if err := errors.Join(ctx.Err(), sink.CheckKey(name)); err != nil {
-		return nil, "", err
-	}
-	if name == sink.ManifestName {
-		return nil, "", fmt.Errorf("%s is not the name of an artifact: it makes the point exist", name)
-	}
-	if t.ended {
-		return nil, "", errEnded
-	}
-	a := &artifact{ctx: ctx, staging: t, place: path.Join(t.place(), name)}
-	err := inFolder(t.own, path.Dir(name), func(folder *os.Root) (err error) {
-		if a.folder, err = folder.OpenRoot("."); err != nil {
-			return err
-		}
-		if a.f, err = createFile(folder, path.Base(name)); err != nil {
-			return errors.Join(err, a.folder.Close())
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, "", explain(a.place, err)
-	}
-	t.open++
-	return a, path.Join(t.dir, name), nil
-}
-
 // Discard implements [sink.Staging].
 func (t *staging) Discard(context.Context) error {
+	t.mu.Lock()
 	t.ended = true
+	t.mu.Unlock()
 	if t.all == nil {
 		return nil
 	}

@@ -24,7 +24,7 @@ func write(t *testing.T, staging sink.Staging, name, content string) {
 	w, _, err := staging.Create(t.Context(), name)
 	must(t, err)
 	_, err = io.WriteString(w, content)
-	must(t, errors.Join(err, w.Close()))
+	must(t, errors.Join(err, w.Commit()))
 }
 
 // store stores a point with an image and a volume.
@@ -38,7 +38,7 @@ func store(t *testing.T, s sink.Sink, dir, attempt string) {
 }
 
 func points(t *testing.T, s sink.Sink) (dirs []string, err error) {
-	for dir, err := range s.Points(t.Context()) {
+	for dir, err := range s.Points(t.Context(), sink.PointsName) {
 		if err != nil {
 			return dirs, err
 		}
@@ -84,7 +84,7 @@ func TestAnAttemptThatWasReplacedHarmsNothing(t *testing.T) {
 	write(t, living, "image.tar.zst", "of the living")
 
 	_, err = io.WriteString(w, "of the zombie")
-	must(t, errors.Join(err, w.Close())) // into a file without a name
+	must(t, errors.Join(err, w.Commit())) // into a file without a name
 	if err := zombie.Publish(t.Context(), []byte(`"zombie"`)); !errors.Is(err, sink.ErrUnavailable) {
 		t.Errorf("the error is %v, want %v", err, sink.ErrUnavailable)
 	}

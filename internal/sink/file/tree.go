@@ -137,6 +137,32 @@ func inFolder(at *os.Root, dir string, do func(folder *os.Root) error) (err erro
 	return inFolder(folder, rest, do)
 }
 
+// maxTries bounds how often something is done again while others remove empty
+// folders that it needs.
+const maxTries = 10
+
+// whileFoldersVanish does something in folders that it makes. Others who make the
+// same folders and fail, or who remove points, remove them again if they are empty.
+func whileFoldersVanish(do func() error) (err error) {
+	for range maxTries {
+		if err = do(); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return err
+}
+
+// openPath opens the folder at key below root.
+func openPath(root *os.Root, key string) (*os.Root, error) {
+	name, rest, nested := strings.Cut(key, "/")
+	folder, err := openFolder(root, name)
+	if err != nil || !nested {
+		return folder, err
+	}
+	defer folder.Close()
+	return openPath(folder, rest)
+}
+
 // makeFolder makes a folder unless the name is taken, and reports whether it did.
 func makeFolder(at *os.Root, name string) (bool, error) {
 	err := at.Mkdir(name, folderMode)

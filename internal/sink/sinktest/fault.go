@@ -13,16 +13,21 @@ const (
 	OpStage   Op = "stage"
 	OpCreate  Op = "create"
 	OpWrite   Op = "write"
-	OpClose   Op = "close" // of an artifact that is written
+	OpCommit  Op = "commit"
+	OpAbort   Op = "abort" // of an artifact that has not ended
 	OpPublish Op = "publish"
 	// OpPublished fails a Publish that has done its work: the point is there, and
 	// the caller does not know.
 	OpPublished Op = "published"
 	OpDiscard   Op = "discard" // of an attempt that is staged still
 	OpUnstage   Op = "unstage"
-	OpOpen      Op = "open"
+	OpOpen      Op = "open" // and OpenRange
 	OpRead      Op = "read"
+	OpStat      Op = "stat"
 	OpPoints    Op = "points"
+	OpRemove    Op = "remove" // of a point or an object
+	// OpHidden fails a RemovePoint that has removed the manifest, and nothing else.
+	OpHidden Op = "hidden"
 )
 
 // Fault is one failure that a test has planned.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -100,12 +101,46 @@ func (m *Memory) begin(ctx context.Context, op Op) (unlock func(), err error) {
 // ID implements [sink.Sink].
 func (m *Memory) ID() string { return m.id }
 
-// Open implements [sink.Sink].
+// Open implements [sink.Reader].
 func (m *Memory) Open(ctx context.Context, key string) (io.ReadCloser, error) {
+	return m.open(ctx, key, func(content []byte) ([]byte, error) { return content, nil })
+}
+
+// OpenRange implements [sink.Reader].
+func (m *Memory) OpenRange(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if err := sink.CheckRange(offset, length); err != nil {
+		return nil, err
+	}
+	return m.open(ctx, key, func(content []byte) ([]byte, error) {
+		if size := int64(len(content)); length > size || offset > size-length {
+			return nil, fmt.Errorf("memory: %s: %w", key, sink.ErrRange)
+		}
+		return content[offset : offset+length], nil
+	})
+}
+
+func (m *Memory) open(ctx context.Context, key string, part func(content []byte) ([]byte, error)) (io.ReadCloser, error) {
+	content, err := m.find(ctx, OpOpen, key)
+	if err == nil {
+		content, err = part(content)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &memoryReader{ctx: ctx, sink: m, r: bytes.NewReader(content)}, nil
+}
+
+// Stat implements [sink.Reader].
+func (m *Memory) Stat(ctx context.Context, key string) (sink.Info, error) {
+	content, err := m.find(ctx, OpStat, key)
+	return sink.Info{Size: int64(len(content))}, err
+}
+
+func (m *Memory) find(ctx context.Context, op Op, key string) ([]byte, error) {
 	if err := sink.CheckKey(key); err != nil {
 		return nil, err
 	}
-	unlock, err := m.begin(ctx, OpOpen)
+	unlock, err := m.begin(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +149,7 @@ func (m *Memory) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	if !ok {
 		return nil, fmt.Errorf("memory: %s: %w", key, sink.ErrNotFound)
 	}
-	return &memoryReader{ctx: ctx, sink: m, r: bytes.NewReader(content)}, nil
+	return content, nil
 }
 
 type memoryReader struct {
@@ -134,10 +169,10 @@ func (r *memoryReader) Read(p []byte) (int, error) {
 
 func (r *memoryReader) Close() error { return nil }
 
-// Points implements [sink.Sink].
-func (m *Memory) Points(ctx context.Context) iter.Seq2[string, error] {
+// Points implements [sink.Lister].
+func (m *Memory) Points(ctx context.Context, below string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		dirs, err := m.points(ctx)
+		dirs, err := m.points(ctx, below)
 		for _, dir := range dirs {
 			if !yield(dir, nil) {
 				return
@@ -149,18 +184,53 @@ func (m *Memory) Points(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-func (m *Memory) points(ctx context.Context) (dirs []string, err error) {
+func (m *Memory) points(ctx context.Context, below string) (dirs []string, err error) {
+	if _, err := sink.LevelsBelow(below); err != nil {
+		return nil, err
+	}
 	unlock, err := m.begin(ctx, OpPoints)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	for _, key := range slices.Sorted(maps.Keys(m.store.objects)) {
-		if path.Base(key) == sink.ManifestName && sink.CheckPoint(path.Dir(key)) == nil {
-			dirs = append(dirs, path.Dir(key))
+		if dir := path.Dir(key); path.Base(key) == sink.ManifestName && sink.CheckPoint(dir) == nil && strings.HasPrefix(dir+"/", below+"/") {
+			dirs = append(dirs, dir)
 		}
 	}
 	return dirs, nil
 }
 
-var errEnded = errors.New("memory: the attempt has ended")
+// RemovePoint implements [sink.Remover].
+func (m *Memory) RemovePoint(ctx context.Context, dir string) error {
+	if err := sink.CheckPoint(dir); err != nil {
+		return err
+	}
+	unlock, err := m.begin(ctx, OpRemove)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	delete(m.store.objects, path.Join(dir, sink.ManifestName))
+	if err := m.store.fault(OpHidden); err != nil {
+		return err
+	}
+	maps.DeleteFunc(m.store.objects, func(key string, _ []byte) bool { return strings.HasPrefix(key, dir+"/") })
+	return nil
+}
+
+// Remove implements [sink.Remover].
+func (m *Memory) Remove(ctx context.Context, key string) error {
+	if err := sink.CheckRemovable(key); err != nil {
+		return err
+	}
+	unlock, err := m.begin(ctx, OpRemove)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	delete(m.store.objects, key)
+	return nil
+}
+
+var errEnded = errors.New("memory: the attempt, or its artifact, has ended")

@@ -3,7 +3,6 @@ package sinktest
 import (
 	"context"
 	"fmt"
-	"io"
 	"path"
 
 	"holdfast.io/holdfast/internal/sink"
@@ -15,11 +14,11 @@ type memoryStaging struct {
 	dir     string // of the point
 	name    string // of the attempt
 	objects map[string][]byte
-	open    int // artifacts that are not stored whole
+	open    int // artifacts that were neither committed nor aborted
 	ended   bool
 }
 
-// Stage implements [sink.Sink].
+// Stage implements [sink.Stager].
 func (m *Memory) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
 	name, err := sink.AttemptName(dir, attempt)
 	if err != nil {
@@ -35,7 +34,7 @@ func (m *Memory) Stage(ctx context.Context, dir, attempt string) (sink.Staging, 
 	return t, nil
 }
 
-// Unstage implements [sink.Sink].
+// Unstage implements [sink.Stager].
 func (m *Memory) Unstage(ctx context.Context, dir, attempt string) error {
 	name, err := sink.AttemptName(dir, attempt)
 	if err != nil {
@@ -51,7 +50,7 @@ func (m *Memory) Unstage(ctx context.Context, dir, attempt string) error {
 }
 
 // Create implements [sink.Staging].
-func (t *memoryStaging) Create(ctx context.Context, name string) (io.WriteCloser, string, error) {
+func (t *memoryStaging) Create(ctx context.Context, name string) (sink.Writer, string, error) {
 	if err := sink.CheckKey(name); err != nil {
 		return nil, "", err
 	}
@@ -77,17 +76,22 @@ type memoryArtifact struct {
 	staging *memoryStaging
 	name    string
 	err     error // the first one, which stays
-	closed  bool
+	ended   bool
 }
 
-// Write implements [io.Writer].
-func (a *memoryArtifact) Write(p []byte) (int, error) {
+// begin is that of the sink. Its error stays.
+func (a *memoryArtifact) begin(op Op) (unlock func(), err error) {
 	if a.err != nil {
-		return 0, a.err
+		return nil, a.err
 	}
-	unlock, err := a.staging.sink.begin(a.ctx, OpWrite)
+	unlock, a.err = a.staging.sink.begin(a.ctx, op)
+	return unlock, a.err
+}
+
+// Write implements [sink.Writer].
+func (a *memoryArtifact) Write(p []byte) (int, error) {
+	unlock, err := a.begin(OpWrite)
 	if err != nil {
-		a.err = err
 		return 0, err
 	}
 	defer unlock()
@@ -95,20 +99,36 @@ func (a *memoryArtifact) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close implements [io.Closer].
-func (a *memoryArtifact) Close() error {
-	if a.closed || a.err != nil {
-		return a.err
-	}
-	a.closed = true
-	unlock, err := a.staging.sink.begin(a.ctx, OpClose)
+// Commit implements [sink.Writer].
+func (a *memoryArtifact) Commit() error {
+	unlock, err := a.begin(OpCommit)
 	if err != nil {
-		a.err = err
 		return err
 	}
 	defer unlock()
-	a.staging.open--
+	a.end()
 	return nil
+}
+
+// Abort implements [sink.Writer].
+func (a *memoryArtifact) Abort() error {
+	s := a.staging.sink.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.ended {
+		return nil
+	}
+	if err := s.fault(OpAbort); err != nil {
+		return err
+	}
+	delete(a.staging.objects, a.name)
+	a.end()
+	return nil
+}
+
+func (a *memoryArtifact) end() {
+	a.ended, a.err = true, errEnded
+	a.staging.open--
 }
 
 // Publish implements [sink.Staging].
@@ -123,7 +143,7 @@ func (t *memoryStaging) Publish(ctx context.Context, manifest []byte) error {
 	case t.ended:
 		return errEnded
 	case t.open > 0:
-		return fmt.Errorf("memory: an artifact of %s is not stored whole", t.name)
+		return fmt.Errorf("memory: an artifact of %s was neither committed nor aborted", t.name)
 	case s.staged[t.name] != t:
 		return fmt.Errorf("memory: %w: the attempt %s was replaced", sink.ErrUnavailable, t.name)
 	}

@@ -37,8 +37,11 @@ func store(ctx context.Context, s sink.Sink) (err error) {
 	}
 	_, err = io.WriteString(w, "one")
 	_, werr := io.WriteString(w, "two")
-	if err := errors.Join(err, werr, w.Close()); err != nil {
-		return err
+	if err = errors.Join(err, werr); err == nil {
+		err = w.Commit()
+	}
+	if err != nil {
+		return errors.Join(err, w.Abort())
 	}
 	if err := staging.Publish(ctx, []byte("{}")); err != nil {
 		return err
@@ -50,7 +53,10 @@ func store(ctx context.Context, s sink.Sink) (err error) {
 	if _, err := io.ReadAll(r); err != nil {
 		return err
 	}
-	for _, err := range s.Points(ctx) {
+	if _, err := s.Stat(ctx, key); err != nil {
+		return err
+	}
+	for _, err := range s.Points(ctx, sink.PointsName) {
 		if err != nil {
 			return err
 		}
@@ -69,11 +75,12 @@ func TestPlannedFaults(t *testing.T) {
 		{sinktest.OpCreate, 1, false},
 		{sinktest.OpWrite, 1, false},
 		{sinktest.OpWrite, 2, false},
-		{sinktest.OpClose, 1, false},
+		{sinktest.OpCommit, 1, false},
 		{sinktest.OpPublish, 1, false},
 		{sinktest.OpPublished, 1, true},
 		{sinktest.OpOpen, 1, true},
 		{sinktest.OpRead, 2, true},
+		{sinktest.OpStat, 1, true},
 		{sinktest.OpPoints, 1, true},
 	}
 	for _, test := range tests {
@@ -113,5 +120,51 @@ func TestFaultOfDiscard(t *testing.T) {
 	}
 	if err := staging.Discard(t.Context()); err != nil {
 		t.Errorf("the second discard: %v", err)
+	}
+}
+
+// A point whose removal was interrupted is hidden, and the next removal takes the
+// rest.
+func TestFaultsOfRemoval(t *testing.T) {
+	broken := errors.New("broken by plan")
+	for op, visible := range map[sinktest.Op]bool{sinktest.OpRemove: true, sinktest.OpHidden: false} {
+		m := sinktest.NewMemory()
+		if err := store(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		m.Fail(t, op, 1, broken)
+		if err := m.RemovePoint(t.Context(), dir); !errors.Is(err, broken) {
+			t.Errorf("%s: the error is %v, want %v", op, err, broken)
+		}
+		if _, there := m.Contents()[dir+"/"+sink.ManifestName]; there != visible || len(m.Contents()) == 0 {
+			t.Errorf("%s: the sink holds %q", op, m.Contents())
+		}
+		if err := m.RemovePoint(t.Context(), dir); err != nil || len(m.Contents()) != 0 {
+			t.Errorf("%s: the second removal: %v, and the sink holds %q", op, err, m.Contents())
+		}
+	}
+}
+
+// An attempt with an artifact that could not be aborted is not published.
+func TestFaultOfAbort(t *testing.T) {
+	broken := errors.New("broken by plan")
+	m := sinktest.NewMemory()
+	m.Fail(t, sinktest.OpAbort, 1, broken)
+	staging, err := m.Stage(t.Context(), dir, "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, _, err := staging.Create(t.Context(), "image.tar.zst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Abort(); !errors.Is(err, broken) {
+		t.Errorf("the error is %v, want %v", err, broken)
+	}
+	if err := staging.Publish(t.Context(), []byte("{}")); err == nil {
+		t.Error("the point was published")
+	}
+	if err := errors.Join(w.Abort(), staging.Discard(t.Context())); err != nil || len(m.Contents()) != 0 {
+		t.Errorf("%v, and the sink holds %q", err, m.Contents())
 	}
 }

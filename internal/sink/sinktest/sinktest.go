@@ -32,8 +32,8 @@ type Place interface {
 // Run is the conformance suite. place makes a place of its own for every test.
 func Run(t *testing.T, place func(t *testing.T) Place) {
 	for _, group := range []map[string]func(*fixture){
-		identityTests, pointTests, artifactTests, publishTests, discardTests,
-		unstageTests, listTests, keyTests, concurrencyTests, contextTests, absenceTests,
+		identityTests, pointTests, artifactTests, abortTests, publishTests, discardTests, unstageTests,
+		readTests, listTests, removeTests, keyTests, concurrencyTests, contextTests, absenceTests,
 	} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {
 			t.Run(name, func(t *testing.T) {
@@ -94,9 +94,11 @@ func write(ctx context.Context, staging sink.Staging, name, content string) (str
 	if err != nil {
 		return "", err
 	}
-	_, err = io.Copy(w, bytes.NewReader([]byte(content)))
-	if cerr := w.Close(); err == nil {
-		err = cerr
+	if _, err = io.Copy(w, bytes.NewReader([]byte(content))); err == nil {
+		err = w.Commit()
+	}
+	if err != nil {
+		err = errors.Join(err, w.Abort())
 	}
 	return key, err
 }
@@ -144,7 +146,11 @@ func (f *fixture) points(s sink.Sink) []string {
 }
 
 func points(ctx context.Context, s sink.Sink) (dirs []string, err error) {
-	for dir, err := range s.Points(ctx) {
+	return pointsBelow(ctx, s, sink.PointsName)
+}
+
+func pointsBelow(ctx context.Context, s sink.Sink, below string) (dirs []string, err error) {
+	for dir, err := range s.Points(ctx, below) {
 		if err != nil {
 			return dirs, err
 		}

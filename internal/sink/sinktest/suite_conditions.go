@@ -42,8 +42,16 @@ var keyTests = map[string]func(*fixture){
 		staging := f.stage(f.sink, aPoint, "1")
 		before := f.Contents(f.T)
 		for _, key := range badKeys {
-			if _, err := f.sink.Open(f.Context(), key); err == nil || errors.Is(err, sink.ErrNotFound) {
-				f.Errorf("open %.20q: %v, want that it is refused", key, err)
+			_, oerr := f.sink.Open(f.Context(), key)
+			_, rerr := f.sink.OpenRange(f.Context(), key, 0, 0)
+			_, serr := f.sink.Stat(f.Context(), key)
+			for op, err := range map[string]error{"open": oerr, "open a range of": rerr, "stat": serr, "remove": f.sink.Remove(f.Context(), key)} {
+				if err == nil || errors.Is(err, sink.ErrNotFound) {
+					f.Errorf("%s %.20q: %v, want that it is refused", op, key, err)
+				}
+			}
+			if _, err := pointsBelow(f.Context(), f.sink, key); err == nil {
+				f.Errorf("the points below %.20q are listed", key)
 			}
 			if _, _, err := staging.Create(f.Context(), key); err == nil {
 				f.Errorf("create %.20q is not refused", key)
@@ -63,6 +71,14 @@ var keyTests = map[string]func(*fixture){
 			}
 			if err := f.sink.Unstage(f.Context(), dir, "1"); err == nil {
 				f.Errorf("unstage %.40q is not refused", dir)
+			}
+			if err := f.sink.RemovePoint(f.Context(), dir); err == nil {
+				f.Errorf("the removal of %.40q is not refused", dir)
+			}
+		}
+		for _, below := range []string{aPoint + "/x", "other", "pointsx", "staging"} {
+			if _, err := pointsBelow(f.Context(), f.sink, below); err == nil {
+				f.Errorf("the points below %s are listed", below)
 			}
 		}
 		for _, attempt := range []string{"", "a/b", "../x", "/", "a\x00", strings.Repeat("x", 255)} {
@@ -108,6 +124,40 @@ var concurrencyTests = map[string]func(*fixture){
 					f.Errorf("%s of attempt %d is left", name, i)
 				}
 			}
+		}
+	},
+	"artifacts are written at the same time": func(f *fixture) {
+		const count = 16
+		staging := f.stage(f.sink, aPoint, "1")
+		var keys [count]string
+		var errs [count]error
+		parallel(count, func(i int) {
+			if i%4 == 3 {
+				errs[i] = abortOnce(f.Context(), staging, fmt.Sprint("volumes/", i))
+				return
+			}
+			keys[i], errs[i] = write(f.Context(), staging, fmt.Sprint("volumes/", i), strings.Repeat(fmt.Sprint(i), 100_000))
+		})
+		f.must(errors.Join(errs[:]...))
+		f.must(staging.Publish(f.Context(), []byte("{}")))
+		for i, key := range keys {
+			if key != "" {
+				f.holds(f.sink, key, strings.Repeat(fmt.Sprint(i), 100_000))
+			}
+		}
+	},
+	"points are removed while others of the item are stored": func(f *fixture) {
+		const count = 24
+		var errs [count]error
+		parallel(count, func(i int) {
+			dir := pointOf("web01", "n", fmt.Sprint("i", i))
+			if _, errs[i] = storeOnce(f.Context(), f.sink, dir, "1"); errs[i] == nil && i%2 == 0 {
+				errs[i] = f.sink.RemovePoint(f.Context(), dir)
+			}
+		})
+		f.must(errors.Join(errs[:]...))
+		if got := len(f.points(f.sink)); got != count/2 {
+			f.Errorf("there are %d points, want %d", got, count/2)
 		}
 	},
 	"many points are stored at a time": func(f *fixture) {
@@ -159,6 +209,16 @@ func storeOnce(ctx context.Context, s sink.Sink, dir, attempt string) (key strin
 	return key, staging.Publish(ctx, []byte(attempt))
 }
 
+// abortOnce begins an artifact and aborts it.
+func abortOnce(ctx context.Context, staging sink.Staging, name string) error {
+	w, _, err := staging.Create(ctx, name)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write([]byte("half"))
+	return errors.Join(err, w.Abort())
+}
+
 // readAll reads every point and returns how many there were.
 func readAll(ctx context.Context, s sink.Sink) (int, error) {
 	dirs, err := points(ctx, s)
@@ -181,6 +241,12 @@ var contextTests = map[string]func(*fixture){
 		f.reports("unstage", f.sink.Unstage(cancelled(), aPoint, "1"), context.Canceled)
 		_, err = f.sink.Open(cancelled(), key)
 		f.reports("open", err, context.Canceled)
+		_, err = f.sink.OpenRange(cancelled(), key, 0, 1)
+		f.reports("open a range", err, context.Canceled)
+		_, err = f.sink.Stat(cancelled(), key)
+		f.reports("stat", err, context.Canceled)
+		f.reports("remove", f.sink.Remove(cancelled(), key), context.Canceled)
+		f.reports("remove a point", f.sink.RemovePoint(cancelled(), path.Dir(key)), context.Canceled)
 		_, err = points(cancelled(), f.sink)
 		f.reports("points", err, context.Canceled)
 		staging := f.stage(f.sink, aPoint, "2")
@@ -197,11 +263,18 @@ var contextTests = map[string]func(*fixture){
 		r, err := f.sink.Open(ctx, key)
 		f.must(err)
 		defer r.Close()
-		_, err = io.ReadFull(r, make([]byte, 10))
+		part, err := f.sink.OpenRange(ctx, key, 1, 2<<20)
 		f.must(err)
+		defer part.Close()
+		for _, r := range []io.Reader{r, part} {
+			_, err = io.ReadFull(r, make([]byte, 10))
+			f.must(err)
+		}
 		cancel()
-		_, err = io.Copy(io.Discard, r)
-		f.reports("read", err, context.Canceled)
+		for _, r := range []io.Reader{r, part} {
+			_, err = io.Copy(io.Discard, r)
+			f.reports("read", err, context.Canceled)
+		}
 	},
 }
 
@@ -225,6 +298,12 @@ func (f *fixture) unavailableAfter(happens func(Place, *testing.T)) {
 	f.reports("publish", staged.Publish(f.Context(), []byte("{}")), sink.ErrUnavailable)
 	_, err = f.sink.Open(f.Context(), key)
 	f.reports("open", err, sink.ErrUnavailable)
+	_, err = f.sink.OpenRange(f.Context(), key, 0, 1)
+	f.reports("open a range", err, sink.ErrUnavailable)
+	_, err = f.sink.Stat(f.Context(), key)
+	f.reports("stat", err, sink.ErrUnavailable)
+	f.reports("remove", f.sink.Remove(f.Context(), key), sink.ErrUnavailable)
+	f.reports("remove a point", f.sink.RemovePoint(f.Context(), aPoint), sink.ErrUnavailable)
 	_, err = points(f.Context(), f.sink)
 	f.reports("points", err, sink.ErrUnavailable)
 	_ = staged.Discard(f.Context()) // whether that can be done depends on the sink

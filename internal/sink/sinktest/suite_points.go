@@ -100,7 +100,7 @@ var listTests = map[string]func(*fixture){
 			f.store(dir, "1", "{}", dir)
 		}
 		// More than once, and also by the same iterator.
-		seq := f.sink.Points(f.Context())
+		seq := f.sink.Points(f.Context(), sink.PointsName)
 		for range 2 {
 			var got []string
 			for dir, err := range seq {
@@ -115,12 +115,41 @@ var listTests = map[string]func(*fixture){
 	"a caller may stop at any point": func(f *fixture) {
 		f.store(pointOf("web", "a", "i"), "1", "{}", "a")
 		f.store(pointOf("web", "b", "i"), "1", "{}", "b")
-		for dir, err := range f.sink.Points(f.Context()) {
+		for dir, err := range f.sink.Points(f.Context(), sink.PointsName) {
 			f.must(err)
 			if want := pointOf("web", "a", "i"); dir != want {
 				f.Errorf("the first point is %s, want %s", dir, want)
 			}
 			break
+		}
+	},
+	"points are listed below a host, a kind, an item, or alone": func(f *fixture) {
+		all := []string{
+			pointOf("web-1", "n", "i"), pointOf("web", "a-b", "i"), pointOf("web", "a", "i"), pointOf("web", "a", "j"),
+			sink.PointDir("web", "image", "a", "k"), pointOf("web1", "n", "i"),
+		}
+		for _, dir := range all {
+			f.store(dir, "1", "{}", dir)
+		}
+		for below, want := range map[string][]string{
+			"points":                     all,
+			"points/web":                 all[1:5],
+			"points/web/container":       all[1:4],
+			"points/web/container/a":     all[2:4],
+			"points/web/container/a/j":   all[3:4],
+			"points/web/image":           all[4:5],
+			"points/we":                  nil,
+			"points/none":                nil,
+			"points/web/none/a":          nil,
+			"points/web/container/a/x":   nil,
+			"points/web/container/a-":    nil,
+			"points/web1/container/n/i1": nil,
+		} {
+			got, err := pointsBelow(f.Context(), f.sink, below)
+			f.must(err)
+			if !slices.Equal(got, want) {
+				f.Errorf("below %s the points are\n%q, want\n%q", below, got, want)
+			}
 		}
 	},
 }

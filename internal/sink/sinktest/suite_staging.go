@@ -33,7 +33,7 @@ var artifactTests = map[string]func(*fixture){
 				f.Fatalf("%d of %d bytes were written, without an error", n, i%7)
 			}
 		}
-		f.must(w.Close())
+		f.must(w.Commit())
 		f.must(staging.Publish(f.Context(), []byte("{}")))
 		var want strings.Builder
 		for i := range 1000 {
@@ -55,6 +55,58 @@ var artifactTests = map[string]func(*fixture){
 		if _, _, err := staging.Create(f.Context(), sink.ManifestName); err == nil {
 			f.Error("an artifact may be the manifest")
 		}
+	},
+}
+
+var abortTests = map[string]func(*fixture){
+	"what was aborted is no part of the point": func(f *fixture) {
+		staging := f.stage(f.sink, aPoint, "1")
+		w, aborted, err := staging.Create(f.Context(), "volumes/a.tar.zst")
+		f.must(err)
+		_, err = w.Write([]byte("half"))
+		f.must(err)
+		f.must(w.Abort())
+		broken := f.breakArtifact(staging, "volumes/b.tar.zst")
+		f.must(broken.Abort())
+		key := f.write(staging, "image.tar.zst", "image")
+		f.must(staging.Publish(f.Context(), []byte("{}")))
+		f.lacks(f.sink, aborted)
+		f.holds(f.sink, key, "image")
+		for name, content := range f.Contents(f.T) {
+			if content == "half" {
+				f.Errorf("%s was aborted and is left", name)
+			}
+		}
+	},
+	"the name of what was aborted may be used again": func(f *fixture) {
+		staging := f.stage(f.sink, aPoint, "1")
+		f.must(f.breakArtifact(staging, "image.tar.zst").Abort())
+		key := f.write(staging, "image.tar.zst", "the second time")
+		f.must(staging.Publish(f.Context(), []byte("{}")))
+		f.holds(f.sink, key, "the second time")
+	},
+	"an artifact ends once": func(f *fixture) {
+		staging := f.stage(f.sink, aPoint, "1")
+		kept, key, err := staging.Create(f.Context(), "image.tar.zst")
+		f.must(err)
+		_, err = kept.Write([]byte("image"))
+		f.must(err)
+		f.must(kept.Commit())
+		f.must(kept.Abort()) // does nothing
+		gone, _, err := staging.Create(f.Context(), "volumes/a.tar.zst")
+		f.must(err)
+		f.must(gone.Abort())
+		f.must(gone.Abort())
+		for name, w := range map[string]sink.Writer{"committed": kept, "aborted": gone} {
+			if _, err := w.Write([]byte("late")); err == nil {
+				f.Errorf("something was written to what was %s", name)
+			}
+			if err := w.Commit(); err == nil {
+				f.Errorf("what was %s was committed", name)
+			}
+		}
+		f.must(staging.Publish(f.Context(), []byte("{}")))
+		f.holds(f.sink, key, "image")
 	},
 }
 
@@ -85,19 +137,20 @@ var publishTests = map[string]func(*fixture){
 		f.must(late.Discard(f.Context()))
 		f.unchanged(before)
 	},
-	"an artifact that was not closed is not published": func(f *fixture) {
+	"an artifact that was not committed is not published": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")
 		w, _, err := staging.Create(f.Context(), "image.tar.zst")
 		f.must(err)
 		if err := staging.Publish(f.Context(), []byte("{}")); err == nil {
 			f.Error("the point was published with an open artifact")
 		}
-		f.must(w.Close())
+		f.must(w.Commit())
 		f.lacks(f.sink, manifestOf(aPoint))
 	},
 	"an artifact that broke is not published": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")
-		f.breakArtifact(staging, "image.tar.zst")
+		w := f.breakArtifact(staging, "image.tar.zst")
+		defer func() { f.must(w.Abort()) }()
 		if err := staging.Publish(f.Context(), []byte("{}")); err == nil {
 			f.Error("the point was published with a broken artifact")
 		}
@@ -119,7 +172,7 @@ var publishTests = map[string]func(*fixture){
 
 // breakArtifact writes an artifact whose context ends on the way, which is how
 // every sink can be made to fail.
-func (f *fixture) breakArtifact(staging sink.Staging, name string) {
+func (f *fixture) breakArtifact(staging sink.Staging, name string) sink.Writer {
 	f.Helper()
 	ctx, cancel := context.WithCancel(f.Context())
 	defer cancel()
@@ -130,7 +183,9 @@ func (f *fixture) breakArtifact(staging sink.Staging, name string) {
 	cancel()
 	_, err = w.Write([]byte("the other half"))
 	f.reports("write", err, context.Canceled)
-	f.reports("close", w.Close(), context.Canceled)
+	f.reports("commit", w.Commit(), context.Canceled)
+	f.reports("commit again", w.Commit(), context.Canceled)
+	return w
 }
 
 var discardTests = map[string]func(*fixture){
@@ -140,11 +195,11 @@ var discardTests = map[string]func(*fixture){
 		staging := f.stage(f.sink, aPoint, "1")
 		f.write(staging, "image.tar.zst", "image")
 		f.write(staging, "volumes/data.tar.zst", "volume")
-		f.breakArtifact(staging, "volumes/broken.tar.zst")
+		defer f.breakArtifact(staging, "volumes/broken.tar.zst").Abort() //nolint:errcheck // it comes too late
 		f.must(staging.Discard(f.Context()))
 		f.unchanged(before)
 	},
-	"discard removes what was not closed": func(f *fixture) {
+	"discard removes what was not committed": func(f *fixture) {
 		before := f.Contents(f.T)
 		staging := f.stage(f.sink, aPoint, "1")
 		w, _, err := staging.Create(f.Context(), "image.tar.zst")
@@ -152,7 +207,7 @@ var discardTests = map[string]func(*fixture){
 		_, err = w.Write([]byte("half"))
 		f.must(err)
 		f.must(staging.Discard(f.Context()))
-		_ = w.Close() // too late to matter
+		_ = w.Abort() // too late to matter
 		f.unchanged(before)
 	},
 	"discard does nothing after publish": func(f *fixture) {
@@ -202,6 +257,7 @@ var unstageTests = map[string]func(*fixture){
 		f.write(dead, "volumes/b.tar.zst", "another volume")
 		w, _, err := dead.Create(f.Context(), "container.json")
 		f.must(err)
+		defer func() { _ = w.Abort() }()
 		_, err = w.Write([]byte("half"))
 		f.must(err)
 		for range 2 { // there is nothing the second time

@@ -1,0 +1,95 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// RemovePoint implements [sink.Remover]. Folders above the point go too when they
+// are empty.
+func (s *Sink) RemovePoint(ctx context.Context, dir string) error {
+	if err := errors.Join(ctx.Err(), sink.CheckPoint(dir)); err != nil {
+		return err
+	}
+	return s.prune(path.Dir(dir), func(parent *os.Root) error { return removePoint(parent, path.Base(dir)) })
+}
+
+func removePoint(parent *os.Root, id string) error {
+	folder, err := openFolder(parent, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return syncFolder(parent) // whoever removed it may have died before that
+	}
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if err := folder.Remove(sink.ManifestName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := syncFolder(folder); err != nil {
+		return err
+	}
+	if err := parent.RemoveAll(id); err != nil {
+		return err
+	}
+	return syncFolder(parent)
+}
+
+// Remove implements [sink.Remover].
+func (s *Sink) Remove(ctx context.Context, key string) error {
+	if err := errors.Join(ctx.Err(), sink.CheckRemovable(key)); err != nil {
+		return err
+	}
+	return s.prune(path.Dir(key), func(folder *os.Root) error {
+		found, err := look(folder, path.Base(key))
+		switch {
+		case errors.Is(err, fs.ErrNotExist), err == nil && found.IsDir(): // a folder is no object
+			return syncFolder(folder)
+		case err != nil:
+			return err
+		}
+		if err := folder.Remove(path.Base(key)); err != nil {
+			return err
+		}
+		return syncFolder(folder)
+	})
+}
+
+// prune removes something in the folder dir, which need not be there, and then
+// every folder on the way that is empty.
+func (s *Sink) prune(dir string, remove func(folder *os.Root) error) error {
+	root, err := s.root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = pruneIn(root, dir, remove)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFolder) {
+		return nil
+	}
+	return explain(s.place(dir), err)
+}
+
+func pruneIn(at *os.Root, dir string, remove func(folder *os.Root) error) error {
+	name, rest, nested := strings.Cut(dir, "/")
+	folder, err := openFolder(at, name)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if !nested {
+		err = remove(folder)
+	} else {
+		err = pruneIn(folder, rest, remove)
+	}
+	if err == nil {
+		_ = at.Remove(name) // fails, as it should, if it is not empty
+	}
+	return err
+}
