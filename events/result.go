@@ -34,6 +34,8 @@ type PlannedItem struct {
 	// Code and Message say why the item will fail; empty if it can be backed up.
 	Code    Code   `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Warnings are what somebody should look at.
+	Warnings []Warning `json:"warnings,omitempty"`
 }
 
 // Missing is a name in the request that leads to nothing on this host.
@@ -67,6 +69,8 @@ type Plan struct {
 	// Skipped are names that this host does not have, of a request to all hosts.
 	Skipped        []Skipped `json:"skipped,omitempty"`
 	SkippedOmitted int       `json:"skippedOmitted,omitempty"`
+	// Warnings are about the host and the whole job.
+	Warnings []Warning `json:"warnings,omitempty"`
 }
 
 // BackupAccepted is the data of io.holdfast.backup.accepted.v1: the plan
@@ -183,6 +187,8 @@ type BackupItemCompleted struct {
 	// Hooks are the commands that were run inside the container, in order. One that
 	// failed did not keep the item from being stored.
 	Hooks []HookResult `json:"hooks,omitempty"`
+	// Warnings are what somebody should look at, those of the plan among them.
+	Warnings []Warning `json:"warnings,omitempty"`
 }
 
 // BackupItemFailed is the data of io.holdfast.backup.item.failed.v1.
@@ -261,6 +267,8 @@ type ItemOutcome struct {
 	Millis           int64   `json:"ms,omitempty"`
 	// NotIncluded names the mounts that are not in the point.
 	NotIncluded []NotIncluded `json:"notIncluded,omitempty"`
+	// Warnings are the codes of the item's warnings, each once.
+	Warnings []WarningCode `json:"warnings,omitempty"`
 }
 
 // BackupEnded is the data of io.holdfast.backup.completed.v1 and
@@ -281,9 +289,11 @@ type BackupEnded struct {
 	Missing           []Missing     `json:"missing"`
 	MissingOmitted    int           `json:"missingOmitted,omitempty"`
 	// NotIncluded is the number of mounts that are in no point of this job.
-	NotIncluded int       `json:"notIncluded"`
-	Began       time.Time `json:"began"`
-	Ended       time.Time `json:"ended"`
+	NotIncluded int `json:"notIncluded"`
+	// Warnings are about the host and the whole job.
+	Warnings []Warning `json:"warnings,omitempty"`
+	Began    time.Time `json:"began"`
+	Ended    time.Time `json:"ended"`
 }
 
 // RequestRejected is the data of io.holdfast.request.rejected.v1.

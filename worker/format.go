@@ -77,6 +77,15 @@ func notIncludedLines(mounts []events.NotIncluded) string {
 	return strings.Join(lines, "\n")
 }
 
+// linesOf writes each value on a line of its own.
+func linesOf[S ~string](values []S) string {
+	lines := make([]string, len(values))
+	for i, v := range values {
+		lines[i] = string(v)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // newTable is a table as all commands print it: plain, wide as its content.
 func newTable(header ...any) table.Writer {
 	t := table.NewWriter()
@@ -92,14 +101,23 @@ func newTable(header ...any) table.Writer {
 
 // endTable is what a backup came to.
 func endTable(d events.BackupEnded) string {
-	t := newTable("ITEM", "POINT", "SIZE", "RATIO", "TIME", "NOT RUNNING", "NOT INCLUDED")
+	header := table.Row{"ITEM", "POINT", "SIZE", "RATIO", "TIME", "NOT RUNNING", "NOT INCLUDED"}
+	warned := slices.ContainsFunc(d.Items, func(o events.ItemOutcome) bool { return len(o.Warnings) > 0 })
+	if warned {
+		header = append(header, "WARNINGS")
+	}
+	t := newTable(header...)
 	for _, o := range d.Items {
 		if o.Status != events.ItemCompleted {
 			t.AppendRow(table.Row{escape(o.Item.Name), fmt.Sprintf("%s (%s)", o.Status, o.Code), "", "", "", "", ""})
 			continue
 		}
-		t.AppendRow(table.Row{escape(o.Item.Name), o.Point, bytesOf(o.Size), ratioOf(o.UncompressedSize, o.Size),
-			durationOf(time.Duration(o.Millis) * time.Millisecond), millisOf(o.NotRunningMillis), escape(notIncludedLines(o.NotIncluded))})
+		row := table.Row{escape(o.Item.Name), o.Point, bytesOf(o.Size), ratioOf(o.UncompressedSize, o.Size),
+			durationOf(time.Duration(o.Millis) * time.Millisecond), millisOf(o.NotRunningMillis), escape(notIncludedLines(o.NotIncluded))}
+		if warned {
+			row = append(row, escape(linesOf(o.Warnings)))
+		}
+		t.AppendRow(row)
 	}
 	if d.ItemsOmitted > 0 {
 		t.AppendRow(table.Row{fmt.Sprintf("and %d more", d.ItemsOmitted)})
@@ -117,6 +135,9 @@ func planTable(p events.Plan) string {
 		backed, why := "yes", i.Reason
 		if i.Code != "" {
 			backed, why = "fails", why+"; but "+i.Message
+		}
+		for _, w := range i.Warnings {
+			why += "\nwarning: " + w.Message
 		}
 		quiesce := string(i.Quiesce)
 		if i.QuiesceReason != "" {

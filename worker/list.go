@@ -133,6 +133,9 @@ func showPoint(w io.Writer, from sink.Sink, m *point.Manifest) {
 	for _, n := range m.NotIncluded {
 		line("not included", "%s: %s", notIncludedLines([]events.NotIncluded{n}), n.Reason)
 	}
+	for _, w := range m.Warnings {
+		line("warning", "%s", w.Message)
+	}
 	for _, k := range sortedKeys(m.Tags) {
 		line("tag", "%s=%s", k, m.Tags[k])
 	}

@@ -104,6 +104,7 @@ func (p *presenter) accepted(d events.BackupAccepted) error {
 	for _, e := range d.Excluded {
 		p.say("left out: %s %s: %s", e.Kind, e.Name, e.Reason)
 	}
+	p.warnings(d.Warnings)
 	return nil
 }
 
@@ -115,6 +116,7 @@ func (p *presenter) progress(d events.BackupProgress) error {
 }
 
 func (p *presenter) itemCompleted(d events.BackupItemCompleted) error {
+	p.warnings(d.Warnings)
 	if p.bars != nil {
 		p.bars.end(d.Item)
 		return nil
@@ -133,6 +135,12 @@ func (p *presenter) itemFailed(d events.BackupItemFailed) error {
 	}
 	p.say("failed: %s %s: %s: %s", d.Item.Kind, d.Item.Name, d.Code, d.Message)
 	return nil
+}
+
+func (p *presenter) warnings(warnings []events.Warning) {
+	for _, w := range warnings {
+		p.say("warning: %s", w.Message)
+	}
 }
 
 // say notes something above the progress bars.
@@ -166,6 +174,7 @@ func (p *presenter) ended(d events.BackupEnded) error {
 func (p *presenter) planned(d events.BackupPlanned) error {
 	p.close()
 	p.result(planTable(d.Plan))
+	p.warnings(d.Warnings)
 	p.note("dry run: %s would be backed up", count(len(d.Items)+d.ItemsOmitted, "item"))
 	if len(d.Missing) > 0 {
 		return exitFor(events.StatusFailed)

@@ -103,6 +103,7 @@ func (r *itemRun) find(ctx context.Context) (stored bool, err error) {
 		Tags:          r.Tags,
 		Holdfast:      r.Version,
 	}
+	r.manifest.Warn(r.Item.Warnings...)
 	return false, nil
 }
 

@@ -47,6 +47,7 @@ func conclude(p *plan.Plan, outcomes []events.ItemOutcome, abort bool, cause err
 		return data
 	}
 	data.Missing, data.MissingOmitted = first(p.Missing)
+	data.Warnings = p.Warnings
 	data.Counts = count(outcomes)
 	data.Counts.Missing, data.Counts.Excluded = len(p.Missing), len(p.Excluded)
 	for _, o := range outcomes {
@@ -104,6 +105,7 @@ func completed(o *events.ItemOutcome, m *point.Manifest) {
 	}
 	o.NotRunningMillis = m.NotRunningMillis
 	o.NotIncluded = m.NotIncluded
+	o.Warnings = events.WarningCodes(m.PublicWarnings())
 }
 
 // shorten bounds the lists of a plan, so that the event that carries it has a

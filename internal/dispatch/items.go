@@ -208,7 +208,7 @@ func (j *job) itemStored(i int, item plan.Item, result *backup.Result, began tim
 		Job: j.job, Host: j.Host, Item: item.Item, Point: m.ID, Sink: j.sink, Path: result.Dir,
 		ImageID: m.Image.ID, Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
-		Hooks: result.Hooks, DurationsMillis: result.Durations,
+		Hooks: result.Hooks, DurationsMillis: result.Durations, Warnings: m.PublicWarnings(),
 	})
 	return j.endItem(i, o, ev)
 }

@@ -16,13 +16,6 @@ import (
 	"holdfast.io/holdfast/internal/hook"
 )
 
-// Labels on a container that configure its backup.
-const (
-	LabelExclude = "holdfast.exclude"
-	LabelQuiesce = "holdfast.quiesce"
-	LabelProtect = "holdfast.protect"
-)
-
 // Rules are what a host's configuration and situation add to a request.
 type Rules struct {
 	// Quiesce are the modes that the host allows.
@@ -125,8 +118,8 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 	if re := firstMatch(exclude, c.Name); re != nil {
 		return by, in, fmt.Sprintf("its name matches the exclusion %q", re)
 	}
-	if c.Labels[LabelExclude] == "true" {
-		return by, in, "it has the label " + LabelExclude + "=true"
+	if excluded, err := boolLabel(c, LabelExclude); err == nil && excluded {
+		return by, in, fmt.Sprintf("it has the label %s=%s", LabelExclude, strings.TrimSpace(c.Labels[LabelExclude]))
 	}
 	if !engine.Committable(c.State) {
 		return by, in, fmt.Sprintf("it is %s, and the Engine cannot commit it", c.State)
@@ -137,17 +130,15 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 // planContainer settles the quiesce of a selected container, and whether it is
 // known already that it will fail.
 func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, item events.Item, reason string) events.PlannedItem {
-	p := events.PlannedItem{Item: item, Reason: reason, Quiesce: cmp.Or(req.Quiesce, events.QuiescePause)}
-	if label, ok := c.Labels[LabelQuiesce]; ok {
-		p.Quiesce = events.Quiesce(label)
-		p.QuiesceReason = fmt.Sprintf("the label %s=%s", LabelQuiesce, label)
-	}
-	known := []events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop}
-	if !slices.Contains(known, p.Quiesce) {
-		p.Code = events.CodeBadLabel
-		p.Message = fmt.Sprintf("the label %s of container %s is %q; it must be pause, none or stop", LabelQuiesce, c.Name, p.Quiesce)
-		p.Quiesce = ""
+	p := events.PlannedItem{Item: item, Reason: reason, Warnings: unknownLabels(c)}
+	set, err := settingsOf(c)
+	if err != nil {
+		p.Code, p.Message = events.CodeBadLabel, err.Error()
 		return p
+	}
+	p.Quiesce = cmp.Or(set.quiesce, req.Quiesce, events.QuiescePause)
+	if set.quiesce != "" {
+		p.QuiesceReason = fmt.Sprintf("the label %s=%s", LabelQuiesce, set.quiesce)
 	}
 	if !rules.HooksAllowed {
 		if hook.Declared(c.Labels) {
@@ -159,8 +150,8 @@ func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, i
 		return p
 	}
 	why := rules.Protected[c.ID]
-	if c.Labels[LabelProtect] == "true" {
-		why = "the label " + LabelProtect + "=true"
+	if set.protect {
+		why = fmt.Sprintf("the label %s=%s", LabelProtect, strings.TrimSpace(c.Labels[LabelProtect]))
 	}
 	if why != "" && p.Quiesce != events.QuiesceNone {
 		p.Quiesce, p.QuiesceReason = events.QuiesceNone, "protected: "+why

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write the plans in testdata/plan as the
 
 // TestPlan holds the plan of a request to testdata/plan. A file has the data of
 // the request, what is on the Engine (a container's id, name, state and labels; an
-// image's id, references and digests), the host's rules if there are any, and the
+// image's id, references and digests; ␣ is a blank), the host's rules if there are any, and the
 // plan. Ids are written without the zeros that fill them up.
 func TestPlan(t *testing.T) {
 	files, err := filepath.Glob("testdata/plan/*.txtar")
@@ -103,7 +103,7 @@ func inventory(t *testing.T, text []byte) (containers []engine.Container, images
 		case fields[0] == "container":
 			c := engine.Container{ID: fill(fields[1]), Name: fields[2], State: events.State(fields[3]), Labels: map[string]string{}}
 			for _, label := range fields[4:] {
-				key, value, _ := strings.Cut(label, "=")
+				key, value, _ := strings.Cut(strings.ReplaceAll(label, "␣", " "), "=")
 				c.Labels[key] = value
 			}
 			containers = append(containers, c)
@@ -144,6 +144,7 @@ func render(p *Plan) string {
 		if i.Code != "" {
 			fmt.Fprintf(&b, "    %s: %s\n", i.Code, i.Message)
 		}
+		renderWarnings(&b, i.Warnings)
 	}
 	if !slices.IsSorted(p.StopOrder) {
 		b.WriteString("stopped in this order:")
@@ -161,7 +162,14 @@ func render(p *Plan) string {
 	for _, k := range p.Skipped {
 		fmt.Fprintf(&b, "~ %s %s\n    skipped\n", k.Kind, k.Name)
 	}
+	renderWarnings(&b, p.Warnings)
 	return trimIDs.ReplaceAllStringFunc(b.String(), func(id string) string { return strings.TrimRight(id, "0") })
+}
+
+func renderWarnings(b *strings.Builder, warnings []events.Warning) {
+	for _, w := range warnings {
+		fmt.Fprintf(b, "    warning %s: %s\n", w.Code, w.Message)
+	}
 }
 
 var trimIDs = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
@@ -183,7 +191,7 @@ func randomWorld(r *rand.Rand) world {
 		return fmt.Sprintf("%x", r.IntN(4)) + strings.Repeat("0", 61) + fmt.Sprintf("%02x", ids)
 	}
 	names := []string{"web", "web-1", "web-test", "api", "db", "0", "1", "DB"}
-	labels := []string{"tier=web", "tier=db", "critical", LabelExclude + "=true", LabelQuiesce + "=none", LabelQuiesce + "=never", LabelProtect + "=true"}
+	labels := []string{"tier=web", "tier=db", "critical", LabelExclude + "=true", LabelQuiesce + "=none", LabelQuiesce + "=never", LabelProtect + "=true", LabelProtect + "=maybe", LabelExclude + "=maybe"}
 	states := []events.State{"created", "running", "paused", "restarting", "exited", "removing", "dead"}
 	for _, name := range some(r, names) {
 		c := engine.Container{ID: hex(), Name: name, State: states[r.IntN(len(states))], Labels: map[string]string{}}

@@ -23,6 +23,8 @@ type Plan struct {
 	Missing  []events.Missing  `json:"missing,omitempty"`
 	Excluded []events.Excluded `json:"excluded,omitempty"`
 	Skipped  []events.Skipped  `json:"skipped,omitempty"`
+	// Warnings are about the host and the whole job.
+	Warnings []events.Warning `json:"warnings,omitempty"`
 	// StopOrder are the places in Items of all containers, in the order in which they
 	// are stopped when they are captured together. They are started in the reverse
 	// order.
@@ -54,7 +56,7 @@ func (p *Plan) Public() events.Plan {
 	for _, item := range p.Items {
 		items = append(items, item.PlannedItem)
 	}
-	return events.Plan{Items: items, Missing: p.Missing, Excluded: p.Excluded, Skipped: p.Skipped}
+	return events.Plan{Items: items, Missing: p.Missing, Excluded: p.Excluded, Skipped: p.Skipped, Warnings: p.Warnings}
 }
 
 // Encode returns the stored form of the plan.

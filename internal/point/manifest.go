@@ -64,9 +64,18 @@ type Manifest struct {
 	Engine      Engine               `json:"engine"`
 	Artifacts   []events.Artifact    `json:"artifacts"`
 	NotIncluded []events.NotIncluded `json:"notIncluded"`
-	Tags        map[string]string    `json:"tags,omitempty"`
+	// Warnings are what somebody should look at; at most [events.MaxWarnings].
+	Warnings []Warning         `json:"warnings,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
 	// Holdfast is the version of the program that stored the point.
 	Holdfast string `json:"holdfast"`
+}
+
+// Warning is an [events.Warning] as it is stored. Later versions may add codes, so
+// a reader must take any.
+type Warning struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
 }
 
 // Request identifies the request that a point was stored for.
@@ -98,6 +107,27 @@ type Engine struct {
 	// Store is how the Engine keeps images: the name of a storage driver, such
 	// as overlay2, or of a containerd snapshotter.
 	Store string `json:"store"`
+}
+
+// Warn adds warnings, within the bounds of a list.
+func (m *Manifest) Warn(warnings ...events.Warning) {
+	all := m.PublicWarnings()
+	for _, w := range warnings {
+		all = events.Warn(all, w.Code, "%s", w.Message)
+	}
+	m.Warnings = nil
+	for _, w := range all {
+		m.Warnings = append(m.Warnings, Warning{Code: string(w.Code), Message: w.Message})
+	}
+}
+
+// PublicWarnings returns the warnings as they are published.
+func (m *Manifest) PublicWarnings() []events.Warning {
+	var warnings []events.Warning
+	for _, w := range m.Warnings {
+		warnings = append(warnings, events.Warning{Code: events.WarningCode(w.Code), Message: w.Message})
+	}
+	return warnings
 }
 
 // Encode returns the manifest as it is stored: indented JSON, ended by a

@@ -1,0 +1,75 @@
+package events
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Warning is something about an item or a job that did not make it fail, and that
+// somebody should look at.
+type Warning struct {
+	Code WarningCode `json:"code"`
+	// Message says what was seen, of which container, and what to do about it. It has
+	// at most MaxWarning bytes.
+	Message string `json:"message"`
+}
+
+// WarningCode is what a warning is about.
+type WarningCode string
+
+// The codes of warnings.
+const (
+	// WarningUnknownLabel: a label of the container looks like one of Holdfast's, and
+	// is none.
+	WarningUnknownLabel WarningCode = "unknown_label"
+	// WarningMore: there are more warnings than are listed.
+	WarningMore WarningCode = "more"
+)
+
+const (
+	// MaxWarnings bounds a list of warnings.
+	MaxWarnings = 8
+	// MaxWarning bounds the message of a warning, in bytes.
+	MaxWarning = 400
+)
+
+// Warn returns the list with one more warning, within its bounds. A warning that
+// is there already is not added again.
+func Warn(list []Warning, code WarningCode, format string, args ...any) []Warning {
+	w := Warning{Code: code, Message: shortened(fmt.Sprintf(format, args...), MaxWarning)}
+	switch {
+	case slices.Contains(list, w) || len(list) >= MaxWarnings:
+		return list
+	case len(list) == MaxWarnings-1:
+		w = Warning{Code: WarningMore, Message: "there are more warnings than are listed"}
+	}
+	return append(slices.Clip(list), w)
+}
+
+// WarningCodes returns the codes in the list, each once, in their order.
+func WarningCodes(list []Warning) []WarningCode {
+	var codes []WarningCode
+	for _, w := range list {
+		if !slices.Contains(codes, w.Code) {
+			codes = append(codes, w.Code)
+		}
+	}
+	return codes
+}
+
+// shortened cuts text to at most limit bytes, between two characters, and marks
+// the cut.
+func shortened(text string, limit int) string {
+	const mark = "…"
+	text = strings.ToValidUTF8(text, string(utf8.RuneError))
+	if len(text) <= limit {
+		return text
+	}
+	end := limit - len(mark)
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + mark
+}
