@@ -127,6 +127,7 @@ func TestWorkerKeepsLedgerAndLock(t *testing.T) {
 		t.Errorf("the ledger holds %+v", entry)
 	}
 	worker.must(head, "", "KV-Operation", "DEL")
+	worker.put("$KV.HOLDFAST_JOBS.any.job.job", "that of any host", 0)
 	for _, bucket := range []string{"KV_HOLDFAST_JOBS", "KV_HOLDFAST_LOCKS"} {
 		worker.must("$JS.API.STREAM.INFO."+bucket, "")
 	}

@@ -22,7 +22,9 @@ type request struct {
 	event  event.Event
 	kind   events.Kind
 	target events.Target
-	// job is the id of the job on this host.
+	// host is whose job it is: this host, or events.HostAny.
+	host string
+	// job is the id of the job.
 	job string
 	// digest is of the type and the data.
 	digest string
@@ -37,6 +39,7 @@ type request struct {
 // incomplete; it can be answered if it has a source and an id.
 type rejection struct {
 	event      event.Event
+	host       string // whose job it would be: this host, or events.HostAny
 	job        string // empty if the event cannot be answered
 	digest     string
 	claim      *ledger.Claim // of a job that ends with this; nil if it is not claimed
@@ -45,7 +48,7 @@ type rejection struct {
 }
 
 func (r *request) rejected(reason events.Reason, v ...events.Violation) *rejection {
-	return &rejection{event: r.event, job: r.job, digest: r.digest, reason: reason, violations: v}
+	return &rejection{event: r.event, host: r.host, job: r.job, digest: r.digest, reason: reason, violations: v}
 }
 
 // admit holds a message against the contract, but for its expiry. It is a pure
@@ -59,7 +62,7 @@ func admit(m *bus.Message, host string) (*request, *rejection) {
 	if err != nil {
 		return nil, malformed(err, host)
 	}
-	r := &request{event: ev, kind: kind, target: target, job: events.JobID(ev.Source(), ev.ID(), host), digest: events.RequestDigest(ev), streamTime: m.Time}
+	r := &request{event: ev, kind: kind, target: target, host: host, job: events.JobID(ev.Source(), ev.ID(), host), digest: events.RequestDigest(ev), streamTime: m.Time}
 	if badSubject != nil {
 		return nil, r.rejected(events.ReasonKindMismatch, events.Violation{Message: badSubject.Error()})
 	}
@@ -86,7 +89,7 @@ func malformed(err error, host string) *rejection {
 	if !ok {
 		return &rejection{reason: events.ReasonMalformed, violations: []events.Violation{{Message: err.Error()}}}
 	}
-	r := &rejection{reason: events.ReasonMalformed, violations: bad.Violations}
+	r := &rejection{host: host, reason: events.ReasonMalformed, violations: bad.Violations}
 	if bad.Correlatable() {
 		r.event, r.digest = bad.Event, events.RequestDigest(bad.Event)
 		r.job = events.JobID(bad.Event.Source(), bad.Event.ID(), host)

@@ -50,7 +50,8 @@ func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error
 	if r.claim != nil {
 		return w.endRejected(ctx, m, r.claim, r)
 	}
-	known, err := w.Jobs.Look(ctx, r.job)
+	jobs := w.Jobs.Of(r.host)
+	known, err := jobs.Look(ctx, r.job)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 	case err != nil:
@@ -60,7 +61,7 @@ func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error
 	case known.Digest != "":
 		return w.publish(ctx, r.job, w.rejectionEvent(m, r, r.digest))
 	}
-	claim, err := w.Jobs.Claim(ctx, ledger.Request{Job: r.job, Digest: r.digest, Reply: m.Reply, Stored: m.Time})
+	claim, err := jobs.Claim(ctx, ledger.Request{Job: r.job, Digest: r.digest, Reply: m.Reply, Stored: m.Time})
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,10 @@ func TestReject(t *testing.T) {
 				job := jobID
 				if strings.HasSuffix(c.subject, ".any") {
 					job = events.JobID("/test", "id-1", events.HostAny)
+					// Another host that takes the message finds what stands there.
+					if _, _, err := h.store.Get(h.Context(), "any."+job+".job"); err != nil {
+						h.Error(err)
+					}
 				}
 				want := []string{"dead letter 1: " + string(c.reason), "rejected as " + string(c.reason) + " 1"}
 				if !c.silent {

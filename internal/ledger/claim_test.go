@@ -276,3 +276,18 @@ func FuzzHead(f *testing.F) {
 		}
 	})
 }
+
+func TestAJobOfAnyHostHasOneEntry(t *testing.T) {
+	store := ledgertest.NewMemory()
+	web := &ledger.Jobs{Store: store, Host: "web01", Owner: "a"}
+	db := &ledger.Jobs{Store: store, Host: "db01", Owner: "b"}
+	if _, err := claim(t, web.Of("any"), asked).End(t.Context(), []byte(`"ended"`)); err != nil {
+		t.Fatal(err)
+	}
+	if again := claim(t, db.Of("any"), asked); string(again.Terminal()) != `"ended"` {
+		t.Errorf("the other host finds %q", again.Terminal())
+	}
+	if _, err := web.Look(t.Context(), asked.Job); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("among the host's own: %v", err)
+	}
+}

@@ -21,6 +21,15 @@ type Jobs struct {
 	Owner string
 }
 
+// Of returns the jobs of another host in the same store, as the same worker sees
+// them. What stands for any host keeps the jobs that any host may do: they have
+// one entry, whichever host takes their request.
+func (j *Jobs) Of(host string) *Jobs {
+	other := *j
+	other.Host = host
+	return &other
+}
+
 // Request is what a job is claimed for.
 type Request struct {
 	// Job is the job's id.
