@@ -193,7 +193,11 @@ func (n *Node) endTidying() {
 func (n *Node) connect(ctx context.Context) (err error) {
 	options := n.o.NATS
 	if options.URL == "" {
-		if n.server, err = embedded.Start(ctx, n.dir.NATS(), n.o.Log); err != nil {
+		dir, err := n.dir.NATS()
+		if err != nil {
+			return err
+		}
+		if n.server, err = embedded.Start(ctx, dir, n.o.Log); err != nil {
 			return err
 		}
 		options = n.server.Options()

@@ -9,15 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"holdfast.io/holdfast/internal/backup"
 )
 
 const (
 	notesName  = "notes"
 	noteSuffix = ".json"
-	temporary  = "." // how the names of files that are being written begin
 )
 
 // Notes are the notes of a state dir: one file each, in a folder of their own. It
@@ -30,20 +27,12 @@ var _ backup.Notes = (*Notes)(nil)
 // writing is removed: it was not durable, so nothing was done yet.
 func (d *Dir) Notes() (*Notes, error) {
 	n := &Notes{dir: filepath.Join(d.path, notesName)}
-	if err := os.MkdirAll(n.dir, 0o700); err != nil {
+	// A note names what is done to containers, so none may be another user's.
+	if err := privateFolder(n.dir); err != nil {
 		return nil, fmt.Errorf("make the folder of notes: %w", err)
 	}
-	entries, err := os.ReadDir(n.dir)
-	if err != nil {
-		return nil, fmt.Errorf("read the folder of notes: %w", err)
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), temporary) {
-			continue
-		}
-		if err := os.Remove(filepath.Join(n.dir, e.Name())); err != nil {
-			return nil, fmt.Errorf("remove a half-written note: %w", err)
-		}
+	if err := removeTemporary(n.dir); err != nil {
+		return nil, fmt.Errorf("remove half-written notes: %w", err)
 	}
 	// The folder itself must be there after a crash of the machine.
 	return n, syncFolder(d.path)
@@ -59,11 +48,10 @@ func (n *Notes) Write(note *backup.Note) error {
 	if err != nil {
 		return fmt.Errorf("encode note %s: %w", note.ID(), err)
 	}
-	// renameio syncs the file, and not the folder.
-	if err := renameio.WriteFile(path, append(raw, '\n'), 0o600); err != nil {
+	if err := writeFile(path, append(raw, '\n')); err != nil {
 		return fmt.Errorf("write note %s to the state dir: %w", note.ID(), err)
 	}
-	return syncFolder(n.dir)
+	return nil
 }
 
 // Remove implements [backup.Notes].
@@ -104,6 +92,9 @@ func (n *Notes) List() ([]backup.Note, error) {
 
 func readNote(path string) (backup.Note, error) {
 	var note backup.Note
+	if err := checkMaker(path); err != nil {
+		return note, err
+	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return note, err
@@ -124,16 +115,4 @@ func (n *Notes) path(id string) (string, error) {
 		return "", fmt.Errorf("%q is not the id of a note", id)
 	}
 	return filepath.Join(n.dir, name), nil
-}
-
-// syncFolder makes the entries of a folder durable.
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", path, err)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("sync %s: %w", path, err)
-	}
-	return nil
 }

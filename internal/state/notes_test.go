@@ -66,7 +66,7 @@ func TestAHalfWrittenNote(t *testing.T) {
 	path := t.TempDir()
 	dir := hold(t, path)
 	kept := notes(t, dir)
-	half := filepath.Join(path, "notes", ".x-1.json123456")
+	half := filepath.Join(path, "notes", ".x-1.json.123456")
 	must(t, os.WriteFile(half, []byte(`{"job"`), 0o600))
 	if list, err := kept.List(); err != nil || len(list) > 0 {
 		t.Errorf("the notes are %+v, %v", list, err)

@@ -4,7 +4,6 @@
 package state
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 )
 
 // Files and folders in a state dir.
@@ -24,8 +22,13 @@ const (
 	sinkName     = "sink"
 )
 
-// ErrLocked is reported when another process holds the state dir.
-var ErrLocked = errors.New("the state dir is in use by another process")
+var (
+	// ErrLocked is reported when another process holds the state dir.
+	ErrLocked = errors.New("the state dir is in use by another process")
+	// ErrOpenToOthers is reported where other users of the machine may use what is
+	// made for this one alone: the file system keeps no modes or owners.
+	ErrOpenToOthers = errors.New("other users may read and change it")
+)
 
 // Dir is a state dir that this process holds.
 type Dir struct {
@@ -47,12 +50,13 @@ type Endpoint struct {
 
 // Hold makes the folder if it is not there, and takes its lock. It reports
 // ErrLocked, and does not wait, if another process has it. The lock ends with
-// the process, however that ends.
+// the process, however that ends. It reports ErrOpenToOthers where a state dir
+// cannot be kept from other users: it holds a password, and names commands.
 func Hold(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := os.MkdirAll(path, folderMode); err != nil {
 		return nil, fmt.Errorf("make the state dir: %w; choose another one with --state-dir", err)
 	}
-	lock := flock.New(filepath.Join(path, lockName), flock.SetPermissions(0o600))
+	lock := flock.New(filepath.Join(path, lockName), flock.SetPermissions(fileMode))
 	ok, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock the state dir %s: %w; choose another one with --state-dir", path, err)
@@ -60,7 +64,24 @@ func Hold(path string) (*Dir, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
 	}
-	return &Dir{path: path, lock: lock}, nil
+	d := &Dir{path: path, lock: lock}
+	if err := d.prepare(); err != nil {
+		return nil, errors.Join(fmt.Errorf("the state dir %s: %w; choose another one with --state-dir", path, err), lock.Close())
+	}
+	return d, nil
+}
+
+// prepare looks whether files here are for this user alone, and removes what
+// processes that died were just writing.
+func (d *Dir) prepare() error {
+	f, err := os.CreateTemp(d.path, temporary+"probe.json.*")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(makePrivate(f), f.Close(), os.Remove(f.Name())); err != nil {
+		return fmt.Errorf("a new file: %w", err)
+	}
+	return removeTemporary(d.path)
 }
 
 // Close withdraws the endpoint and lets the lock go.
@@ -72,13 +93,19 @@ func (d *Dir) Close() error {
 	return errors.Join(err, d.lock.Close())
 }
 
-// NATS is the folder of the embedded server.
-func (d *Dir) NATS() string { return filepath.Join(d.path, natsName) }
+// NATS makes the folder of the embedded server, and returns it.
+func (d *Dir) NATS() (string, error) {
+	path := filepath.Join(d.path, natsName)
+	if err := privateFolder(path); err != nil {
+		return "", fmt.Errorf("make the message server's folder: %w", err)
+	}
+	return path, nil
+}
 
 // MakeDefaultSink makes the folder of the sink that is used when none is
 // configured.
 func (d *Dir) MakeDefaultSink() error {
-	if err := os.MkdirAll(DefaultSink(d.path), 0o700); err != nil {
+	if err := os.MkdirAll(DefaultSink(d.path), folderMode); err != nil {
 		return fmt.Errorf("make the default sink: %w", err)
 	}
 	return nil
@@ -122,26 +149,4 @@ func (d *Dir) RememberSink(location, id string) error {
 	}
 	ids[location] = id
 	return d.write(sinksName, ids)
-}
-
-func (d *Dir) write(name string, v any) error {
-	raw, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
-	}
-	if err := renameio.WriteFile(filepath.Join(d.path, name), append(raw, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write to the state dir: %w", err)
-	}
-	return nil
-}
-
-func read(path string, v any) error {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%s is damaged (%w); remove it", path, err)
-	}
-	return nil
 }
