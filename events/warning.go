@@ -24,6 +24,8 @@ const (
 	// WarningUnknownLabel: a label of the container looks like one of Holdfast's, and
 	// is none.
 	WarningUnknownLabel WarningCode = "unknown_label"
+	// WarningImageLabel: a label of the container came with its image.
+	WarningImageLabel WarningCode = "image_label"
 	// WarningMore: there are more warnings than are listed.
 	WarningMore WarningCode = "more"
 )

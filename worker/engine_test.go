@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -94,7 +95,7 @@ func tarOf(name string, content []byte) io.Reader {
 
 // create makes a container that is removed with the test.
 func (e *realEngine) create(t interface{ Cleanup(func()) }, name string, c *container.Config, h *container.HostConfig) (string, error) {
-	c.Image = e.image
+	c.Image = cmp.Or(c.Image, e.image)
 	made, err := e.api.ContainerCreate(context.Background(), c, h, nil, nil, name)
 	if err != nil {
 		return "", err

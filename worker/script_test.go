@@ -89,7 +89,7 @@ type cleanups struct{ ts *testscript.TestScript }
 func (c cleanups) Cleanup(f func()) { c.ts.Defer(f) }
 
 // container NAME [created|running|paused|exited|restarting] [option...] makes a
-// container. Options: label=K=V, volume=NAME:/path, rm, env=K=V.
+// container. Options: label=K=V, volume=NAME:/path, rm, env=K=V, image=REF.
 func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: container NAME [STATE] [option...]")
@@ -110,6 +110,8 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Defer(func() { _ = e.api.VolumeRemove(context.Background(), name, true) })
 		case "tmpfs":
 			h.Tmpfs = map[string]string{value: ""}
+		case "image":
+			c.Image = value
 		case "rm":
 			h.AutoRemove = true
 		default:

@@ -61,7 +61,7 @@ func (r *itemRun) prepare(ctx context.Context) error {
 	if err := r.inspect(ctx); err != nil {
 		return err
 	}
-	if r.hooks, err = r.hooksOf(r.Item.Item, r.before); err != nil {
+	if r.hooks, err = r.hooksOf(r.Item.Item, r.before, r.IgnoredLabels); err != nil {
 		return err
 	}
 	if err := r.begin(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -32,17 +33,21 @@ type hookRun struct {
 
 // hooksOf returns the hooks that are to be run for a container as it is now: none
 // if it does not run or is paused, or if the host forbids hooks.
-func (b *Backuper) hooksOf(item events.Item, c *engine.ContainerDetail) (*hookRun, error) {
+func (b *Backuper) hooksOf(item events.Item, c *engine.ContainerDetail, ignored []string) (*hookRun, error) {
 	run := &hookRun{execer: b.Engine, log: b.Log, item: item}
+	labels := maps.Clone(c.Labels)
+	for _, label := range ignored {
+		delete(labels, label)
+	}
 	switch {
-	case c.State != events.StateRunning || !hook.Declared(c.Labels):
+	case c.State != events.StateRunning || !hook.Declared(labels):
 		return run, nil
 	case !b.HooksAllowed:
 		b.Log.Info("the container's hooks are not run: this host forbids them (policy.hooks)", zap.String("container", item.Name))
 		return run, nil
 	}
 	var err error
-	if run.hooks, err = hook.Parse(c.Labels); err != nil {
+	if run.hooks, err = hook.Parse(labels); err != nil {
 		return nil, &ItemError{Step: events.StepHook, Code: events.CodeBadLabel, Err: fmt.Errorf("container %s: %w", item.Name, err)}
 	}
 	return run, nil

@@ -62,7 +62,7 @@ func withHooks(t *testing.T, labels map[string]string) (*hookRun, *execer, *obse
 	core, logged := observer.New(zapcore.InfoLevel)
 	e := &execer{run: ending}
 	b := &Backuper{Engine: e, HooksAllowed: true, Log: zap.New(core)}
-	h, err := b.hooksOf(events.Item{ID: "c1", Name: "web"}, &engine.ContainerDetail{ID: "c1", State: events.StateRunning, Labels: labels})
+	h, err := b.hooksOf(events.Item{ID: "c1", Name: "web"}, &engine.ContainerDetail{ID: "c1", State: events.StateRunning, Labels: labels}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestHooksOf(t *testing.T) {
 		for _, allowed := range []bool{true, false} {
 			core, logged := observer.New(zapcore.InfoLevel)
 			b := &Backuper{HooksAllowed: allowed, Log: zap.New(core)}
-			h, err := b.hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: state, Labels: labels})
+			h, err := b.hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: state, Labels: labels}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -239,7 +239,7 @@ func TestHooksOf(t *testing.T) {
 		}
 	}
 	labels[hook.LabelTimeout] = "soon"
-	_, err := (&Backuper{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: events.StateRunning, Labels: labels})
+	_, err := (&Backuper{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: events.StateRunning, Labels: labels}, nil)
 	if failure, ok := errors.AsType[*ItemError](err); !ok || failure.Code != events.CodeBadLabel {
 		t.Errorf("a bad label reports %v, want bad_label", err)
 	}

@@ -52,6 +52,8 @@ type Task struct {
 	Request point.Request
 	Point   string // the point's id
 	Item    events.PlannedItem
+	// IgnoredLabels are labels of the container whose hooks do not count.
+	IgnoredLabels []string
 	// SinkName is the name that the configuration has for Sink.
 	SinkName string
 	Sink     sink.Sink

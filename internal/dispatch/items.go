@@ -138,7 +138,7 @@ func (j *job) itemBounded(ctx context.Context) (context.Context, context.CancelF
 // task returns what is to be done for an item. The error is a *backup.ItemError.
 func (j *job) task(ctx context.Context, i int, item plan.Item) (backup.Task, error) {
 	t := backup.Task{
-		Host: j.Host, Job: j.job, Attempt: j.claim.Attempt(), Point: j.pointID(item.Item), Item: item.PlannedItem,
+		Host: j.Host, Job: j.job, Attempt: j.claim.Attempt(), Point: j.pointID(item.Item), Item: item.PlannedItem, IgnoredLabels: item.ImageHooks,
 		SinkName: j.sink, Tags: j.backupData.Tags,
 		Request: point.Request{
 			Source: j.request.event.Source(), ID: j.request.event.ID(), CorrelationID: events.CorrelationID(j.request.event),

@@ -152,6 +152,26 @@ func TestCancelTogetherBeforeItBegins(t *testing.T) {
 	})
 }
 
+// The command of a label that came with the image is not run, and that is said.
+func TestHooksOfAnImage(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.worker.Backuper.HooksAllowed = true
+		id := h.engine.AddImage("hooked:v1")
+		h.engine.SetImageLabels(id, map[string]string{hook.LabelPre: `["/idle", "fail"]`})
+		h.engine.Add(enginetest.Spec{Name: "web", Image: "hooked:v1", Labels: map[string]string{
+			hook.LabelPost: `["/idle", "say", "x", "y", "0"]`}}, events.StateRunning)
+		h.start()
+		h.do(h.backup(allContainers))
+		var item events.BackupItemCompleted
+		if err := h.server.published()[1].DataAs(&item); err != nil {
+			h.Fatal(err)
+		}
+		if len(item.Hooks) != 1 || item.Hooks[0].When != events.HookPost || len(item.Warnings) != 1 || item.Warnings[0].Code != events.WarningImageLabel {
+			h.Errorf("the item is %+v", item)
+		}
+	})
+}
+
 func TestHooksInASet(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.worker.Backuper.HooksAllowed = true

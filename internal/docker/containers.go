@@ -26,7 +26,7 @@ func (e *Engine) Containers(ctx context.Context) ([]engine.Container, error) {
 			ID:     c.ID,
 			Name:   ownName(c.Names, c.ID),
 			State:  events.State(c.State),
-			Labels: c.Labels,
+			Labels: c.Labels, ImageID: c.ImageID,
 		}
 		if c.NetworkSettings != nil {
 			for _, n := range c.NetworkSettings.Networks {

@@ -44,7 +44,11 @@ func (e *Engine) InspectImage(ctx context.Context, name string) (*engine.ImageDe
 	if err != nil {
 		return nil, e.translate(err)
 	}
-	return &engine.ImageDetail{ID: i.ID, Size: i.Size}, nil
+	d := &engine.ImageDetail{ID: i.ID, Size: i.Size}
+	if i.Config != nil {
+		d.Labels = i.Config.Labels
+	}
+	return d, nil
 }
 
 // Dangling implements [engine.Images]. A listing has no comments, so every image

@@ -109,10 +109,15 @@ type About struct {
 
 // Container is a container as it is listed.
 type Container struct {
-	ID     string
-	Name   string // without the slash
-	State  events.State
+	ID    string
+	Name  string // without the slash
+	State events.State
+	// Labels are the container's own and those of its image, which the Engine does
+	// not tell apart.
 	Labels map[string]string
+	// ImageID is the full id of the image that it was made from. The image may be
+	// gone.
+	ImageID string
 	// Addresses and Ports are where the container can be reached from the host:
 	// its addresses on the Engine's networks, and the host's ports that lead to
 	// it.
@@ -166,6 +171,8 @@ type ImageDetail struct {
 	ID string
 	// Size is about the size of the image's archive, in bytes.
 	Size int64
+	// Labels are what containers that are made from it inherit.
+	Labels map[string]string
 }
 
 // DanglingImage is an image without a reference.

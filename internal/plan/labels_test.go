@@ -26,6 +26,7 @@ func TestParseBool(t *testing.T) {
 }
 
 func TestUnknownLabels(t *testing.T) {
+	const blankAtItsEnd = "holdfast.protect "
 	for label, want := range map[string]string{
 		"holdfast.protected":                    "did you mean holdfast.protect?",
 		"holdfast.hooks.pre":                    "did you mean holdfast.hook.pre?",
@@ -35,7 +36,7 @@ func TestUnknownLabels(t *testing.T) {
 		"holdfast-exclude":                      "did you mean holdfast.exclude?",
 		"Holdfast.Exclude":                      "did you mean holdfast.exclude?",
 		"HOLDFAST_PROTECT":                      "did you mean holdfast.protect?",
-		"holdfast.protect ":                     "did you mean holdfast.protect?",
+		blankAtItsEnd:                           "did you mean holdfast.protect?",
 		"holdfsat.protect":                      "did you mean holdfast.protect?",
 		"io.holdfast.protect":                   "did you mean holdfast.protect?",
 		"io.holdfast/hook.pre":                  "did you mean holdfast.hook.pre?",

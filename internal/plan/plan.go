@@ -13,7 +13,6 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
-	"holdfast.io/holdfast/internal/hook"
 )
 
 // Rules are what a host's configuration and situation add to a request.
@@ -24,6 +23,9 @@ type Rules struct {
 	Allowed Allowed
 	// HooksAllowed has the commands run that the labels of containers name.
 	HooksAllowed bool
+	// ImageLabels are the labels of the images of those containers that NeedsImage
+	// asks for.
+	ImageLabels ImageLabels
 	// Protected says, by container id, why a container may be neither paused nor
 	// stopped.
 	Protected map[string]string
@@ -70,7 +72,7 @@ func planContainers(plan *Plan, req *events.BackupRequest, containers []engine.C
 		item := events.Item{Kind: events.ItemContainer, ID: c.ID, Name: c.Name}
 		by, in, out := ByName, named[c.ID], ""
 		if in == "" {
-			by, in, out = selectContainer(sel, match, exclude, c)
+			by, in, out = selectContainer(sel, match, exclude, c, rules.ImageLabels)
 			if in != "" && out == "" && !rules.Allowed.allows(c) {
 				out = "this host does not allow it to be backed up (policy.containers in its configuration)"
 			}
@@ -79,7 +81,7 @@ func planContainers(plan *Plan, req *events.BackupRequest, containers []engine.C
 		case out != "":
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
 		case in != "":
-			plan.Items = append(plan.Items, Item{planContainer(req, rules, c, item, in), by})
+			plan.Items = append(plan.Items, planContainer(req, rules, c, item, by, in))
 			labels = append(labels, c.Labels)
 		case rules.Explain:
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
@@ -101,7 +103,7 @@ func addMissing(plan *Plan, rules Rules, m *events.Missing) {
 // selectContainer applies everything but names. It returns what selects the
 // container and the reason for it to be in, and, if it was found but is narrowed
 // away, the reason for that.
-func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c engine.Container) (by Selector, in, out string) {
+func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c engine.Container, image ImageLabels) (by Selector, in, out string) {
 	switch re := firstMatch(match, c.Name); {
 	case re != nil:
 		by, in = ByPattern, fmt.Sprintf("its name matches %q", re)
@@ -119,7 +121,7 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 		return by, in, fmt.Sprintf("its name matches the exclusion %q", re)
 	}
 	if excluded, err := boolLabel(c, LabelExclude); err == nil && excluded {
-		return by, in, fmt.Sprintf("it has the label %s=%s", LabelExclude, strings.TrimSpace(c.Labels[LabelExclude]))
+		return by, in, "it has " + image.labelled(c, LabelExclude)
 	}
 	if !engine.Committable(c.State) {
 		return by, in, fmt.Sprintf("it is %s, and the Engine cannot commit it", c.State)
@@ -129,8 +131,8 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 
 // planContainer settles the quiesce of a selected container, and whether it is
 // known already that it will fail.
-func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, item events.Item, reason string) events.PlannedItem {
-	p := events.PlannedItem{Item: item, Reason: reason, Warnings: unknownLabels(c)}
+func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, item events.Item, by Selector, reason string) Item {
+	p := Item{PlannedItem: events.PlannedItem{Item: item, Reason: reason, Warnings: unknownLabels(c)}, Selector: by}
 	set, err := settingsOf(c)
 	if err != nil {
 		p.Code, p.Message = events.CodeBadLabel, err.Error()
@@ -138,20 +140,14 @@ func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, i
 	}
 	p.Quiesce = cmp.Or(set.quiesce, req.Quiesce, events.QuiescePause)
 	if set.quiesce != "" {
-		p.QuiesceReason = fmt.Sprintf("the label %s=%s", LabelQuiesce, set.quiesce)
+		p.QuiesceReason = rules.ImageLabels.labelled(c, LabelQuiesce)
 	}
-	if !rules.HooksAllowed {
-		if hook.Declared(c.Labels) {
-			p.Reason += "; its hooks are not run: this host forbids them (policy.hooks in its configuration)"
-		}
-	} else if _, err := hook.Parse(c.Labels); err != nil {
-		p.Code = events.CodeBadLabel
-		p.Message = fmt.Sprintf("container %s: %v", c.Name, err)
+	if planHooks(&p, c, rules); p.Code != "" {
 		return p
 	}
 	why := rules.Protected[c.ID]
 	if set.protect {
-		why = fmt.Sprintf("the label %s=%s", LabelProtect, strings.TrimSpace(c.Labels[LabelProtect]))
+		why = rules.ImageLabels.labelled(c, LabelProtect)
 	}
 	if why != "" && p.Quiesce != events.QuiesceNone {
 		p.Quiesce, p.QuiesceReason = events.QuiesceNone, "protected: "+why
@@ -199,7 +195,7 @@ func planImages(plan *Plan, sel *events.ImageSelector, images []engine.Image, ru
 		case out != "":
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
 		case in != "":
-			plan.Items = append(plan.Items, Item{events.PlannedItem{Item: item, Reason: in}, by})
+			plan.Items = append(plan.Items, Item{PlannedItem: events.PlannedItem{Item: item, Reason: in}, Selector: by})
 		case rules.Explain:
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
 		}

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write the plans in testdata/plan as the
 
 // TestPlan holds the plan of a request to testdata/plan. A file has the data of
 // the request, what is on the Engine (a container's id, name, state and labels; an
-// image's id, references and digests; ␣ is a blank), the host's rules if there are any, and the
+// image's id, references and digests; the labels of a container's image; ␣ is a blank), the host's rules if there are any, and the
 // plan. Ids are written without the zeros that fill them up.
 func TestPlan(t *testing.T) {
 	files, err := filepath.Glob("testdata/plan/*.txtar")
@@ -84,7 +84,8 @@ func planOf(t *testing.T, a *txtar.Archive) string {
 		protected[fill(id)] = why
 	}
 	rules.Protected = protected
-	containers, images := inventory(t, section(a, "engine").Data)
+	containers, images, labels := inventory(t, section(a, "engine").Data)
+	rules.ImageLabels = labels
 	return render(Make(time.Time{}, req, containers, images, rules))
 }
 
@@ -94,8 +95,9 @@ func fill(id string) string {
 	return id + strings.Repeat("0", 64-len(hex))
 }
 
-func inventory(t *testing.T, text []byte) (containers []engine.Container, images []engine.Image) {
+func inventory(t *testing.T, text []byte) (containers []engine.Container, images []engine.Image, labels ImageLabels) {
 	t.Helper()
+	labels = ImageLabels{"": {}}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		switch {
@@ -103,10 +105,20 @@ func inventory(t *testing.T, text []byte) (containers []engine.Container, images
 		case fields[0] == "container":
 			c := engine.Container{ID: fill(fields[1]), Name: fields[2], State: events.State(fields[3]), Labels: map[string]string{}}
 			for _, label := range fields[4:] {
+				if image, ok := strings.CutPrefix(label, "image:"); ok {
+					c.ImageID = fill(image)
+					continue
+				}
 				key, value, _ := strings.Cut(strings.ReplaceAll(label, "␣", " "), "=")
 				c.Labels[key] = value
 			}
 			containers = append(containers, c)
+		case fields[0] == "labels":
+			labels[fill(fields[1])] = map[string]string{}
+			for _, label := range fields[2:] {
+				key, value, _ := strings.Cut(strings.ReplaceAll(label, "␣", " "), "=")
+				labels[fill(fields[1])][key] = value
+			}
 		case fields[0] == "image":
 			img := engine.Image{ID: fill(fields[1])}
 			for _, ref := range fields[2:] {
@@ -121,7 +133,7 @@ func inventory(t *testing.T, text []byte) (containers []engine.Container, images
 			t.Fatalf("what is %q?", line)
 		}
 	}
-	return containers, images
+	return containers, images, labels
 }
 
 // render writes a plan in lines: what is in (+), what is in but will fail (!),

@@ -37,6 +37,9 @@ type Item struct {
 	events.PlannedItem
 	// Selector is what of the request led to the item.
 	Selector Selector `json:"selector"`
+	// ImageHooks are the hook labels that came with the container's image, and are
+	// ignored.
+	ImageHooks []string `json:"imageHooks,omitempty"`
 }
 
 // Selector is a way to select an item.

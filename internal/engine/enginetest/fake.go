@@ -83,12 +83,21 @@ func (f *Fake) Add(s Spec, state events.State) (id string) {
 	if img == nil {
 		panic("enginetest: no image " + s.Image)
 	}
+	s.Labels = merged(img.labels, s.Labels)
 	c := &container{Spec: s, id: f.newID("container"), image: img.id, state: state, files: map[string][]byte{}}
 	if state != events.StateCreated {
 		c.started = time.Now()
 	}
 	f.containers[c.id] = c
 	return c.id
+}
+
+// merged are the labels of an image, and over them those of a container.
+func merged(image, container map[string]string) map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, image)
+	maps.Copy(labels, container)
+	return labels
 }
 
 // Write writes a file in a container.
@@ -203,7 +212,7 @@ func (f *Fake) Containers(ctx context.Context) ([]engine.Container, error) {
 	defer f.mu.Unlock()
 	var list []engine.Container
 	for _, c := range f.containers { // in any order
-		list = append(list, engine.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels)})
+		list = append(list, engine.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), ImageID: c.image})
 	}
 	return list, nil
 }

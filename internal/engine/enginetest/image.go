@@ -22,6 +22,7 @@ type image struct {
 	layers     [][]byte // tar archives, the base first
 	references []string
 	comment    string
+	labels     map[string]string
 }
 
 // config is what of an image's configuration matters here.
@@ -49,6 +50,14 @@ func (f *Fake) AddImage(references ...string) (id string) {
 		f.tag(img, ref)
 	}
 	return img.id
+}
+
+// SetImageLabels gives an image labels, which containers that are made from it
+// after that inherit. It panics if there is no such image.
+func (f *Fake) SetImageLabels(id string, labels map[string]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.images[id].labels = maps.Clone(labels)
 }
 
 // Tag gives an image one more reference. It panics if there is no such image.
@@ -109,7 +118,7 @@ func (f *Fake) InspectImage(ctx context.Context, name string) (*engine.ImageDeta
 	if img == nil {
 		return nil, noImage(name)
 	}
-	d := &engine.ImageDetail{ID: img.id}
+	d := &engine.ImageDetail{ID: img.id, Labels: maps.Clone(img.labels)}
 	for _, layer := range img.layers {
 		d.Size += int64(len(layer))
 	}
@@ -239,7 +248,7 @@ func (f *Fake) used(id string) bool {
 func (f *Fake) commit(c *container, o engine.CommitOptions) (id string) {
 	layers := append(slices.Clone(f.images[c.image].layers), tarOf(c.files))
 	img := f.addImage(layers, config{Comment: o.Comment, Container: c.id})
-	img.comment = o.Comment
+	img.comment, img.labels = o.Comment, maps.Clone(c.Labels)
 	f.tag(img, o.Reference)
 	return img.id
 }

@@ -126,6 +126,33 @@ func (s *suite) commit(tt *testing.T) {
 	}
 }
 
+// A container has the labels of its image too, and its own come first.
+func (s *suite) imageLabels(tt *testing.T) {
+	t := s.begin(tt)
+	id := t.container(Spec{Labels: map[string]string{"holdfast.test.a": "image", "holdfast.test.b": "image"}})
+	_, imageID := t.snapshot(id, false)
+	img, err := t.InspectImage(t.ctx, imageID)
+	t.must(err)
+	if img.Labels["holdfast.test.a"] != "image" || img.Labels["holdfast.test.b"] != "image" {
+		t.Errorf("the image has the labels %q", img.Labels)
+	}
+	made := t.container(Spec{Image: imageID, Labels: map[string]string{"holdfast.test.b": "own", "holdfast.test.c": "own"}})
+	list, err := t.Containers(t.ctx)
+	t.must(err)
+	i := slices.IndexFunc(list, func(c engine.Container) bool { return c.ID == made })
+	if i < 0 {
+		t.Fatal("the container is not listed")
+	}
+	for label, want := range map[string]string{"holdfast.test.a": "image", "holdfast.test.b": "own", "holdfast.test.c": "own"} {
+		if got := list[i].Labels[label]; got != want {
+			t.Errorf("its label %s is %q, want %q", label, got, want)
+		}
+	}
+	if list[i].ImageID != imageID {
+		t.Errorf("it is made from %s, want %s", list[i].ImageID, imageID)
+	}
+}
+
 func (s *suite) commitOfAnyName(tt *testing.T) {
 	t := s.begin(tt)
 	id := t.running(Spec{Name: t.name("My_App.X")})
