@@ -186,9 +186,13 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 	}
 	condition := "there"
 	if s, ok := s.(sink.Prober); ok {
-		if err := s.Probe(ctx); err != nil {
-			d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker's user write there")
+		warnings, err := s.Probe(ctx)
+		if err != nil {
+			d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker's user write there, and nobody else read it")
 			return
+		}
+		for _, w := range warnings {
+			d.warn(what, "%s at %s: %s", name, location, w)
 		}
 		condition = "writable"
 	}

@@ -72,8 +72,8 @@ type Stager interface {
 
 // Staging is one attempt at storing a point. It must be ended by Discard, also
 // after Publish. Create may be called by several goroutines at a time, so that
-// artifacts are written at the same time; Publish and Discard are called when every
-// Writer has ended.
+// artifacts are written at the same time; Publish and Discard are called when no
+// goroutine uses a Writer.
 type Staging interface {
 	// Create begins the artifact name (image.tar.zst, volumes/data.tar.zst) and
 	// returns the key under which it can be read once the point is published. The
@@ -87,7 +87,8 @@ type Staging interface {
 	// After any other outcome only Discard may follow.
 	Publish(ctx context.Context, manifest []byte) error
 
-	// Discard removes what the attempt wrote and did not publish, and only that.
+	// Discard removes what the attempt wrote and did not publish, and only that. It
+	// aborts the Writers that have not ended.
 	// It ignores the cancellation of ctx. After Publish it does nothing. It may be
 	// called more than once.
 	Discard(ctx context.Context) error
@@ -157,8 +158,9 @@ type Remover interface {
 
 // Prober is a sink that can be tried without storing a point.
 type Prober interface {
-	// Probe writes a small object durably and removes it.
-	Probe(ctx context.Context) error
+	// Probe writes a small object durably and removes it. The warnings are sentences
+	// on what an operator should know of a sink that works.
+	Probe(ctx context.Context) (warnings []string, err error)
 }
 
 // Spacer is a sink that knows how much room it has.

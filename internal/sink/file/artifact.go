@@ -42,12 +42,12 @@ func (t *staging) Create(ctx context.Context, name string) (sink.Writer, string,
 	if name == sink.ManifestName {
 		return nil, "", fmt.Errorf("%s is not the name of an artifact: it makes the point exist", name)
 	}
-	if err := t.open(); err != nil {
+	a := &artifact{ctx: ctx, staging: t, name: path.Base(name), place: path.Join(t.place(), name)}
+	if err := t.open(a); err != nil {
 		return nil, "", err
 	}
-	a := &artifact{ctx: ctx, staging: t, name: path.Base(name), place: path.Join(t.place(), name)}
 	if err := a.create(path.Dir(name)); err != nil {
-		t.close()
+		t.close(a)
 		return nil, "", explain(a.place, err)
 	}
 	return a, path.Join(t.dir, name), nil
@@ -56,11 +56,12 @@ func (t *staging) Create(ctx context.Context, name string) (sink.Writer, string,
 // create makes the file in the folder dir of the attempt.
 func (a *artifact) create(dir string) error {
 	return whileFoldersVanish(func() error {
-		return inFolder(a.staging.own, dir, func(folder *os.Root) (err error) {
+		to := a.staging.sink
+		return to.inFolder(a.staging.own, dir, func(folder *os.Root) (err error) {
 			if a.folder, err = folder.OpenRoot("."); err != nil {
 				return err
 			}
-			if a.f, err = createFile(folder, a.name); err != nil {
+			if a.f, err = to.createFile(folder, a.name); err != nil {
 				return errors.Join(err, a.folder.Close())
 			}
 			return nil
@@ -136,5 +137,5 @@ func (a *artifact) end() {
 	if a.err == nil {
 		a.err = errArtifactEnded
 	}
-	a.staging.close()
+	a.staging.close(a)
 }

@@ -39,9 +39,19 @@ func (f folder) Vanish(t *testing.T) {
 // open opens the sink in a folder, and sets one up if there is none.
 func open(t *testing.T, dir string) *file.Sink {
 	t.Helper()
-	s, err := file.Open(t.Context(), dir, "")
+	s, err := file.Open(t.Context(), dir, "", file.Options{})
 	must(t, err)
 	return s
+}
+
+// probe tries a sink, and fails the test if there is something to warn of.
+func probe(t *testing.T, s *file.Sink) error {
+	t.Helper()
+	warnings, err := s.Probe(t.Context())
+	if len(warnings) > 0 {
+		t.Errorf("the warnings are %q", warnings)
+	}
+	return err
 }
 
 // contents returns the files below dir with their content, and the links with

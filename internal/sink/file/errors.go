@@ -20,6 +20,7 @@ var (
 	errLink     = errors.New("is a symbolic link, and none is followed inside a sink")
 	errFolder   = errors.New("is a folder")
 	errNoFolder = errors.New("is not a folder")
+	errModes    = errors.New("other users could read what is stored, also the secrets in container.json")
 	errNoPoint  = fmt.Errorf("a folder with files but without %s has the name of the point", sink.ManifestName)
 )
 
@@ -42,6 +43,9 @@ func explain(place string, err error) error {
 		return unavailableFor(place, "it has gone meanwhile; is the disk mounted?", err)
 	case errors.Is(err, errLink), errors.Is(err, errNoFolder), errors.Is(err, errNoPoint):
 		return unavailableFor(place, "something else is in the way; move it away", err)
+	case errors.Is(err, errModes):
+		return unavailableFor(place, "mount it so that its files are this user's alone (CIFS: file_mode=0600,dir_mode=0700; FAT: umask=077), "+
+			"or accept that with 'modes: ignored' beside the sink's url", err)
 	case errors.Is(err, syscall.EXDEV):
 		return unavailableFor(place, "the sink's folders are not on one file system; mount the sink as a whole", err)
 	}

@@ -8,7 +8,8 @@
 // that rename fails if the point exists. Everything is synced before it counts:
 // artifacts when they are closed; at publishing the manifest, the attempt's
 // folder and every folder above the point before the rename, and the two folders
-// that it changed after it. Folders are 0700 and files 0600, whatever the umask.
+// that it changed after it. Folders are 0700 and files 0600, whatever the umask;
+// where they do not get these modes nothing is stored, unless that is accepted.
 //
 // No symbolic link inside the sink is followed, wherever it leads; the sink's own
 // folder may be reached by one. The folder is opened anew for every operation and
@@ -33,8 +34,16 @@ const stagingName = "staging"
 // Sink is a sink in a folder. It holds nothing open between its operations, so
 // that the file system can be unmounted.
 type Sink struct {
+	maker
 	dir string
 	id  string
+}
+
+// Options are what a sink's configuration says beside its place.
+type Options struct {
+	// ModesIgnored takes a file system that keeps no modes, so that other users of
+	// the machine may read what is stored. Otherwise nothing is stored on one.
+	ModesIgnored bool
 }
 
 var (
@@ -50,15 +59,16 @@ var (
 // then, and only if the folder has neither an identity nor points, one is set up
 // there. Several processes that set one up at a time agree on one id. Errors wrap
 // [sink.ErrUnavailable], or [sink.ErrFull] where there is no room to set it up.
-func Open(_ context.Context, dir, known string) (*Sink, error) {
-	return open(dir, func(root *os.Root) (identity, error) {
+func Open(_ context.Context, dir, known string, o Options) (*Sink, error) {
+	m := maker{modesIgnored: o.ModesIgnored}
+	return open(dir, m, func(root *os.Root) (identity, error) {
 		own, err := readIdentity(root)
 		switch {
 		case !errors.Is(err, fs.ErrNotExist):
 		case known != "":
 			return own, fmt.Errorf("it is not the sink %s that was used before: it has no %s; is the disk mounted?", known, identityName)
 		default:
-			own, err = setUp(root)
+			own, err = m.setUp(root)
 		}
 		if err == nil && known != "" && own.ID != known {
 			return own, fmt.Errorf("it is the sink %s, and not %s that was used before; is the right disk mounted?", own.ID, known)
@@ -69,8 +79,8 @@ func Open(_ context.Context, dir, known string) (*Sink, error) {
 
 // OpenExisting returns the sink in the folder dir, whichever it is, and sets none
 // up. Errors wrap [sink.ErrUnavailable].
-func OpenExisting(_ context.Context, dir string) (*Sink, error) {
-	return open(dir, func(root *os.Root) (identity, error) {
+func OpenExisting(_ context.Context, dir string, o Options) (*Sink, error) {
+	return open(dir, maker{modesIgnored: o.ModesIgnored}, func(root *os.Root) (identity, error) {
 		own, err := readIdentity(root)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("it holds no sink: it has no %s; the first backup sets a sink up in an empty folder", identityName)
@@ -79,7 +89,7 @@ func OpenExisting(_ context.Context, dir string) (*Sink, error) {
 	})
 }
 
-func open(dir string, identify func(root *os.Root) (identity, error)) (*Sink, error) {
+func open(dir string, m maker, identify func(root *os.Root) (identity, error)) (*Sink, error) {
 	root, err := openRoot(dir)
 	if err != nil {
 		return nil, err
@@ -89,7 +99,7 @@ func open(dir string, identify func(root *os.Root) (identity, error)) (*Sink, er
 	if err != nil {
 		return nil, unavailable(dir, err)
 	}
-	return &Sink{dir: dir, id: own.ID}, nil
+	return &Sink{maker: m, dir: dir, id: own.ID}, nil
 }
 
 // openRoot opens the sink's folder, which is the only one that may be reached by

@@ -56,7 +56,7 @@ func readIdentity(root *os.Root) (identity, error) {
 
 // setUp makes the folder a sink. Of several processes that try at a time the
 // first one wins, and all return its identity.
-func setUp(root *os.Root) (identity, error) {
+func (m maker) setUp(root *os.Root) (identity, error) {
 	if _, err := root.Lstat(sink.PointsName); err == nil {
 		// Another process may have set the sink up meanwhile, and begun to use it.
 		own, err := readIdentity(root)
@@ -72,7 +72,7 @@ func setUp(root *os.Root) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	if err := claim(root, own.ID, append(raw, '\n')); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := m.claim(root, own.ID, append(raw, '\n')); err != nil && !errors.Is(err, fs.ErrExist) {
 		return identity{}, err
 	}
 	if err := syncFolder(root); err != nil {
@@ -84,14 +84,14 @@ func setUp(root *os.Root) (identity, error) {
 // claim makes the identity, or reports fs.ErrExist. A link fails if the name is
 // taken, where a rename would replace it, and nobody sees half a file. Where there
 // are no hard links (exFAT, some network mounts) the file is made in its place.
-func claim(root *os.Root, id string, raw []byte) error {
+func (m maker) claim(root *os.Root, id string, raw []byte) error {
 	temporary := "." + identityName + "." + id
-	if err := writeFile(root, temporary, raw); err != nil {
+	if err := m.writeFile(root, temporary, raw); err != nil {
 		return err
 	}
 	err := root.Link(temporary, identityName)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		err = writeFile(root, identityName, raw)
+		err = m.writeFile(root, identityName, raw)
 	}
 	return errors.Join(err, root.Remove(temporary))
 }

@@ -74,7 +74,7 @@ func TestOpenRefuses(t *testing.T) {
 				test.prepare(t, dir)
 			}
 			before := contents(t, dir)
-			_, err := file.Open(t.Context(), dir, test.known)
+			_, err := file.Open(t.Context(), dir, test.known, file.Options{})
 			if !errors.Is(err, sink.ErrUnavailable) {
 				t.Errorf("the error is %v, want %v", err, sink.ErrUnavailable)
 			}
@@ -96,7 +96,7 @@ func holds(identity string) func(*testing.T, string) {
 func TestOpenKnown(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	again, err := file.Open(t.Context(), dir, s.ID())
+	again, err := file.Open(t.Context(), dir, s.ID(), file.Options{})
 	must(t, err)
 	if again.ID() != s.ID() || again.Path("") != dir {
 		t.Errorf("the sink is %s at %s, want %s at %s", again.ID(), again.Path(""), s.ID(), dir)
@@ -105,14 +105,14 @@ func TestOpenKnown(t *testing.T) {
 
 func TestOpenExistingSetsNothingUp(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := file.OpenExisting(t.Context(), dir); !errors.Is(err, sink.ErrUnavailable) {
+	if _, err := file.OpenExisting(t.Context(), dir, file.Options{}); !errors.Is(err, sink.ErrUnavailable) {
 		t.Errorf("the error is %v, want %v", err, sink.ErrUnavailable)
 	}
 	if found := contents(t, dir); len(found) != 0 {
 		t.Errorf("it wrote %q", found)
 	}
 	s := open(t, dir)
-	existing, err := file.OpenExisting(t.Context(), dir)
+	existing, err := file.OpenExisting(t.Context(), dir, file.Options{})
 	must(t, err)
 	if existing.ID() != s.ID() {
 		t.Errorf("the id is %s, want %s", existing.ID(), s.ID())
@@ -126,7 +126,7 @@ func TestOpenAtOnceAgreesOnOneID(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range ids {
 			wg.Go(func() {
-				s, err := file.Open(t.Context(), dir, "")
+				s, err := file.Open(t.Context(), dir, "", file.Options{})
 				if err != nil {
 					t.Error(err)
 					return

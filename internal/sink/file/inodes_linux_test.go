@@ -22,7 +22,7 @@ func TestDiskThatIsFullAfterEveryStep(t *testing.T) {
 	for inodes := 2; inodes < 30; inodes++ {
 		must(t, unix.Unmount(dir, 0))
 		must(t, unix.Mount("holdfast-test", dir, "tmpfs", 0, fmt.Sprintf("size=1m,nr_inodes=%d", inodes)))
-		s, err := file.Open(t.Context(), dir, "")
+		s, err := file.Open(t.Context(), dir, "", file.Options{})
 		if err != nil {
 			wants(t, fmt.Sprint("open with ", inodes, " inodes"), err, sink.ErrFull, dir, "make room")
 			if found := contents(t, dir); len(found) != 0 {

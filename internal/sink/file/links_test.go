@@ -53,11 +53,11 @@ func (v *victim) plant(name, target string, relative bool) {
 }
 
 func (v *victim) open() error {
-	_, err := file.Open(v.Context(), v.dir, "")
+	_, err := file.Open(v.Context(), v.dir, "", file.Options{})
 	return err
 }
 
-func (v *victim) probe() error { return v.sink.Probe(v.Context()) }
+func (v *victim) probe() error { return probe(v.T, v.sink) }
 
 func (v *victim) stage() error {
 	_, err := v.sink.Stage(v.Context(), otherDir, "2")

@@ -118,7 +118,7 @@ func TestDiskThatIsFullAtPublish(t *testing.T) {
 		t.Fatalf("the disk is not full: %v", err)
 	}
 	wants(t, "publish", staging.Publish(t.Context(), []byte("{}")), sink.ErrFull, dir, "make room")
-	wants(t, "probe", s.Probe(t.Context()), sink.ErrFull, dir, "make room")
+	wants(t, "probe", probe(t, s), sink.ErrFull, dir, "make room")
 	must(t, staging.Discard(t.Context()))
 	must(t, os.Remove(filler))
 	if found := contents(t, dir); len(found) != 1 {
@@ -156,7 +156,7 @@ func TestFullDiskIsNotSetUp(t *testing.T) {
 	}
 	dir := mount(t, 1<<20)
 	_ = os.WriteFile(filepath.Join(dir, "filler"), make([]byte, 2<<20), 0o600)
-	_, err := file.Open(t.Context(), dir, "")
+	_, err := file.Open(t.Context(), dir, "", file.Options{})
 	wants(t, "open", err, sink.ErrFull, dir, "make room")
 	if found := contents(t, dir); len(found) != 1 {
 		t.Errorf("something is left besides the filler, in %d files", len(found))
@@ -184,7 +184,7 @@ func TestReadOnlyMount(t *testing.T) {
 	_, _, err = staged.Create(t.Context(), "image.tar.zst")
 	wants(t, "create", err, sink.ErrUnavailable, dir, "read-only")
 	wants(t, "publish", staged.Publish(t.Context(), []byte("{}")), sink.ErrUnavailable, dir, "read-only")
-	wants(t, "probe", s.Probe(t.Context()), sink.ErrUnavailable, dir, "read-only")
+	wants(t, "probe", probe(t, s), sink.ErrUnavailable, dir, "read-only")
 	same(t, before, contents(t, dir))
 
 	// What is there can be read.
@@ -204,7 +204,7 @@ func TestEmptyReadOnlyMountIsNotSetUp(t *testing.T) {
 	}
 	dir := mount(t, 1<<20)
 	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
-	_, err := file.Open(t.Context(), dir, "")
+	_, err := file.Open(t.Context(), dir, "", file.Options{})
 	wants(t, "open", err, sink.ErrUnavailable, dir, "read-only")
 }
 
@@ -223,10 +223,10 @@ func TestVanishedMount(t *testing.T) {
 	wants(t, "read", err, sink.ErrUnavailable, dir, "is the disk mounted?")
 	_, err = points(t, s)
 	wants(t, "list", err, sink.ErrUnavailable, dir, "is the disk mounted?")
-	wants(t, "probe", s.Probe(t.Context()), sink.ErrUnavailable, dir, "is the disk mounted?")
+	wants(t, "probe", probe(t, s), sink.ErrUnavailable, dir, "is the disk mounted?")
 	_, err = s.Free(t.Context())
 	wants(t, "free", err, sink.ErrUnavailable, dir, "is the disk mounted?")
-	_, err = file.Open(t.Context(), dir, s.ID())
+	_, err = file.Open(t.Context(), dir, s.ID(), file.Options{})
 	wants(t, "open", err, sink.ErrUnavailable, dir, "is the disk mounted?")
 	entries, err := os.ReadDir(dir)
 	must(t, err)

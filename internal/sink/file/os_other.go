@@ -17,6 +17,9 @@ func rename(from *os.Root, name string, to *os.Root, newName string) error {
 // syncFolder does nothing: these systems cannot sync a folder.
 func syncFolder(*os.Root) error { return nil }
 
+// ownerOf knows of no owners on these systems.
+func ownerOf(os.FileInfo) (uid int, known bool) { return 0, false }
+
 func freeBytes(*os.Root) (int64, error) { return 0, errors.ErrUnsupported }
 
 func freeAt(string) (int64, error) { return 0, errors.ErrUnsupported }

@@ -66,6 +66,15 @@ func freeAt(path string) (int64, error) {
 	return freeOf(&st), nil
 }
 
+// ownerOf returns the id of the user whom a file belongs to, if that is known.
+func ownerOf(info os.FileInfo) (uid int, known bool) {
+	st, known := info.Sys().(*syscall.Stat_t)
+	if !known {
+		return 0, false
+	}
+	return int(st.Uid), true
+}
+
 func freeOf(st *unix.Statfs_t) int64 {
 	size := max(int64(st.Bsize), 1) //nolint:unconvert // its type differs among systems
 	return int64(min(st.Bavail, uint64(math.MaxInt64/size))) * size

@@ -54,13 +54,29 @@ func TestNothingStaysOpen(t *testing.T) {
 			t.Errorf("the error is %v, want %v", err, sink.ErrExists)
 		}
 		must(t, late.Discard(t.Context()))
-		_, err := points(t, s)
+		broken := stage(t, s, dir, "3")
+		w, _, err := broken.Create(t.Context(), "volumes/data.tar.zst")
+		must(t, err)
+		must(t, w.Abort())
+		must(t, broken.Discard(t.Context()))
+		r, err := s.OpenRange(t.Context(), dir+"/image.tar.zst", 1, 2)
+		must(t, err)
+		must(t, r.Close())
+		_, err = s.OpenRange(t.Context(), dir+"/image.tar.zst", 1, 200)
+		if !errors.Is(err, sink.ErrRange) {
+			t.Errorf("the error is %v, want %v", err, sink.ErrRange)
+		}
+		_, err = s.Stat(t.Context(), dir+"/image.tar.zst")
+		must(t, err)
+		must(t, s.Remove(t.Context(), dir+"/volumes/data.tar.zst"))
+		must(t, s.RemovePoint(t.Context(), dir))
+		_, err = points(t, s)
 		must(t, err)
 		_, err = s.Open(t.Context(), "points/none")
 		if !errors.Is(err, sink.ErrNotFound) {
 			t.Errorf("the error is %v, want %v", err, sink.ErrNotFound)
 		}
-		must(t, s.Probe(t.Context()))
+		must(t, probe(t, s))
 		_, err = s.Free(t.Context())
 		must(t, err)
 	}

@@ -3,27 +3,63 @@ package file
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path"
 
 	"github.com/google/uuid"
+
+	"holdfast.io/holdfast/internal/sink"
 )
 
 // Probe implements [sink.Prober].
-func (s *Sink) Probe(context.Context) error {
+func (s *Sink) Probe(context.Context) (warnings []string, err error) {
 	root, err := s.root()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer root.Close()
 	name := ".probe-" + uuid.NewString()
-	err = inFolder(root, stagingName, func(folder *os.Root) error {
-		if err := writeFile(folder, name, []byte("holdfast looks whether it can write here\n")); err != nil {
+	err = s.inFolder(root, stagingName, func(folder *os.Root) error {
+		if err := s.writeFile(folder, name, []byte("holdfast looks whether it can write here\n")); err != nil {
 			return err
 		}
-		return errors.Join(syncFolder(folder), folder.Remove(name))
+		info, err := folder.Lstat(name)
+		if err == nil {
+			warnings = append(warnings, exposure(info)...)
+		}
+		return errors.Join(err, syncFolder(folder), folder.Remove(name))
 	})
-	return explain(s.place(path.Join(stagingName, name)), err)
+	if err != nil {
+		return nil, explain(s.place(path.Join(stagingName, name)), err)
+	}
+	if len(warnings) == 0 { // modes count
+		warnings = s.openFolders(root)
+	}
+	return warnings, nil
+}
+
+// exposure says who else may use what this process makes.
+func exposure(made fs.FileInfo) (warnings []string) {
+	if mode := made.Mode().Perm(); mode&othersMayUse != 0 {
+		warnings = append(warnings, fmt.Sprintf("files have mode %04o: other users can read what is stored, also the secrets in container.json", mode))
+	}
+	if uid, known := ownerOf(made); known && uid != os.Geteuid() {
+		warnings = append(warnings, fmt.Sprintf("files belong to user %d, who can read what is stored, also the secrets in container.json", uid))
+	}
+	return warnings
+}
+
+// openFolders names the sink's own folders that others may change.
+func (s *Sink) openFolders(root *os.Root) (warnings []string) {
+	for _, name := range []string{".", sink.PointsName, stagingName} {
+		info, err := root.Lstat(name)
+		if err == nil && info.Mode().Perm()&othersMayChange != 0 && info.Mode()&fs.ModeSticky == 0 {
+			warnings = append(warnings, fmt.Sprintf("other users may remove and replace what lies in %s (its mode is %04o)", s.place(name), info.Mode().Perm()))
+		}
+	}
+	return warnings
 }
 
 // Free implements [sink.Spacer]: it returns how many bytes this user may still write.

@@ -19,7 +19,7 @@ func (t *staging) Publish(ctx context.Context, manifest []byte) error {
 	if err := t.end(); err != nil {
 		return err
 	}
-	if err := writeFile(t.own, sink.ManifestName, manifest); err != nil {
+	if err := t.sink.writeFile(t.own, sink.ManifestName, manifest); err != nil {
 		return explain(path.Join(t.place(), sink.ManifestName), err)
 	}
 	if err := syncFolder(t.own); err != nil {
@@ -30,7 +30,7 @@ func (t *staging) Publish(ctx context.Context, manifest []byte) error {
 		return err
 	}
 	defer root.Close()
-	err = whileFoldersVanish(func() error { return inFolder(root, path.Dir(t.dir), t.appear) })
+	err = whileFoldersVanish(func() error { return t.sink.inFolder(root, path.Dir(t.dir), t.appear) })
 	if errors.Is(err, sink.ErrExists) {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 func TestSetUpComesLate(t *testing.T) {
 	for _, used := range []bool{false, true} {
 		dir := t.TempDir()
-		s, err := Open(t.Context(), dir, "")
+		s, err := Open(t.Context(), dir, "", Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestSetUpComesLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		own, err := setUp(root)
+		own, err := maker{}.setUp(root)
 		if err != nil || own.ID != s.ID() {
 			t.Errorf("with points %t it is the sink %q, want %q: %v", used, own.ID, s.ID(), err)
 		}

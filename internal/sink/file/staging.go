@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"sync"
@@ -23,8 +24,8 @@ type staging struct {
 	own  *os.Root // the attempt's folder
 
 	mu        sync.Mutex
-	artifacts int  // that were neither committed nor aborted
-	ended     bool // by Publish or Discard
+	artifacts map[*artifact]bool // that were neither committed nor aborted
+	ended     bool               // by Publish or Discard
 }
 
 var errEnded = errors.New("the attempt has ended; stage another one")
@@ -35,7 +36,7 @@ func (s *Sink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, er
 	if err := errors.Join(ctx.Err(), err); err != nil {
 		return nil, err
 	}
-	t := &staging{sink: s, dir: dir, name: name}
+	t := &staging{sink: s, dir: dir, name: name, artifacts: map[*artifact]bool{}}
 	root, err := s.root()
 	if err != nil {
 		return nil, err
@@ -47,22 +48,22 @@ func (s *Sink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, er
 	return t, nil
 }
 
-// open counts an artifact that is begun, unless the attempt has ended.
-func (t *staging) open() error {
+// open takes in an artifact that is begun, unless the attempt has ended.
+func (t *staging) open(a *artifact) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
 		return errEnded
 	}
-	t.artifacts++
+	t.artifacts[a] = true
 	return nil
 }
 
-// close counts an artifact that has ended.
-func (t *staging) close() {
+// close takes out an artifact that has ended.
+func (t *staging) close(a *artifact) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.artifacts--
+	delete(t.artifacts, a)
 }
 
 // end ends the attempt for publishing it.
@@ -72,7 +73,7 @@ func (t *staging) end() error {
 	switch {
 	case t.ended:
 		return errEnded
-	case t.artifacts > 0:
+	case len(t.artifacts) > 0:
 		return fmt.Errorf("%s: %w", t.place(), errUnfinished)
 	}
 	t.ended = true
@@ -84,14 +85,14 @@ func (t *staging) place() string { return t.sink.place(path.Join(stagingName, t.
 
 // begin makes the attempt's folder, in place of one that a dead process left.
 func (t *staging) begin(root *os.Root) error {
-	if _, err := makeFolder(root, stagingName); err != nil {
+	if _, err := t.sink.makeFolder(root, stagingName); err != nil {
 		return err
 	}
 	all, err := openFolder(root, stagingName)
 	if err != nil {
 		return err
 	}
-	t.own, err = replaceFolder(all, t.name)
+	t.own, err = t.sink.replaceFolder(all, t.name)
 	if err != nil {
 		return errors.Join(err, all.Close())
 	}
@@ -99,14 +100,14 @@ func (t *staging) begin(root *os.Root) error {
 	return nil
 }
 
-func replaceFolder(at *os.Root, name string) (*os.Root, error) {
+func (m maker) replaceFolder(at *os.Root, name string) (*os.Root, error) {
 	if _, err := look(at, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err := at.RemoveAll(name); err != nil {
 		return nil, err
 	}
-	made, err := makeFolder(at, name)
+	made, err := m.makeFolder(at, name)
 	if err != nil {
 		return nil, err
 	}
@@ -155,9 +156,14 @@ func unstage(root *os.Root, name string) error {
 func (t *staging) Discard(context.Context) error {
 	t.mu.Lock()
 	t.ended = true
+	left := maps.Clone(t.artifacts)
 	t.mu.Unlock()
 	if t.all == nil {
 		return nil
+	}
+	// On NFS and FUSE a file that is open keeps its folder from being removed.
+	for a := range left {
+		_ = a.Abort() // what it leaves is removed below
 	}
 	err := errors.Join(t.remove(), t.own.Close(), t.all.Close())
 	t.all = nil

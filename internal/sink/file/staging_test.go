@@ -147,3 +147,17 @@ func TestAFailedPublishLeavesNoFolders(t *testing.T) {
 		t.Error("a folder that was there before was removed")
 	}
 }
+
+// What a process was just writing when it died is removed with its attempt.
+func TestAHalfWrittenArtifactIsUnstaged(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	before := contents(t, dir)
+	mkdir(t, filepath.Join(dir, theStaged, "volumes"))
+	must(t, os.WriteFile(filepath.Join(dir, theStaged, "volumes", "data.tar.zst"), []byte("half"), 0o600))
+	must(t, s.Unstage(t.Context(), otherDir, "2"))
+	same(t, before, contents(t, dir))
+	if exists(filepath.Join(dir, theStaged)) {
+		t.Error("the attempt is left")
+	}
+}

@@ -6,13 +6,35 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"strings"
 )
 
 const (
 	folderMode fs.FileMode = 0o700
 	fileMode   fs.FileMode = 0o600
+
+	othersMayUse    fs.FileMode = 0o077
+	othersMayChange fs.FileMode = 0o022
 )
+
+// maker makes folders and files.
+type maker struct {
+	// modesIgnored takes a file system that keeps no modes as it is.
+	modesIgnored bool
+}
+
+// check refuses what was made now if other users can use it. err is what came of
+// giving it its mode; many file systems that keep none refuse to.
+func (m maker) check(info fs.FileInfo, want fs.FileMode, err error) error {
+	switch {
+	case m.modesIgnored || runtime.GOOS == "windows":
+		return nil
+	case info != nil && info.Mode().Perm()&othersMayUse != 0:
+		return fmt.Errorf("%w: what was made with mode %04o has mode %04o", errModes, want, info.Mode().Perm())
+	}
+	return err
+}
 
 // An os.Root does not leave its folder, but follows the links that stay inside.
 // Therefore the functions here go one element at a time, look at each before they
@@ -107,7 +129,7 @@ func openKey(root *os.Root, key string) (*os.File, error) {
 // are made, and removed again if it fails and they are empty. All folders above
 // dir are durable before it is done, also those that another process made just
 // now.
-func inFolder(at *os.Root, dir string, do func(folder *os.Root) error) (err error) {
+func (m maker) inFolder(at *os.Root, dir string, do func(folder *os.Root) error) (err error) {
 	if dir == "." {
 		return do(at)
 	}
@@ -115,7 +137,7 @@ func inFolder(at *os.Root, dir string, do func(folder *os.Root) error) (err erro
 	if !nested {
 		rest = "."
 	}
-	made, err := makeFolder(at, name)
+	made, err := m.makeFolder(at, name)
 	if err != nil {
 		return err
 	}
@@ -134,7 +156,7 @@ func inFolder(at *os.Root, dir string, do func(folder *os.Root) error) (err erro
 	if err := syncFolder(at); err != nil {
 		return err
 	}
-	return inFolder(folder, rest, do)
+	return m.inFolder(folder, rest, do)
 }
 
 // maxTries bounds how often something is done again while others remove empty
@@ -164,7 +186,7 @@ func openPath(root *os.Root, key string) (*os.Root, error) {
 }
 
 // makeFolder makes a folder unless the name is taken, and reports whether it did.
-func makeFolder(at *os.Root, name string) (bool, error) {
+func (m maker) makeFolder(at *os.Root, name string) (bool, error) {
 	err := at.Mkdir(name, folderMode)
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
@@ -173,24 +195,31 @@ func makeFolder(at *os.Root, name string) (bool, error) {
 		return false, err
 	}
 	info, err := at.Lstat(name)
-	if err == nil && info.Mode().Perm()&folderMode != folderMode { // an odd umask
-		err = at.Chmod(name, folderMode)
+	if err == nil && info.Mode().Perm() != folderMode { // an odd umask
+		if err = at.Chmod(name, folderMode); err == nil {
+			info, err = at.Lstat(name)
+		}
 	}
-	return true, err
+	if err := m.check(info, folderMode, err); err != nil {
+		return false, errors.Join(err, at.Remove(name))
+	}
+	return true, nil
 }
 
 // createFile makes a file, which must not be there; a link in its place is not
 // followed.
-func createFile(at *os.Root, name string) (*os.File, error) {
+func (m maker) createFile(at *os.Root, name string) (*os.File, error) {
 	f, err := at.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && info.Mode().Perm()&fileMode != fileMode { // an odd umask
-		err = f.Chmod(fileMode)
+	if err == nil && info.Mode().Perm() != fileMode { // an odd umask
+		if err = f.Chmod(fileMode); err == nil {
+			info, err = f.Stat()
+		}
 	}
-	if err != nil {
+	if err := m.check(info, fileMode, err); err != nil {
 		return nil, errors.Join(err, f.Close(), at.Remove(name))
 	}
 	return f, nil
@@ -198,8 +227,8 @@ func createFile(at *os.Root, name string) (*os.File, error) {
 
 // writeFile makes a small file and syncs it. It leaves nothing behind if that
 // fails.
-func writeFile(at *os.Root, name string, content []byte) error {
-	f, err := createFile(at, name)
+func (m maker) writeFile(at *os.Root, name string, content []byte) error {
+	f, err := m.createFile(at, name)
 	if err != nil {
 		return err
 	}

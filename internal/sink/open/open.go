@@ -16,7 +16,13 @@ type Config struct {
 	// URL is where the sink lies: a path, or file:///path in which odd characters
 	// are percent-encoded.
 	URL string `yaml:"url"`
+	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
+	// which is refused otherwise.
+	Modes string `yaml:"modes"`
 }
+
+// ModesIgnored accepts that other users of the machine may read what is stored.
+const ModesIgnored = "ignored"
 
 // Location checks a configuration and returns where the sink lies in its one
 // canonical form, for people and to recognize the sink by. It holds no secret. The
@@ -40,7 +46,7 @@ func Existing(ctx context.Context, c Config) (sink.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.existing(ctx, location)
+	return s.existing(ctx, c, location)
 }
 
 // scheme is one kind of URL, and how its sinks are opened.
@@ -49,23 +55,32 @@ type scheme struct {
 	location func(c Config) (string, error)
 	// open opens the sink whose id is known from earlier; an empty id lets it set
 	// one up. existing opens the sink that is there.
-	open     func(ctx context.Context, location, known string) (sink.Sink, error)
-	existing func(ctx context.Context, location string) (sink.Sink, error)
+	open     func(ctx context.Context, c Config, location, known string) (sink.Sink, error)
+	existing func(ctx context.Context, c Config, location string) (sink.Sink, error)
 }
 
 const fileScheme = "file"
 
 var schemes = map[string]scheme{
 	fileScheme: {
-		location: func(c Config) (string, error) { return path(c.URL) },
-		open: func(ctx context.Context, location, known string) (sink.Sink, error) {
-			return asSink(file.Open(ctx, location, known))
+		location: fileLocation,
+		open: func(ctx context.Context, c Config, location, known string) (sink.Sink, error) {
+			return asSink(file.Open(ctx, location, known, fileOptions(c)))
 		},
-		existing: func(ctx context.Context, location string) (sink.Sink, error) {
-			return asSink(file.OpenExisting(ctx, location))
+		existing: func(ctx context.Context, c Config, location string) (sink.Sink, error) {
+			return asSink(file.OpenExisting(ctx, location, fileOptions(c)))
 		},
 	},
 }
+
+func fileLocation(c Config) (string, error) {
+	if c.Modes != "" && c.Modes != ModesIgnored {
+		return "", fmt.Errorf("modes is %q; it must be %s, or be left out", c.Modes, ModesIgnored)
+	}
+	return path(c.URL)
+}
+
+func fileOptions(c Config) file.Options { return file.Options{ModesIgnored: c.Modes == ModesIgnored} }
 
 // asSink keeps a nil pointer from becoming a sink.
 func asSink[S sink.Sink](s S, err error) (sink.Sink, error) {

@@ -32,6 +32,7 @@ type Set struct {
 // lazySink is a sink that is opened when it is first used.
 type lazySink struct {
 	scheme   scheme
+	config   Config
 	location string
 
 	mu     sync.Mutex
@@ -50,7 +51,7 @@ func New(configs map[string]Config, memory Memory) (*Set, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sink %s: %w", name, err)
 		}
-		s.sinks[name] = &lazySink{scheme: scheme, location: location}
+		s.sinks[name] = &lazySink{scheme: scheme, config: configs[name], location: location}
 	}
 	return s, nil
 }
@@ -98,7 +99,7 @@ func (s *Set) first(ctx context.Context, lazy *lazySink) (sink.Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: recall its id: %w", sink.ErrUnavailable, err)
 	}
-	opened, err := lazy.scheme.open(ctx, lazy.location, known)
+	opened, err := lazy.scheme.open(ctx, lazy.config, lazy.location, known)
 	if err != nil {
 		return nil, err
 	}

@@ -79,6 +79,13 @@ func TestNewRefusesALocation(t *testing.T) {
 	}
 }
 
+func TestNewRefusesModes(t *testing.T) {
+	_, err := open.New(map[string]open.Config{"nas": {URL: "/x", Modes: "0777"}}, newMemory())
+	if err == nil || !strings.Contains(err.Error(), "sink nas") || !strings.Contains(err.Error(), `"0777"`) {
+		t.Errorf("New: %v, want it to name the sink and what is wrong", err)
+	}
+}
+
 func TestOpenRemembers(t *testing.T) {
 	dir, m := t.TempDir(), newMemory()
 	first, err := newSet(t, map[string]string{"default": dir}, m).Open(t.Context(), "default")

@@ -84,7 +84,13 @@ func (a *memoryArtifact) begin(op Op) (unlock func(), err error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	unlock, a.err = a.staging.sink.begin(a.ctx, op)
+	if unlock, a.err = a.staging.sink.begin(a.ctx, op); a.err != nil {
+		return nil, a.err
+	}
+	if a.staging.ended { // by Discard
+		unlock()
+		a.err = errEnded
+	}
 	return unlock, a.err
 }
 
