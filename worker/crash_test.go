@@ -31,17 +31,17 @@ var crashes = map[step.Name][]scenario{
 	step.Planned:      {pausing},
 	step.Accepted:     {pausing},
 	step.ItemBegun:    {pausing},
-	step.Noted:        {pausing, imaging},
+	step.Recorded:     {pausing, imaging},
 	step.HookRun:      {hooking},
 	step.Paused:       {joining},
 	step.Stopped:      {stopping},
 	step.Committed:    {pausing, stopping, joining, hooking},
-	step.LetGo:        {stopping, joining, hooking},
+	step.Resumed:      {stopping, joining, hooking},
 	step.Staged:       {pausing, imaging},
 	step.Saved:        {pausing, imaging},
 	step.Published:    {pausing, joining},
 	step.Removed:      {pausing},
-	step.NoteGone:     {pausing},
+	step.RecordGone:   {pausing},
 	step.ItemEnded:    {pausing},
 	step.ItemReported: {pausing},
 	step.Ended:        {pausing},
@@ -77,8 +77,8 @@ const sideBySide = 6
 // takeovers are the jobs in which a worker dies where it leaves something behind,
 // and another one takes over that has not its disk.
 var takeovers = map[step.Name]scenario{
-	step.Noted: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
-	step.LetGo: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
+	step.Recorded: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
+	step.Resumed: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
 }
 
 // TestCrash kills a worker after each step of a job. The next one carries the job

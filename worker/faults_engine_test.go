@@ -165,7 +165,7 @@ func containerRemoved(t *testing.T) {
 
 func containerRemovedBefore(t *testing.T) {
 	w := newWorld(t, worldOptions{})
-	p := w.start(workerOptions{env: []string{stopAfter(step.Noted, 1)}})
+	p := w.start(workerOptions{env: []string{stopAfter(step.Recorded, 1)}})
 	name := w.container("a", 1<<20)
 	job := w.backup("1", name)
 	p.frozen()

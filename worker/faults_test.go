@@ -29,7 +29,7 @@ func TestFaults(t *testing.T) {
 	} {
 		cases.add(name, test)
 	}
-	for _, name := range []step.Name{step.Noted, step.Committed, step.Saved, step.Published, step.ItemEnded, step.Ended} {
+	for _, name := range []step.Name{step.Recorded, step.Committed, step.Saved, step.Published, step.ItemEnded, step.Ended} {
 		cases.add("zombie after "+string(name), func(t *testing.T) { zombie(t, name) })
 	}
 	cases.run(t, sideBySide)

@@ -15,8 +15,8 @@ func nodeOptions(cfg *config, log *zap.Logger) node.Options {
 		Sinks: cfg.sinks(), MakeSink: cfg.usesStateDirSink(),
 		Slots: cfg.Slots, Compression: codec.Compression{Level: cfg.Compression.Level},
 		Policy: cfg.Policy.rules(), Hooks: cfg.Policy.Hooks,
-		Timeouts:   dispatch.Timeouts{Job: cfg.Timeouts.Job, Item: cfg.Timeouts.Item},
-		NoProgress: cfg.Timeouts.Progress, RetryFor: cfg.RetryFor, ShutdownGrace: cfg.ShutdownGrace,
+		Timeouts:     dispatch.Timeouts{Job: cfg.Timeouts.Job, Item: cfg.Timeouts.Item},
+		StallTimeout: cfg.Timeouts.Progress, RetryFor: cfg.RetryFor, ShutdownGrace: cfg.ShutdownGrace,
 		Version: programVersion(), Log: log,
 	}
 }

@@ -45,7 +45,7 @@ func TestVerify(t *testing.T) {
 		"a manifest changed":            {b.file("points/*/*/*/*/manifest.json", func([]byte) []byte { return []byte("{}") }), "not complete"},
 		"a stray folder":                {b.folder(filepath.Join(w.sink, "points/h/container/n/p")), "not complete"},
 		"staged":                        {b.folder(filepath.Join(w.sink, "staging/p-1")), "something staged"},
-		"noted":                         {b.folder(filepath.Join(p.state, "notes/p-1")), "to be undone"},
+		"recorded":                      {b.folder(filepath.Join(p.state, "undo/p-1")), "to be undone"},
 		"a request":                     {b.request, "not acknowledged"},
 		"a snapshot":                    {b.commit("holdfast/snapshot:p-1"), "a snapshot is left"},
 		"an unnamed snapshot":           {b.commit(""), "a snapshot is left"},

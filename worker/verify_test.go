@@ -19,9 +19,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // verify checks what must hold after any fault, once the jobs have ended. It
@@ -51,7 +51,7 @@ var worldChecks = []func(w *world, ctx context.Context, jobs []string) error{
 	(*world).checkReports,
 	(*world).checkPoints,
 	(*world).checkStaging,
-	(*world).checkNotes,
+	(*world).checkRecords,
 	(*world).checkRequests,
 	(*world).checkImages,
 	(*world).checkContainers,
@@ -219,21 +219,21 @@ func (w *world) checkStaging(context.Context, []string) error {
 	return empty(filepath.Join(w.sink, "staging"), "the sink has something staged")
 }
 
-// commitLookout is how long after its note the image of a commit may come whose
-// end nobody saw: the Engine completes what a client began that is gone.
-const commitLookout = 10 * time.Minute
+// commitWindow is how long after its record an unobserved commit may still produce an
+// image: the Engine completes what a client began that is gone.
+const commitWindow = 10 * time.Minute
 
-// checkNotes: no worker that lives has noted something that is still to be undone.
-// Only a commit whose end nobody saw may be looked out for, which is seen by
+// checkRecords: no worker that lives has a record of something that is still to be
+// undone. Only the image of an unobserved commit may be waited for, which is seen by
 // nothing else.
-func (w *world) checkNotes(context.Context, []string) (wrong error) {
+func (w *world) checkRecords(context.Context, []string) (wrong error) {
 	for dir, p := range w.workers {
 		if processState(p.Process.Pid) == 0 {
 			continue // what it left is with the one that took over
 		}
-		notes, err := filepath.Glob(filepath.Join(dir, "notes", "*"))
-		for _, path := range notes {
-			if !isLookout(path) {
+		records, err := filepath.Glob(filepath.Join(dir, "undo", "*"))
+		for _, path := range records {
+			if !waitsForImage(path) {
 				err = errors.Join(err, fmt.Errorf("a worker has something to be undone: %s", path))
 			}
 		}
@@ -242,11 +242,18 @@ func (w *world) checkNotes(context.Context, []string) (wrong error) {
 	return wrong
 }
 
-// isLookout reports whether a note is of a commit whose image may still come.
-func isLookout(path string) bool {
-	var n backup.Note
+// waitsForImage reports whether a record is of a commit whose image may still come,
+// and of nothing else.
+func waitsForImage(path string) bool {
 	raw, err := os.ReadFile(path)
-	return err == nil && json.Unmarshal(raw, &n) == nil && n.Snapshot != "" && !n.Committed && time.Since(n.Time) < commitLookout
+	if err != nil {
+		return false
+	}
+	r, err := undo.Decode(raw)
+	if err != nil || time.Since(r.Time) >= commitWindow {
+		return false
+	}
+	return slices.ContainsFunc(r.Actions, func(a undo.Action) bool { return a.RemoveImage != nil && !a.RemoveImage.Committed })
 }
 
 func empty(dir, otherwise string) error {

@@ -16,12 +16,13 @@ import (
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 func TestRunOfAPointThatIsThere(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
-		first, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		first, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -34,7 +35,7 @@ func TestRunOfAPointThatIsThere(t *testing.T) {
 		before := calls()
 		again := b.task(id, events.QuiescePause)
 		again.Attempt = 2
-		second, err := b.backuper.Run(b.Context(), again)
+		second, err := b.runner.Run(b.Context(), again)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -66,11 +67,11 @@ func TestRunOvertaken(t *testing.T) {
 			task := b.task(id, events.QuiescePause)
 			task.Attempt = 2
 			var err error
-			if other, err = b.backuper.Run(b.Context(), task); err != nil {
+			if other, err = b.runner.Run(b.Context(), task); err != nil {
 				b.Error(err)
 			}
 		}})
-		result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -87,12 +88,12 @@ func TestRunPublishedUnknowingly(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.sink.Fail(b, sinktest.OpPublished, 1, errors.New("the connection broke"))
-		_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepPublish, events.CodeSinkError, true)
 		b.wantAsItWas(id, events.StateRunning)
 		again := b.task(id, events.QuiescePause)
 		again.Attempt = 2
-		result, err := b.backuper.Run(b.Context(), again)
+		result, err := b.runner.Run(b.Context(), again)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -133,7 +134,7 @@ func TestRunsOfOneContainer(t *testing.T) {
 				task := b.task(container, events.QuiescePause)
 				task.Point = fmt.Sprintf("20260102T150405Z-%08x", i*2+strings.Compare(container, other)+1)
 				jobs.Go(func() {
-					if _, err := b.backuper.Run(b.Context(), task); err != nil {
+					if _, err := b.runner.Run(b.Context(), task); err != nil {
 						b.Error(err)
 					}
 				})
@@ -151,17 +152,17 @@ func TestRunsOfOneContainer(t *testing.T) {
 func TestRunCancelledWhileItWaitsForAnother(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
-		release, err := b.backuper.Locks.Acquire(b.Context(), id)
+		release, err := b.sweeper.Locks.Acquire(b.Context(), undo.Container(id))
 		if err != nil {
 			b.Fatal(err)
 		}
 		ctx, cancel := context.WithCancelCause(b.Context())
 		time.AfterFunc(time.Minute, func() { cancel(backup.ErrCancelled) })
-		_, err = b.backuper.Run(ctx, b.task(id, events.QuiescePause))
+		_, err = b.runner.Run(ctx, b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeCancelled, true)
 		b.wantNothingLeft(id, events.StateRunning)
 		release()
-		if again, err := b.backuper.Locks.Acquire(b.Context(), id); err != nil {
+		if again, err := b.sweeper.Locks.Acquire(b.Context(), undo.Container(id)); err != nil {
 			b.Errorf("the lock is not free: %v", err)
 		} else {
 			again()
@@ -181,7 +182,7 @@ func TestRunOfAPointThatIsDamaged(t *testing.T) {
 		if err := staging.Publish(b.Context(), []byte("{")); err != nil {
 			b.Fatal(err)
 		}
-		_, err = b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err = b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepInspect, events.CodeSinkError, true)
 		if !strings.Contains(err.Error(), path.Base(dir)) {
 			b.Errorf("%q does not name the point", err)
@@ -207,7 +208,7 @@ func TestRunReportsItsProgress(t *testing.T) {
 				read, total, stored = r, all, s
 			}
 		}
-		result, err := b.backuper.Run(b.Context(), task)
+		result, err := b.runner.Run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // TestRunWithoutItsEngine has the Engine go at every step, and come back.
@@ -60,7 +61,7 @@ func TestRunWithoutItsEngine(t *testing.T) {
 					task := b.task(id, quiesce)
 					c.plan(b, &task)
 					began := time.Now()
-					_, err := b.backuper.Run(b.Context(), task)
+					_, err := b.runner.Run(b.Context(), task)
 					b.wantError(err, c.step, events.CodeEngineUnavailable, true)
 					if !errors.Is(err, backup.ErrAway) {
 						b.Errorf("%v is not ErrAway", err)
@@ -82,12 +83,12 @@ func TestRunWithoutItsEngineInTheEnd(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveImage, During: func() { b.engine.SetAway(true) }})
-		result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.wantStored(result)
-		if left := b.tidier.Left(); len(left) != 1 {
+		if left := b.sweeper.Left(); len(left) != 1 {
 			b.Errorf("left are %q", left)
 		}
 		b.engine.SetAway(false)
@@ -102,7 +103,7 @@ func TestRunWithACommitThatGoesOn(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.add(events.StateRunning)
 				b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: engine.ErrEngineUnavailable, GoesOn: 8 * time.Minute})
-				_, err := b.backuper.Run(b.Context(), b.task(id, quiesce))
+				_, err := b.runner.Run(b.Context(), b.task(id, quiesce))
 				b.wantError(err, events.StepCommit, events.CodeEngineUnavailable, true)
 				time.Sleep(time.Second)
 				if quiesce != events.QuiescePause && b.engine.State(id) != events.StateRunning {
@@ -126,7 +127,7 @@ func TestRunOfAContainerThatIsReplacedMeanwhile(t *testing.T) {
 			other = b.add(events.StateRunning)
 			b.engine.Freeze(other)
 		}})
-		_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeNotFound, false)
 		b.wantNothingLeft(id, "")
 		if got := b.engine.State(other); got != events.StatePaused {
@@ -142,7 +143,7 @@ func TestRunWithoutItsSink(t *testing.T) {
 			id := b.add(events.StateRunning)
 			b.sink.Fail(b, sinktest.OpWrite, 1, err)
 			b.sink.Fail(b, sinktest.OpDiscard, 1, err)
-			_, failure := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+			_, failure := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 			if errors.Is(failure, backup.ErrAway) != away {
 				b.Errorf("%v is away: %v, want %v", failure, !away, away)
 			}
@@ -161,7 +162,7 @@ func TestRunCancelledInTheStop(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}})
 		began := time.Now()
-		_, err := b.backuper.Run(ctx, b.task(id, events.QuiesceStop))
+		_, err := b.runner.Run(ctx, b.task(id, events.QuiesceStop))
 		b.wantError(err, events.StepCommit, events.CodeCancelled, true)
 		if took := time.Since(began); took > time.Second {
 			b.Errorf("it returned after %s", took)
@@ -188,9 +189,9 @@ func TestRunCancelledKeepsTheContainer(t *testing.T) {
 				time.Sleep(time.Minute)
 			}})
 			began := time.Now()
-			_, err := b.backuper.Run(ctx, b.task(id, quiesce))
+			_, err := b.runner.Run(ctx, b.task(id, quiesce))
 			b.wantError(err, events.StepCommit, events.CodeCancelled, true)
-			release, err := b.backuper.Locks.Acquire(b.Context(), id)
+			release, err := b.sweeper.Locks.Acquire(b.Context(), undo.Container(id))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -209,7 +210,7 @@ func TestRunCancelledInTheEnd(t *testing.T) {
 		id := b.add(events.StateRunning)
 		ctx, cancel := context.WithCancelCause(b.Context())
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveImage, Hang: true, During: func() { cancel(backup.ErrCancelled) }})
-		result, err := b.backuper.Run(ctx, b.task(id, events.QuiescePause))
+		result, err := b.runner.Run(ctx, b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}

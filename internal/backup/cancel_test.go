@@ -10,6 +10,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/stall"
 )
 
 func TestRunCancelled(t *testing.T) {
@@ -54,11 +55,11 @@ func TestRunCancelled(t *testing.T) {
 		}, events.StepInspect, false},
 	}
 	causes := map[error]events.Code{
-		backup.ErrCancelled:  events.CodeCancelled,
-		backup.ErrStopping:   events.CodeCancelled,
-		backup.ErrLost:       events.CodeCancelled,
-		backup.ErrTimeout:    events.CodeTimeout,
-		backup.ErrNoProgress: events.CodeTimeout,
+		backup.ErrCancelled: events.CodeCancelled,
+		backup.ErrStopping:  events.CodeCancelled,
+		backup.ErrLost:      events.CodeCancelled,
+		backup.ErrTimeout:   events.CodeTimeout,
+		stall.ErrStalled:    events.CodeTimeout,
 	}
 	for name, c := range cases {
 		for cause, code := range causes {
@@ -76,7 +77,7 @@ func TestRunCancelled(t *testing.T) {
 						cancelled = time.Now()
 						cancel(cause)
 					}))
-					_, err := b.backuper.Run(ctx, b.task(id, events.QuiescePause))
+					_, err := b.runner.Run(ctx, b.task(id, events.QuiescePause))
 					if took := time.Since(cancelled); took > time.Second {
 						b.Errorf("it returned %s after it was cancelled", took)
 					}

@@ -11,6 +11,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // capture makes the snapshot of a container that is captured alone: it quiesces
@@ -41,7 +42,7 @@ func (r *itemRun) capture(ctx context.Context) error {
 
 // lock waits until no other attempt has the container.
 func (r *itemRun) lock(ctx context.Context) error {
-	release, err := r.Locks.Acquire(ctx, r.Item.ID)
+	release, err := r.Sweeper.Locks.Acquire(ctx, undo.Container(r.Item.ID))
 	if err != nil {
 		return r.failed(ctx, events.StepCommit, err, "wait for another backup of container %s", r.Item.Name)
 	}
@@ -105,7 +106,7 @@ func (r *itemRun) inspect(ctx context.Context) error {
 // runPreHook runs the command that the container's labels name. It has a bound of
 // its own, and is no lack of progress.
 func (r *itemRun) runPreHook(ctx context.Context) error {
-	defer r.watch.rest()()
+	defer r.watch.Suspend()()
 	if err := r.hooks.pre(ctx); err != nil {
 		return err
 	}
@@ -117,30 +118,31 @@ func (r *itemRun) runPreHook(ctx context.Context) error {
 // is not left to its commit.
 func (r *itemRun) quiesce(ctx context.Context) error {
 	switch {
-	case !r.note.stands():
+	case !r.resumes():
 		return nil
 	case r.Item.Quiesce == events.QuiesceStop:
 		if err := r.tell(ctx, r.Engine.Stop); err != nil {
 			return fmt.Errorf("stop it: %w", err)
 		}
 		step.At(ctx, step.Stopped)
-	case r.note.Held:
+	case r.isHeld():
 		if err := r.tell(ctx, r.Engine.Pause); err != nil {
 			return fmt.Errorf("pause it: %w", err)
 		}
 		step.At(ctx, step.Paused)
 	}
-	r.watch.alive()
+	r.watch.Kick()
 	return nil
 }
 
-// commit makes the snapshot.
+// commit makes the snapshot, and records its id: the snapshot is gone when that is.
 func (r *itemRun) commit(ctx context.Context, pause bool) error {
 	return r.tell(ctx, func(ctx context.Context, id string) (err error) {
 		r.imageID, err = r.Engine.Commit(ctx, id, engine.CommitOptions{Reference: r.ref, Comment: engine.SnapshotComment(r.ref), Pause: pause})
 		if err == nil {
+			r.entry.Change(func(rec *undo.Record) { rec.EndCommit(r.ref, r.imageID) })
 			step.At(ctx, step.Committed)
-			r.watch.alive()
+			r.watch.Kick()
 		}
 		return err
 	})
@@ -164,7 +166,7 @@ func (r *itemRun) tell(ctx context.Context, call func(ctx context.Context, id st
 }
 
 // captureFailed lets a container go whose capture failed, and returns the item's
-// error. If the Engine is away that is left to the Tidier.
+// error. If the Engine is away that is left to the Sweeper.
 func (r *itemRun) captureFailed(ctx context.Context, err error) error {
 	failure := r.failed(ctx, events.StepCommit, r.orGone(ctx, err), "commit container %s", r.Item.Name)
 	if r.isLost() || failure.Code == events.CodeEngineUnavailable {

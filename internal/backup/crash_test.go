@@ -14,23 +14,23 @@ import (
 const lastCall = 8 * time.Second
 
 // crash lets a worker die at a call of the Engine, which goes on with that call,
-// and has another one take over, which knows nothing but the notes. work is what
+// and has another one take over, which knows nothing but the records. work is what
 // the first one does.
 func (b *bench) crash(at enginetest.Op, id string, work func(ctx context.Context)) {
 	b.Helper()
 	ctx, die := context.WithCancelCause(b.Context())
-	b.newWorker() // its Tidier does not run: the process is dead
+	b.newWorker() // its Sweeper does not run: the process is dead
 	b.engine.Plan(enginetest.Fault{Op: at, On: id, During: func() {
 		die(backup.ErrStopping)
 		time.Sleep(lastCall)
 	}})
 	work(ctx)
 	b.newWorker()
-	notes, err := b.notes.List()
+	records, err := b.store.List()
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.adopt(true, notes...)
+	b.adopt(records...)
 }
 
 func TestTakeover(t *testing.T) {
@@ -45,14 +45,14 @@ func TestTakeover(t *testing.T) {
 				withBench(t, func(b *bench) {
 					id := b.add(events.StateRunning)
 					b.crash(op, "", func(ctx context.Context) {
-						if _, err := b.backuper.Run(ctx, b.task(id, quiesce)); err == nil && op != enginetest.RemoveImage {
+						if _, err := b.runner.Run(ctx, b.task(id, quiesce)); err == nil && op != enginetest.RemoveImage {
 							b.Error("it did not crash")
 						}
 					})
-					defer b.tidy()()
+					defer b.sweep()()
 					task := b.task(id, quiesce)
 					task.Attempt = 2
-					result, err := b.backuper.Run(b.Context(), task)
+					result, err := b.runner.Run(b.Context(), task)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -79,16 +79,16 @@ func TestTakeoverOfASet(t *testing.T) {
 				withBench(t, func(b *bench) {
 					ids, tasks := b.set(three...)
 					b.crash(op, ids[member], func(ctx context.Context) {
-						if _, errs := b.storeAll(b.backuper.RunTogether(ctx, tasks)); errs[0] == nil {
+						if _, errs := b.storeAll(b.runner.RunTogether(ctx, tasks)); errs[0] == nil {
 							b.Error("it did not crash")
 						}
 					})
-					defer b.tidy()()
+					defer b.sweep()()
 					for i := range tasks {
 						tasks[i].Attempt = 2
 					}
 					began := time.Now()
-					results, errs := b.storeAll(b.backuper.RunTogether(b.Context(), tasks))
+					results, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
 					b.wantCodes(errs, "", "", "")
 					for i, r := range results {
 						if r != nil && r.Manifest.State != events.StateRunning {

@@ -10,6 +10,7 @@ import (
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/stall"
 )
 
 // Causes that a job's context is cancelled with.
@@ -18,8 +19,6 @@ var (
 	ErrCancelled = errors.New("the job was cancelled")
 	// ErrTimeout: the job, or the item, took longer than it may.
 	ErrTimeout = errors.New("the timeout has passed")
-	// ErrNoProgress: the item did not go on for too long.
-	ErrNoProgress = errors.New("nothing has moved for too long")
 	// ErrStopping: the worker stops, and the job will be done by the next one.
 	ErrStopping = errors.New("the worker stops")
 	// ErrLost: another worker serves the host by now. Nothing more may be published
@@ -93,7 +92,7 @@ func (r *itemRun) failed(ctx context.Context, step events.Step, err error, forma
 // whether a retry can help.
 func classify(ctx context.Context, err error) (code events.Code, retryable bool) {
 	if cause := context.Cause(ctx); cause != nil {
-		if errors.Is(cause, ErrTimeout) || errors.Is(cause, ErrNoProgress) {
+		if errors.Is(cause, ErrTimeout) || errors.Is(cause, stall.ErrStalled) {
 			return events.CodeTimeout, true
 		}
 		return events.CodeCancelled, true

@@ -2,16 +2,16 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // undoBound is how long an item tries to undo itself before it leaves that to
-// the Tidier.
+// the Sweeper.
 const undoBound = 10 * time.Second
 
 // finish ends the item with err, and undoes what it did. If ctx has ended, that
@@ -19,13 +19,13 @@ const undoBound = 10 * time.Second
 func (r *itemRun) finish(ctx context.Context, err error) {
 	r.mu.Lock()
 	r.err = err
-	noted, lost := r.note != nil, r.lost
+	recorded, lost := r.entry != nil, r.lost
 	r.mu.Unlock()
 	switch {
-	case !noted:
+	case !recorded:
 		r.unlock()
 	case ctx.Err() != nil:
-	case lost, r.staged, !r.isLetGo():
+	case lost, r.staged, r.holds():
 		r.handOver(closed)
 	default:
 		if err := r.removeSnapshot(ctx, err != nil); err != nil {
@@ -44,32 +44,29 @@ var closed = func() <-chan struct{} {
 	return c
 }()
 
-// forget removes the note of an item that has undone itself.
+// forget removes the undo record of an item that has undone itself.
 func (r *itemRun) forget(ctx context.Context) {
-	if err := r.Notes.Remove(r.id); err != nil {
-		r.Log.Warn("the note of what is undone is still there", zap.String("note", r.id), zap.Error(err))
+	if err := r.entry.End(); err != nil {
+		r.Log.Warn("the undo record of what is undone is still there", zap.String("record", r.id), zap.Error(err))
 		r.handOver(closed)
 		return
 	}
-	step.At(ctx, step.NoteGone)
+	step.At(ctx, step.RecordGone)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.left {
-		r.note = nil
-		r.Tidier.unuse(r.id)
-	}
+	r.entry = nil
 }
 
-// handOver leaves the undoing to the Tidier, with the container's lock. ended is
+// handOver leaves the undoing to the Sweeper, with the container's lock. ended is
 // closed when nothing of the item runs in this process any more.
 func (r *itemRun) handOver(ended <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.note == nil || r.left {
+	if r.entry == nil || r.left {
 		return
 	}
 	r.left = true
-	r.Tidier.take(remains{note: *r.note, release: r.release, ended: ended, lost: r.isLost})
+	r.entry.HandOver(r.release, ended, r.isLost)
 	r.release = nil
 }
 
@@ -86,10 +83,10 @@ func (r *itemRun) isStored() bool {
 	return r.result != nil
 }
 
-func (r *itemRun) isNoted() bool {
+func (r *itemRun) isRecorded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.note != nil
+	return r.entry != nil
 }
 
 func (r *itemRun) isLost() bool {
@@ -98,11 +95,10 @@ func (r *itemRun) isLost() bool {
 	return r.lost
 }
 
-// isLetGo reports whether nothing of the container is to be undone.
-func (r *itemRun) isLetGo() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.note == nil || !r.note.stands() && r.note.Post == nil
+// holds reports whether something of the container is still to be undone.
+func (r *itemRun) holds() bool {
+	rec := r.entry.Record()
+	return rec.Holds()
 }
 
 // unlock lets others have the container.
@@ -125,13 +121,7 @@ func (r *itemRun) removeSnapshot(ctx context.Context, failed bool) error {
 	ctx, cancel := context.WithTimeout(ctx, undoBound)
 	defer cancel()
 	defer measure(&r.durations.Remove)()
-	err := retry(ctx, func() error {
-		if !failed {
-			return r.Engine.RemoveImage(ctx, r.ref)
-		}
-		names, err := snapshots(ctx, r.Engine, r.ref)
-		return errors.Join(err, removeImages(ctx, r.Engine, names))
-	})
+	err := retry(ctx, func() error { return r.removeImages(ctx, failed) })
 	if err != nil {
 		return err
 	}
@@ -140,6 +130,27 @@ func (r *itemRun) removeSnapshot(ctx context.Context, failed bool) error {
 	defer r.mu.Unlock()
 	if r.result != nil {
 		r.result.Durations = r.durations
+	}
+	return nil
+}
+
+func (r *itemRun) removeImages(ctx context.Context, failed bool) error {
+	ids := []string{r.imageID}
+	if failed {
+		var err error
+		if ids, err = undo.FindImage(ctx, r.Engine, undo.Image{Reference: r.ref, ID: r.imageID}); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		kept, err := undo.RemoveImage(ctx, r.Engine, undo.Image{Reference: r.ref, ID: id})
+		if err != nil {
+			return err
+		}
+		if len(kept) > 0 {
+			r.Log.Warn("somebody has given the snapshot a name of his own; it is left to him",
+				zap.String("container", r.Item.Name), zap.String("image", id), zap.Strings("names", kept))
+		}
 	}
 	return nil
 }

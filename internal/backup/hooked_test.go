@@ -18,7 +18,7 @@ import (
 // hooked adds a running container with both hooks. What is run is taken down with
 // the state in which the container was.
 func (b *bench) hooked(exits map[string]int) (id string, done func() []string) {
-	b.backuper.HooksAllowed = true
+	b.runner.HooksAllowed = true
 	id = b.engine.Add(enginetest.Spec{Name: "Web", Image: baseImage, Labels: map[string]string{
 		hook.LabelPre: `["pre"]`, hook.LabelPost: `["post"]`}}, events.StateRunning)
 	var ran []string
@@ -34,7 +34,7 @@ func TestHooksAreRunBeforeAndAfterTheSnapshot(t *testing.T) {
 	for _, quiesce := range []events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop} {
 		withBench(t, func(b *bench) {
 			id, done := b.hooked(nil)
-			r, err := b.backuper.Run(b.Context(), b.task(id, quiesce))
+			r, err := b.runner.Run(b.Context(), b.task(id, quiesce))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestHooksAreRunBeforeAndAfterTheSnapshot(t *testing.T) {
 func TestAFailedPreHookEndsTheItem(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id, done := b.hooked(map[string]int{"pre": 1})
-		_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepHook, events.CodeHookFailed, true)
 		if got := done(); !slices.Equal(got, []string{"pre running", "post running"}) {
 			b.Errorf("it ran %q", got)
@@ -68,7 +68,7 @@ func TestAFailedPreHookEndsTheItem(t *testing.T) {
 func TestAFailedPostHookHidesNoBackup(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id, _ := b.hooked(map[string]int{"post": 1})
-		r, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		r, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func TestTheUndoingRunsThePostHook(t *testing.T) {
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(time.Minute) }})
 		ctx, stop := context.WithCancelCause(b.Context())
 		time.AfterFunc(time.Second, func() { stop(backup.ErrStopping) })
-		if _, err := b.backuper.Run(ctx, b.task(id, events.QuiescePause)); err == nil {
+		if _, err := b.runner.Run(ctx, b.task(id, events.QuiescePause)); err == nil {
 			b.Fatal("it was not stopped")
 		}
 		b.wantNothingLeft(id, events.StateRunning)
@@ -101,7 +101,7 @@ func TestThePostHookWaitsForTheEngine(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id, done := b.hooked(nil)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Exec, After: 1, Err: engine.ErrEngineUnavailable, Times: 3})
-		if _, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause)); err != nil && !errors.Is(err, backup.ErrAway) {
+		if _, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause)); err != nil && !errors.Is(err, backup.ErrAway) {
 			b.Fatal(err)
 		}
 		b.wantAsItWas(id, events.StateRunning)

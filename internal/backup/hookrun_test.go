@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -61,7 +60,7 @@ func withHooks(t *testing.T, labels map[string]string) (*hookRun, *execer, *obse
 	t.Helper()
 	core, logged := observer.New(zapcore.InfoLevel)
 	e := &execer{run: ending}
-	b := &Backuper{Engine: e, HooksAllowed: true, Log: zap.New(core)}
+	b := &Runner{Engine: e, HooksAllowed: true, Log: zap.New(core)}
 	h, err := b.hooksOf(events.Item{ID: "c1", Name: "web"}, &engine.ContainerDetail{ID: "c1", State: events.StateRunning, Labels: labels}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -169,8 +168,8 @@ func TestHookThatIsNotToBlame(t *testing.T) {
 	}
 }
 
-// A command that could not be run is owed on: in the note, whoever undoes it.
-func TestHookThatIsOwed(t *testing.T) {
+// A command that could not be run is still to be run, by whoever undoes the record.
+func TestHookThatIsStillToBeRun(t *testing.T) {
 	ended, end := context.WithCancelCause(t.Context())
 	end(ErrCancelled)
 	cases := map[string]struct {
@@ -188,11 +187,7 @@ func TestHookThatIsOwed(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			h, engine, _ := withHooks(t, map[string]string{hook.LabelPre: `["ok"]`, hook.LabelPost: `["` + c.program + `","x"]`})
-			note := Note{Item: h.item, Post: h.owed()}
-			raw, err := json.Marshal(note)
-			if err != nil {
-				t.Fatal(err)
-			}
+			pending := *h.pending()
 			if err := h.post(t.Context()); err != nil || len(engine.done) > 0 {
 				t.Errorf("before the first command was begun it runs %q, %v", engine.done, err)
 			}
@@ -202,21 +197,14 @@ func TestHookThatIsOwed(t *testing.T) {
 			if err := h.post(c.ctx); !errors.Is(err, c.want) {
 				t.Errorf("post reports %v, want %v", err, c.want)
 			}
-			var read Note
-			if err := json.Unmarshal(raw, &read); err != nil {
-				t.Fatal(err)
-			}
-			if err := runPost(c.ctx, engine, zap.NewNop(), &read); !errors.Is(err, c.want) {
-				t.Errorf("by the note it reports %v, want %v", err, c.want)
+			if _, err := hook.RunPost(c.ctx, engine, h.item.ID, &pending); !errors.Is(err, c.want) {
+				t.Errorf("by the record it reports %v, want %v", err, c.want)
 			}
 			command := "c1 " + c.program + " x"
 			if want := []string{"c1 ok", command, command}; !slices.Equal(engine.done, want) {
 				t.Errorf("run were %q, want %q", engine.done, want)
 			}
 		})
-	}
-	if err := runPost(ended, &execer{}, zap.NewNop(), &Note{}); err != nil {
-		t.Errorf("a note that owes nothing reports %v", err)
 	}
 }
 
@@ -225,12 +213,12 @@ func TestHooksOf(t *testing.T) {
 	for _, state := range []events.State{events.StateCreated, events.StateRunning, events.StatePaused, events.StateRestarting, events.StateExited} {
 		for _, allowed := range []bool{true, false} {
 			core, logged := observer.New(zapcore.InfoLevel)
-			b := &Backuper{HooksAllowed: allowed, Log: zap.New(core)}
+			b := &Runner{HooksAllowed: allowed, Log: zap.New(core)}
 			h, err := b.hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: state, Labels: labels}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := h.owed() != nil && h.hooks.Pre != nil, allowed && state == events.StateRunning; got != want {
+			if got, want := h.pending() != nil && h.hooks.Pre != nil, allowed && state == events.StateRunning; got != want {
 				t.Errorf("%s, allowed %v: has hooks %v, want %v", state, allowed, got, want)
 			}
 			if got, want := logged.Len() == 1, !allowed && state == events.StateRunning; got != want {
@@ -239,27 +227,9 @@ func TestHooksOf(t *testing.T) {
 		}
 	}
 	labels[hook.LabelTimeout] = "soon"
-	_, err := (&Backuper{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: events.StateRunning, Labels: labels}, nil)
+	_, err := (&Runner{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: events.StateRunning, Labels: labels}, nil)
 	if failure, ok := errors.AsType[*ItemError](err); !ok || failure.Code != events.CodeBadLabel {
 		t.Errorf("a bad label reports %v, want bad_label", err)
-	}
-}
-
-func TestLastLine(t *testing.T) {
-	long := strings.Repeat("ü", maxHookLine)
-	for output, want := range map[string]string{
-		"":                   "",
-		" \r\n\n":            "",
-		"one":                `"one"`,
-		"one\ntwo \r\n\n":    `"two"`,
-		"10%\r20%\r100%\r":   `"100%"`,
-		"\x00\x9b\xff\u202e": `"\x00\x9b\xff\u202e"`,
-		long:                 `"` + long + `"`,
-		long + "x":           `"` + long + `"…`,
-	} {
-		if got := lastLine([]byte(output)); got != want {
-			t.Errorf("of %q it is %s, want %s", output, got, want)
-		}
 	}
 }
 

@@ -14,21 +14,21 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/stall"
+	"holdfast.io/holdfast/internal/undo"
 )
 
-// Backuper turns items into points. It may be used by several goroutines; the
+// Runner turns items into points. It may be used by several goroutines; the
 // fields are not changed once it is in use.
-type Backuper struct {
+type Runner struct {
 	Engine engine.Engine
-	Locks  *Locks
-	// Notes keeps what an item may leave behind, and Tidier undoes what an item
-	// could not undo itself. Both have the same Engine, Locks and Notes.
-	Notes       Notes
-	Tidier      *Tidier
+	// Sweeper keeps what an item may leave behind, and undoes what the item could not
+	// undo itself. Its Engine is the same.
+	Sweeper     *undo.Sweeper
 	Compression codec.Compression
-	// NoProgress is how long an item may go without a byte moved or a step passed
-	// before it is given up with ErrNoProgress. 0 means for ever.
-	NoProgress time.Duration
+	// StallTimeout is how long an item may go without a byte moved or a step passed
+	// before it is given up with [stall.ErrStalled]. 0 means for ever.
+	StallTimeout time.Duration
 	// Room returns how many bytes are free in a folder of this machine; any error
 	// means that this cannot be told. It is set if the Engine may be on this machine,
 	// and nil otherwise.
@@ -58,10 +58,9 @@ type Task struct {
 	SinkName string
 	Sink     sink.Sink
 	Tags     map[string]string
-	// Begin is told once, before anything is done to the container or stored, what
-	// the attempt may leave behind, so that others can undo it too. Its error ends
-	// the item untouched. It may be nil.
-	Begin func(ctx context.Context, n Note) error
+	// Ledger gets the item's undo record once, before anything is done to the container
+	// or stored. It may be nil.
+	Ledger undo.Ledger
 	// Progress is told the bytes read from the Engine so far, the Engine's
 	// estimate of their total, and the bytes stored. It must be quick.
 	Progress func(step events.Step, read, total, stored int64)
@@ -84,17 +83,17 @@ type Result struct {
 // *ItemError.
 //
 // When ctx ends, Run returns within a second, whatever the Engine and the sink
-// do. What it could not undo by then, or at all, is left to the Tidier, which
+// do. What it could not undo by then, or at all, is left to the Sweeper, which
 // keeps the container from others for as long; and it never hides a point that
 // is stored.
-func (b *Backuper) Run(ctx context.Context, t Task) (*Result, error) {
+func (b *Runner) Run(ctx context.Context, t Task) (*Result, error) {
 	if err := doomed(t); err != nil {
 		return nil, err
 	}
 	r := b.newRun(t)
-	ctx, stop := r.watch.guard(ctx, b.NoProgress)
+	ctx, stop := r.watch.Guard(ctx, b.StallTimeout)
 	defer stop()
-	ended := await(ctx, func() { r.finish(ctx, r.work(ctx)) })
+	ended := stall.Await(ctx, func() { r.finish(ctx, r.work(ctx)) })
 	return r.outcome(ctx, ended)
 }
 
@@ -104,29 +103,4 @@ func doomed(t Task) error {
 		return nil
 	}
 	return &ItemError{Step: events.StepPlan, Code: t.Item.Code, Err: errors.New(t.Item.Message)}
-}
-
-// leaveBound is how long work is waited for whose ctx has ended. What can be
-// interrupted ends in less.
-const leaveBound = 500 * time.Millisecond
-
-// await runs work in a goroutine of its own. It returns when work has ended, or
-// soon after ctx has, and leaves work to itself then. ended is closed when work
-// has ended.
-func await(ctx context.Context, work func()) (ended <-chan struct{}) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		work()
-	}()
-	select {
-	case <-done:
-		return done
-	case <-ctx.Done():
-	}
-	select {
-	case <-done:
-	case <-time.After(leaveBound):
-	}
-	return done
 }

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // bringBackBound is how long an item tries to have its container run again before
@@ -20,11 +21,11 @@ import (
 const bringBackBound = time.Minute
 
 // bringBack has a container run again that ran before. An Engine that is away is
-// left to the Tidier, and so is a container that does not come back.
+// left to the Sweeper, and so is a container that does not come back.
 func (r *itemRun) bringBack(ctx context.Context) error {
 	how := r.unpauseIfPaused
 	switch {
-	case !r.touched || !r.note.stands():
+	case !r.touched || !r.resumes():
 		return nil
 	case r.Item.Quiesce == events.QuiesceStop:
 		how = r.Engine.Start
@@ -58,33 +59,27 @@ func (r *itemRun) unpauseIfPaused(ctx context.Context, id string) error {
 // takes down that the container runs as before, and lets others have it: from now
 // on it is not ours to start or to unpause. A second call does nothing.
 func (r *itemRun) letGo(ctx context.Context) {
-	if r.isLetGo() && r.note.Committed {
+	if r.resumed {
 		return
 	}
+	r.resumed = true
 	err := r.runPostHook(ctx)
-	r.mu.Lock()
-	already := r.note.Committed
-	r.note.Committed = true
-	if err == nil {
-		r.note.Post = nil
+	r.entry.Change(func(rec *undo.Record) {
+		rec.Drop(func(a undo.Action) bool { return undo.IsResume(a) || err == nil && undo.IsHook(a) })
+		rec.EndCommit(r.ref, r.imageID)
+	})
+	if err := r.entry.Save(); err != nil {
+		r.Log.Warn("the undo record does not say that the container runs again", zap.String("record", r.id), zap.Error(err))
 	}
-	n := *r.note
-	r.mu.Unlock()
-	if already {
-		return
-	}
-	if err := r.Notes.Write(&n); err != nil {
-		r.Log.Warn("the note does not say that the container runs again", zap.String("note", r.id), zap.Error(err))
-	}
-	step.At(ctx, step.LetGo)
-	r.watch.alive()
+	step.At(ctx, step.Resumed)
+	r.watch.Kick()
 	r.unlock()
 }
 
-// runPostHook returns an error if the command is still owed to the container; that
-// is left to the Tidier.
+// runPostHook returns an error if the command is still to be run; that
+// is left to the Sweeper.
 func (r *itemRun) runPostHook(ctx context.Context) error {
-	defer r.watch.rest()()
+	defer r.watch.Suspend()()
 	err := r.hooks.post(ctx)
 	if err != nil {
 		r.Log.Warn("the hook after the snapshot is still to be run", zap.String("container", r.Item.Name), zap.Error(err))
@@ -92,15 +87,17 @@ func (r *itemRun) runPostHook(ctx context.Context) error {
 	return err
 }
 
-// retry repeats op with growing, jittered delays until it succeeds, reports
-// ErrNotFound or ErrEngineUnavailable, or ctx ends. The error is the last one of
+// retry repeats op with growing, jittered delays until it succeeds, reports an error
+// that a retry does not change within a minute, or ctx ends. The error is the last one of
 // op.
 func retry(ctx context.Context, op func() error) error {
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = op()
-		if errors.Is(last, engine.ErrNotFound) || errors.Is(last, engine.ErrEngineUnavailable) {
-			return struct{}{}, backoff.Permanent(last)
+		for _, lasting := range []error{engine.ErrNotFound, engine.ErrEngineUnavailable, engine.ErrRefused, engine.ErrInUse} {
+			if errors.Is(last, lasting) {
+				return struct{}{}, backoff.Permanent(last)
+			}
 		}
 		return struct{}{}, last
 	}, backoff.WithMaxElapsedTime(0))

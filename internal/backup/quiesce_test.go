@@ -8,13 +8,14 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 func TestRunKeepsAPausedContainerPaused(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StatePaused)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), Late: true})
-		_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeEngine, true)
 		b.wantNothingLeft(id, events.StatePaused)
 		if calls := b.engine.Calls(enginetest.Unpause); calls > 0 {
@@ -28,7 +29,7 @@ func TestRunLeavesAloneWhatIsNotToBeQuiesced(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), During: func() { b.engine.Freeze(id) }})
-		_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiesceNone))
+		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceNone))
 		b.wantError(err, events.StepCommit, events.CodeEngine, true)
 		b.wantNothingLeft(id, events.StatePaused)
 	})
@@ -51,7 +52,7 @@ func TestRunStartsAgainWhatItStopped(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.add(events.StateRunning)
 				b.engine.Plan(c.faults...)
-				_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiesceStop))
+				_, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceStop))
 				if c.code == "" {
 					if err != nil {
 						b.Fatal(err)
@@ -86,7 +87,7 @@ func TestRunReportsWhatDoesNotRunAgain(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.add(events.StateRunning)
 				b.engine.Plan(c.faults...)
-				_, err := b.backuper.Run(b.Context(), b.task(id, c.quiesce))
+				_, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
 				b.wantError(err, events.StepCommit, events.CodeNotRestored, true)
 				if !errors.Is(err, broken) {
 					b.Errorf("%q does not say why", err)
@@ -104,7 +105,7 @@ func TestRunOfAContainerThatIsRemovedMeanwhile(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { b.engine.Remove(id) }})
-		_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeNotFound, false)
 		b.wantNothingLeft(id, "")
 	})
@@ -127,7 +128,7 @@ func TestRunRefuses(t *testing.T) {
 			withBench(t, func(b *bench) {
 				c.spec.Image = baseImage
 				id := b.engine.Add(c.spec, c.state)
-				_, err := b.backuper.Run(b.Context(), b.task(id, c.quiesce))
+				_, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
 				b.wantError(err, events.StepInspect, c.code, false)
 				b.wantNothingLeft(id, c.state)
 				if b.engine.Calls(enginetest.Commit)+b.engine.Calls(enginetest.Stop) > 0 {
@@ -143,7 +144,7 @@ func TestRunOfAnItemThatIsKnownToFail(t *testing.T) {
 		task := b.task("c", events.QuiescePause)
 		task.Sink = nil
 		task.Item.Code, task.Item.Message = events.CodeBadLabel, "a bad label"
-		_, err := b.backuper.Run(b.Context(), task)
+		_, err := b.runner.Run(b.Context(), task)
 		b.wantError(err, events.StepPlan, events.CodeBadLabel, false)
 		if err.Error() != "a bad label" {
 			b.Errorf("the message is %q", err)
@@ -155,7 +156,7 @@ func TestRunLetsGoWhatTheEngineLeftPaused(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, LeavePaused: true})
-		result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -173,7 +174,7 @@ func TestRunWithAnAccountThatBreaksOffAfterTheCommit(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Watch, Cut: 2},
 			enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(4 * time.Second) }})
-		result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -189,7 +190,7 @@ func TestRunWithALaggingAccount(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Watch, Lag: 5 * time.Second},
 			enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(time.Second) }})
-		result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -203,7 +204,7 @@ func TestRunRemovesTheSnapshotInTheEnd(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveImage, Err: errors.New("busy"), Times: 4})
-		result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -212,13 +213,13 @@ func TestRunRemovesTheSnapshotInTheEnd(t *testing.T) {
 	})
 }
 
-// A snapshot that cannot be removed is left to the Tidier; the point counts.
+// A snapshot that cannot be removed is left to the Sweeper; the point counts.
 func TestRunWithASnapshotThatCannotBeRemoved(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveImage, Err: errors.New("busy"), Times: 100})
 		began := time.Now()
-		result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -233,7 +234,7 @@ func TestRunWithASnapshotThatCannotBeRemoved(t *testing.T) {
 		if comments := b.engine.Comments(); !slices.Equal(comments, []string{"holdfast snapshot " + ref}) {
 			b.Errorf("the snapshot's comment is %q", comments)
 		}
-		if release, ok := b.backuper.Locks.TryAcquire(id); !ok {
+		if release, ok := b.sweeper.Locks.TryAcquire(undo.Container(id)); !ok {
 			b.Error("the container is kept from others")
 		} else {
 			release()

@@ -20,7 +20,7 @@ type reservations struct {
 // the disk that all containers live on. The room is given back by release, which
 // may be called more than once, when the Engine has staged the image: from then
 // on it shows as used.
-func (b *Backuper) reserve(about engine.About, size int64) (release func(), err error) {
+func (b *Runner) reserve(about engine.About, size int64) (release func(), err error) {
 	if !about.Stages || b.Room == nil {
 		return func() {}, nil
 	}

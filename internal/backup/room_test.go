@@ -30,7 +30,7 @@ func TestRunWithoutRoom(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			withBench(t, func(b *bench) {
-				b.backuper.Room = func(dir string) (int64, error) {
+				b.runner.Room = func(dir string) (int64, error) {
 					if dir != enginetest.DataRoot {
 						b.Errorf("asked is for %s", dir)
 					}
@@ -41,7 +41,7 @@ func TestRunWithoutRoom(t *testing.T) {
 				}
 				id := b.add(events.StateRunning)
 				b.fill(id)
-				result, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+				result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 				if !c.refused {
 					if err != nil {
 						b.Fatal(err)
@@ -67,7 +67,7 @@ func TestRunWithoutRoom(t *testing.T) {
 // Saves that run at once need room together, until each has sent its first byte.
 func TestRunsShareTheRoom(t *testing.T) {
 	withBench(t, func(b *bench) {
-		b.backuper.Room = func(string) (int64, error) { return 12 << 20, nil }
+		b.runner.Room = func(string) (int64, error) { return 12 << 20, nil }
 		staging := make(chan struct{})
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Save, Times: 2, During: func() { <-staging }})
 		var running sync.WaitGroup
@@ -77,7 +77,7 @@ func TestRunsShareTheRoom(t *testing.T) {
 			task := b.task(id, events.QuiescePause)
 			task.Point = fmt.Sprintf("20260102T150405Z-%08x", i)
 			running.Go(func() {
-				if _, err := b.backuper.Run(b.Context(), task); (err == nil) != want {
+				if _, err := b.runner.Run(b.Context(), task); (err == nil) != want {
 					b.Errorf("item %d: %v", i, err)
 				}
 			})

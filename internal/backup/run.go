@@ -13,46 +13,49 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // itemRun is one item on its way. It is worked on by one goroutine, which whoever
 // waits for it can leave behind; only what mu guards is for both.
 type itemRun struct {
-	*Backuper
+	*Runner
 	Task
-	id        string // of the note
+	id        string // of the undo record
 	ref       string // of the snapshot; empty for an image
 	dir       string // of the point
 	about     engine.About
 	manifest  *point.Manifest
 	config    []byte // the container's inspect document
 	durations events.Durations
-	watch     *watchdog
+	watch     *stall.Watchdog
 
 	together bool                    // captured with others
 	worse    error                   // of a container of a set that does not run again
 	before   *engine.ContainerDetail // the container before it is quiesced
 	hooks    *hookRun
 	account  *account
+	resumed  bool   // it runs as before, and nothing but its hook may be left to undo
 	touched  bool   // something may have been done to the container
 	imageID  string // of the snapshot
 	staged   bool   // something may lie staged
 
 	mu      sync.Mutex
 	at      events.Step
-	note    *Note  // what is to be undone; nil if nothing is
-	release func() // of the container's lock; nil if it is not held
-	lost    bool   // the Engine may still do what it was told
-	left    bool   // the Tidier undoes the rest
+	entry   *undo.Entry // what is to be undone; nil if nothing is
+	release func()      // of the container's lock; nil if it is not held
+	lost    bool        // the Engine may still do what it was told
+	left    bool        // the Sweeper undoes the rest
 	result  *Result
 	err     error
 }
 
-func (b *Backuper) newRun(t Task) *itemRun {
+func (b *Runner) newRun(t Task) *itemRun {
 	r := &itemRun{
-		Backuper: b, Task: t, at: events.StepInspect, watch: &watchdog{},
-		id:  noteID(t.Point, t.Attempt),
+		Runner: b, Task: t, at: events.StepInspect, watch: &stall.Watchdog{},
+		id:  undo.ID(t.Point, t.Attempt),
 		dir: point.Dir(t.Host, t.Item.Kind, t.Item.Name, t.Point),
 	}
 	if t.Item.Kind == events.ItemContainer {
@@ -131,72 +134,81 @@ func (r *itemRun) storeSnapshot(ctx context.Context) error {
 	return r.store(ctx, img)
 }
 
-// begin notes what the item may leave behind, so that whatever happens to this
-// process it is undone: with whoever began the job, and on disk.
+// begin records what the item may leave behind, so that whatever happens to this
+// process it is undone.
 func (r *itemRun) begin(ctx context.Context) error {
-	n := r.newNote()
-	if err := r.Tidier.use(ctx, r.id); err != nil {
-		return r.failed(ctx, events.StepInspect, err, "wait for what an attempt of the same name left behind")
-	}
-	err := r.announce(ctx, n)
+	resume := r.watch.Suspend() // how long the ledger takes is not the item's lack of progress
+	entry, err := r.Sweeper.Begin(ctx, r.Ledger, r.newRecord())
+	resume()
 	if err == nil {
-		err = r.Notes.Write(&n)
+		step.At(ctx, step.Recorded)
+		if err = r.recorded(ctx, entry); err == nil {
+			return nil
+		}
+		if rerr := entry.End(); rerr != nil {
+			r.Log.Warn("the undo record of an item that did nothing stays", zap.String("record", r.id), zap.Error(rerr))
+			entry.HandOver(nil, closed, r.isLost)
+		}
 	}
-	if err == nil {
-		step.At(ctx, step.Noted)
-		err = r.noted(ctx, n)
-	}
-	if err == nil {
-		return nil
-	}
-	if rerr := r.Notes.Remove(r.id); rerr != nil {
-		r.Log.Warn("the note of an item that did nothing stays", zap.String("note", r.id), zap.Error(rerr))
-	}
-	r.Tidier.unuse(r.id)
 	if ctx.Err() != nil {
 		return r.failed(ctx, events.StepInspect, err, "begin %s %s", r.Item.Kind, r.Item.Name)
 	}
 	return &ItemError{Step: events.StepInspect, Code: events.CodeInternal, Retryable: true,
-		Err: fmt.Errorf("note what is begun with %s %s: %w", r.Item.Kind, r.Item.Name, err)}
+		Err: fmt.Errorf("record what is begun with %s %s: %w", r.Item.Kind, r.Item.Name, err)}
 }
 
-// announce tells whoever began the job. How long that takes is not the item's
-// lack of progress.
-func (r *itemRun) announce(ctx context.Context, n Note) error {
-	if r.Begin == nil {
-		return nil
-	}
-	defer r.watch.rest()()
-	return r.Begin(ctx, n)
-}
-
-// noted has the note undone in the end. It fails if the item was left meanwhile.
-func (r *itemRun) noted(ctx context.Context, n Note) error {
+// recorded makes sure that the record is undone in the end. It fails if the item was
+// left meanwhile.
+func (r *itemRun) recorded(ctx context.Context, entry *undo.Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	r.note = &n
+	r.entry = entry
 	return nil
 }
 
-func (r *itemRun) newNote() Note {
-	n := Note{
-		Job: r.Job, Attempt: r.Attempt, Point: r.Point, Item: r.Item.Item,
-		Sink: r.SinkName, Dir: r.dir, Snapshot: r.ref, Time: time.Now().UTC(),
+func (r *itemRun) newRecord() undo.Record {
+	rec := undo.Record{Version: undo.Version, ID: r.id, Job: r.Job, Attempt: r.Attempt, Item: r.Item.Item, Time: time.Now().UTC()}
+	if r.resumes() {
+		rec.Actions = append(rec.Actions, undo.Action{Resume: &undo.Resume{
+			Container: r.Item.ID, Quiesce: r.Item.Quiesce, Before: r.before.State, StartedAt: r.before.StartedAt.UTC(), Held: r.isHeld()}})
 	}
-	if r.before != nil {
-		n.Quiesce, n.Before, n.StartedAt = r.Item.Quiesce, r.before.State, r.before.StartedAt.UTC()
-		n.Held = r.together && n.Quiesce == events.QuiescePause
-		n.Post = r.hooks.owed()
+	if r.hooks != nil && r.hooks.pending() != nil {
+		rec.Actions = append(rec.Actions, undo.Action{RunHook: &undo.Hook{Container: r.Item.ID, Command: *r.hooks.pending()}})
 	}
-	return n
+	if r.ref != "" {
+		rec.Actions = append(rec.Actions, undo.Action{RemoveImage: &undo.Image{Reference: r.ref}})
+	}
+	rec.Actions = append(rec.Actions, undo.Action{Unstage: &undo.Staging{Sink: r.SinkName, Dir: r.dir, Name: stagingName(r.Attempt)}})
+	return rec
 }
+
+// stagingName is the name of an attempt in a sink.
+func stagingName(attempt uint64) string { return fmt.Sprint(attempt) }
+
+// resumes reports whether the item pauses or stops a container that ran before, and
+// which is to be resumed. What did not run before is left as it was.
+func (r *itemRun) resumes() bool {
+	switch {
+	case r.before == nil:
+		return false
+	case r.Item.Quiesce == events.QuiescePause:
+		return r.before.State == events.StateRunning
+	case r.Item.Quiesce == events.QuiesceStop:
+		return r.before.State == events.StateRunning || r.before.State == events.StateRestarting
+	}
+	return false
+}
+
+// isHeld reports whether the container is paused by a call of its own, and not by
+// its commit.
+func (r *itemRun) isHeld() bool { return r.together && r.Item.Quiesce == events.QuiescePause }
 
 // progress tells that the item goes on, unless it was left.
 func (r *itemRun) progress(at events.Step, read, total, stored int64) {
-	r.watch.alive()
+	r.watch.Kick()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.left {
@@ -215,7 +227,7 @@ func (r *itemRun) stored(m *point.Manifest) {
 	}
 }
 
-// outcome is what came of the item so far. If ctx has ended, the Tidier gets what
+// outcome is what came of the item so far. If ctx has ended, the Sweeper gets what
 // is left; ended is closed when nothing of the item runs any more.
 func (r *itemRun) outcome(ctx context.Context, ended <-chan struct{}) (*Result, error) {
 	if ctx.Err() != nil {

@@ -24,12 +24,13 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/notestest"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/undo"
+	"holdfast.io/holdfast/internal/undo/undotest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,14 +41,14 @@ const (
 	jobID     = "abcdefghijklmn27"
 )
 
-// bench is a Backuper with an Engine and a sink in memory.
+// bench is a Runner with an Engine and a sink in memory.
 type bench struct {
 	*testing.T
-	engine   *enginetest.Fake
-	sink     *sinktest.Memory
-	notes    *notestest.Memory
-	tidier   *backup.Tidier
-	backuper *backup.Backuper
+	engine  *enginetest.Fake
+	sink    *sinktest.Memory
+	store   *undotest.Memory
+	sweeper *undo.Sweeper
+	runner  *backup.Runner
 }
 
 // sinks are sinks by name.
@@ -66,9 +67,9 @@ func withBench(t *testing.T, test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := enginetest.NewFake("host")
 		engine.AddImage(baseImage)
-		b := &bench{T: t, engine: engine, sink: sinktest.NewMemory(), notes: &notestest.Memory{}}
+		b := &bench{T: t, engine: engine, sink: sinktest.NewMemory(), store: &undotest.Memory{}}
 		b.newWorker()
-		stop := b.tidy()
+		stop := b.sweep()
 		test(b)
 		stop()
 		if pending := engine.Pending(); len(pending) > 0 {
@@ -77,48 +78,48 @@ func withBench(t *testing.T, test func(b *bench)) {
 	})
 }
 
-// newWorker makes a Backuper and a Tidier as another process has them, which knows
-// nothing but what is in the notes.
+// newWorker makes a Runner and a Sweeper as another process has them, which know
+// nothing but what is in the store.
 func (b *bench) newWorker() {
 	log := zaptest.NewLogger(b)
-	b.tidier = &backup.Tidier{Engine: b.engine, Locks: &backup.Locks{}, Notes: b.notes, Sinks: sinks{"default": b.sink}, Log: log}
-	b.backuper = &backup.Backuper{Engine: b.engine, Locks: b.tidier.Locks, Notes: b.notes, Tidier: b.tidier, Version: "test", Log: log}
+	b.sweeper = &undo.Sweeper{Engine: b.engine, Locks: &undo.Locks{}, Store: b.store, Sinks: sinks{"default": b.sink}, Log: log}
+	b.runner = &backup.Runner{Engine: b.engine, Sweeper: b.sweeper, Version: "test", Log: log}
 }
 
-// tidy has the Tidier run until stop is called.
-func (b *bench) tidy() (stop func()) {
+// sweep runs the Sweeper until stop is called.
+func (b *bench) sweep() (stop func()) {
 	ctx, cancel := context.WithCancel(b.Context())
-	tidier := b.tidier
+	sweeper := b.sweeper
 	var running sync.WaitGroup
-	running.Go(func() { tidier.Run(ctx) })
+	running.Go(func() { sweeper.Run(ctx) })
 	return func() {
 		cancel()
 		running.Wait()
 	}
 }
 
-// settle waits until all is undone, and holds that no note is left.
+// settle waits until all is undone, and holds that no record is left.
 func (b *bench) settle() {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
 	defer cancel()
-	if err := b.tidier.Wait(ctx); err != nil {
-		b.Errorf("%q are not undone: %v", b.tidier.Left(), err)
+	if err := b.sweeper.Wait(ctx); err != nil {
+		b.Errorf("%q are not undone: %v", b.sweeper.Left(), err)
 	}
-	if ids := b.noted(); len(ids) > 0 {
-		b.Errorf("the notes %q are left", ids)
+	if ids := b.recorded(); len(ids) > 0 {
+		b.Errorf("the records %q are left", ids)
 	}
 }
 
-// noted returns the ids of the notes on disk, in order.
-func (b *bench) noted() (ids []string) {
+// recorded returns the ids of the records on disk, in order.
+func (b *bench) recorded() (ids []string) {
 	b.Helper()
-	notes, err := b.notes.List()
+	records, err := b.store.List()
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, n := range notes {
-		ids = append(ids, n.ID())
+	for _, r := range records {
+		ids = append(ids, r.ID)
 	}
 	slices.Sort(ids)
 	return ids
@@ -205,7 +206,7 @@ func TestRunContainer(t *testing.T) {
 				b.fill(id)
 				b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(3 * time.Second) }})
 				began := time.Now().UTC()
-				result, err := b.backuper.Run(b.Context(), b.task(id, c.quiesce))
+				result, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -293,7 +294,7 @@ func TestRunImage(t *testing.T) {
 		id := b.engine.AddImage("db:16")
 		task := b.task("", "")
 		task.Item = events.PlannedItem{Item: events.Item{Kind: events.ItemImage, ID: id, Name: "db:16"}}
-		result, err := b.backuper.Run(b.Context(), task)
+		result, err := b.runner.Run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -311,13 +312,13 @@ func TestRunImageGone(t *testing.T) {
 	withBench(t, func(b *bench) {
 		task := b.task("", "")
 		task.Item = events.PlannedItem{Item: events.Item{Kind: events.ItemImage, ID: "sha256:" + strings.Repeat("0", 64), Name: "db:16"}}
-		_, err := b.backuper.Run(b.Context(), task)
+		_, err := b.runner.Run(b.Context(), task)
 		b.wantError(err, events.StepInspect, events.CodeNotFound, false)
 
 		id := b.engine.AddImage("db:16") // and now it goes between inspect and save
 		task.Item.ID = id
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Save, Err: engine.ErrNotFound})
-		_, err = b.backuper.Run(b.Context(), task)
+		_, err = b.runner.Run(b.Context(), task)
 		b.wantError(err, events.StepSave, events.CodeNotFound, false)
 	})
 }
@@ -391,7 +392,7 @@ func TestRunFails(t *testing.T) {
 				if c.sink != nil {
 					b.sink.Fail(b, c.sink.op, c.sink.nth, c.sink.err)
 				}
-				_, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause))
+				_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 				b.wantError(err, c.step, c.code, !c.final)
 				b.wantNothingLeft(id, events.StateRunning)
 			})

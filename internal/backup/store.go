@@ -15,6 +15,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -183,11 +184,11 @@ func (r *itemRun) imageError(err error) error {
 // for the sink when the last byte has been read.
 type sinkWriter struct {
 	io.Writer
-	watch *watchdog
+	watch *stall.Watchdog
 }
 
 func (w sinkWriter) Write(p []byte) (int, error) {
 	n, err := w.Writer.Write(p)
-	w.watch.alive()
+	w.watch.Kick()
 	return n, sinkError(err)
 }

@@ -12,12 +12,13 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/stall"
 )
 
 // Captured is one item of a set whose containers were captured at one point in
 // time, or failed to be. It is either stored or discarded.
 type Captured struct {
-	backuper *Backuper
+	backuper *Runner
 	task     Task
 	run      *itemRun // nil for an image, which has no point in time
 	err      error    // why it was not captured
@@ -34,9 +35,9 @@ type Captured struct {
 // the rest of their set fails then, as the time of those has passed.
 //
 // When ctx ends, RunTogether returns within a second, as Run does.
-func (b *Backuper) RunTogether(ctx context.Context, tasks []Task) []*Captured {
+func (b *Runner) RunTogether(ctx context.Context, tasks []Task) []*Captured {
 	all := make([]*Captured, 0, len(tasks))
-	s := &set{Backuper: b, watch: &watchdog{}}
+	s := &set{Runner: b, watch: &stall.Watchdog{}}
 	for _, t := range tasks {
 		c := &Captured{backuper: b, task: t}
 		if t.Item.Kind == events.ItemContainer {
@@ -46,9 +47,9 @@ func (b *Backuper) RunTogether(ctx context.Context, tasks []Task) []*Captured {
 		}
 		all = append(all, c)
 	}
-	ctx, stop := s.watch.guard(ctx, b.NoProgress)
+	ctx, stop := s.watch.Guard(ctx, b.StallTimeout)
 	defer stop()
-	ended := await(ctx, func() { s.capture(ctx) })
+	ended := stall.Await(ctx, func() { s.capture(ctx) })
 	for _, c := range all {
 		if c.run == nil {
 			continue
@@ -72,10 +73,10 @@ func (c *Captured) Store(ctx context.Context) (*Result, error) {
 		return c.backuper.Run(ctx, c.task)
 	}
 	r := c.run
-	r.watch = &watchdog{}
-	ctx, stop := r.watch.guard(ctx, r.NoProgress)
+	r.watch = &stall.Watchdog{}
+	ctx, stop := r.watch.Guard(ctx, r.StallTimeout)
 	defer stop()
-	ended := await(ctx, func() {
+	ended := stall.Await(ctx, func() {
 		if !r.isStored() {
 			r.finish(ctx, r.storeSnapshot(ctx))
 		}
@@ -93,9 +94,9 @@ func (c *Captured) Discard() {
 
 // set are the containers that are captured at one point in time.
 type set struct {
-	*Backuper
+	*Runner
 	runs  []*itemRun
-	watch *watchdog
+	watch *stall.Watchdog
 }
 
 // capture captures all containers of the set, or ends them all.
@@ -214,7 +215,7 @@ func (s *set) commit(ctx context.Context) error {
 func (s *set) letGo(ctx context.Context) {
 	var back []*itemRun
 	for _, r := range slices.Backward(s.runs) {
-		if !r.isNoted() || r.isLost() {
+		if !r.isRecorded() || r.isLost() {
 			continue
 		}
 		if r.worse = r.bringBack(ctx); r.worse == nil {

@@ -15,6 +15,7 @@ import (
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // member is a container of a set.
@@ -69,7 +70,7 @@ func (b *bench) wantSet(ids []string, members []member) {
 	b.Helper()
 	for i, id := range ids {
 		b.wantAsItWas(id, members[i].state)
-		if release, ok := b.backuper.Locks.TryAcquire(id); !ok {
+		if release, ok := b.sweeper.Locks.TryAcquire(undo.Container(id)); !ok {
 			b.Errorf("the lock of member %d is held", i)
 		} else {
 			release()
@@ -105,7 +106,7 @@ func TestRunTogether(t *testing.T) {
 			b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, During: at("Commit", id)})
 		}
 		began := time.Now().UTC()
-		set := b.backuper.RunTogether(b.Context(), tasks)
+		set := b.runner.RunTogether(b.Context(), tasks)
 		captured := time.Since(began)
 		results, errs := b.storeAll(set)
 		b.wantCodes(errs, "", "", "", "", "", "")
@@ -151,7 +152,7 @@ func TestRunTogetherFails(t *testing.T) {
 		"it cannot be started":    {fault(enginetest.Fault{Op: enginetest.Start, Err: broken, Times: 100}), events.CodeNotRestored},
 		"its account breaks off":  {fault(enginetest.Fault{Op: enginetest.Watch, Cut: 1}), events.CodeNotQuiesced},
 		"it runs in the midst":    {func(b *bench, ids []string, _ []backup.Task) { b.inTheMidst(ids[1], b.engine.Restart) }, events.CodeNotQuiesced},
-		"it cannot be noted":      {func(_ *bench, _ []string, tasks []backup.Task) { tasks[1].Begin = refuse }, events.CodeInternal},
+		"it cannot be recorded":   {func(_ *bench, _ []string, tasks []backup.Task) { tasks[1].Ledger = ledger(refuse) }, events.CodeInternal},
 		"its sink is unavailable": {func(_ *bench, _ []string, tasks []backup.Task) { tasks[1].Sink = vanished() }, events.CodeSinkUnavailable},
 		"its answer is lost": {fault(enginetest.Fault{Op: enginetest.Commit, Err: engine.ErrEngineUnavailable, GoesOn: time.Minute}),
 			events.CodeEngineUnavailable},
@@ -161,7 +162,7 @@ func TestRunTogetherFails(t *testing.T) {
 			withBench(t, func(b *bench) {
 				ids, tasks := b.set(three...)
 				c.plan(b, ids, tasks)
-				_, errs := b.storeAll(b.backuper.RunTogether(b.Context(), tasks))
+				_, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
 				b.wantCodes(errs, all, c.want, all)
 				away := c.want == events.CodeSinkUnavailable || c.want == events.CodeEngineUnavailable
 				for i, err := range errs {
@@ -189,7 +190,7 @@ func fault(f enginetest.Fault) func(b *bench, ids []string, tasks []backup.Task)
 	}
 }
 
-func refuse(context.Context, backup.Note) error { return errors.New("refused") }
+func refuse(context.Context, undo.Record) error { return errors.New("refused") }
 
 func vanished() sink.Sink {
 	s := sinktest.NewMemory()
@@ -216,7 +217,7 @@ func TestRunTogetherThatTouchesNothing(t *testing.T) {
 			b.engine.Freeze(ids[0])
 			b.engine.Kill(ids[1])
 		}})
-		_, errs := b.storeAll(b.backuper.RunTogether(b.Context(), tasks))
+		_, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
 		b.wantCodes(errs, events.CodeNotTogether, events.CodeNotTogether, events.CodeEngine)
 		members := slices.Clone(three)
 		members[0].state, members[1].state = events.StatePaused, events.StateExited
@@ -231,7 +232,7 @@ func TestRunTogetherWithOneThatIsLetGoByItsUser(t *testing.T) {
 			members := []member{{events.StateRunning, events.QuiescePause}, {state, events.QuiescePause}, {events.StateRunning, events.QuiescePause}}
 			ids, tasks := b.set(members...)
 			b.inTheMidst(ids[1], b.engine.Restart)
-			_, errs := b.storeAll(b.backuper.RunTogether(b.Context(), tasks))
+			_, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
 			b.wantCodes(errs, events.CodeNotTogether, events.CodeNotQuiesced, events.CodeNotTogether)
 			members[1].state = events.StateRunning
 			b.wantSet(ids, members)
@@ -243,7 +244,7 @@ func TestRunTogetherWithOneThatIsLetGoByItsUser(t *testing.T) {
 func TestRunTogetherAgain(t *testing.T) {
 	withBench(t, func(b *bench) {
 		ids, tasks := b.set(three...)
-		set := b.backuper.RunTogether(b.Context(), tasks)
+		set := b.runner.RunTogether(b.Context(), tasks)
 		if _, err := set[1].Store(b.Context()); err != nil {
 			b.Fatal(err)
 		}
@@ -255,7 +256,7 @@ func TestRunTogetherAgain(t *testing.T) {
 		for i := range tasks {
 			tasks[i].Attempt = 2
 		}
-		results, errs := b.storeAll(b.backuper.RunTogether(b.Context(), tasks))
+		results, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
 		b.wantCodes(errs, events.CodeNotTogether, "", events.CodeNotTogether)
 		if errs[0].(*backup.ItemError).Retryable || results[1].Manifest.Attempt != 1 {
 			b.Errorf("%v can be retried, or attempt %d is stored", errs[0], results[1].Manifest.Attempt)
@@ -267,9 +268,9 @@ func TestRunTogetherAgain(t *testing.T) {
 	})
 	withBench(t, func(b *bench) { // all are stored
 		ids, tasks := b.set(three...)
-		_, errs := b.storeAll(b.backuper.RunTogether(b.Context(), tasks))
+		_, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
 		b.wantCodes(errs, "", "", "")
-		results, errs := b.storeAll(b.backuper.RunTogether(b.Context(), tasks))
+		results, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
 		b.wantCodes(errs, "", "", "")
 		if len(results) != 3 || b.engine.Calls(enginetest.Commit) != 3 {
 			b.Errorf("there are %d results of %d commits", len(results), b.engine.Calls(enginetest.Commit))
@@ -284,7 +285,7 @@ func TestRunTogetherStoresEachForItself(t *testing.T) {
 		ids, tasks := b.set(three...)
 		image := b.task("", "")
 		image.Item = events.PlannedItem{Item: events.Item{Kind: events.ItemImage, ID: b.engine.AddImage(), Name: "db"}}
-		set := b.backuper.RunTogether(b.Context(), append(tasks, image))
+		set := b.runner.RunTogether(b.Context(), append(tasks, image))
 		b.sink.Fail(b, sinktest.OpPublish, 2, errors.New("broken"))
 		_, errs := b.storeAll(set)
 		b.wantCodes(errs, "", events.CodeSinkError, "", "")
@@ -305,7 +306,7 @@ func TestRunTogetherCancelled(t *testing.T) {
 					cancel(backup.ErrCancelled)
 					time.Sleep(time.Minute)
 				}})
-				_, errs := b.storeAll(b.backuper.RunTogether(ctx, tasks))
+				_, errs := b.storeAll(b.runner.RunTogether(ctx, tasks))
 				if took := time.Since(cancelled); took > time.Second {
 					b.Errorf("it returned after %s", took)
 				}
@@ -333,7 +334,7 @@ func TestTwoSetsOfTheSameContainers(t *testing.T) {
 		var both sync.WaitGroup
 		for _, set := range [][]backup.Task{tasks, backwards} {
 			both.Go(func() {
-				_, errs := b.storeAll(b.backuper.RunTogether(b.Context(), set))
+				_, errs := b.storeAll(b.runner.RunTogether(b.Context(), set))
 				b.wantCodes(errs, "", "", "")
 			})
 		}

@@ -10,6 +10,8 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/stall"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 const noProgress = 10 * time.Minute
@@ -68,15 +70,15 @@ func TestRunWithoutProgress(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			withBench(t, func(b *bench) {
-				b.backuper.NoProgress = noProgress
+				b.runner.StallTimeout = noProgress
 				id := b.add(events.StateRunning)
 				b.fill(id)
 				task := b.task(id, events.QuiescePause)
 				c.plan(b, &task)
 				began := time.Now()
-				_, err := b.backuper.Run(b.Context(), task)
+				_, err := b.runner.Run(b.Context(), task)
 				b.wantError(err, c.step, events.CodeTimeout, true)
-				if !errors.Is(err, backup.ErrNoProgress) {
+				if !errors.Is(err, stall.ErrStalled) {
 					b.Errorf("%q does not say why", err)
 				}
 				if took := time.Since(began); took < noProgress || took > noProgress+time.Second {
@@ -96,18 +98,18 @@ func TestRunWithoutProgress(t *testing.T) {
 // What is slow is not given up as long as it goes on.
 func TestRunWithLittleProgress(t *testing.T) {
 	withBench(t, func(b *bench) {
-		b.backuper.NoProgress = noProgress
+		b.runner.StallTimeout = noProgress
 		id := b.add(events.StateRunning)
 		b.fill(id)
 		task := b.task(id, events.QuiescePause)
 		task.Sink = slowSink{b.sink, noProgress - time.Second}
-		task.Begin = func(context.Context, backup.Note) error {
+		task.Ledger = ledger(func(context.Context, undo.Record) error {
 			time.Sleep(24 * time.Hour) // it is not the item that is slow
 			return nil
-		}
+		})
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(noProgress - time.Second) }})
 		began := time.Now()
-		result, err := b.backuper.Run(b.Context(), task)
+		result, err := b.runner.Run(b.Context(), task)
 		if err != nil {
 			b.Fatalf("after %s: %v", time.Since(began), err)
 		}

@@ -96,8 +96,8 @@ func (h *hosts) start(ctx context.Context, s *servers, dir, name string) {
 		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name), HostID: name,
 		Sinks: map[string]open.Config{events.DefaultSink: {URL: filepath.Join(dir, "state", "sink")}}, MakeSink: true,
 		Slots: 2, Compression: codec.Compression{Level: level},
-		Policy:     dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}, Quiesce: []events.Quiesce{events.QuiescePause}},
-		NoProgress: 10 * time.Minute, RetryFor: 10 * time.Minute, ShutdownGrace: time.Second,
+		Policy:       dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}, Quiesce: []events.Quiesce{events.QuiescePause}},
+		StallTimeout: 10 * time.Minute, RetryFor: 10 * time.Minute, ShutdownGrace: time.Second,
 		Wait: true, Version: "simulated", Log: zap.NewNop(),
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ func TestCancel(t *testing.T) {
 // wantUndone: nothing is left of a job that did not end well.
 func (h *host) wantUndone(id string) {
 	h.Helper()
-	if err := h.worker.Backuper.Tidier.Wait(h.Context()); err != nil {
+	if err := h.sweeper.Wait(h.Context()); err != nil {
 		h.Error(err)
 	}
 	if refs := h.engine.References(); !slices.Equal(refs, []string{baseImage}) {

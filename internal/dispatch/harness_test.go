@@ -15,7 +15,6 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/notestest"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/ledger"
@@ -23,6 +22,8 @@ import (
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/undo"
+	"holdfast.io/holdfast/internal/undo/undotest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -39,8 +40,8 @@ type host struct {
 	slots         int
 	worker        *Worker
 	store         *ledgertest.Memory // of the ledger
-	notes         *notestest.Memory
-	tidier        *backup.Tidier
+	records       *undotest.Memory
+	sweeper       *undo.Sweeper
 	engine        *enginetest.Fake
 	sink          *sinktest.Memory
 	server        *server
@@ -54,14 +55,14 @@ type host struct {
 func withHost(t *testing.T, slots int, test func(h *host)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &host{T: t, slots: slots, engine: enginetest.NewFake(testHost), sink: sinktest.NewMemory(),
-			store: ledgertest.NewMemory(), notes: &notestest.Memory{},
+			store: ledgertest.NewMemory(), records: &undotest.Memory{},
 			server: &server{t: t}, work: newSource(), cancels: newSource()}
 		h.engine.AddImage(baseImage)
 		h.worker = h.newWorker("a")
 		ctx, stop := context.WithCancel(context.Background())
-		tidying := make(chan struct{})
-		go func() { defer close(tidying); h.tidier.Run(ctx) }()
-		defer func() { stop(); <-tidying }()
+		sweeping := make(chan struct{})
+		go func() { defer close(sweeping); h.sweeper.Run(ctx) }()
+		defer func() { stop(); <-sweeping }()
 		test(h)
 		h.end()
 		if pending := h.engine.Pending(); len(pending) > 0 {
@@ -75,13 +76,13 @@ func withHost(t *testing.T, slots int, test func(h *host)) {
 func (h *host) newWorker(owner string) *Worker {
 	log := zaptest.NewLogger(h)
 	all := sinks{events.DefaultSink: h.sink}
-	if h.tidier == nil {
-		h.tidier = &backup.Tidier{Engine: h.engine, Locks: &backup.Locks{}, Notes: h.notes, Sinks: all, Log: log}
+	if h.sweeper == nil {
+		h.sweeper = &undo.Sweeper{Engine: h.engine, Locks: &undo.Locks{}, Store: h.records, Sinks: all, Log: log}
 	}
 	return &Worker{
 		Host: testHost,
-		Backuper: &backup.Backuper{
-			Engine: h.engine, Locks: h.tidier.Locks, Notes: h.notes, Tidier: h.tidier, Version: "test", Log: log,
+		Runner: &backup.Runner{
+			Engine: h.engine, Sweeper: h.sweeper, Version: "test", Log: log,
 		},
 		Sinks: all,
 		Policy: Policy{Kinds: []events.Kind{events.Backup, events.Cancel},
@@ -91,7 +92,7 @@ func (h *host) newWorker(owner string) *Worker {
 		Publisher: h.server,
 		Jobs:      &ledger.Jobs{Store: h.store, Host: testHost, Owner: owner},
 		Lease:     uncontested{},
-		Tidier:    h.tidier,
+		Sweeper:   h.sweeper,
 		Slots:     NewSlots(h.slots),
 		Log:       log,
 	}

@@ -17,6 +17,7 @@ import (
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // maxTries is how many attempts at an item may end without a word before it
@@ -121,7 +122,7 @@ func (j *job) item(ctx context.Context, i int, item plan.Item) (events.ItemOutco
 		ctx, cancel := j.itemBounded(ctx)
 		defer cancel()
 		var result *backup.Result
-		if result, err = j.Backuper.Run(ctx, task); err == nil {
+		if result, err = j.Runner.Run(ctx, task); err == nil {
 			return j.itemStored(i, item, result, began)
 		}
 	}
@@ -144,7 +145,7 @@ func (j *job) task(ctx context.Context, i int, item plan.Item) (backup.Task, err
 			Source: j.request.event.Source(), ID: j.request.event.ID(), CorrelationID: events.CorrelationID(j.request.event),
 		},
 		Progress: j.progress(item.Item),
-		Begin:    func(ctx context.Context, n backup.Note) error { return j.beginItem(ctx, i, n) },
+		Ledger:   itemLedger{j, i},
 	}
 	if item.Code != "" {
 		return t, nil
@@ -164,36 +165,43 @@ func (j *job) pointID(item events.Item) string {
 	return events.PointID(j.claim.Stored(), j.request.event.Source(), j.request.event.ID(), j.Host, item.Kind, item.ID)
 }
 
-// beginItem enters in the ledger that the item is begun, and what may be left of
-// it.
-func (j *job) beginItem(ctx context.Context, i int, n backup.Note) error {
-	note, err := json.Marshal(n)
+// itemLedger is the job's ledger as the undo log of one item sees it.
+type itemLedger struct {
+	job  *job
+	item int // its place in the plan
+}
+
+// Begin implements [undo.Ledger]: it enters that the item is begun, and what may be
+// left of it.
+func (l itemLedger) Begin(ctx context.Context, r undo.Record) error {
+	j, i := l.job, l.item
+	record, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("encode the note of %s %s: %w", n.Item.Kind, n.Item.Name, err)
+		return fmt.Errorf("encode the undo record of %s %s: %w", r.Item.Kind, r.Item.Name, err)
 	}
 	if err := j.Lease.Confirm(ctx); err != nil {
 		return err
 	}
-	if err := j.claim.Begin(ctx, i, note); err != nil {
+	if err := j.claim.Begin(ctx, i, record); err != nil {
 		return err
 	}
 	step.At(ctx, step.ItemBegun)
 	return nil
 }
 
-// AdoptNotes has undone what the notes name that went with a job's items, perhaps
-// those of a worker whose disk is not at hand. Until a container is let go no
-// attempt gets it.
-func AdoptNotes(t Tidier, job string, begun map[int]ledger.Begun) error {
+// AdoptRecords hands a job's undo records to the sweeper; their worker may have run
+// on another machine. A container stays locked until it has been resumed. A record
+// that this program cannot undo stays in the ledger, and is reported.
+func AdoptRecords(ctx context.Context, s Sweeper, job string, begun map[int]ledger.Begun) error {
 	for _, before := range begun {
 		if before.Note == nil {
 			continue
 		}
-		n, err := decode[backup.Note](before.Note, "a note of job "+job)
+		r, err := undo.Decode(before.Note)
 		if err != nil {
-			return err
+			return fmt.Errorf("an undo record of job %s in the ledger: %w", job, err)
 		}
-		if err := t.Adopt(n, true); err != nil {
+		if err := s.Adopt(ctx, r, true); err != nil {
 			return err
 		}
 	}

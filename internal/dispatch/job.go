@@ -140,7 +140,7 @@ func (j *job) attempt(ctx context.Context) error {
 	}
 	ctx, cancel := j.bounded(ctx)
 	defer cancel()
-	if err := AdoptNotes(j.Tidier, j.job, j.claim.Begun()); err != nil {
+	if err := AdoptRecords(ctx, j.Sweeper, j.job, j.claim.Begun()); err != nil {
 		return err
 	}
 	terminal, err := j.run(ctx)
@@ -233,12 +233,12 @@ func (j *job) makePlan(ctx context.Context) (*plan.Plan, error) {
 	var images []engine.Image
 	var err error
 	if j.backupData.Containers != nil {
-		if containers, err = j.Backuper.Engine.Containers(ctx); err != nil {
+		if containers, err = j.Runner.Engine.Containers(ctx); err != nil {
 			return nil, fmt.Errorf("%w: list the containers: %w", backup.ErrAway, err)
 		}
 	}
 	if j.backupData.Images != nil {
-		if images, err = j.Backuper.Engine.Images(ctx); err != nil {
+		if images, err = j.Runner.Engine.Images(ctx); err != nil {
 			return nil, fmt.Errorf("%w: list the images: %w", backup.ErrAway, err)
 		}
 	}
@@ -249,7 +249,7 @@ func (j *job) makePlan(ctx context.Context) (*plan.Plan, error) {
 	return plan.Make(time.Now(), j.backupData, containers, images, plan.Rules{
 		Quiesce:      j.Policy.Quiesce,
 		Allowed:      j.Policy.Containers,
-		HooksAllowed: j.Backuper.HooksAllowed,
+		HooksAllowed: j.Runner.HooksAllowed,
 		ImageLabels:  labels,
 		Protected:    plan.Protected(containers, j.Lifeline(ctx)),
 		SkipMissing:  j.target == events.TargetAll,
@@ -265,7 +265,7 @@ func (j *job) imageLabels(ctx context.Context, containers []engine.Container) (p
 		if _, known := labels[c.ImageID]; known || !plan.NeedsImage(c) {
 			continue
 		}
-		img, err := j.Backuper.Engine.InspectImage(ctx, c.ImageID)
+		img, err := j.Runner.Engine.InspectImage(ctx, c.ImageID)
 		switch {
 		case err == nil:
 			labels[c.ImageID] = img.Labels

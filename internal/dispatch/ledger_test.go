@@ -20,6 +20,7 @@ import (
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // wantRepeated: the events from the given one on are those before it, word for
@@ -204,9 +205,9 @@ func TestThreeDeathsAtAnItem(t *testing.T) {
 			if claim.New() {
 				h.enterPlan(claim)
 			}
-			n := backup.Note{Job: jobID, Attempt: claim.Attempt(), Point: "p", Sink: events.DefaultSink,
-				Item: events.Item{Kind: events.ItemContainer, ID: id, Name: "deadly"}, Snapshot: "holdfast/snapshot:p"}
-			raw, err := json.Marshal(n)
+			raw, err := json.Marshal(undo.Record{Version: undo.Version, ID: undo.ID("p", claim.Attempt()), Job: jobID, Attempt: claim.Attempt(),
+				Item:    events.Item{Kind: events.ItemContainer, ID: id, Name: "deadly"},
+				Actions: []undo.Action{{RemoveImage: &undo.Image{Reference: "holdfast/snapshot:p"}}}})
 			if err == nil {
 				err = claim.Begin(h.Context(), 0, raw)
 			}

@@ -25,6 +25,7 @@ import (
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // Source is where requests come from. Next blocks until it has taken one
@@ -58,12 +59,12 @@ type Lease interface {
 	Confirm(ctx context.Context) error
 }
 
-// Tidier undoes what an attempt left behind.
-type Tidier interface {
-	// Adopt has undone what the note names. From its return on the note is on disk,
-	// and no other attempt gets the container before that is let go. With whole unset
-	// the container is left alone.
-	Adopt(n backup.Note, whole bool) error
+// Sweeper undoes what an attempt left behind.
+type Sweeper interface {
+	// Adopt undoes what the record names. When it has returned, the record is on disk,
+	// and no other attempt gets the container before that has been resumed. With whole
+	// unset the container is left alone.
+	Adopt(ctx context.Context, r undo.Record, whole bool) error
 }
 
 // Timeouts bound what a job may take. 0 means no bound.
@@ -80,7 +81,7 @@ type Timeouts struct {
 type Worker struct {
 	// Host is the host's id.
 	Host     string
-	Backuper *backup.Backuper
+	Runner   *backup.Runner
 	Sinks    Sinks
 	Policy   Policy
 	Timeouts Timeouts
@@ -92,7 +93,7 @@ type Worker struct {
 	Publisher Publisher
 	Jobs      *ledger.Jobs
 	Lease     Lease
-	Tidier    Tidier
+	Sweeper   Sweeper
 	Slots     *Slots
 	Log       *zap.Logger
 

@@ -15,31 +15,38 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/backup/notestest"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/undo"
+	"holdfast.io/holdfast/internal/undo/undotest"
 )
+
+// ledger is called when an item begins.
+type ledger func()
+
+// Begin implements [undo.Ledger].
+func (l ledger) Begin(context.Context, undo.Record) error { l(); return nil }
 
 // worker is what backs up on a real Engine.
 type worker struct {
 	*bench
-	backup.Backuper
+	backup.Runner
 	sink  *sinktest.Memory
 	point string
 }
 
-// Open implements [backup.SinkOpener].
+// Open implements [undo.Sinks].
 func (w *worker) Open(context.Context, string) (sink.Sink, error) { return w.sink, nil }
 
 func newWorker(t *testing.T) *worker {
 	w := &worker{bench: openBench(t), sink: sinktest.NewMemory(), point: fmt.Sprintf("20260102T150405Z-%08x", rand.Uint32())}
-	tidier := &backup.Tidier{Engine: w.bench, Locks: &backup.Locks{}, Notes: &notestest.Memory{}, Sinks: w, Log: zaptest.NewLogger(t)}
-	w.Backuper = backup.Backuper{Engine: w.bench, Locks: tidier.Locks, Notes: tidier.Notes, Tidier: tidier, Version: "test", Log: tidier.Log}
+	sweeper := &undo.Sweeper{Engine: w.bench, Locks: &undo.Locks{}, Store: &undotest.Memory{}, Sinks: w, Log: zaptest.NewLogger(t)}
+	w.Runner = backup.Runner{Engine: w.bench, Sweeper: sweeper, Version: "test", Log: sweeper.Log}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { tidier.Run(ctx) })
+	running.Go(func() { sweeper.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
@@ -69,8 +76,8 @@ func (w *worker) wantAsBefore(t *testing.T, tasks ...backup.Task) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := w.Tidier.Wait(ctx); err != nil {
-		t.Errorf("%q are not undone: %v", w.Tidier.Left(), err)
+	if err := w.Sweeper.Wait(ctx); err != nil {
+		t.Errorf("%q are not undone: %v", w.Sweeper.Left(), err)
 	}
 	images, err := w.Images(ctx)
 	if err != nil {
@@ -129,13 +136,12 @@ func TestCancelled(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				var cancelled time.Time
-				task.Begin = func(context.Context, backup.Note) error {
+				task.Ledger = ledger(func() {
 					time.AfterFunc(after, func() {
 						cancelled = time.Now()
 						cancel(backup.ErrCancelled)
 					})
-					return nil
-				}
+				})
 				_, err := w.Run(ctx, task)
 				if err != nil && !errors.Is(err, backup.ErrCancelled) {
 					t.Errorf("it failed: %v", err)

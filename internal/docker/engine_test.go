@@ -172,6 +172,14 @@ func (b *bench) Kill(t testing.TB, id string) {
 	}
 }
 
+// Remove implements [enginetest.Bench].
+func (b *bench) Remove(t testing.TB, id string) {
+	t.Helper()
+	if err := b.api.ContainerRemove(t.Context(), id, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Refuse implements [enginetest.Bench].
 func (b *bench) Refuse(t testing.TB, calls ...engine.Call) {
 	t.Helper()

@@ -3,9 +3,11 @@ package docker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 
@@ -44,7 +46,7 @@ func (e *Engine) InspectImage(ctx context.Context, name string) (*engine.ImageDe
 	if err != nil {
 		return nil, e.translate(err)
 	}
-	d := &engine.ImageDetail{ID: i.ID, Size: i.Size}
+	d := &engine.ImageDetail{ID: i.ID, References: named(i.RepoTags), Size: i.Size}
 	if i.Config != nil {
 		d.Labels = i.Config.Labels
 	}
@@ -119,10 +121,15 @@ func (r *saveReader) Read(p []byte) (int, error) {
 func (e *Engine) RemoveImage(ctx context.Context, name string) error {
 	// Without PruneChildren the Engine leaves the parents alone: an untagged parent
 	// whose container is gone by now is not ours to remove.
-	_, err := e.api.ImageRemove(ctx, name, image.RemoveOptions{Force: true, PruneChildren: false})
+	// Without Force it leaves what a container uses, even one that is stopped.
+	_, err := e.api.ImageRemove(ctx, name, image.RemoveOptions{Force: false, PruneChildren: false})
+	conflict := errdefs.IsConflict(err)
 	err = e.translate(err)
-	if errors.Is(err, engine.ErrNotFound) {
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
 		return nil
+	case conflict:
+		return fmt.Errorf("%w: %w", engine.ErrInUse, err)
 	}
 	return err
 }

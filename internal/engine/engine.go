@@ -20,6 +20,8 @@ var (
 	ErrNotFound = errors.New("not on this Engine")
 	// ErrEngineFull: the Engine's disk is full.
 	ErrEngineFull = errors.New("the Engine's disk is full")
+	// ErrInUse: an image stays, as a container uses it or another image is based on it.
+	ErrInUse = errors.New("the image is in use")
 	// ErrEngineUnavailable: the Engine does not answer.
 	ErrEngineUnavailable = errors.New("the Engine does not answer")
 )
@@ -66,7 +68,10 @@ type Images interface {
 	Save(ctx context.Context, id string) (io.ReadCloser, error)
 	// RemoveImage removes the reference, and the image with it if it was its last,
 	// but no parent. An image without a reference is removed by its full id. It is
-	// no error if it is not there.
+	// no error if it is not there. RemoveImage reports ErrInUse, and changes nothing,
+	// if a container, whatever its state, was made from an image that would lose its
+	// last reference. An image on which another is based loses its reference and
+	// stays; to remove that by its id is ErrInUse.
 	RemoveImage(ctx context.Context, name string) error
 }
 
@@ -168,7 +173,8 @@ type Mount struct {
 
 // ImageDetail is an image as it is inspected.
 type ImageDetail struct {
-	ID string
+	ID         string
+	References []string // repository:tag
 	// Size is about the size of the image's archive, in bytes.
 	Size int64
 	// Labels are what containers that are made from it inherit.

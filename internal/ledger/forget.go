@@ -1,11 +1,9 @@
 package ledger
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,21 +38,20 @@ func (f *Forgetful) Put(ctx context.Context, key string, value []byte, expected 
 }
 
 func (f *Forgetful) forget(ctx context.Context) (int, error) {
-	var ended []Entry
+	var ended []string
 	for e, err := range f.List(ctx, f.Host+".*.job") {
 		if err != nil {
 			return 0, fmt.Errorf("look for jobs to forget: %w", err)
 		}
 		if head, err := decodeHead(e.Key, e.Value); err == nil && head.ended() {
-			e.Value = nil
-			ended = append(ended, e)
+			ended = append(ended, strings.TrimSuffix(e.Key, ".job"))
+		}
+		if len(ended) == forgetAtOnce {
+			break
 		}
 	}
-	// A revision is higher than any before.
-	slices.SortFunc(ended, func(a, b Entry) int { return cmp.Compare(a.Revision, b.Revision) })
-	ended = ended[:min(len(ended), forgetAtOnce)]
-	for _, e := range ended {
-		if err := f.forgetJob(ctx, strings.TrimSuffix(e.Key, ".job")); err != nil {
+	for _, job := range ended {
+		if err := f.forgetJob(ctx, job); err != nil {
 			return 0, err
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/embedded"
 	"holdfast.io/holdfast/internal/docker"
@@ -21,15 +20,16 @@ import (
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 const (
 	// statePoll is how often a standby checks whether the state dir is free.
 	statePoll = 250 * time.Millisecond
-	// tidyBound is how long a process that ends goes on to undo.
-	tidyBound = 10 * time.Second
+	// sweepBound is how long a process that ends goes on to undo.
+	sweepBound = 10 * time.Second
 	// offlineGrace is how long a node waits for the message server before it undoes
-	// what its notes name without asking whether another worker has taken over.
+	// what its undo records name without asking whether another worker has taken over.
 	offlineGrace = 5 * time.Second
 )
 
@@ -48,11 +48,9 @@ type Node struct {
 	server             *embedded.Server // nil if a server is configured
 	about              engine.About
 	owner, predecessor string
-	notes              backup.Notes
-	locks              *backup.Locks
-	tidier             *backup.Tidier
-	tidying            chan struct{} // closed when the tidier has ended
-	stopTidying        context.CancelFunc
+	sweeper            *undo.Sweeper
+	sweeping           chan struct{} // closed when the sweeper has ended
+	stopSweeping       context.CancelFunc
 	jobs               *ledger.Jobs
 	role               role
 }
@@ -61,7 +59,7 @@ type Node struct {
 // from then on. It reports state.ErrLocked if another process has the state dir,
 // unless o.Wait.
 func Start(ctx context.Context, o Options) (n *Node, err error) {
-	n = &Node{o: o, locks: &backup.Locks{}}
+	n = &Node{o: o}
 	defer func() {
 		if err != nil {
 			n.Close()
@@ -82,7 +80,7 @@ func Start(ctx context.Context, o Options) (n *Node, err error) {
 	if err = n.openSinks(); err != nil {
 		return n, err
 	}
-	if err = n.beginTidying(); err != nil {
+	if err = n.beginSweeping(); err != nil {
 		return n, err
 	}
 	if err = n.connect(ctx); err != nil {
@@ -161,34 +159,36 @@ func (n *Node) openSinks() (err error) {
 	return err
 }
 
-// beginTidying has the tidier run for as long as the process lives.
-func (n *Node) beginTidying() (err error) {
-	if n.notes, err = n.dir.Notes(); err != nil {
+// beginSweeping lets the sweeper run for as long as the process lives.
+func (n *Node) beginSweeping() error {
+	records, err := n.dir.Records()
+	if err != nil {
 		return err
 	}
-	n.tidier = &backup.Tidier{Engine: n.engine, Sinks: n.Sinks, Notes: n.notes, Locks: n.locks, Log: n.o.Log}
+	n.sweeper = &undo.Sweeper{Engine: n.engine, Sinks: n.Sinks, Store: records, Locks: &undo.Locks{}, Log: n.o.Log}
 	ctx, stop := context.WithCancel(context.Background())
-	n.stopTidying, n.tidying = stop, make(chan struct{})
+	n.stopSweeping, n.sweeping = stop, make(chan struct{})
 	go func() {
-		defer close(n.tidying)
-		n.tidier.Run(ctx)
+		defer close(n.sweeping)
+		n.sweeper.Run(ctx)
 	}()
 	return nil
 }
 
-func (n *Node) endTidying() {
-	ctx, cancel := context.WithTimeout(context.Background(), tidyBound)
+func (n *Node) endSweeping() {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepBound)
 	defer cancel()
-	if n.tidier.Wait(ctx) != nil {
-		n.o.Log.Warn("not all is undone; the next worker goes on with it", zap.Strings("notes", n.tidier.Left()))
+	_ = n.sweeper.Wait(ctx) // what is left is named below
+	if left := n.sweeper.Left(); len(left) > 0 {
+		n.o.Log.Warn("not all is undone; the next worker goes on with it", zap.Strings("records", left))
 	}
-	n.stopTidying()
-	<-n.tidying
+	n.stopSweeping()
+	<-n.sweeping
 }
 
 // connect connects to the configured message server, or starts our own and provisions
 // it. While the server is away nobody can say whether another worker has taken over,
-// so after offlineGrace the notes are undone without asking: no container may stay
+// so after offlineGrace the records are undone without asking: no container may stay
 // paused for that long.
 func (n *Node) connect(ctx context.Context) (err error) {
 	options := n.o.NATS
@@ -204,7 +204,7 @@ func (n *Node) connect(ctx context.Context) (err error) {
 	}
 	options.Logger, options.Wait = n.o.Log, n.o.Wait
 	offline := time.AfterFunc(offlineGrace, func() {
-		if err := n.adopt(func(backup.Note) bool { return true }); err != nil {
+		if err := n.adopt(ctx, func(undo.Record) bool { return true }); err != nil {
 			n.o.Log.Error("what an earlier worker left cannot be undone", zap.Error(err))
 		}
 	})
@@ -249,10 +249,10 @@ func process() string {
 }
 
 // Close ends everything, in the reverse order. What cannot be undone within some
-// seconds stays in the notes, for the next process.
+// seconds stays in the undo records, for the next process.
 func (n *Node) Close() {
-	if n.tidier != nil {
-		n.endTidying()
+	if n.sweeper != nil {
+		n.endSweeping()
 	}
 	if n.Bus != nil {
 		if err := n.Bus.Close(); err != nil {

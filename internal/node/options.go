@@ -38,8 +38,8 @@ type Options struct {
 	// Hooks lets the labels of containers name commands that run inside them.
 	Hooks    bool
 	Timeouts dispatch.Timeouts
-	// NoProgress bounds how long an item may be without progress; 0 means no bound.
-	NoProgress time.Duration
+	// StallTimeout bounds how long an item may be without progress; 0 means no bound.
+	StallTimeout time.Duration
 	// RetryFor is how long a job waits for an Engine or a sink that is away.
 	RetryFor time.Duration
 	// ShutdownGrace is how long running jobs may go on after the end was asked for.

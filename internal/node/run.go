@@ -56,7 +56,7 @@ func (n *Node) serve(ctx context.Context, t *lease.Lease) error {
 	detach := context.AfterFunc(t.Context(), func() { cancel(context.Cause(t.Context())) })
 	defer detach()
 	defer n.release(t)
-	if err := n.adoptOwnNotes(ctx); err != nil && ctx.Err() == nil {
+	if err := n.adoptOwnRecords(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("undo what an earlier worker left: %w", err)
 	}
 	n.o.Log.Info("serving", zap.String("host", n.Host), zap.String("engine", n.engineAddress()),
@@ -80,14 +80,12 @@ func (n *Node) serve(ctx context.Context, t *lease.Lease) error {
 func (n *Node) worker(t *lease.Lease) *dispatch.Worker {
 	return &dispatch.Worker{
 		Host: n.Host,
-		Backuper: &backup.Backuper{
+		Runner: &backup.Runner{
 			Engine:       n.engine,
-			Locks:        n.locks,
-			Notes:        n.notes,
-			Tidier:       n.tidier,
+			Sweeper:      n.sweeper,
 			Compression:  n.o.Compression,
 			HooksAllowed: n.o.Hooks,
-			NoProgress:   n.o.NoProgress,
+			StallTimeout: n.o.StallTimeout,
 			Room:         file.FreeIn,
 			Version:      n.o.Version,
 			Log:          n.o.Log,
@@ -100,7 +98,7 @@ func (n *Node) worker(t *lease.Lease) *dispatch.Worker {
 		Publisher: n.Bus,
 		Jobs:      n.jobs,
 		Lease:     t,
-		Tidier:    n.tidier,
+		Sweeper:   n.sweeper,
 		Slots:     dispatch.NewSlots(n.o.Slots),
 		Log:       n.o.Log,
 	}

@@ -7,9 +7,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 const (
@@ -28,12 +28,12 @@ const (
 	nudgesOfEnded = 3
 )
 
-// adoptOwnNotes gives the notes on our own disk to the tidier. Of a job that another
+// adoptOwnRecords gives the undo records on our own disk to the sweeper. Of a job that another
 // worker has taken over since, only what bears our attempt's name is removed.
-func (n *Node) adoptOwnNotes(ctx context.Context) error {
+func (n *Node) adoptOwnRecords(ctx context.Context) error {
 	var failure error
-	err := n.adopt(func(note backup.Note) bool {
-		job, err := n.jobs.Look(ctx, note.Job)
+	err := n.adopt(ctx, func(r undo.Record) bool {
+		job, err := n.jobs.Look(ctx, r.Job)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound): // forgotten: nobody else can have it
 			return true
@@ -41,23 +41,26 @@ func (n *Node) adoptOwnNotes(ctx context.Context) error {
 			failure = errors.Join(failure, err)
 			return false
 		}
-		return job.Attempt == note.Attempt
+		return job.Attempt == r.Attempt
 	})
 	return errors.Join(err, failure)
 }
 
-// adopt gives the notes on our own disk to the tidier.
-func (n *Node) adopt(whole func(backup.Note) bool) error {
-	notes, err := n.notes.List()
-	for _, note := range notes {
-		if aerr := n.tidier.Adopt(note, whole(note)); aerr != nil {
-			err = errors.Join(err, aerr)
-		}
+// adopt gives the undo records on our own disk to the sweeper. One that cannot be
+// read is logged, and stays where it is.
+func (n *Node) adopt(ctx context.Context, whole func(undo.Record) bool) error {
+	records, err := n.sweeper.Store.List()
+	if err != nil {
+		n.o.Log.Error("not all undo records can be read", zap.Error(err))
 	}
-	return err
+	var errs []error
+	for _, r := range records {
+		errs = append(errs, n.sweeper.Adopt(ctx, r, whole(r)))
+	}
+	return errors.Join(errs...)
 }
 
-// adoptJobs gives the notes of earlier workers' jobs to the tidier, and returns the
+// adoptJobs gives the undo records of earlier workers' jobs to the sweeper, and returns the
 // jobs whose requests may not be acknowledged. From its return on no job gets a
 // container that has not been resumed.
 func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
@@ -71,7 +74,7 @@ func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
 		if job.Owner == n.owner {
 			continue
 		}
-		if err := dispatch.AdoptNotes(n.tidier, job.ID, job.Begun); err != nil {
+		if err := dispatch.AdoptRecords(ctx, n.sweeper, job.ID, job.Begun); err != nil {
 			n.o.Log.Error("what an earlier worker left of a job cannot be undone", zap.String("job", job.ID), zap.Error(err))
 		}
 		open = append(open, job)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,13 +40,13 @@ func wantOnlyLock(t *testing.T, dir string) {
 // too.
 func TestAFolderOfTheStateDirNeedsModes(t *testing.T) {
 	modeless := fstest.Modeless(t)
-	for _, name := range []string{"notes", "nats"} {
+	for _, name := range []string{"undo", "nats"} {
 		path := t.TempDir()
 		d := hold(t, path)
 		must(t, os.Symlink(modeless, filepath.Join(path, name)))
 		var err error
-		if name == "notes" {
-			_, err = d.Notes()
+		if name == "undo" {
+			_, err = d.Records()
 		} else {
 			_, err = d.NATS()
 		}
@@ -61,17 +62,17 @@ func TestModes(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "state")
 		must(t, os.Mkdir(path, 0o777))
 		must(t, os.Chmod(path, 0o777))
-		must(t, os.Mkdir(filepath.Join(path, "notes"), 0o777))
-		must(t, os.Chmod(filepath.Join(path, "notes"), 0o777))
+		must(t, os.Mkdir(filepath.Join(path, "undo"), 0o777))
+		must(t, os.Chmod(filepath.Join(path, "undo"), 0o777))
 		func() {
 			defer syscall.Umask(syscall.Umask(umask))
 			d := hold(t, path)
 			must(t, d.Announce(state.Endpoint{Password: "secret"}))
-			n := aNote(1)
-			must(t, notes(t, d).Write(&n))
+			n := aRecord(1)
+			must(t, records(t, d).Write(&n))
 			_, err := d.NATS()
 			must(t, err)
-			for name, want := range map[string]os.FileMode{"endpoint.json": 0o600, "notes": 0o700, "nats": 0o700, "notes/" + n.ID() + ".json": 0o600} {
+			for name, want := range map[string]os.FileMode{"endpoint.json": 0o600, "undo": 0o700, "nats": 0o700, "undo/" + n.ID + ".json": 0o600} {
 				if info, err := os.Stat(filepath.Join(path, name)); err != nil || info.Mode().Perm() != want {
 					t.Errorf("with the umask %04o %s has %v, %v; want %04o", umask, name, info.Mode().Perm(), err, want)
 				}
@@ -126,16 +127,16 @@ func TestHalfWrittenFiles(t *testing.T) {
 	}
 }
 
-// A note that others may have changed is not followed: it names commands.
-func TestANoteOfOthers(t *testing.T) {
+// A record that others may have changed is not followed: it names commands.
+func TestARecordOfOthers(t *testing.T) {
 	path := t.TempDir()
-	kept := notes(t, hold(t, path))
-	n, other := aNote(1), aNote(2)
+	kept := records(t, hold(t, path))
+	n, other := aRecord(1), aRecord(2)
 	must(t, kept.Write(&n))
 	must(t, kept.Write(&other))
-	must(t, os.Chmod(filepath.Join(path, "notes", other.ID()+".json"), 0o602))
+	must(t, os.Chmod(filepath.Join(path, "undo", other.ID+".json"), 0o602))
 	list, err := kept.List()
-	if len(list) != 1 || list[0] != n || err == nil || !strings.Contains(err.Error(), other.ID()) {
-		t.Errorf("the notes are %+v, %v; want %+v, and an error that names the other one", list, err, n)
+	if len(list) != 1 || !reflect.DeepEqual(list[0], n) || err == nil || !strings.Contains(err.Error(), other.ID) {
+		t.Errorf("the records are %+v, %v; want %+v, and an error that names the other one", list, err, n)
 	}
 }

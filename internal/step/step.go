@@ -15,17 +15,17 @@ const (
 	Planned      Name = "planned"       // its plan is in the ledger
 	Accepted     Name = "accepted"      // the accepted event is published
 	ItemBegun    Name = "item-begun"    // the ledger knows that the item is begun
-	Noted        Name = "noted"         // the note is on disk
+	Recorded     Name = "recorded"      // the undo record is on disk
 	HookRun      Name = "hook-run"      // the command before the snapshot has run
 	Paused       Name = "paused"        // a container that is captured with others is paused
 	Stopped      Name = "stopped"       // the container is stopped
 	Committed    Name = "committed"     // the snapshot is there
-	LetGo        Name = "let-go"        // the container runs as before
+	Resumed      Name = "resumed"       // the container runs as before
 	Staged       Name = "staged"        // the attempt's folder is in the sink
 	Saved        Name = "saved"         // all artifacts are in it
 	Published    Name = "published"     // the point is there
 	Removed      Name = "removed"       // the snapshot is gone
-	NoteGone     Name = "note-gone"     // the note is gone
+	RecordGone   Name = "record-gone"   // the undo record is gone
 	ItemEnded    Name = "item-ended"    // the item's outcome is in the ledger
 	ItemReported Name = "item-reported" // the item's event is published
 	Ended        Name = "ended"         // the terminal event is in the ledger
@@ -34,8 +34,8 @@ const (
 )
 
 var all = []Name{
-	Claimed, Planned, Accepted, ItemBegun, Noted, HookRun, Paused, Stopped, Committed, LetGo, Staged, Saved,
-	Published, Removed, NoteGone, ItemEnded, ItemReported, Ended, EndReported, Acknowledged,
+	Claimed, Planned, Accepted, ItemBegun, Recorded, HookRun, Paused, Stopped, Committed, Resumed, Staged, Saved,
+	Published, Removed, RecordGone, ItemEnded, ItemReported, Ended, EndReported, Acknowledged,
 }
 
 // All returns the names of all steps.

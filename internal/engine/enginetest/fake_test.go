@@ -20,7 +20,15 @@ func TestFake(t *testing.T) {
 // bench is a Fake as the suite uses it.
 type bench struct{ *enginetest.Fake }
 
-func (b bench) Make(_ testing.TB, s enginetest.Spec) string { return b.Add(s, events.StateCreated) }
+func (b bench) Make(t testing.TB, s enginetest.Spec) string {
+	id := b.Add(s, events.StateCreated)
+	t.Cleanup(func() {
+		if b.State(id) != "" {
+			b.Fake.Remove(id)
+		}
+	})
+	return id
+}
 
 func (b bench) MakeImage(_ testing.TB, refs ...string) string { return b.AddImage(refs...) }
 
@@ -29,5 +37,7 @@ func (b bench) Write(_ testing.TB, id, file, content string) {
 }
 
 func (b bench) Kill(_ testing.TB, id string) { b.Fake.Kill(id) }
+
+func (b bench) Remove(_ testing.TB, id string) { b.Fake.Remove(id) }
 
 func (b bench) Refuse(_ testing.TB, calls ...engine.Call) { b.Fake.Refuse(calls...) }

@@ -23,6 +23,7 @@ type image struct {
 	references []string
 	comment    string
 	labels     map[string]string
+	parent     string // the id of the image that it is based on; empty for none
 }
 
 // config is what of an image's configuration matters here.
@@ -118,7 +119,7 @@ func (f *Fake) InspectImage(ctx context.Context, name string) (*engine.ImageDeta
 	if img == nil {
 		return nil, noImage(name)
 	}
-	d := &engine.ImageDetail{ID: img.id, Labels: maps.Clone(img.labels)}
+	d := &engine.ImageDetail{ID: img.id, References: slices.Clone(img.references), Labels: maps.Clone(img.labels)}
 	for _, layer := range img.layers {
 		d.Size += int64(len(layer))
 	}
@@ -134,7 +135,7 @@ func (f *Fake) Dangling(ctx context.Context) ([]engine.DanglingImage, error) {
 	defer f.mu.Unlock()
 	var list []engine.DanglingImage
 	for _, img := range f.images { // in any order
-		if len(img.references) == 0 {
+		if len(img.references) == 0 && !f.hasChild(img) {
 			list = append(list, engine.DanglingImage{ID: img.id, Comment: img.comment})
 		}
 	}
@@ -210,11 +211,19 @@ func (f *Fake) RemoveImage(ctx context.Context, ref string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if img := f.findImage(ref); img != nil {
-		img.references = slices.DeleteFunc(img.references, func(r string) bool { return r == ref || img.id == ref })
-		if len(img.references) == 0 && !f.used(img.id) {
-			delete(f.images, img.id)
-		}
+	img := f.findImage(ref)
+	if img == nil {
+		return fault.late()
+	}
+	left := slices.DeleteFunc(slices.Clone(img.references), func(r string) bool { return r == ref || img.id == ref })
+	if len(left) == 0 && f.used(img.id) {
+		return fmt.Errorf("%w: a container was made from %s", engine.ErrInUse, ref)
+	}
+	if img.id == ref && f.hasChild(img) {
+		return fmt.Errorf("%w: an image is based on %s", engine.ErrInUse, ref)
+	}
+	if img.references = left; len(left) == 0 && !f.hasChild(img) {
+		delete(f.images, img.id)
 	}
 	return fault.late()
 }
@@ -243,12 +252,22 @@ func (f *Fake) used(id string) bool {
 	return false
 }
 
+// hasChild reports whether another image was committed from a container of this one.
+func (f *Fake) hasChild(parent *image) bool {
+	for _, img := range f.images {
+		if img.parent == parent.id {
+			return true
+		}
+	}
+	return false
+}
+
 // commit makes an image of a container: the layers of its image, and one of what
 // was written since.
 func (f *Fake) commit(c *container, o engine.CommitOptions) (id string) {
 	layers := append(slices.Clone(f.images[c.image].layers), tarOf(c.files))
 	img := f.addImage(layers, config{Comment: o.Comment, Container: c.id})
-	img.comment, img.labels = o.Comment, maps.Clone(c.Labels)
+	img.comment, img.parent, img.labels = o.Comment, c.image, maps.Clone(c.Labels)
 	f.tag(img, o.Reference)
 	return img.id
 }

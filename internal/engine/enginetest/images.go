@@ -338,9 +338,59 @@ func (s *suite) removeImageKeepsParent(tt *testing.T) {
 	parent := t.MakeImage(t, parentRef)
 	id := t.running(Spec{Image: parentRef})
 	ref, _ := t.snapshot(id, true)
-	t.must(t.RemoveImage(t.ctx, parentRef)) // stays without a reference: a container uses it
+	t.MakeImage(t, parentRef) // moves the name: the parent stays without one
 	t.must(t.RemoveImage(t.ctx, ref))
 	if _, err := t.InspectImage(t.ctx, parent); err != nil {
 		t.Errorf("the image that the snapshot was based on: %v", err)
 	}
+}
+
+// An image from which a container was made stays as it is, whatever the container's
+// state, until that is gone.
+func (s *suite) removeImageInUse(tt *testing.T) {
+	t := s.begin(tt)
+	ref, snapshot := t.snapshot(t.running(Spec{}), true)
+	for _, state := range []events.State{events.StateCreated, events.StateExited, events.StateRunning} {
+		user := t.Make(t, Spec{Name: t.name("user"), Image: ref})
+		if state != events.StateCreated {
+			t.must(t.Start(t.ctx, user))
+		}
+		if state == events.StateExited {
+			t.Kill(t, user)
+		}
+		for _, name := range []string{ref, snapshot} {
+			if err := t.RemoveImage(t.ctx, name); !errors.Is(err, engine.ErrInUse) {
+				t.Errorf("with a container that is %s, to remove %s reports %v, want ErrInUse", state, name, err)
+			}
+		}
+		if d, err := t.InspectImage(t.ctx, snapshot); err != nil || !slices.Equal(d.References, []string{ref}) {
+			t.Errorf("the image is inspected as %+v, %v; want it with its reference %s", d, err, ref)
+		}
+		t.Remove(t, user)
+	}
+	t.must(t.RemoveImage(t.ctx, ref))
+	_, err := t.InspectImage(t.ctx, snapshot)
+	t.wantNotFound(err)
+}
+
+// An image that another one is based on loses its name and stays until that is gone.
+func (s *suite) removeImageWithChild(tt *testing.T) {
+	t := s.begin(tt)
+	ref, parent := t.snapshot(t.running(Spec{}), true)
+	child := t.running(Spec{Image: ref})
+	t.Write(t, child, "/written", "by the child")
+	childRef, _ := t.snapshot(child, true)
+	t.Kill(t, child)
+	t.Remove(t, child)
+	t.must(t.RemoveImage(t.ctx, ref))
+	if d, err := t.InspectImage(t.ctx, parent); err != nil || len(d.References) > 0 {
+		t.Errorf("the parent is inspected as %+v, %v; want it without a reference", d, err)
+	}
+	if err := t.RemoveImage(t.ctx, parent); !errors.Is(err, engine.ErrInUse) {
+		t.Errorf("to remove the parent reports %v, want ErrInUse", err)
+	}
+	t.must(t.RemoveImage(t.ctx, childRef))
+	t.must(t.RemoveImage(t.ctx, parent))
+	_, err := t.InspectImage(t.ctx, parent)
+	t.wantNotFound(err)
 }

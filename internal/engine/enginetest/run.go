@@ -26,6 +26,8 @@ type Bench interface {
 	// Write writes a file into the container's own layer.
 	Write(t testing.TB, id, file, content string)
 	Kill(t testing.TB, id string)
+	// Remove removes a container, whatever its state.
+	Remove(t testing.TB, id string)
 	// Refuse has these calls refused from now on, and no others, as a socket proxy
 	// before the Engine does.
 	Refuse(t testing.TB, calls ...engine.Call)
@@ -52,6 +54,8 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("SaveEndsWithItsContext", s.saveEnds)
 	t.Run("RemoveImage", s.removeImage)
 	t.Run("RemoveImageKeepsParent", s.removeImageKeepsParent)
+	t.Run("RemoveImageInUse", s.removeImageInUse)
+	t.Run("RemoveImageWithChild", s.removeImageWithChild)
 	t.Run("StopAndStart", s.stopAndStart)
 	t.Run("Pause", s.pause)
 	t.Run("Unpause", s.unpause)

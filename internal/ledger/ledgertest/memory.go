@@ -4,9 +4,11 @@ package ledgertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -134,7 +136,8 @@ func (m *Memory) matching(ctx context.Context, pattern string) ([]ledger.Entry, 
 			found = append(found, e.Entry)
 		}
 	}
-	return found, nil // in the map's order, which is another one each time
+	slices.SortFunc(found, func(a, b ledger.Entry) int { return cmp.Compare(a.Revision, b.Revision) })
+	return found, nil
 }
 
 func matches(pattern, key []string) bool {

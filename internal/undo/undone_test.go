@@ -1,4 +1,4 @@
-package backup_test
+package undo_test
 
 import (
 	"testing"
@@ -6,27 +6,30 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/undo"
 )
 
-// The ledger's copy of a note knows less than the one on disk: it does not say that
-// the container was let go. What was undone by the latter is not waited for again.
-func TestTidierUndoesANoteOnce(t *testing.T) {
+// The ledger's copy of a record knows less than the one on disk: it does not say that
+// the container was resumed. What was undone by the latter is not waited for again.
+func TestSweeperUndoesARecordOnce(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		n := b.died(id, 1, events.QuiescePause)
-		known := n
-		known.Committed = true
+		known := b.died(id, 1, events.QuiescePause)
+		committed(&known)
 		b.adopt(true, known)
 		b.settle()
 		began := time.Now()
 		b.adopt(true, n)
-		if _, err := b.backuper.Run(b.Context(), b.task(id, events.QuiescePause)); err != nil {
+		release, err := b.sweeper.Locks.Acquire(b.Context(), undo.Container(id))
+		if err != nil {
 			b.Fatal(err)
 		}
+		release()
 		if took := time.Since(began); took > time.Second {
 			b.Errorf("the container was kept for %s", took)
 		}
-		if left := append(b.tidier.Left(), b.noted()...); len(left) > 0 {
+		if left := append(b.sweeper.Left(), b.recorded()...); len(left) > 0 {
 			b.Errorf("%q are to be undone", left)
 		}
 	})
@@ -34,7 +37,7 @@ func TestTidierUndoesANoteOnce(t *testing.T) {
 
 // The Engine shows the image of a commit before it lets the container go. Who lets
 // it go in between has the next commit of the container falsified by that.
-func TestTidierLetsTheEngineEndItsOwnPause(t *testing.T) {
+func TestSweeperLetsTheEngineEndItsOwnPause(t *testing.T) {
 	for name, engineDoes := range map[string]bool{"it does": true, "it does not": false} {
 		t.Run(name, func(t *testing.T) {
 			withBench(t, func(b *bench) {

@@ -1,0 +1,161 @@
+package undo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/internal/engine"
+)
+
+// ErrNoRecord is reported for an id of which a [Store] has no record.
+var ErrNoRecord = errors.New("there is no such record")
+
+// Store keeps records on disk, so that they outlive the process. It may be used by
+// several goroutines.
+type Store interface {
+	// Write returns when the record is durable. It replaces one of the same id.
+	Write(r *Record) error
+	// Read returns the record of this id. It reports ErrNoRecord if there is none,
+	// and ErrNewer.
+	Read(id string) (Record, error)
+	// Remove returns when the record is gone for good. It is no error if it is not
+	// there.
+	Remove(id string) error
+	// List returns all records that can be read, in any order, and an error that
+	// names those that cannot. Those stay as they are.
+	List() ([]Record, error)
+}
+
+// Ledger keeps the records of one item where the other workers of the host find
+// them.
+type Ledger interface {
+	// Begin returns when the record is durable. Its error ends the item untouched.
+	Begin(ctx context.Context, r Record) error
+}
+
+// Log writes a record ahead of what it names: to the job's ledger, and then to the
+// disk of this worker. What changes later is written to the disk alone, so the
+// ledger's copy may name more than is left, and never less.
+type Log struct {
+	Ledger Ledger // nil for none
+	Store  Store
+}
+
+// Begin returns when the record is durable in both places.
+func (l Log) Begin(ctx context.Context, r Record) error {
+	if l.Ledger != nil {
+		if err := l.Ledger.Begin(ctx, r); err != nil {
+			return err
+		}
+	}
+	return l.Store.Write(&r)
+}
+
+// Entry is the record of an attempt while it is in use or is being undone. It may
+// be used by several goroutines.
+type Entry struct {
+	sweeper *Sweeper
+	id      string
+
+	mu     sync.Mutex
+	record Record
+
+	// What is below is guarded by the Sweeper's mutex.
+
+	live bool          // a living attempt has it
+	gone chan struct{} // closed when the record is gone
+	// blocked is why nothing goes on before somebody else does something; nil while
+	// that is not so.
+	blocked error
+	leftovers
+
+	// adopted is closed when a record that is adopted is ready, or failed tells that it
+	// could not be; nil for one that was begun in this process.
+	adopted chan struct{}
+	failed  bool
+}
+
+// leftovers are what an attempt holds when it hands its record over.
+type leftovers struct {
+	release func() // of the container's lock; nil if it is not held
+	// ended is closed when nothing of the attempt runs in this process any more, and
+	// pending then tells whether the Engine may still do what it was told. Both are
+	// nil for an attempt of another process, of which nothing is known.
+	ended   <-chan struct{}
+	pending func() bool
+}
+
+// Record returns a copy of the record as it is now.
+func (e *Entry) Record() Record {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.record.clone()
+}
+
+// Change changes the record in memory. It is written with the next Save.
+func (e *Entry) Change(change func(r *Record)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	change(&e.record)
+}
+
+// Save returns when the record is on disk as it is now.
+func (e *Entry) Save() error {
+	r := e.Record()
+	return e.sweeper.Store.Write(&r)
+}
+
+// End returns when the record is gone: nothing of it is left. After an error the
+// entry is still in use.
+func (e *Entry) End() error {
+	if err := e.sweeper.Store.Remove(e.id); err != nil {
+		return err
+	}
+	e.sweeper.dropLive(e)
+	return nil
+}
+
+// HandOver leaves the undoing to the Sweeper, with the container's lock; release may
+// be nil. ended is closed when nothing of the attempt runs in this process any
+// more, and pending then tells whether the Engine may still do what it was told.
+// Until then the attempt may go on to change and save the record.
+func (e *Entry) HandOver(release func(), ended <-chan struct{}, pending func() bool) {
+	s := e.sweeper
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries[e.id] != e || !e.live {
+		return
+	}
+	e.live, e.leftovers = false, leftovers{release: release, ended: ended, pending: pending}
+	s.start(e)
+}
+
+// Begin writes the record of an attempt that begins, to its ledger and to the disk,
+// and returns its entry. It waits until what an attempt of the same name left is
+// undone, or ctx ends. After an error nothing of the record is on this disk.
+func (s *Sweeper) Begin(ctx context.Context, ledger Ledger, r Record) (*Entry, error) {
+	e := &Entry{sweeper: s, id: r.ID, record: r.clone(), live: true}
+	if err := s.enter(ctx, e); err != nil {
+		return nil, fmt.Errorf("wait for what an attempt of the same name left behind: %w", err)
+	}
+	err := Log{Ledger: ledger, Store: s.Store}.Begin(ctx, r)
+	if err == nil {
+		return e, nil
+	}
+	if rerr := s.Store.Remove(r.ID); rerr != nil {
+		s.Log.Warn("the undo record of an item that did nothing stays", zap.String("record", r.ID), zap.Error(rerr))
+	}
+	s.drop(e, false)
+	return nil, err
+}
+
+// Engine is what a Sweeper needs of an Engine.
+type Engine interface {
+	engine.Containers
+	engine.Images
+	engine.Execer
+}

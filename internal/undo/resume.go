@@ -1,0 +1,92 @@
+package undo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+)
+
+// resume resumes the container if this attempt paused or stopped it, and reports
+// whether nothing is left to do. over says that its commit has ended.
+func (p *pass) resume(ctx context.Context, a *Resume, over bool) (done bool, err error) {
+	ended := p.attemptEnded() // before looking
+	c, err := p.engine.Inspect(ctx, a.Container)
+	if errors.Is(err, engine.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if p.seenAt.IsZero() {
+		p.seenAt = time.Now()
+	}
+	if ended && p.orphanedAt.IsZero() {
+		p.orphanedAt = time.Now()
+	}
+	if a.Quiesce == events.QuiesceStop {
+		return p.start(ctx, a, c, over)
+	}
+	return p.unpause(ctx, a, c, over)
+}
+
+// unpause ends our pause. The Engine ends its own when the commit has ended, and
+// that is waited for: unpausing earlier would let this commit's own unpause fall
+// into the next commit. The image proves nothing: the Engine unpauses after
+// creating it.
+func (p *pass) unpause(ctx context.Context, a *Resume, c *engine.ContainerDetail, over bool) (done bool, err error) {
+	switch {
+	case !c.StartedAt.Equal(a.StartedAt): // it runs, or is paused, for another reason
+		return true, nil
+	case c.State != events.StatePaused: // the pause may still come
+		return over || p.imageSeen || p.orphanedFor(settleBound), nil
+	case over, a.Held, p.imageSeen && p.orphanedFor(ownRelease), time.Since(p.seenAt) >= pauseBound:
+		return p.called("the container was left paused; it was unpaused", "unpause", p.engine.Unpause(ctx, c.ID))
+	}
+	return false, nil
+}
+
+// start starts a container that we stopped. Its commit need not be waited for: what
+// it makes is thrown away.
+func (p *pass) start(ctx context.Context, a *Resume, c *engine.ContainerDetail, over bool) (done bool, err error) {
+	ours := c.StartedAt.Equal(a.StartedAt) || a.Before == events.StateRestarting
+	switch {
+	case !ours:
+		return true, nil
+	case c.State == events.StateExited:
+		return p.called("the container was left stopped; it was started", "start", p.engine.Start(ctx, c.ID))
+	case c.State == events.StateRunning || c.State == events.StateRestarting: // the stop may still come
+		return over || p.imageSeen || p.orphanedFor(stopBound(c)), nil
+	}
+	return true, nil
+}
+
+// called ends a call that resumes the container. One that is gone needs none.
+func (p *pass) called(done, verb string, err error) (bool, error) {
+	switch {
+	case err == nil:
+		p.log.Warn(done)
+		return true, nil
+	case errors.Is(err, engine.ErrNotFound):
+		return true, nil
+	}
+	return false, fmt.Errorf("%s the container: %w", verb, err)
+}
+
+// orphanedFor reports whether nothing of the attempt has run in this process for so
+// long: what it told the Engine has begun by then.
+func (p *pass) orphanedFor(bound time.Duration) bool {
+	return !p.orphanedAt.IsZero() && time.Since(p.orphanedAt) >= bound
+}
+
+// stopBound is how long a stop may take that an Engine was told by a client that
+// is gone.
+func stopBound(c *engine.ContainerDetail) time.Duration {
+	if c.StopGrace == 0 {
+		return commitWindow
+	}
+	return c.StopGrace + settleBound
+}
