@@ -110,6 +110,9 @@ type Artifact struct {
 	// Key is the object's place in the sink.
 	Key       string `json:"key"`
 	MediaType string `json:"mediaType"`
+	// Name is what it is of, where a point can have several of one media type: the
+	// volume's name.
+	Name string `json:"name,omitempty"`
 	// Size is the number of bytes stored.
 	Size int64 `json:"size"`
 	// Digest is of the bytes stored: "sha256:" and 64 hex digits.
@@ -173,8 +176,8 @@ type BackupItemCompleted struct {
 	Sink string `json:"sink"`
 	Path string `json:"path"`
 	// ImageID is the image in the archive, as docker load will name it on an
-	// engine of the same kind.
-	ImageID     string        `json:"imageId"`
+	// engine of the same kind; empty for an item without one.
+	ImageID     string        `json:"imageId,omitempty"`
 	Artifacts   []Artifact    `json:"artifacts"`
 	NotIncluded []NotIncluded `json:"notIncluded"`
 	// SnapshotTime is the moment that the point shows.

@@ -126,7 +126,9 @@ func showPoint(w io.Writer, from sink.Sink, m *point.Manifest) {
 	if m.Item.Kind == events.ItemContainer {
 		line("state", "%s; quiesce %s, not running for %s", m.State, m.Quiesce, millisOf(m.NotRunningMillis))
 	}
-	line("image", "%s of %s, %s", m.Image.ID, m.Image.Reference, count(m.Image.Layers, "layer"))
+	if m.Image != nil {
+		line("image", "%s of %s, %s", m.Image.ID, m.Image.Reference, count(m.Image.Layers, "layer"))
+	}
 	for _, a := range m.Artifacts {
 		line("artifact", "%s (%s, %s)", pathOf(a.Key), bytesOf(a.Size), a.Digest)
 	}
@@ -139,7 +141,7 @@ func showPoint(w io.Writer, from sink.Sink, m *point.Manifest) {
 	for _, k := range sortedKeys(m.Tags) {
 		line("tag", "%s=%s", k, m.Tags[k])
 	}
-	if a := m.Artifact(point.MediaTypeImageArchive); a != nil && local {
+	if a := m.Artifact(point.MediaTypeImageArchive); a != nil && m.Image != nil && local {
 		fmt.Fprintf(w, "\nload it:      zstd -dc %s | docker load\n", shellQuote(pathOf(a.Key)))
 		fmt.Fprintf(w, "name it:      docker tag %s %s\n", m.Image.ID, shellQuote(tagFor(m)))
 		fmt.Fprintf(w, "              (an Engine of the other image store loads it under another id, which docker load prints)\n")

@@ -100,6 +100,7 @@ func (r *itemRun) find(ctx context.Context) (stored bool, err error) {
 		Job:           r.Job,
 		Request:       r.Request,
 		Attempt:       r.Attempt,
+		Image:         &point.Image{},
 		Engine:        point.Engine{Version: r.about.Version, Store: r.about.Store},
 		Artifacts:     []events.Artifact{},
 		NotIncluded:   []events.NotIncluded{},

@@ -208,13 +208,21 @@ func AdoptRecords(ctx context.Context, s Sweeper, job string, begun map[int]ledg
 	return nil
 }
 
+// imageID is the image of a point that has one.
+func imageID(m *point.Manifest) string {
+	if m.Image == nil {
+		return ""
+	}
+	return m.Image.ID
+}
+
 func (j *job) itemStored(i int, item plan.Item, result *backup.Result, began time.Time) (events.ItemOutcome, error) {
 	m := result.Manifest
 	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds()}
 	completed(&o, m)
 	ev := j.event(time.Now(), events.TypeBackupItemCompleted, item.Name, string(item.Kind)+item.ID, events.BackupItemCompleted{
 		Job: j.job, Host: j.Host, Item: item.Item, Point: m.ID, Sink: j.sink, Path: result.Dir,
-		ImageID: m.Image.ID, Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
+		ImageID: imageID(m), Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
 		Hooks: result.Hooks, DurationsMillis: result.Durations, Warnings: m.PublicWarnings(),
 	})

@@ -5,9 +5,12 @@ package point
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"holdfast.io/holdfast/events"
@@ -15,12 +18,19 @@ import (
 	"holdfast.io/holdfast/schemas"
 )
 
-// MaxManifest bounds the size of a manifest, in bytes.
-const MaxManifest = 4 << 20
+// MaxManifest bounds the size of a manifest, in bytes. The lists in it are whole,
+// however long; an Engine has no container whose lists come near this.
+const MaxManifest = 16 << 20
 
-// FormatVersion is the version of the manifest that this package writes, and
-// the only one that it reads.
+// FormatVersion is the version of the manifest that this package writes.
 const FormatVersion = 1
+
+// readable are the versions that Decode reads.
+var readable = []int{1}
+
+// ErrNewer is wrapped by the error of a manifest whose format is newer than those
+// that this program reads.
+var ErrNewer = errors.New("a newer version of holdfast made it")
 
 // Names of a point's artifacts.
 const (
@@ -59,7 +69,8 @@ type Manifest struct {
 	NotRunningMillis float64 `json:"notRunningMs"`
 	// State is the state that the container was in; empty for an image.
 	State events.State `json:"state,omitempty"`
-	Image Image        `json:"image"`
+	// Image says what is in the image archive; nil for a point that has none.
+	Image *Image `json:"image,omitempty"`
 	// Engine is the Engine that the point was made by.
 	Engine      Engine               `json:"engine"`
 	Artifacts   []events.Artifact    `json:"artifacts"`
@@ -138,17 +149,32 @@ func (m *Manifest) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode the manifest of point %s: %w", m.ID, err)
 	}
 	b = append(b, '\n')
+	if len(b) > MaxManifest {
+		return nil, fmt.Errorf("the manifest of point %s would have %d bytes, and at most %d are read back", m.ID, len(b), MaxManifest)
+	}
 	if err := schemas.Validate("manifest", b); err != nil {
 		return nil, fmt.Errorf("the manifest of point %s is not valid: %w", m.ID, err)
 	}
 	return b, nil
 }
 
-// Decode reads a manifest, and refuses one that does not follow the schema or
-// has another format version.
+// Decode reads a manifest. It reports ErrNewer if its format is newer than those
+// that are known here, and refuses one that does not follow the schema, or is
+// larger than MaxManifest.
 func Decode(raw []byte) (*Manifest, error) {
+	if len(raw) > MaxManifest {
+		return nil, fmt.Errorf("not a manifest: it has more than %d bytes", MaxManifest)
+	}
+	// The version comes first: a newer manifest need not look like ours.
+	var head struct {
+		FormatVersion int `json:"formatVersion"`
+	}
+	if json.Unmarshal(raw, &head) == nil && head.FormatVersion > slices.Max(readable) {
+		return nil, fmt.Errorf("the manifest is of format %d, and this version of holdfast reads %s: %w; use that one",
+			head.FormatVersion, strings.Trim(fmt.Sprint(readable), "[]"), ErrNewer)
+	}
 	if err := schemas.Validate("manifest", raw); err != nil {
-		return nil, fmt.Errorf("not a manifest of format %d: %w", FormatVersion, err)
+		return nil, fmt.Errorf("not a manifest: %w", err)
 	}
 	var m Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
@@ -165,7 +191,7 @@ func Read(ctx context.Context, from sink.Reader, dir string) (*Manifest, error) 
 		return nil, err
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, MaxManifest))
+	raw, err := io.ReadAll(io.LimitReader(f, MaxManifest+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest in %s: %w", dir, err)
 	}
