@@ -79,7 +79,3 @@ const (
 // MaxIDBytes is the greatest length of an event's id, source and correlation
 // id, in bytes.
 const MaxIDBytes = 1024
-
-// MaxListed is the greatest number of entries in a list of a result; what is
-// beyond it is counted in the member beside the list.
-const MaxListed = 500

@@ -9,26 +9,34 @@ import (
 )
 
 // NewResult makes an event that a host reports of a job, caused by a request, and
-// that happened at a time. The id is the same whenever the job, the type and the discriminator are. The data
-// must be a type that JSON can hold.
+// that happened at a time. The id is the same whenever the job, the type and the
+// discriminator are. The data is a struct that [Fit] takes; whatever is in it, the
+// event has a bounded size.
 func NewResult(at time.Time, host, job string, request event.Event, eventType, subject, discriminator string, data any) event.Event {
 	ev := event.New()
 	ev.SetID(EventID(job, eventType, discriminator))
 	ev.SetSource("/holdfast/" + host)
 	ev.SetType(eventType)
-	ev.SetSubject(subject)
+	ev.SetSubject(Cut(subject, MaxText))
 	ev.SetTime(at.UTC())
 	ev.SetExtension(ExtJobID, job)
 	ev.SetExtension(ExtCorrelationID, CorrelationID(request))
 	ev.SetExtension(ExtCausationID, request.ID())
-	if trace, ok := request.Extensions()[ExtTraceParent]; ok {
+	if trace, err := types.ToString(request.Extensions()[ExtTraceParent]); err == nil && len(trace) <= maxTraceParent {
 		ev.SetExtension(ExtTraceParent, trace)
 	}
-	if err := ev.SetData(event.ApplicationJSON, data); err != nil {
+	raw, err := Fit(data, MaxDataBytes)
+	if err != nil {
 		panic(fmt.Sprintf("encode %s: %v", eventType, err))
 	}
+	ev.SetDataContentType(event.ApplicationJSON)
+	ev.DataEncoded = raw
 	return ev
 }
+
+// maxTraceParent is far more than any version of the W3C trace context has; one
+// that is longer is not valid, and is to be ignored.
+const maxTraceParent = 512
 
 // CorrelationID returns what relates a request to others: its own correlation id,
 // or else its id.

@@ -177,9 +177,13 @@ type BackupItemCompleted struct {
 	Path string `json:"path"`
 	// ImageID is the image in the archive, as docker load will name it on an
 	// engine of the same kind; empty for an item without one.
-	ImageID     string        `json:"imageId,omitempty"`
-	Artifacts   []Artifact    `json:"artifacts"`
-	NotIncluded []NotIncluded `json:"notIncluded"`
+	ImageID   string     `json:"imageId,omitempty"`
+	Artifacts []Artifact `json:"artifacts"`
+	// ArtifactsOmitted is how many more there are; all are in the manifest.
+	ArtifactsOmitted int           `json:"artifactsOmitted,omitempty"`
+	NotIncluded      []NotIncluded `json:"notIncluded"`
+	// NotIncludedOmitted is how many more mounts there are; all are in the manifest.
+	NotIncludedOmitted int `json:"notIncludedOmitted,omitempty"`
 	// SnapshotTime is the moment that the point shows.
 	SnapshotTime time.Time `json:"snapshotTime"`
 	// Quiesce is what was done.
@@ -189,7 +193,8 @@ type BackupItemCompleted struct {
 	DurationsMillis  Durations `json:"durationsMs"`
 	// Hooks are the commands that were run inside the container, in order. One that
 	// failed did not keep the item from being stored.
-	Hooks []HookResult `json:"hooks,omitempty"`
+	Hooks        []HookResult `json:"hooks,omitempty"`
+	HooksOmitted int          `json:"hooksOmitted,omitempty"`
 	// Warnings are what somebody should look at, those of the plan among them.
 	Warnings []Warning `json:"warnings,omitempty"`
 }
@@ -203,7 +208,7 @@ type BackupItemFailed struct {
 	Step Step `json:"step"`
 	Code Code `json:"code"`
 	// Message says what failed and what to do about it.
-	Message string `json:"message"`
+	Message string `json:"message" cut:"4096"`
 	// Retryable says whether the same request can succeed later.
 	Retryable bool `json:"retryable"`
 }
@@ -268,8 +273,9 @@ type ItemOutcome struct {
 	UncompressedSize int64   `json:"uncompressedSize,omitempty"`
 	NotRunningMillis float64 `json:"notRunningMs,omitempty"`
 	Millis           int64   `json:"ms,omitempty"`
-	// NotIncluded names the mounts that are not in the point.
-	NotIncluded []NotIncluded `json:"notIncluded,omitempty"`
+	// NotIncluded names the first eight mounts that are not in the point.
+	NotIncluded        []NotIncluded `json:"notIncluded,omitempty"`
+	NotIncludedOmitted int           `json:"notIncludedOmitted,omitempty"`
 	// Warnings are the codes of the item's warnings, each once.
 	Warnings []WarningCode `json:"warnings,omitempty"`
 }
@@ -282,7 +288,7 @@ type BackupEnded struct {
 	Sink   string `json:"sink"`
 	Status Status `json:"status"`
 	// Message says why the job failed or was cancelled; empty if it was not.
-	Message string `json:"message,omitempty"`
+	Message string `json:"message,omitempty" cut:"4096"`
 	Counts  Counts `json:"counts"`
 	// Bytes is the number of bytes stored, UncompressedBytes before compression.
 	Bytes             int64         `json:"bytes"`
@@ -305,9 +311,10 @@ type RequestRejected struct {
 	// Job is the id that the job would have had.
 	Job string `json:"job"`
 	// Type is the type of the request; empty if it could not be read.
-	Type   string      `json:"type"`
-	Reason Reason      `json:"reason"`
-	Errors []Violation `json:"errors"`
+	Type          string      `json:"type"`
+	Reason        Reason      `json:"reason"`
+	Errors        []Violation `json:"errors"`
+	ErrorsOmitted int         `json:"errorsOmitted,omitempty"`
 }
 
 // RequestUnserved is the data of io.holdfast.request.unserved.v1: a request
@@ -341,8 +348,9 @@ type Violation struct {
 // DeadLetter is a message in the dead-letter stream: a request that could not
 // be carried out at all, and why. It is plain JSON, not a CloudEvent.
 type DeadLetter struct {
-	Reason Reason      `json:"reason"`
-	Errors []Violation `json:"errors"`
+	Reason        Reason      `json:"reason"`
+	Errors        []Violation `json:"errors"`
+	ErrorsOmitted int         `json:"errorsOmitted,omitempty"`
 	// Stream and Sequence say where the message lay, Subject where it was sent.
 	Stream   string    `json:"stream"`
 	Sequence uint64    `json:"sequence"`
