@@ -16,6 +16,9 @@ const (
 	// within an entry of the ledger, it stays below the 1 MiB that a NATS server takes
 	// by default.
 	MaxDataBytes = 512 << 10
+	// MaxItemDataBytes is the same of a result about one item. A job may have thousands
+	// of them, and the ledger keeps them all.
+	MaxItemDataBytes = 64 << 10
 	// MaxText is the greatest size of a text in a result, in bytes as JSON writes it,
 	// where its field does not say otherwise.
 	MaxText = 1 << 10

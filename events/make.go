@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -25,7 +26,11 @@ func NewResult(at time.Time, host, job string, request event.Event, eventType, s
 	if trace, err := types.ToString(request.Extensions()[ExtTraceParent]); err == nil && len(trace) <= maxTraceParent {
 		ev.SetExtension(ExtTraceParent, trace)
 	}
-	raw, err := Fit(data, MaxDataBytes)
+	limit := MaxDataBytes
+	if strings.Contains(eventType, ".item.") {
+		limit = MaxItemDataBytes
+	}
+	raw, err := Fit(data, limit)
 	if err != nil {
 		panic(fmt.Sprintf("encode %s: %v", eventType, err))
 	}

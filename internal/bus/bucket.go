@@ -65,7 +65,7 @@ func (k *Bucket) Put(ctx context.Context, key string, value []byte, expected uin
 	w := write{bucket: k, key: key, value: value, expected: expected, last: expected, ttl: ttl}
 	revision, err := w.run(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("write %s of %s: %w", key, k.stream, full(err))
+		return 0, fmt.Errorf("write %s of %s: %w", key, k.stream, storeError(err))
 	}
 	return revision, nil
 }
@@ -73,7 +73,7 @@ func (k *Bucket) Put(ctx context.Context, key string, value []byte, expected uin
 // Delete implements ledger.Store.
 func (k *Bucket) Delete(ctx context.Context, key string) error {
 	if err := k.remove(ctx, key); err != nil {
-		return fmt.Errorf("delete %s of %s: %w", key, k.stream, full(err))
+		return fmt.Errorf("delete %s of %s: %w", key, k.stream, storeError(err))
 	}
 	return nil
 }

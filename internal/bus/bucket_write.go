@@ -161,10 +161,13 @@ func wrongRevision(err error) bool {
 	return false
 }
 
-// full gives a bucket's lack of room the name that a Store has for it.
-func full(err error) error {
-	if errors.Is(err, ErrFull) {
+// storeError gives an error the name that a Store has for it.
+func storeError(err error) error {
+	switch {
+	case errors.Is(err, ErrFull):
 		return fmt.Errorf("%w (%w)", ledger.ErrFull, err)
+	case errors.Is(err, ErrTooLarge):
+		return fmt.Errorf("%w (%w)", ledger.ErrTooLarge, err)
 	}
 	return err
 }

@@ -27,6 +27,12 @@ func (b *Bus) PublishEvent(ctx context.Context, subject string, ev event.Event) 
 	return err
 }
 
+// PublishMessage stores an encoded event, as PublishEvent does.
+func (b *Bus) PublishMessage(ctx context.Context, m events.Message) error {
+	_, err := b.publish(ctx, &nats.Msg{Subject: m.Subject, Header: m.Headers, Data: m.Body}, jetstream.WithMsgID(m.ID))
+	return err
+}
+
 // PublishRequest stores a request, as PublishEvent does, but each time that it is
 // called, and twice where the server's answer to the first attempt was lost: the
 // ledger knows a job that came before.

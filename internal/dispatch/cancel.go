@@ -45,7 +45,11 @@ func (w *Worker) cancel(ctx context.Context, m *bus.Message, req *request) {
 // endedCancelled reports whether a job's terminal event says that it was
 // cancelled.
 func endedCancelled(terminal []byte) bool {
-	ev, err := recorded(terminal)
+	m, err := decodeEnd(terminal)
+	if err != nil {
+		return false
+	}
+	ev, err := m.Event()
 	if err != nil {
 		return false
 	}

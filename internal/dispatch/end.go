@@ -37,23 +37,21 @@ func (j *job) terminal(eventType string, data any) event.Event {
 // job ended before it had a plan; abort is the request's abortOnError; cause is why
 // the job's context ended, or nil.
 func conclude(p *plan.Plan, outcomes []events.ItemOutcome, abort bool, cause error) events.BackupEnded {
-	data := events.BackupEnded{}
-	data.Items, data.ItemsOmitted = first(outcomes)
+	data := events.BackupEnded{Items: outcomes}
 	if p == nil {
-		data.Missing, data.Status, data.Message = []events.Missing{}, events.StatusFailed, cause.Error()
+		data.Status, data.Message = events.StatusFailed, cause.Error()
 		if errors.Is(cause, backup.ErrCancelled) {
 			data.Status = events.StatusCancelled
 		}
 		return data
 	}
-	data.Missing, data.MissingOmitted = first(p.Missing)
-	data.Warnings = p.Warnings
+	data.Missing, data.Warnings = p.Missing, p.Warnings
 	data.Counts = count(outcomes)
 	data.Counts.Missing, data.Counts.Excluded = len(p.Missing), len(p.Excluded)
 	for _, o := range outcomes {
 		data.Bytes += o.Size
 		data.UncompressedBytes += o.UncompressedSize
-		data.NotIncluded += len(o.NotIncluded)
+		data.NotIncluded += len(o.NotIncluded) + o.NotIncludedOmitted
 	}
 	data.Status, data.Message = status(data.Counts, abort, cause)
 	return data
@@ -106,24 +104,4 @@ func completed(o *events.ItemOutcome, m *point.Manifest) {
 	o.NotRunningMillis = m.NotRunningMillis
 	o.NotIncluded = m.NotIncluded
 	o.Warnings = events.WarningCodes(m.PublicWarnings())
-}
-
-// shorten bounds the lists of a plan, so that the event that carries it has a
-// bounded size.
-func shorten(p events.Plan) events.Plan {
-	p.Items, p.ItemsOmitted = first(p.Items)
-	p.Missing, p.MissingOmitted = first(p.Missing)
-	p.Excluded, p.ExcludedOmitted = first(p.Excluded)
-	p.Skipped, p.SkippedOmitted = first(p.Skipped)
-	return p
-}
-
-// first returns at most [events.MaxListed] entries, never nil, and the number
-// of those left out.
-func first[T any](list []T) ([]T, int) {
-	if list == nil {
-		list = []T{}
-	}
-	n := min(len(list), events.MaxListed)
-	return list[:n], len(list) - n
 }

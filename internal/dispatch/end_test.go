@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -72,7 +71,7 @@ func TestConcludeWithoutPlan(t *testing.T) {
 		backup.ErrTimeout:   events.StatusFailed,
 	} {
 		got := conclude(nil, nil, false, cause)
-		if got.Status != want || got.Message != cause.Error() || got.Items == nil || got.Missing == nil {
+		if got.Status != want || got.Message != cause.Error() {
 			t.Errorf("after %v it ended as %+v, want %s", cause, got, want)
 		}
 	}
@@ -87,24 +86,5 @@ func TestConcludeAddsUp(t *testing.T) {
 	got := conclude(&plan.Plan{}, outcomes, false, nil)
 	if got.Bytes != 15 || got.UncompressedBytes != 150 || got.NotIncluded != 3 || !reflect.DeepEqual(got.Items, outcomes) {
 		t.Errorf("it adds up to %+v", got)
-	}
-}
-
-// The lists of an event are bounded, and what is left out is counted.
-func TestListsAreBounded(t *testing.T) {
-	const n = events.MaxListed + 7
-	p := &plan.Plan{Items: make([]plan.Item, n), Missing: make([]events.Missing, n), Excluded: make([]events.Excluded, n)}
-	short := shorten(p.Public())
-	if len(short.Items) != events.MaxListed || len(short.Missing) != events.MaxListed || len(short.Excluded) != events.MaxListed ||
-		short.ItemsOmitted != 7 || short.MissingOmitted != 7 || short.ExcludedOmitted != 7 {
-		t.Errorf("listed are %d, %d and %d, omitted %d, %d and %d", len(short.Items), len(short.Missing), len(short.Excluded),
-			short.ItemsOmitted, short.MissingOmitted, short.ExcludedOmitted)
-	}
-	got := conclude(p, make([]events.ItemOutcome, n), false, errors.New("any"))
-	if len(got.Items) != events.MaxListed || got.ItemsOmitted != 7 || got.Counts.Items != n || got.MissingOmitted != 7 {
-		t.Errorf("the end lists %d items of %d, omits %d, and %d missing names", len(got.Items), got.Counts.Items, got.ItemsOmitted, got.MissingOmitted)
-	}
-	if list, omitted := first[int](nil); list == nil || omitted != 0 {
-		t.Errorf("no list becomes %v, %d omitted", list, omitted)
 	}
 }

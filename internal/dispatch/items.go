@@ -193,19 +193,23 @@ func (l itemLedger) Begin(ctx context.Context, r undo.Record) error {
 // on another machine. A container stays locked until it has been resumed. A record
 // that this program cannot undo stays in the ledger, and is reported.
 func AdoptRecords(ctx context.Context, s Sweeper, job string, begun map[int]ledger.Begun) error {
+	var failure error
 	for _, before := range begun {
-		if before.Note == nil {
+		if before.Record == nil {
 			continue
 		}
-		r, err := undo.Decode(before.Note)
-		if err != nil {
-			return fmt.Errorf("an undo record of job %s in the ledger: %w", job, err)
+		r, err := undo.Decode(before.Record)
+		switch {
+		case errors.Is(err, undo.ErrNewer):
+			failure = errors.Join(failure, fmt.Errorf("%w: an undo record of job %s: %w", ledger.ErrNewer, job, err))
+			continue
+		case err != nil:
+			failure = errors.Join(failure, fmt.Errorf("%w: an undo record of job %s: %w", ledger.ErrDamaged, job, err))
+			continue
 		}
-		if err := s.Adopt(ctx, r, true); err != nil {
-			return err
-		}
+		failure = errors.Join(failure, s.Adopt(ctx, r, true))
 	}
-	return nil
+	return failure
 }
 
 // imageID is the image of a point that has one.
@@ -254,14 +258,9 @@ func (j *job) itemFailed(i int, item plan.Item, err error, began time.Time) (eve
 
 // endItem enters what came of an item, and publishes what stands.
 func (j *job) endItem(i int, o events.ItemOutcome, ev event.Event) (events.ItemOutcome, error) {
-	rec := outcome{Outcome: o}
-	var err error
-	if rec.Event, err = record(ev); err != nil {
-		return o, err
-	}
-	raw, err := json.Marshal(rec)
+	raw, err := j.encodeOutcome(j.job, o, ev)
 	if err != nil {
-		return o, fmt.Errorf("encode the outcome of an item: %w", err)
+		return o, err
 	}
 	if err := j.Lease.Confirm(j.base); err != nil {
 		return o, err
@@ -279,11 +278,11 @@ func (j *job) endItem(i int, o events.ItemOutcome, ev event.Event) (events.ItemO
 
 // tell publishes an item's outcome as it stands in the ledger.
 func (j *job) tell(raw []byte) (events.ItemOutcome, error) {
-	o, err := decode[outcome](raw, "an outcome of job "+j.job)
+	o, m, err := decodeOutcome(j.job, raw)
 	if err != nil {
-		return events.ItemOutcome{}, err
+		return o, err
 	}
-	return o.Outcome, j.repeat(j.base, j.job, o.Event)
+	return o, j.send(j.base, m)
 }
 
 // doomed reports whether it is known from the plan that something will fail.

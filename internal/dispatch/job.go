@@ -109,10 +109,23 @@ func (j *job) settle(m *bus.Message, err error) {
 		j.log.Info("job stopped; it will be done by the next worker")
 		j.later(m, stoppedDelay)
 	case postponed:
+		if errors.Is(err, ledger.ErrNewer) {
+			j.leaveToNewer(m, err)
+			return
+		}
 		j.farewell(errors.Is(err, backup.ErrAway))
 		j.log.Warn("job put off", zap.Error(err))
 		j.later(m, putOffDelay)
 	}
+}
+
+// leaveToNewer leaves a job to a worker of the version that wrote what the ledger has
+// of it. That is logged once.
+func (j *job) leaveToNewer(m *bus.Message, err error) {
+	if _, logged := j.newer.LoadOrStore(j.job, true); !logged {
+		j.log.Error("the job is left to a newer version of Holdfast", zap.Error(err))
+	}
+	j.later(m, newerDelay)
 }
 
 // farewell enters that the attempt ended with a word.
@@ -131,7 +144,11 @@ func (j *job) farewell(away bool) {
 // event. An error means that it is not there yet.
 func (j *job) attempt(ctx context.Context) error {
 	if terminal := j.claim.Terminal(); len(terminal) > 0 {
-		return j.repeatAll(terminal)
+		err := j.repeatAll(terminal)
+		if final(err) { // what cannot be read cannot be repeated
+			err = j.republish(j.base, terminal)
+		}
+		return err
 	}
 	if j.claim.Cancelled() {
 		var cancel context.CancelCauseFunc
@@ -140,14 +157,23 @@ func (j *job) attempt(ctx context.Context) error {
 	}
 	ctx, cancel := j.bounded(ctx)
 	defer cancel()
-	if err := AdoptRecords(ctx, j.Sweeper, j.job, j.claim.Begun()); err != nil {
-		return err
-	}
 	terminal, err := j.run(ctx)
+	if final(err) {
+		terminal, err = j.ended(nil, nil, cmp.Or(context.Cause(ctx), err)), nil
+	}
 	if err != nil {
 		return err
 	}
-	return j.conclude(terminal)
+	err = j.conclude(terminal)
+	if final(err) { // the server takes less than it should
+		err = j.conclude(j.ended(nil, nil, err))
+	}
+	return err
+}
+
+// final reports whether trying again cannot help, so that the job is to end.
+func final(err error) bool {
+	return isAny(err, ledger.ErrDamaged, ledger.ErrTooLarge, bus.ErrTooLarge)
 }
 
 // bounded gives the job the time that its request and the configuration allow it,
@@ -165,6 +191,9 @@ func (j *job) bounded(ctx context.Context) (context.Context, context.CancelFunc)
 
 // run does what is left of the job, and returns its terminal event.
 func (j *job) run(ctx context.Context) (event.Event, error) {
+	if err := errors.Join(j.claim.Damaged(), AdoptRecords(ctx, j.Sweeper, j.job, j.claim.Begun())); err != nil {
+		return event.Event{}, err
+	}
 	p, err := j.plan(ctx)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && j.base.Err() == nil {
@@ -176,7 +205,7 @@ func (j *job) run(ctx context.Context) (event.Event, error) {
 		return event.Event{}, err
 	}
 	if j.backupData.DryRun {
-		data := events.BackupPlanned{Job: j.job, Host: j.Host, Plan: shorten(p.Public())}
+		data := events.BackupPlanned{Job: j.job, Host: j.Host, Plan: p.Public()}
 		return j.terminal(events.TypeBackupPlanned, data), nil
 	}
 	if err := j.announce(p); err != nil {
@@ -192,7 +221,7 @@ func (j *job) run(ctx context.Context) (event.Event, error) {
 
 // announce publishes the plan, and the names that lead to nothing.
 func (j *job) announce(p *plan.Plan) error {
-	data := events.BackupAccepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: shorten(p.Public())}
+	data := events.BackupAccepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: p.Public()}
 	if err := j.publish(j.base, j.job, j.event(p.Time, events.TypeBackupAccepted, j.job, "", data)); err != nil {
 		return err
 	}
@@ -211,7 +240,7 @@ func (j *job) announce(p *plan.Plan) error {
 // Engine what there is, decides what the request means, and enters it.
 func (j *job) plan(ctx context.Context) (*plan.Plan, error) {
 	if raw := j.claim.Plan(); raw != nil {
-		return plan.Decode(raw)
+		return j.decodePlan(raw)
 	}
 	p, err := j.makePlan(ctx)
 	if err != nil {
@@ -225,6 +254,18 @@ func (j *job) plan(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	step.At(ctx, step.Planned)
+	return p, nil
+}
+
+// decodePlan reads a plan in the ledger.
+func (j *job) decodePlan(raw []byte) (*plan.Plan, error) {
+	p, err := plan.Decode(raw)
+	switch {
+	case errors.Is(err, plan.ErrNewer):
+		return nil, fmt.Errorf("%w (%w)", ledger.ErrNewer, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
+	}
 	return p, nil
 }
 
@@ -288,7 +329,7 @@ func (j *job) mayWait() bool {
 
 // conclude enters the terminal event, and publishes the one that stands.
 func (j *job) conclude(terminal event.Event) error {
-	raw, err := record(terminal)
+	raw, err := j.encodeEnd(j.job, terminal)
 	if err != nil {
 		return err
 	}
@@ -300,7 +341,7 @@ func (j *job) conclude(terminal event.Event) error {
 		return err
 	}
 	step.At(j.base, step.Ended)
-	if err := j.repeat(j.base, j.job, stands); err != nil {
+	if err := j.republish(j.base, stands); err != nil {
 		return err
 	}
 	step.At(j.base, step.EndReported)
@@ -310,7 +351,7 @@ func (j *job) conclude(terminal event.Event) error {
 // repeatAll publishes again, word for word, what was said of a job that has ended.
 func (j *job) repeatAll(terminal []byte) error {
 	if raw := j.claim.Plan(); raw != nil && !j.backupData.DryRun {
-		p, err := plan.Decode(raw)
+		p, err := j.decodePlan(raw)
 		if err != nil {
 			return err
 		}
@@ -327,7 +368,7 @@ func (j *job) repeatAll(terminal []byte) error {
 			}
 		}
 	}
-	return j.repeat(j.base, j.job, terminal)
+	return j.republish(j.base, terminal)
 }
 
 func (j *job) event(at time.Time, eventType, subject, discriminator string, data any) event.Event {

@@ -2,46 +2,70 @@ package dispatch
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/ledger"
 )
+
+// maxOutcomeBytes bounds an item's outcome beside its event.
+const maxOutcomeBytes = 32 << 10
 
 // outcome is what came of an item as it lies in the ledger.
 type outcome struct {
-	Outcome events.ItemOutcome `json:"outcome"`
-	Event   json.RawMessage    `json:"event"`
+	Version int `json:"version"`
+	// Outcome is an events.ItemOutcome.
+	Outcome json.RawMessage `json:"outcome"`
+	// Message is what is published of it.
+	Message events.Message `json:"message"`
 }
 
-// record encodes an event for the ledger, in a form that does not change when it
-// is encoded again within another document. What is published is always decoded
-// from there, so that every repetition is the same byte for byte.
-func record(ev event.Event) (json.RawMessage, error) {
-	raw, err := json.Marshal(ev)
-	if err == nil {
-		raw, err = json.Marshal(json.RawMessage(raw))
-	}
+// ending is the end of a job as it lies in the ledger.
+type ending struct {
+	Version int            `json:"version"`
+	Message events.Message `json:"message"`
+}
+
+// message encodes an event of a job as it is published.
+func (w *Worker) message(job string, ev event.Event) (events.Message, error) {
+	return events.NewMessage(events.EventSubject(w.Host, job, ev.Type()), ev)
+}
+
+// encodeOutcome returns the stored form of an item's outcome and its event.
+func (w *Worker) encodeOutcome(job string, o events.ItemOutcome, ev event.Event) ([]byte, error) {
+	m, err := w.message(job, ev)
 	if err != nil {
-		return nil, fmt.Errorf("encode event %s for the ledger: %w", ev.ID(), err)
+		return nil, err
 	}
-	return raw, nil
+	raw, err := events.Fit(o, maxOutcomeBytes)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.Encode(outcome{Version: ledger.Version, Outcome: raw, Message: m})
 }
 
-// recorded decodes an event from the ledger.
-func recorded(raw []byte) (event.Event, error) {
-	var ev event.Event
-	if err := json.Unmarshal(raw, &ev); err != nil {
-		return event.Event{}, fmt.Errorf("an event in the ledger is damaged: %w", err)
+// decodeOutcome reads the stored form of an item's outcome.
+func decodeOutcome(job string, raw []byte) (o events.ItemOutcome, m events.Message, err error) {
+	var stored outcome
+	if err := ledger.Decode("an outcome of job "+job, raw, &stored); err != nil {
+		return o, m, err
 	}
-	return ev, nil
+	return o, stored.Message, json.Unmarshal(stored.Outcome, &o)
 }
 
-func decode[T any](raw []byte, what string) (T, error) {
-	var v T
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return v, fmt.Errorf("%s in the ledger is damaged: %w", what, err)
+// encodeEnd returns the stored form of a job's terminal event.
+func (w *Worker) encodeEnd(job string, ev event.Event) ([]byte, error) {
+	m, err := w.message(job, ev)
+	if err != nil {
+		return nil, err
 	}
-	return v, nil
+	return ledger.Encode(ending{Version: ledger.Version, Message: m})
+}
+
+// decodeEnd reads the stored form of a job's terminal event.
+func decodeEnd(raw []byte) (events.Message, error) {
+	var stored ending
+	err := ledger.Decode("the end of a job", raw, &stored)
+	return stored.Message, err
 }

@@ -16,8 +16,12 @@ import (
 	"holdfast.io/holdfast/internal/ledger"
 )
 
-// maxDeadBody is how much of a body, and of its headers, a dead letter keeps.
-const maxDeadBody = 64 << 10
+const (
+	// maxDeadBody is how much of a body a dead letter keeps.
+	maxDeadBody = 64 << 10
+	// maxDeadHeaders is up to which size in JSON it keeps the headers.
+	maxDeadHeaders = 64 << 10
+)
 
 // reject answers a message that cannot be carried out, keeps it as a dead
 // letter, and has it delivered no more. If one of these could not be stored, the
@@ -57,7 +61,7 @@ func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error
 	case err != nil:
 		return err
 	case known.Digest == r.digest && rejects(known.End):
-		return w.repeat(ctx, r.job, known.End)
+		return w.republish(ctx, known.End)
 	case known.Digest != "":
 		return w.publish(ctx, r.job, w.rejectionEvent(m, r, r.digest))
 	}
@@ -70,7 +74,7 @@ func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error
 
 // endRejected ends a claimed job with a rejection.
 func (w *Worker) endRejected(ctx context.Context, m *bus.Message, claim *ledger.Claim, r *rejection) error {
-	raw, err := record(w.rejectionEvent(m, r, ""))
+	raw, err := w.encodeEnd(r.job, w.rejectionEvent(m, r, ""))
 	if err != nil {
 		return err
 	}
@@ -78,7 +82,7 @@ func (w *Worker) endRejected(ctx context.Context, m *bus.Message, claim *ledger.
 	if err != nil {
 		return err
 	}
-	return w.repeat(ctx, r.job, stands)
+	return w.republish(ctx, stands)
 }
 
 func (w *Worker) rejectionEvent(m *bus.Message, r *rejection, discriminator string) event.Event {
@@ -88,7 +92,11 @@ func (w *Worker) rejectionEvent(m *bus.Message, r *rejection, discriminator stri
 
 // rejects reports whether a terminal event is a rejection.
 func rejects(terminal []byte) bool {
-	ev, err := recorded(terminal)
+	m, err := decodeEnd(terminal)
+	if err != nil {
+		return false
+	}
+	ev, err := m.Event()
 	return err == nil && ev.Type() == events.TypeRequestRejected
 }
 
@@ -106,23 +114,13 @@ func (w *Worker) bury(ctx context.Context, m *bus.Message, r *rejection) error {
 		Digest:   "sha256:" + hex.EncodeToString(sum[:]),
 		Body:     m.Body[:min(len(m.Body), maxDeadBody)],
 	}
-	if headerSize(m.Headers) > maxDeadBody {
+	if raw, err := json.Marshal(m.Headers); err != nil || len(raw) > maxDeadHeaders {
 		letter.Headers = nil
 	}
-	body, err := json.Marshal(letter)
+	body, err := events.Fit(letter, events.MaxDataBytes)
 	if err != nil {
 		return fmt.Errorf("encode a dead letter: %w", err)
 	}
 	id := fmt.Sprintf("%s-%d-%d-%s", m.Stream, m.Sequence, m.Time.UnixNano(), w.Host)
 	return w.Publisher.PublishDeadLetter(ctx, events.DeadLetterSubject(w.Host), id, body)
-}
-
-func headerSize(headers map[string][]string) int {
-	size := 0
-	for k, values := range headers {
-		for _, v := range values {
-			size += len(k) + len(v)
-		}
-	}
-	return size
 }

@@ -17,17 +17,25 @@ func (w *Worker) result(at time.Time, job string, cause event.Event, eventType, 
 
 // publish stores an event of a job.
 func (w *Worker) publish(ctx context.Context, job string, ev event.Event) error {
-	if err := w.Publisher.PublishEvent(ctx, events.EventSubject(w.Host, job, ev.Type()), ev); err != nil {
-		return fmt.Errorf("publish %s of job %s: %w", events.Short(ev.Type()), job, err)
-	}
-	return nil
-}
-
-// repeat stores an event of a job that lies in the ledger.
-func (w *Worker) repeat(ctx context.Context, job string, raw []byte) error {
-	ev, err := recorded(raw)
+	m, err := w.message(job, ev)
 	if err != nil {
 		return err
 	}
-	return w.publish(ctx, job, ev)
+	return w.send(ctx, m)
+}
+
+// republish stores the terminal event of a job as it lies in the ledger.
+func (w *Worker) republish(ctx context.Context, raw []byte) error {
+	m, err := decodeEnd(raw)
+	if err != nil {
+		return err
+	}
+	return w.send(ctx, m)
+}
+
+func (w *Worker) send(ctx context.Context, m events.Message) error {
+	if err := w.Publisher.PublishMessage(ctx, m); err != nil {
+		return fmt.Errorf("publish on %s: %w", m.Subject, err)
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus"
 )
 
 // server takes down all that a worker has to say, in order: what it publishes,
@@ -62,8 +63,16 @@ func (s *server) ask(ctx context.Context, what string) error {
 	return s.refuse(ctx, what)
 }
 
-// PublishEvent implements [Publisher].
-func (s *server) PublishEvent(ctx context.Context, subject string, ev event.Event) error {
+// PublishMessage implements [Publisher].
+func (s *server) PublishMessage(ctx context.Context, m events.Message) error {
+	ev, err := m.Event()
+	if err != nil {
+		s.t.Errorf("a message cannot be decoded: %v", err)
+	}
+	subject := m.Subject
+	if size := messageSize(m); size > maxPayload {
+		return fmt.Errorf("%w: %d bytes", bus.ErrTooLarge, size)
+	}
 	short := events.Short(ev.Type())
 	if err := s.ask(ctx, short); err != nil {
 		return err
@@ -83,6 +92,17 @@ func (s *server) PublishEvent(ctx context.Context, subject string, ev event.Even
 	defer s.mu.Unlock()
 	s.events = append(s.events, ev)
 	return nil
+}
+
+// maxPayload is what a NATS server takes by default.
+const maxPayload = 1 << 20
+
+func messageSize(m events.Message) int {
+	size := len(m.Body)
+	for name, values := range m.Headers {
+		size += len(name) + len(values[0]) + len(": \r\n")
+	}
+	return size
 }
 
 // PublishDeadLetter implements [Publisher].

@@ -38,7 +38,7 @@ type Source interface {
 // Publisher sends what a worker has to say. Its methods return when the message
 // is stored, and retry until ctx ends while the server is away.
 type Publisher interface {
-	PublishEvent(ctx context.Context, subject string, ev event.Event) error
+	PublishMessage(ctx context.Context, m events.Message) error
 	// PublishDeadLetter stores one entry however often it is called with id.
 	PublishDeadLetter(ctx context.Context, subject, id string, body []byte) error
 	// PublishProgress sends without waiting, to whoever listens.
@@ -100,6 +100,8 @@ type Worker struct {
 	jobs sync.WaitGroup
 	mu   sync.Mutex
 	runs map[string]context.CancelCauseFunc // running jobs by id
+
+	newer sync.Map // ids of jobs that are left to a newer version
 }
 
 // Delays before a message that could not be worked on is delivered again.
@@ -107,6 +109,7 @@ const (
 	putOffDelay    = 10 * time.Second // the Engine is away, or an event could not be stored
 	duplicateDelay = 15 * time.Second
 	stoppedDelay   = time.Second
+	newerDelay     = time.Minute // only a newer version can go on
 )
 
 // farewellBound is how long a worker that stops takes at most to say of a job that

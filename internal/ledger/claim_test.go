@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,7 +69,7 @@ func TestAJobIsCarriedOnFromWhereItIs(t *testing.T) {
 	if got := second.Outcomes(); len(got) != 1 || string(got[0]) != "zero" {
 		t.Errorf("outcomes: %v", got)
 	}
-	if got := second.Begun()[1]; got.Tries != 1 || string(got.Note) != `{"n":1}` {
+	if got := second.Begun()[1]; got.Tries != 1 || string(got.Record) != `{"n":1}` {
 		t.Errorf("item 1 was begun as %+v", got)
 	}
 	stands, err := second.End(t.Context(), []byte(`{"end":1}`))
@@ -141,8 +142,8 @@ func TestTriesCountOnlyWhatEndsWithoutAWord(t *testing.T) {
 	}
 	c := claim(t, w[0], asked)
 	must(t, c.PutOff(t.Context(), true))
-	if got := c.Begun()[0]; got.Tries != 0 || string(got.Note) != "{}" {
-		t.Errorf("after it was put off: %+v; its note must stay", got)
+	if got := c.Begun()[0]; got.Tries != 0 || string(got.Record) != "{}" {
+		t.Errorf("after it was put off: %+v; its record must stay", got)
 	}
 	since := c.AwaySince()
 	must(t, c.PutOff(t.Context(), true))
@@ -257,9 +258,100 @@ func (b *bounded) Put(ctx context.Context, key string, value []byte, expected ui
 	return b.Memory.Put(ctx, key, value, expected, ttl)
 }
 
+// The head does not grow with the number of items.
+func TestThousandsOfItemsAreBegun(t *testing.T) {
+	memory := ledgertest.NewMemory()
+	w := workers(memory, "a", "b")
+	c := claim(t, w[0], asked)
+	record := []byte(`"` + strings.Repeat("r", 600) + `"`)
+	for i := range 3000 {
+		must(t, c.Begin(t.Context(), i, record))
+	}
+	for e, err := range memory.List(t.Context(), ">") {
+		must(t, err)
+		if len(e.Value) > 1024 {
+			t.Errorf("the entry %s has %d bytes", e.Key, len(e.Value))
+		}
+	}
+	begun, err := w[1].Begun(t.Context(), asked.Job)
+	if err != nil || len(begun) != 3000 || string(begun[2999].Record) != string(record) {
+		t.Errorf("%d items are begun, %v", len(begun), err)
+	}
+	if got := len(claim(t, w[1], asked).Begun()); got != 3000 {
+		t.Errorf("the next attempt finds %d of them", got)
+	}
+}
+
+func TestATooLargeRecord(t *testing.T) {
+	c := claim(t, workers(ledgertest.NewMemory(), "a")[0], asked)
+	err := c.Begin(t.Context(), 0, bytes.Repeat([]byte("1"), ledger.MaxRecordBytes+1))
+	if !errors.Is(err, ledger.ErrTooLarge) || len(c.Begun()) != 0 {
+		t.Errorf("%v; begun are %d items", err, len(c.Begun()))
+	}
+}
+
+// An item that is begun before its record is known stays one try, and keeps what
+// earlier attempts left.
+func TestBegunTwiceInOneAttempt(t *testing.T) {
+	w := workers(ledgertest.NewMemory(), "a")
+	c := claim(t, w[0], asked)
+	must(t, c.Begin(t.Context(), 0, []byte(`"first"`)))
+	c = claim(t, w[0], asked)
+	must(t, c.Begin(t.Context(), 0, nil))
+	if got := c.Begun()[0]; got.Tries != 2 || string(got.Record) != `"first"` {
+		t.Errorf("it is begun as %+v", got)
+	}
+	must(t, c.Begin(t.Context(), 0, []byte(`"second"`)))
+	if got := c.Begun()[0]; got.Tries != 2 || string(got.Record) != `"second"` {
+		t.Errorf("it is begun as %+v", got)
+	}
+}
+
+// What a newer version wrote is left as it is, byte for byte.
+func TestANewerVersionsEntries(t *testing.T) {
+	for _, key := range []string{"job", "begun.0"} {
+		memory := ledgertest.NewMemory()
+		w := workers(memory, "a")
+		c := claim(t, w[0], asked)
+		must(t, c.Begin(t.Context(), 0, nil))
+		key = "web01.job1." + key
+		_, revision, err := memory.Get(t.Context(), key)
+		must(t, err)
+		newer := `{"version":2,"digest":"d1","helpers":["x"]}`
+		_, err = memory.Put(t.Context(), key, []byte(newer), revision, 0)
+		must(t, err)
+		if _, err := w[0].Claim(t.Context(), asked); !errors.Is(err, ledger.ErrNewer) {
+			t.Errorf("%s: claimed with %v", key, err)
+		}
+		if err := c.Begin(t.Context(), 0, nil); err == nil {
+			t.Errorf("%s: the item was begun", key)
+		}
+		if raw, _, err := memory.Get(t.Context(), key); err != nil || string(raw) != newer {
+			t.Errorf("%s is %s now, %v", key, raw, err)
+		}
+	}
+}
+
+// A job of which something is damaged can still be claimed, to be ended.
+func TestADamagedEntry(t *testing.T) {
+	memory := ledgertest.NewMemory()
+	w := workers(memory, "a")
+	c := claim(t, w[0], asked)
+	must(t, c.SetPlan(t.Context(), []byte("plan")))
+	must(t, memory.Delete(t.Context(), "web01.job1.plan.0"))
+	_, err := memory.Put(t.Context(), "web01.job1.begun.0", []byte("{"), 0, 0)
+	must(t, err)
+	c = claim(t, w[0], asked)
+	if err := c.Damaged(); !errors.Is(err, ledger.ErrDamaged) {
+		t.Errorf("it is claimed with %v", err)
+	}
+	_, err = c.End(t.Context(), []byte(`"end"`))
+	must(t, err)
+}
+
 func FuzzHead(f *testing.F) {
-	f.Add([]byte(`{"digest":"d","begun":{"0":{"tries":1}},"end":"x"}`))
-	f.Add([]byte(`{"begun":{"-1":{}},"parts":-1}`))
+	f.Add([]byte(`{"version":1,"digest":"d","end":"x"}`))
+	f.Add([]byte(`{"version":1,"parts":-1}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		memory := ledgertest.NewMemory()
 		if _, err := memory.Put(t.Context(), "web01.job1.job", raw, 0, 0); err != nil {

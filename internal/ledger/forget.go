@@ -43,7 +43,8 @@ func (f *Forgetful) forget(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("look for jobs to forget: %w", err)
 		}
-		if head, err := decodeHead(e.Key, e.Value); err == nil && head.ended() {
+		var head Head
+		if err := Decode(e.Key, e.Value, &head); err == nil && head.ended() {
 			ended = append(ended, strings.TrimSuffix(e.Key, ".job"))
 		}
 		if len(ended) == forgetAtOnce {

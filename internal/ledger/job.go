@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,17 @@ var (
 	ErrLost = errors.New("another worker has taken the job over")
 	// ErrEnded is reported when the job has ended before.
 	ErrEnded = errors.New("the job has ended")
+	// ErrNewer is reported for an entry that a newer version of Holdfast wrote. It is
+	// left as it is: who rewrites it would drop what he does not know.
+	ErrNewer = errors.New("a newer version of Holdfast wrote it; update this worker")
+	// ErrDamaged is reported for an entry that cannot be read. That does not mend
+	// itself.
+	ErrDamaged = errors.New("the ledger's entry is damaged")
 )
+
+// Version is that of the entries' form. A change that an older program would
+// misread, or whose loss would do harm, gets the next one.
+const Version = 1
 
 const (
 	// Retention is how long a job is remembered after its end.
@@ -29,8 +40,10 @@ const (
 )
 
 // Head is the entry of a job that changes, only ever by compare-and-set. It is
-// JSON in the ledger.
+// JSON in the ledger, and does not grow with the number of items.
 type Head struct {
+	// Version is that of the entry's form.
+	Version int `json:"version"`
 	// Digest is of the request; empty for a job that was cancelled before it came.
 	Digest string `json:"digest,omitempty"`
 	// Owner is the worker that has the job, Attempt how often it was claimed.
@@ -44,9 +57,9 @@ type Head struct {
 	Began  time.Time `json:"began,omitzero"`
 	// Parts is in how many entries the plan lies; 0 while there is none.
 	Parts int `json:"parts,omitempty"`
-	// Begun are the items that are begun and have not ended, by their place in the
-	// plan.
-	Begun map[int]Begun `json:"begun,omitempty"`
+	// Orderly is the last attempt that ended in order, though not with the job's end:
+	// what it and those before it began does not count as failed tries.
+	Orderly uint64 `json:"orderly,omitempty"`
 	// AwaySince is since when the job is put off because the Engine or the sink is
 	// away.
 	AwaySince time.Time `json:"awaySince,omitzero"`
@@ -56,12 +69,17 @@ type Head struct {
 	End json.RawMessage `json:"end,omitempty"`
 }
 
-// Begun is an item that was begun.
+// Begun is an item that was begun. It is an entry of its own in the ledger.
 type Begun struct {
-	// Tries counts the attempts at it that ended without a word.
+	// Version is that of the entry's form.
+	Version int `json:"version"`
+	// Attempt is the last attempt that began the item.
+	Attempt uint64 `json:"attempt"`
+	// Tries counts the attempts that began the item and did not end in order.
 	Tries int `json:"tries"`
-	// Note says what the last of them may have left behind.
-	Note json.RawMessage `json:"note,omitempty"`
+	// Record says what the last of them may have left behind; empty if that is
+	// nothing.
+	Record json.RawMessage `json:"record,omitempty"`
 }
 
 func (h *Head) ended() bool { return len(h.End) > 0 }
@@ -77,18 +95,35 @@ func (h *Head) retention() time.Duration {
 	return openRetention
 }
 
-func decodeHead(key string, raw []byte) (Head, error) {
-	var h Head
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return Head{}, fmt.Errorf("the ledger's entry %s is damaged; remove it from its bucket: %w", key, err)
+// Decode reads an entry of a form that this version knows. What names it in an error,
+// which is ErrNewer or ErrDamaged.
+func Decode(what string, raw []byte, into any) error {
+	var form struct {
+		Version int `json:"version"`
 	}
-	return h, nil
+	err := json.Unmarshal(raw, &form)
+	switch {
+	case err == nil && form.Version > Version:
+		return fmt.Errorf("%s has form %d, and this version reads form %d: %w", what, form.Version, Version, ErrNewer)
+	case err == nil && form.Version < 1:
+		err = fmt.Errorf("it has form %d", form.Version)
+	case err == nil:
+		err = json.Unmarshal(raw, into)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, what, err)
+	}
+	return nil
 }
 
-func encodeHead(h Head) ([]byte, error) {
-	raw, err := json.Marshal(h)
-	if err != nil {
-		return nil, fmt.Errorf("encode a job's entry: %w", err)
+// Encode writes an entry. Documents within it stay as they are, byte for byte, if
+// they are compact.
+func Encode(entry any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(entry); err != nil {
+		return nil, fmt.Errorf("encode an entry of the ledger: %w", err)
 	}
-	return raw, nil
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -54,7 +54,7 @@ func (j *Jobs) Claim(ctx context.Context, r Request) (*Claim, error) {
 }
 
 func (j *Jobs) claim(ctx context.Context, r Request) (*Claim, error) {
-	c := &Claim{jobs: j, job: r.Job, outcomes: map[int][]byte{}}
+	c := &Claim{jobs: j, job: r.Job, outcomes: map[int][]byte{}, begun: map[int]begunEntry{}}
 	head, revision, err := j.head(ctx, r.Job)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
@@ -103,7 +103,8 @@ func (j *Jobs) Cancel(ctx context.Context, job string) (end []byte, err error) {
 }
 
 // Unsettled yields the jobs of the host that have not ended, and those that ended
-// within the time before now: their requests may not be acknowledged yet.
+// within the time before now: their requests may not be acknowledged yet. An error
+// with the id of a job is of that job alone, and others may follow.
 func (j *Jobs) Unsettled(ctx context.Context, within time.Duration) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		for e, err := range j.Store.List(ctx, j.Host+".*.job") {
@@ -111,7 +112,8 @@ func (j *Jobs) Unsettled(ctx context.Context, within time.Duration) iter.Seq2[Jo
 				yield(Job{}, fmt.Errorf("list the jobs of host %s: %w", j.Host, err))
 				return
 			}
-			head, err := decodeHead(e.Key, e.Value)
+			var head Head
+			err := Decode(e.Key, e.Value, &head)
 			if err == nil && (head.Digest == "" || head.ended() && time.Since(e.Time) > within) {
 				continue
 			}
@@ -128,6 +130,29 @@ type Job struct {
 	Head
 }
 
+// Begun returns the items of a job that attempts began, by their place in the plan.
+// It passes over entries that it cannot read, and reports them with the others.
+func (j *Jobs) Begun(ctx context.Context, job string) (map[int]Begun, error) {
+	begun := map[int]Begun{}
+	var unreadable error
+	for e, err := range j.Store.List(ctx, j.key(job, "begun", "*")) {
+		if err != nil {
+			return nil, fmt.Errorf("read job %s: %w", job, err)
+		}
+		_, i, ok := place(e.Key)
+		if !ok {
+			continue
+		}
+		var b Begun
+		if err := Decode(e.Key, e.Value, &b); err != nil {
+			unreadable = errors.Join(unreadable, err)
+			continue
+		}
+		begun[i] = b
+	}
+	return begun, unreadable
+}
+
 // Look returns a job as it stands. It reports ErrNotFound.
 func (j *Jobs) Look(ctx context.Context, job string) (Job, error) {
 	head, _, err := j.head(ctx, job)
@@ -140,12 +165,14 @@ func (j *Jobs) head(ctx context.Context, job string) (Head, uint64, error) {
 	if err != nil {
 		return Head{}, 0, fmt.Errorf("look up job %s: %w", job, err)
 	}
-	head, err := decodeHead(key, raw)
+	var head Head
+	err = Decode(key, raw, &head)
 	return head, revision, err
 }
 
 func (j *Jobs) putHead(ctx context.Context, job string, h Head, expected uint64) (uint64, error) {
-	raw, err := encodeHead(h)
+	h.Version = Version
+	raw, err := Encode(h)
 	if err != nil {
 		return 0, err
 	}

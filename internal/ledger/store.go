@@ -22,6 +22,9 @@ var (
 	ErrConflict = errors.New("the ledger was changed by somebody else")
 	// ErrFull is reported when the ledger has no room left.
 	ErrFull = errors.New("the ledger is full")
+	// ErrTooLarge is reported for a value over the limit of the store. Trying again
+	// does not help.
+	ErrTooLarge = errors.New("too large for the ledger")
 )
 
 // Store is a key-value store with revisions. Keys are those that [ValidKey]
@@ -33,7 +36,7 @@ type Store interface {
 	Get(ctx context.Context, key string) (value []byte, revision uint64, err error)
 	// Put writes key if its revision is still the expected one, and returns the
 	// new revision, which is higher than any before. A revision of 0 means that the
-	// key must not be there. It reports ErrConflict and ErrFull. A write whose
+	// key must not be there. It reports ErrConflict, ErrFull and ErrTooLarge. A write whose
 	// answer was lost is found again by its value, and is no conflict.
 	//
 	// The key is forgotten after ttl, rounded up to whole seconds, and at most two

@@ -67,19 +67,28 @@ func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
 	for job, err := range n.jobs.Unsettled(ctx, ackWindow) {
 		if err != nil {
 			if ctx.Err() == nil {
-				n.o.Log.Error("not all jobs of an earlier worker can be taken over at once", zap.Error(err))
+				n.o.Log.Error("not all jobs of an earlier worker can be taken over at once", zap.String("job", job.ID), zap.Error(err))
 			}
-			break
+			continue // others may follow
 		}
 		if job.Owner == n.owner {
 			continue
 		}
-		if err := dispatch.AdoptRecords(ctx, n.sweeper, job.ID, job.Begun); err != nil {
+		if err := n.adoptBegun(ctx, job); err != nil {
 			n.o.Log.Error("what an earlier worker left of a job cannot be undone", zap.String("job", job.ID), zap.Error(err))
 		}
 		open = append(open, job)
 	}
 	return open
+}
+
+// adoptBegun gives the undo records of a job that has not ended to the sweeper.
+func (n *Node) adoptBegun(ctx context.Context, job ledger.Job) error {
+	if len(job.End) > 0 {
+		return nil
+	}
+	begun, err := n.jobs.Begun(ctx, job.ID)
+	return errors.Join(err, dispatch.AdoptRecords(ctx, n.sweeper, job.ID, begun))
 }
 
 // takeOver asks the server to redeliver the requests of jobs at once rather than

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 // version is the version of the stored form of a Plan. A change that an older
 // program would misread, or whose loss would do harm, gets the next one.
 const version = 1
+
+// ErrNewer is reported for the plan of a newer version of Holdfast.
+var ErrNewer = errors.New("let a worker of the newer version go on with the job")
 
 // Plan is what a job will do. It stands in the ledger from its first attempt on,
 // so that later changes on the Engine do not alter it.
@@ -71,8 +75,9 @@ func (p *Plan) Encode() ([]byte, error) {
 	return raw, nil
 }
 
-// Decode reads the stored form of a plan. It refuses the form of a newer version:
-// what it would not understand would be left undone.
+// Decode reads the stored form of a plan. It reports ErrNewer for the form of a newer
+// version: what it would not understand would be left undone. Any other error means
+// that the plan is damaged.
 func Decode(raw []byte) (*Plan, error) {
 	p := &Plan{}
 	if err := json.Unmarshal(raw, p); err != nil {
@@ -80,8 +85,7 @@ func Decode(raw []byte) (*Plan, error) {
 	}
 	switch {
 	case p.Version > version:
-		return nil, fmt.Errorf("the stored plan has form %d, and this version of Holdfast reads form %d: "+
-			"let a worker of the newer version go on with the job", p.Version, version)
+		return nil, fmt.Errorf("the stored plan has form %d, and this version of Holdfast reads form %d: %w", p.Version, version, ErrNewer)
 	case p.Version < 1:
 		return nil, fmt.Errorf("the stored plan is damaged: it has form %d", p.Version)
 	}
