@@ -55,7 +55,7 @@ func populate(r *rand.Rand, v reflect.Value, size int) {
 // Whatever is in a document, it stays below its limit, and every entry is listed or
 // counted.
 func FuzzFit(f *testing.F) {
-	for i := range 200 {
+	for i := range 60 {
 		f.Add(uint64(i), uint16(1<<(i%13)))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, size uint16) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
@@ -18,7 +19,7 @@ func NewResult(at time.Time, host, job string, request event.Event, eventType, s
 	ev.SetID(EventID(job, eventType, discriminator))
 	ev.SetSource("/holdfast/" + host)
 	ev.SetType(eventType)
-	ev.SetSubject(Cut(subject, MaxText))
+	ev.SetSubject(subjectOf(subject, job))
 	ev.SetTime(at.UTC())
 	ev.SetExtension(ExtJobID, job)
 	ev.SetExtension(ExtCorrelationID, CorrelationID(request))
@@ -42,6 +43,21 @@ func NewResult(at time.Time, host, job string, request event.Event, eventType, s
 // maxTraceParent is far more than any version of the W3C trace context has; one
 // that is longer is not valid, and is to be ignored.
 const maxTraceParent = 512
+
+// subjectOf makes the subject of an event of a name, in which an Engine may have
+// anything.
+func subjectOf(name, job string) string {
+	name = strings.Map(func(r rune) rune {
+		if forbidden(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(name, string(utf8.RuneError)))
+	if checkNotBlank(name) != nil {
+		return job
+	}
+	return Cut(name, MaxText)
+}
 
 // CorrelationID returns what relates a request to others: its own correlation id,
 // or else its id.

@@ -108,7 +108,7 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 	case re != nil:
 		by, in = ByPattern, fmt.Sprintf("its name matches %q", re)
 	case len(sel.Labels) > 0 && hasLabels(c, sel.Labels):
-		by, in = ByLabel, fmt.Sprintf("it has the labels %q", sel.Labels)
+		by, in = ByLabel, "it has the labels "+quoteFirst(sel.Labels)
 	case sel.All:
 		by, in = ByAll, "all containers are selected"
 	default:
@@ -231,6 +231,18 @@ func distinct(names []string) []string {
 		}
 	}
 	return once
+}
+
+// maxQuoted is how many labels a reason names.
+const maxQuoted = 8
+
+// quoteFirst returns the first of a request's labels for a reason. There may be a
+// thousand, and a reason for each container.
+func quoteFirst(labels []string) string {
+	if len(labels) <= maxQuoted {
+		return fmt.Sprintf("%q", labels)
+	}
+	return fmt.Sprintf("%q and %d more", labels[:maxQuoted], len(labels)-maxQuoted)
 }
 
 func compile(patterns []string) []*regexp.Regexp {
