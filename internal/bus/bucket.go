@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"holdfast.io/holdfast/events"
@@ -78,25 +80,82 @@ func (k *Bucket) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// List implements ledger.Store.
+// listAtOnce is how many keys List reads in one exchange with the server. It
+// bounds what List holds in memory, by as many of the largest values.
+const listAtOnce = 64
+
+// List implements ledger.Store. It asks the stream's leader which keys there are,
+// and then for their values, [listAtOnce] at a time. The server's direct reads would
+// need fewer messages, but any replica may answer them, also one that has not seen
+// every write.
 func (k *Bucket) List(ctx context.Context, pattern string) iter.Seq2[ledger.Entry, error] {
 	return func(yield func(ledger.Entry, error) bool) {
 		if !ledger.ValidPattern(pattern) {
 			yield(ledger.Entry{}, fmt.Errorf("list %s: %q is not a pattern", k.stream, pattern))
 			return
 		}
-		for m, err := range k.bus.walk(ctx, k.stream, k.prefix+pattern) {
+		keys, err := k.keys(ctx, pattern)
+		if err != nil {
+			yield(ledger.Entry{}, fmt.Errorf("list %s of %s: %w", pattern, k.stream, err))
+			return
+		}
+		for part := range slices.Chunk(keys, listAtOnce) {
+			entries, err := k.entries(ctx, part)
 			if err != nil {
-				yield(ledger.Entry{}, err)
+				yield(ledger.Entry{}, fmt.Errorf("list %s of %s: %w", pattern, k.stream, err))
 				return
 			}
-			if m.gone() {
-				continue
-			}
-			e := ledger.Entry{Key: strings.TrimPrefix(m.subject, k.prefix), Value: m.data, Revision: m.sequence, Time: m.time}
-			if !yield(e, nil) {
-				return
+			for _, e := range entries {
+				if !yield(e, nil) {
+					return
+				}
 			}
 		}
 	}
+}
+
+// keys returns the keys that match a pattern, those included that are gone and
+// have a marker still. It is tried until ctx ends.
+func (k *Bucket) keys(ctx context.Context, pattern string) (keys []string, err error) {
+	err = k.bus.retry(ctx, "listing "+k.stream, func(ctx context.Context) (err error) {
+		keys, err = k.bus.subjects(ctx, k.stream, k.prefix+pattern)
+		return err
+	})
+	for i := range keys {
+		keys[i] = strings.TrimPrefix(keys[i], k.prefix)
+	}
+	return keys, err
+}
+
+// entries returns the entries of those keys that are not gone. It asks for all at
+// once, and is tried until ctx ends.
+func (k *Bucket) entries(ctx context.Context, keys []string) (found []ledger.Entry, err error) {
+	last := make([]*stored, len(keys))
+	err = k.bus.retry(ctx, "reading "+k.stream, func(ctx context.Context) error {
+		failed := make([]error, len(keys))
+		var reading sync.WaitGroup
+		for i, key := range keys {
+			reading.Go(func() { last[i], failed[i] = k.last(ctx, key) })
+		}
+		reading.Wait()
+		return firstError(failed)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range last {
+		if !m.gone() {
+			found = append(found, ledger.Entry{Key: keys[i], Value: m.data, Revision: m.sequence, Time: m.time})
+		}
+	}
+	return found, nil
+}
+
+func firstError(all []error) error {
+	for _, err := range all {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,21 +40,22 @@ func (f *Forgetful) Put(ctx context.Context, key string, value []byte, expected 
 }
 
 func (f *Forgetful) forget(ctx context.Context) (int, error) {
-	var ended []string
+	var ended []Entry
 	for e, err := range f.List(ctx, f.Host+".*.job") {
 		if err != nil {
 			return 0, fmt.Errorf("look for jobs to forget: %w", err)
 		}
 		var head Head
 		if err := Decode(e.Key, e.Value, &head); err == nil && head.ended() {
-			ended = append(ended, strings.TrimSuffix(e.Key, ".job"))
-		}
-		if len(ended) == forgetAtOnce {
-			break
+			e.Value = nil
+			ended = append(ended, e)
 		}
 	}
-	for _, job := range ended {
-		if err := f.forgetJob(ctx, job); err != nil {
+	// A revision is higher than any before.
+	slices.SortFunc(ended, func(a, b Entry) int { return cmp.Compare(a.Revision, b.Revision) })
+	ended = ended[:min(len(ended), forgetAtOnce)]
+	for _, e := range ended {
+		if err := f.forgetJob(ctx, strings.TrimSuffix(e.Key, ".job")); err != nil {
 			return 0, err
 		}
 	}

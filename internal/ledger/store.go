@@ -47,8 +47,8 @@ type Store interface {
 	// A store that is full may need room for that, and report ErrFull.
 	Delete(ctx context.Context, key string) error
 	// List yields all entries whose key matches the pattern, in which an asterisk
-	// stands for one token and a final > for one or more, in the order in which they
-	// were written. An entry that is written again meanwhile may come twice. It ends
+	// stands for one token and a final > for one or more, in any order and each once.
+	// Entries that are written or removed meanwhile may be among them or not. It ends
 	// after the first error.
 	List(ctx context.Context, pattern string) iter.Seq2[Entry, error]
 }

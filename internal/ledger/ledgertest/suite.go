@@ -104,7 +104,7 @@ func (s store) gone(key string) {
 	}
 }
 
-// lists compares the keys, without the prefix, in their order.
+// lists compares the keys, without the prefix, in any order.
 func (s store) lists(pattern string, want ...string) []ledger.Entry {
 	s.t.Helper()
 	var (
@@ -118,6 +118,8 @@ func (s store) lists(pattern string, want ...string) []ledger.Entry {
 		all = append(all, e)
 		keys = append(keys, strings.TrimPrefix(e.Key, s.prefix))
 	}
+	slices.Sort(keys)
+	slices.Sort(want)
 	if !slices.Equal(keys, want) {
 		s.t.Errorf("%s lists %q, not %q", pattern, keys, want)
 	}
