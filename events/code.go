@@ -57,9 +57,21 @@ const (
 	CodeEngineUnavailable Code = "engine_unavailable"
 	// CodeEngineRefused: a call that the item needs is not let through to the Engine.
 	CodeEngineRefused Code = "engine_refused"
-	CodeEngine        Code = "engine_error"
+	// CodeEngineUnsupported: whoever answers is no Docker Engine that is supported.
+	CodeEngineUnsupported Code = "engine_unsupported"
+	// CodeBadEngineAnswer: the Engine leaves out what must be known of the item.
+	CodeBadEngineAnswer Code = "bad_engine_answer"
+	CodeEngine          Code = "engine_error"
 	// CodeEngineFull: the Engine's disk is full.
 	CodeEngineFull Code = "engine_full"
+	// CodeBaseImageMissing: the image that the container was made from was removed.
+	CodeBaseImageMissing Code = "base_image_missing"
+	// CodeUncommittableContent: something in the container fits into no image.
+	CodeUncommittableContent Code = "uncommittable_content"
+	// CodeImageIncomplete: the Engine lists the image and does not have all of it.
+	CodeImageIncomplete Code = "image_incomplete"
+	// CodeConfigTooLarge: the image's configuration is larger than what is checked.
+	CodeConfigTooLarge Code = "config_too_large"
 	// CodeCorruptArchive: the Engine's archive is truncated or does not match
 	// its own digests.
 	CodeCorruptArchive Code = "corrupt_archive"

@@ -84,5 +84,8 @@ const (
 	StateDead       State = "dead"
 )
 
+// States are all states of a container.
+var States = []State{StateCreated, StateRunning, StatePaused, StateRestarting, StateExited, StateRemoving, StateDead}
+
 // DefaultSink is the name of the sink that a request means when it names none.
 const DefaultSink = "default"

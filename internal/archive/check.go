@@ -22,6 +22,10 @@ import (
 // holds something else than it should, or contradicts its own digests.
 var ErrCorrupt = errors.New("the image archive is corrupt")
 
+// ErrTooLarge: the image's description is larger than what Check takes into memory.
+// The archive may well be whole.
+var ErrTooLarge = errors.New("the image's configuration is too large")
+
 // Bounds of what is kept in memory of an archive: the documents that describe
 // it. Layers are only hashed.
 const (
@@ -44,14 +48,16 @@ type Info struct {
 // Check reads r, an uncompressed image archive, to its end. It returns no error
 // only if the archive holds the whole of the image imageID ("sha256:<hex>") and
 // nothing else, and every digest in it is true. It holds a few megabytes, however
-// large the archive. An error that wraps [ErrCorrupt] is the archive's fault; every
-// other error comes from r.
+// large the archive. An error that wraps [ErrCorrupt] is the archive's fault, and one
+// that wraps [ErrTooLarge] that of the image's labels and environment; every other
+// error comes from r.
 //
 // A save that was cut short has been seen to end without an error (moby#45764).
 func Check(r io.Reader, imageID string) (*Info, error) {
 	tail := &tailReader{r: r}
 	c := checker{
 		digests:   map[string]string{},
+		sizes:     map[string]int64{},
 		links:     map[string]string{},
 		documents: map[string][]byte{},
 	}
@@ -70,6 +76,7 @@ func Check(r io.Reader, imageID string) (*Info, error) {
 
 type checker struct {
 	digests   map[string]string // of every file, by name; hex
+	sizes     map[string]int64  // of every file that may describe the image, by name
 	links     map[string]string // target by name
 	documents map[string][]byte // small files that may describe the image
 	kept      int
@@ -111,6 +118,9 @@ func (c *checker) readFile(r io.Reader, name string, size int64, buf []byte) err
 	sum := sha256.New()
 	var w io.Writer = sum
 	var doc *bytes.Buffer
+	if mayDescribe(name) {
+		c.sizes[name] = size
+	}
 	if mayDescribe(name) && size <= maxDocument && c.kept+int(size) <= maxDocuments {
 		doc = &bytes.Buffer{}
 		w = io.MultiWriter(sum, doc)
@@ -249,6 +259,9 @@ func (c *checker) document(name string, into any) error {
 	name = path.Clean(name)
 	raw, ok := c.documents[name]
 	if !ok {
+		if size := c.sizes[name]; size > maxDocument {
+			return fmt.Errorf("%w: %s has %d bytes, and at most %d are checked; make labels and environment smaller", ErrTooLarge, name, size, maxDocument)
+		}
 		if _, there := c.digests[name]; there {
 			return corrupt("%s is not a JSON document of at most %d bytes", name, maxDocument)
 		}

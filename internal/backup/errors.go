@@ -88,6 +88,16 @@ func (r *itemRun) failed(ctx context.Context, step events.Step, err error, forma
 	return e
 }
 
+// final are errors of the Engine that asking again does not mend.
+var final = map[error]events.Code{
+	engine.ErrUnsupported:   events.CodeEngineUnsupported,
+	engine.ErrBadAnswer:     events.CodeBadEngineAnswer,
+	engine.ErrBaseMissing:   events.CodeBaseImageMissing,
+	engine.ErrUncommittable: events.CodeUncommittableContent,
+	engine.ErrIncomplete:    events.CodeImageIncomplete,
+	archive.ErrTooLarge:     events.CodeConfigTooLarge,
+}
+
 // classify is the one place that decides what an error means for an item, and
 // whether a retry can help.
 func classify(ctx context.Context, err error) (code events.Code, retryable bool) {
@@ -112,6 +122,11 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeEngineFull, true
 	case errors.Is(err, engine.ErrEngineUnavailable):
 		return events.CodeEngineUnavailable, true
+	}
+	for sentinel, code := range final {
+		if errors.Is(err, sentinel) {
+			return code, false
+		}
 	}
 	if _, ok := errors.AsType[sinkErr](err); ok {
 		return events.CodeSinkError, true

@@ -2,15 +2,13 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"regexp"
 	"strings"
-	"time"
 
 	"github.com/docker/docker/api/types/container"
 
-	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 )
 
@@ -22,84 +20,22 @@ func (e *Engine) Containers(ctx context.Context) ([]engine.Container, error) {
 	}
 	containers := make([]engine.Container, 0, len(list))
 	for _, c := range list {
-		listed := engine.Container{
-			ID:     c.ID,
-			Name:   ownName(c.Names, c.ID),
-			State:  events.State(c.State),
-			Labels: c.Labels, ImageID: c.ImageID,
+		l, err := listed(c)
+		if err != nil {
+			return nil, err
 		}
-		if c.NetworkSettings != nil {
-			for _, n := range c.NetworkSettings.Networks {
-				if n != nil {
-					listed.Addresses = append(listed.Addresses, n.IPAddress, n.GlobalIPv6Address)
-				}
-			}
-		}
-		for _, p := range c.Ports {
-			if p.PublicPort != 0 {
-				listed.Ports = append(listed.Ports, p.PublicPort)
-			}
-		}
-		containers = append(containers, listed)
+		containers = append(containers, l)
 	}
 	return containers, nil
 }
 
-// ownName picks the container's own name: others ("/db/alias") come from links.
-func ownName(names []string, id string) string {
-	for _, n := range names {
-		if n = strings.TrimPrefix(n, "/"); !strings.Contains(n, "/") {
-			return n
-		}
-	}
-	return id
-}
-
 // Inspect implements [engine.Containers].
 func (e *Engine) Inspect(ctx context.Context, id string) (*engine.ContainerDetail, error) {
-	c, raw, err := e.api.ContainerInspectWithRaw(ctx, id, false)
-	if err != nil {
+	_, raw, err := e.api.ContainerInspectWithRaw(ctx, id, false)
+	if raw == nil && err != nil { // with a document, it is that which cannot be read
 		return nil, e.translate(err)
 	}
-	d := &engine.ContainerDetail{
-		ID:     c.ID,
-		Name:   strings.TrimPrefix(c.Name, "/"),
-		State:  events.State(c.State.Status),
-		Image:  c.Config.Image,
-		Labels: c.Config.Labels,
-		Raw:    raw,
-
-		StopGrace: stopGrace(c.Config.StopTimeout),
-	}
-	if d.StartedAt, err = time.Parse(time.RFC3339Nano, c.State.StartedAt); err != nil {
-		return nil, fmt.Errorf("read when container %s was started: %w", id, err)
-	}
-	if c.HostConfig != nil {
-		d.AutoRemove = c.HostConfig.AutoRemove
-		for _, dst := range slices.Sorted(maps.Keys(c.HostConfig.Tmpfs)) {
-			d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: dst})
-		}
-	}
-	for _, m := range c.Mounts {
-		d.Mounts = append(d.Mounts, engine.Mount{
-			Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination,
-		})
-	}
-	slices.SortFunc(d.Mounts, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
-	return d, nil
-}
-
-// stopGrace is how long an Engine waits for a container to stop before it kills
-// it. The configuration has seconds; without any it is the Engine's default, and
-// a negative number means for ever.
-func stopGrace(seconds *int) time.Duration {
-	switch {
-	case seconds == nil:
-		return 10 * time.Second
-	case *seconds < 0:
-		return 0
-	}
-	return max(time.Duration(*seconds)*time.Second, time.Millisecond)
+	return detail(id, raw)
 }
 
 // Commit implements [engine.Containers].
@@ -107,7 +43,38 @@ func (e *Engine) Commit(ctx context.Context, id string, o engine.CommitOptions) 
 	r, err := e.api.ContainerCommit(ctx, id, container.CommitOptions{
 		Reference: o.Reference, Comment: o.Comment, Pause: o.Pause,
 	})
-	return r.ID, e.translate(err)
+	if err != nil {
+		return "", e.commitError(ctx, id, e.translate(err))
+	}
+	if r.ID == "" {
+		return "", badAnswer("it says that container %s is committed, and not to which image", id)
+	}
+	return r.ID, nil
+}
+
+// unfit are the texts of errors that an Engine reports for what no image can hold:
+// of the system for a path, of moby's layer store for the number of layers, and of
+// archive/tar for a name or an attribute.
+var unfit = regexp.MustCompile(`file name too long|max depth exceeded|archive/tar: cannot encode header`)
+
+// commitError finds out why a commit failed. An Engine whose classic store lacks
+// the container's image reports a file of its own that is not there.
+func (e *Engine) commitError(ctx context.Context, id string, err error) error {
+	if errors.Is(err, engine.ErrRefused) || errors.Is(err, engine.ErrEngineUnavailable) || errors.Is(err, engine.ErrNotFound) {
+		return err
+	}
+	if unfit.MatchString(err.Error()) {
+		return fmt.Errorf("%w: %w; shorten or remove what is named, or, where the image has too many layers, make it one by "+
+			"docker export and docker import", engine.ErrUncommittable, err)
+	}
+	c, failure := e.api.ContainerInspect(ctx, id)
+	if failure != nil || c.ContainerJSONBase == nil {
+		return err
+	}
+	if _, failure = e.InspectImage(ctx, c.Image); errors.Is(failure, engine.ErrNotFound) {
+		return fmt.Errorf("%w (%s): pull or load it again; 'docker export' can still write the container's files", engine.ErrBaseMissing, c.Image)
+	}
+	return err
 }
 
 // Stop implements [engine.Containers].

@@ -4,13 +4,16 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +29,7 @@ import (
 
 // Engine is one Docker Engine. It may be used by several goroutines.
 type Engine struct {
+	end  endpoint
 	api  *client.Client
 	base *url.URL // of the API as the connection's HTTP client takes it
 	idle func()   // closes idle connections
@@ -38,20 +42,19 @@ type Engine struct {
 
 var _ engine.Engine = (*Engine)(nil)
 
-// Connect returns the Engine at host, such as unix:///var/run/docker.sock. If
-// host is empty, the environment decides as it does for the docker command
-// (DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH). Nothing is sent: the
-// first call tells whether the Engine is there, and agrees on the API's
-// version.
+// Connect returns the Engine at host, such as unix:///var/run/docker.sock,
+// tcp://host:port or ssh://user@host. If host is empty, it is the one that the
+// docker command would use (DOCKER_HOST, DOCKER_CONTEXT and the context in use,
+// with their certificates). Nothing is sent: the first call tells whether the
+// Engine is there, and agrees on the API's version.
 func Connect(host string) (*Engine, error) {
-	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
-	if host != "" {
-		opts = append(opts, client.WithHost(host))
+	end, err := findEndpoint(host)
+	if err != nil {
+		return nil, err
 	}
-	e := &Engine{}
-	var err error
-	if e.api, err = client.NewClientWithOpts(append(opts, e.lookAtAnswers)...); err != nil {
-		return nil, fmt.Errorf("set up the connection to the Docker Engine: %w", err)
+	e := &Engine{end: end}
+	if e.api, err = client.NewClientWithOpts(append(end.options(), e.lookAtAnswers)...); err != nil {
+		return nil, fmt.Errorf("set up the connection to the Docker Engine at %s: %w", end.host, err)
 	}
 	return e, nil
 }
@@ -91,20 +94,20 @@ func (e *Engine) Close() error {
 }
 
 // Host returns the address that the Engine is reached at.
-func (e *Engine) Host() string { return e.api.DaemonHost() }
+func (e *Engine) Host() string { return e.end.host }
 
 // Peers returns the network addresses that the Engine is reached at; none if
 // it is reached by a socket file.
 func (e *Engine) Peers(ctx context.Context) []netip.AddrPort {
-	u, err := url.Parse(e.api.DaemonHost())
-	if err != nil || u.Scheme != "tcp" {
+	host, service := e.end.network()
+	if host == "" {
 		return nil
 	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", u.Port())
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
 	if err != nil {
 		return nil
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil
 	}
@@ -157,12 +160,16 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 	if err != nil {
 		return answer{}, e.translate(err)
 	}
+	if info.ID == "" || info.Name == "" {
+		return answer{}, badAnswer("it says of itself the ID %q and the Name %q", brief(info.ID), brief(info.Name))
+	}
 	clock, err := systemTime(info)
 	if err != nil {
 		return answer{}, err
 	}
+	kind, _ := e.kind(ctx)
 	a := answer{
-		About: engine.About{ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
+		About: engine.About{Kind: kind, ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
 			DataRoot: info.DockerRootDir, Stages: !usesContainerd(info)},
 		ahead: clock.Sub(asked),
 		at:    time.Now(),
@@ -171,6 +178,21 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 	defer e.mu.Unlock()
 	e.last = a
 	return a, nil
+}
+
+// dockerEngine is what a Docker Engine is called here; it calls itself Engine.
+const dockerEngine = "Docker Engine"
+
+// kind returns what the Engine calls itself; nothing if it does not tell.
+func (e *Engine) kind(ctx context.Context) (kind, version string) {
+	v, err := e.api.ServerVersion(ctx)
+	if err != nil || len(v.Components) == 0 {
+		return "", ""
+	}
+	if c := v.Components[0]; c.Name != "Engine" {
+		return brief(c.Name), brief(c.Version)
+	}
+	return dockerEngine, brief(v.Version)
 }
 
 // sameClock is how far apart two readings of one clock may be, with an answer in
@@ -204,7 +226,7 @@ func usesContainerd(info system.Info) bool {
 func systemTime(info system.Info) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339Nano, info.SystemTime)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("read the Engine's time: %w", err)
+		return time.Time{}, badAnswer("it says that its time is %q", brief(info.SystemTime))
 	}
 	return t, nil
 }
@@ -223,12 +245,26 @@ func (e *Engine) translate(err error) error {
 		return nil
 	case errdefs.IsNotFound(err):
 		return fmt.Errorf("%w: %w", engine.ErrNotFound, err)
+	case unreadable(err):
+		return badAnswer("%s", brief(err.Error()))
 	case client.IsErrConnectionFailed(err), errdefs.IsUnavailable(err), brokeOff(err):
 		return e.unavailable(err)
 	case strings.Contains(err.Error(), "no space left on device"):
 		return fmt.Errorf("%w: %w", engine.ErrEngineFull, err)
+	case errdefs.IsInvalidArgument(err) && wrongVersion.MatchString(err.Error()):
+		return fmt.Errorf("%w: %w; unset DOCKER_API_VERSION if it is set", engine.ErrUnsupported, err)
 	}
 	return err
+}
+
+// wrongVersion is what an Engine answers whose API is too old or too new.
+var wrongVersion = regexp.MustCompile(`client version \S+ is too (old|new)`)
+
+// unreadable reports whether an answer was no document of the kind asked for.
+func unreadable(err error) bool {
+	_, syntax := errors.AsType[*json.SyntaxError](err)
+	_, kind := errors.AsType[*json.UnmarshalTypeError](err)
+	return syntax || kind
 }
 
 // brokeOff reports whether a connection ended in the midst of an answer.
@@ -244,5 +280,8 @@ func brokeOff(err error) bool {
 // unavailable says that the Engine does not answer. It hides how a connection
 // ended: the end of a stream must not be taken for that of its content.
 func (e *Engine) unavailable(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w at %s: %w", engine.ErrEngineUnavailable, e.Host(), fs.ErrPermission)
+	}
 	return fmt.Errorf("%w at %s: %v", engine.ErrEngineUnavailable, e.Host(), err) //nolint:errorlint // see above
 }

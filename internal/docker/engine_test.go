@@ -28,7 +28,12 @@ import (
 	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(dialStdio); socket != "" {
+		os.Exit(serveStdio(socket))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // TestEngine holds the Engine of this machine to the port, or the one that
 // DOCKER_HOST names. It fails if there is none: a skip would hide that nothing

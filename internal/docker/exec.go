@@ -38,6 +38,9 @@ func (e *Engine) exec(ctx context.Context, containerID string, command []string)
 	if err != nil {
 		return engine.ExecResult{}, err
 	}
+	if made.ID == "" {
+		return engine.ExecResult{}, badAnswer("it says that a command is set up in container %s, and not under which id", containerID)
+	}
 	stream, err := e.startExec(ctx, made.ID)
 	if err != nil {
 		return engine.ExecResult{}, err

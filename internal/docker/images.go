@@ -22,6 +22,9 @@ func (e *Engine) Images(ctx context.Context) ([]engine.Image, error) {
 	}
 	images := make([]engine.Image, 0, len(list))
 	for _, i := range list {
+		if i.ID == "" {
+			return nil, badAnswer("its list has an image without an id, with the references %q", brief(strings.Join(i.RepoTags, " ")))
+		}
 		images = append(images, engine.Image{
 			ID: i.ID, References: named(i.RepoTags), Digests: named(i.RepoDigests),
 		})
@@ -46,7 +49,10 @@ func (e *Engine) InspectImage(ctx context.Context, name string) (*engine.ImageDe
 	if err != nil {
 		return nil, e.translate(err)
 	}
-	d := &engine.ImageDetail{ID: i.ID, References: named(i.RepoTags), Size: i.Size}
+	if i.ID == "" {
+		return nil, badAnswer("its document of image %s lacks the Id", brief(name))
+	}
+	d := &engine.ImageDetail{ID: i.ID, References: named(i.RepoTags), Size: max(i.Size, 0)}
 	if i.Config != nil {
 		d.Labels = i.Config.Labels
 	}
@@ -89,13 +95,26 @@ func (e *Engine) Dangling(ctx context.Context) ([]engine.DanglingImage, error) {
 func (e *Engine) Save(ctx context.Context, id string) (io.ReadCloser, error) {
 	r, err := e.api.ImageSave(ctx, []string{id})
 	if err != nil {
-		// Engine 20.10 reports an id that is not there as a fault of its own.
-		if _, gone := e.InspectImage(ctx, id); errors.Is(gone, engine.ErrNotFound) {
-			return nil, gone
-		}
-		return nil, e.translate(err)
+		return nil, e.saveError(ctx, id, e.translate(err))
 	}
 	return &saveReader{ReadCloser: r, ctx: ctx, engine: e}, nil
+}
+
+// saveError tells an image that is not there from one that is there in parts. Engine
+// 20.10 reports an id that is not there as a fault of its own, and the containerd
+// store reports not found for content of other platforms that was never pulled.
+func (e *Engine) saveError(ctx context.Context, id string, err error) error {
+	if errors.Is(err, engine.ErrRefused) || errors.Is(err, engine.ErrEngineUnavailable) {
+		return err
+	}
+	switch _, gone := e.InspectImage(ctx, id); {
+	case errors.Is(gone, engine.ErrNotFound):
+		return gone
+	case gone == nil && errors.Is(err, engine.ErrNotFound):
+		return fmt.Errorf("%w: it was pulled or loaded for another platform, or in parts; pull it again for the platform of this host, "+
+			"or save it by hand with docker save --platform (%v)", engine.ErrIncomplete, err)
+	}
+	return err
 }
 
 // saveReader reports why a stream broke off. An archive that the Engine's end

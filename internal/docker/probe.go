@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -102,6 +103,8 @@ func (e *Engine) probe(ctx context.Context, c engine.Call) error {
 			return context.Cause(ctx)
 		case bounded.Err() != nil:
 			return e.unavailable(fmt.Errorf("%s %s is not answered within %s", method, path, probeBound))
+		case errors.Is(err, engine.ErrUnsupported), errors.Is(err, engine.ErrEngineUnavailable):
+			return err
 		case err != nil:
 			return fmt.Errorf("try %s %s: %w", method, path, err)
 		}
@@ -136,8 +139,8 @@ func probes(c engine.Call) []wire {
 		return []wire{{path: path, query: url.Values{"since": {"1"}, "until": {"1"}}}}
 	case engine.CallSave:
 		return []wire{{path: path, query: url.Values{"names": {"sha256:" + id}}, missing: true}}
-	case engine.CallCommit:
-		return []wire{{path: path, query: url.Values{"container": {id}, "pause": {"0"}}, body: "{}", missing: true}}
+	case engine.CallCommit: // without a body, as the client sends it: Podman 4 cannot take that
+		return []wire{{path: path, query: url.Values{"container": {id}, "pause": {"0"}}, missing: true}}
 	case engine.CallInspectImage, engine.CallRemoveImage: // a proxy may allow no colon or slash in a name
 		return []wire{of(strings.ReplaceAll(path, "{name}", "sha256:"+id)),
 			of(strings.ReplaceAll(path, "{name}", engine.SnapshotReference(id)))}
@@ -180,12 +183,29 @@ func (e *Engine) send(ctx context.Context, method string, w wire) error {
 		return e.unavailable(err)
 	}
 	defer resp.Body.Close()
+	if w.missing {
+		return e.checkMissing(ctx, method, w.path, resp)
+	}
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)); err != nil {
 		return e.unavailable(err)
 	}
-	if w.missing && resp.StatusCode < http.StatusBadRequest {
-		return &engine.RefusedError{Method: method, Path: w.path, Status: resp.StatusCode,
-			Answer: "whoever answers has done what the Engine could not, since there is no such thing"}
-	}
 	return nil
+}
+
+// checkMissing holds an answer about something that is not there against what a
+// Docker Engine says then.
+func (e *Engine) checkMissing(ctx context.Context, method, path string, resp *http.Response) error {
+	switch {
+	case resp.StatusCode < http.StatusBadRequest:
+		return fmt.Errorf("%w: %s %s of something that is not there is answered %s", engine.ErrUnsupported, method, path, resp.Status)
+	case resp.StatusCode < http.StatusInternalServerError, strings.HasSuffix(path, "/images/get"): // Engine 20.10 answers that 500
+		return nil
+	}
+	var answer struct{ Message string }
+	_ = json.NewDecoder(resp.Body).Decode(&answer) // answers has looked at it
+	err := fmt.Errorf("%s %s is answered %s: %s", method, path, resp.Status, answer.Message)
+	if kind, version := e.kind(ctx); kind != "" && kind != dockerEngine {
+		return fmt.Errorf("%w: %s %s: %w", engine.ErrUnsupported, kind, version, err)
+	}
+	return err
 }

@@ -122,8 +122,9 @@ func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 // several goroutines.
 type Prober interface {
 	// Probe asks for each of the calls in a way that changes nothing, and reports
-	// ErrRefused for those that are refused, joined, or ErrEngineUnavailable if there
-	// is no answer within 10 s. A ping that is refused stands for all: without it there is
+	// ErrRefused for those that are refused, joined; ErrEngineUnavailable if there is
+	// no answer within 10 s; ErrUnsupported if the answer is none that a Docker Engine
+	// would give. A ping that is refused stands for all: without it there is
 	// no agreeing on the API's version. That a call was let through may have been found out a
 	// minute ago. A plugin that looks at more than method and path may still refuse
 	// the call itself.

@@ -24,6 +24,18 @@ var (
 	ErrInUse = errors.New("the image is in use")
 	// ErrEngineUnavailable: the Engine does not answer.
 	ErrEngineUnavailable = errors.New("the Engine does not answer")
+	// ErrUnsupported: whoever answers at the Engine's address is none that Holdfast
+	// can work with.
+	ErrUnsupported = errors.New("this is no Docker Engine that is supported")
+	// ErrBadAnswer: the Engine's answer lacks what every Engine says.
+	ErrBadAnswer = errors.New("the Engine's answer is incomplete")
+	// ErrBaseMissing: the image that a container was made from was removed from the
+	// Engine, which cannot commit the container without it.
+	ErrBaseMissing = errors.New("the image that the container was made from is no longer on the Engine")
+	// ErrUncommittable: something in a container cannot be put into an image.
+	ErrUncommittable = errors.New("the container's files cannot be made an image")
+	// ErrIncomplete: the Engine lists an image of which it does not have all content.
+	ErrIncomplete = errors.New("the Engine does not have all of the image")
 )
 
 // Inventory lists what could be backed up on a host. It may be used by several
@@ -38,10 +50,12 @@ type Inventory interface {
 // Containers is what an Engine does with containers. Ids are always full. It
 // may be used by several goroutines.
 type Containers interface {
-	// Inspect returns the container as it is now.
+	// Inspect returns the container as it is now. It reports ErrBadAnswer if the
+	// Engine leaves out what must be known of it.
 	Inspect(ctx context.Context, id string) (*ContainerDetail, error)
 	// Commit makes an image of the container's file system and configuration, and
-	// returns the image's id when it is done. The commit may go on when ctx ends.
+	// returns the image's id when it is done. The commit may go on when ctx ends. It
+	// reports ErrBaseMissing and ErrUncommittable.
 	Commit(ctx context.Context, id string, o CommitOptions) (imageID string, err error)
 	// Stop stops the container with its own signal and grace period, and returns
 	// when it stands. It is no error if it stood before.
@@ -64,7 +78,8 @@ type Images interface {
 	// based, in any order.
 	Dangling(ctx context.Context) ([]DanglingImage, error)
 	// Save streams the image as docker save does. An image saved by its id carries
-	// no reference. The reader ends with an error when ctx ends.
+	// no reference. The reader ends with an error when ctx ends. It reports
+	// ErrIncomplete.
 	Save(ctx context.Context, id string) (io.ReadCloser, error)
 	// RemoveImage removes the reference, and the image with it if it was its last,
 	// but no parent. An image without a reference is removed by its full id. It is
@@ -100,6 +115,9 @@ type Engine interface {
 
 // About is what an Engine says of itself.
 type About struct {
+	// Kind is what it calls itself: "Docker Engine", "Podman Engine"; empty if it does
+	// not tell.
+	Kind string
 	// ID is the Engine's own id, Name its host's name.
 	ID, Name string
 	Version  string
@@ -128,6 +146,8 @@ type Container struct {
 	// it.
 	Addresses []string
 	Ports     []uint16
+	// Lacks is what the Engine leaves out of it that must be known; empty if nothing.
+	Lacks string
 }
 
 // Image is an image as it is listed.

@@ -133,6 +133,11 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 // known already that it will fail.
 func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, item events.Item, by Selector, reason string) Item {
 	p := Item{PlannedItem: events.PlannedItem{Item: item, Reason: reason, Warnings: unknownLabels(c)}, Selector: by}
+	if c.Lacks != "" {
+		p.Code = events.CodeBadEngineAnswer
+		p.Message = fmt.Sprintf("the Engine's list of containers lacks %s of container %s; see what answers in its place (holdfast doctor)", c.Lacks, c.Name)
+		return p
+	}
 	set, err := settingsOf(c)
 	if err != nil {
 		p.Code, p.Message = events.CodeBadLabel, err.Error()

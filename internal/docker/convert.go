@@ -1,0 +1,121 @@
+package docker
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+)
+
+var fullID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// badAnswer says what an answer of the Engine lacks. Proxies and Engines of other
+// kinds leave members out; to go on without them would be to guess.
+func badAnswer(format string, args ...any) error {
+	return fmt.Errorf("%w: %s; see what answers in its place (holdfast doctor)", engine.ErrBadAnswer, fmt.Sprintf(format, args...))
+}
+
+// listed is a container of the Engine's list.
+func listed(c container.Summary) (engine.Container, error) {
+	if !fullID.MatchString(c.ID) {
+		return engine.Container{}, badAnswer("its list has a container with %q for an id, and the names %q", brief(c.ID), brief(strings.Join(c.Names, " ")))
+	}
+	l := engine.Container{ID: c.ID, Name: ownName(c.Names, c.ID), State: events.State(c.State), Labels: c.Labels, ImageID: c.ImageID}
+	switch {
+	case !slices.Contains(events.States, l.State):
+		l.Lacks = fmt.Sprintf("its state (%q)", brief(c.State))
+	case len(c.Names) == 0:
+		l.Lacks = "its name"
+	case c.NetworkSettings == nil:
+		l.Lacks = "its networks"
+	}
+	if c.NetworkSettings != nil {
+		for _, n := range c.NetworkSettings.Networks {
+			if n != nil {
+				l.Addresses = append(l.Addresses, n.IPAddress, n.GlobalIPv6Address)
+			}
+		}
+	}
+	for _, p := range c.Ports {
+		if p.PublicPort != 0 {
+			l.Ports = append(l.Ports, p.PublicPort)
+		}
+	}
+	return l, nil
+}
+
+// ownName picks the container's own name: others ("/db/alias") come from links.
+func ownName(names []string, id string) string {
+	for _, n := range names {
+		if n = strings.TrimPrefix(n, "/"); !strings.Contains(n, "/") {
+			return n
+		}
+	}
+	return id
+}
+
+// detail is the container that an inspect document is about, which was asked for
+// by its full id.
+func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
+	var c container.InspectResponse
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return nil, badAnswer("its document of container %s cannot be read: %v", id, brief(err.Error()))
+	}
+	lacks := ""
+	switch {
+	case c.ContainerJSONBase == nil || c.ID != id:
+		lacks = "Id"
+	case c.State == nil:
+		lacks = "State"
+	case c.Config == nil:
+		lacks = "Config"
+	case c.HostConfig == nil:
+		lacks = "HostConfig"
+	case c.Mounts == nil:
+		lacks = "Mounts"
+	}
+	if lacks != "" {
+		return nil, badAnswer("its document of container %s lacks %s", id, lacks)
+	}
+	d := &engine.ContainerDetail{
+		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), State: events.State(c.State.Status), Image: c.Config.Image,
+		Labels: c.Config.Labels, AutoRemove: c.HostConfig.AutoRemove, Raw: raw, StopGrace: stopGrace(c.Config.StopTimeout),
+	}
+	if !slices.Contains(events.States, d.State) {
+		return nil, badAnswer("its document of container %s has the state %q, which is none", id, brief(string(d.State)))
+	}
+	var err error
+	if d.StartedAt, err = time.Parse(time.RFC3339Nano, c.State.StartedAt); err != nil {
+		return nil, badAnswer("its document of container %s says that it was started %q, which is no time", id, brief(c.State.StartedAt))
+	}
+	for _, dst := range slices.Sorted(maps.Keys(c.HostConfig.Tmpfs)) {
+		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: dst})
+	}
+	for _, m := range c.Mounts {
+		d.Mounts = append(d.Mounts, engine.Mount{Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination})
+	}
+	slices.SortFunc(d.Mounts, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
+	return d, nil
+}
+
+// stopGrace is how long an Engine waits for a container to stop before it kills
+// it. The configuration has seconds; without any it is the Engine's default, and
+// a negative number means for ever.
+func stopGrace(seconds *int) time.Duration {
+	const most = int(time.Hour * 24 * 365 / time.Second)
+	switch {
+	case seconds == nil:
+		return 10 * time.Second
+	case *seconds < 0:
+		return 0
+	}
+	return max(time.Duration(min(*seconds, most))*time.Second, time.Millisecond)
+}
