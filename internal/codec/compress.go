@@ -21,13 +21,21 @@ const maxThreads = 4
 // Several threads make them, and they are written in their order. Frames that
 // follow each other are one stream to zstd and to its libraries. The library's own
 // parallel stream (WithConcurrentBlocks) keeps several times as much in memory.
+//
+// Frames take very different times, and the first one in order may be the last one
+// that is compressed. So the plain bytes of a frame are free for others as soon as
+// they are compressed, while the stored ones wait for their turn.
 type compressor struct {
 	w    io.Writer
 	zstd *zstd.Encoder
-	// free are the frames that nobody works on. There is one for each thread, and
-	// one that is filled or written meanwhile.
+	// plain are the buffers that nobody fills or compresses, and filling is the one
+	// that is filled, nil if none is. There is one for each thread, and one more.
+	plain   chan []byte
+	filling []byte
+	// free are the frames that are on no way. There is one for each thread, and two
+	// that wait for their turn or are written meanwhile.
 	free    chan *frame
-	filling *frame      // nil if there is none
+	work    chan *frame // on their way to a thread
 	ordered chan *frame // on their way to the writer; nil after the end
 	ended   chan struct{}
 	failure atomic.Pointer[error] // of the writer; the first one stays
@@ -52,14 +60,21 @@ func newCompressor(w io.Writer, level zstd.EncoderLevel) (*compressor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up zstd: %w", err)
 	}
-	frames := threads + 1
-	c := &compressor{w: w, zstd: enc, free: make(chan *frame, frames), ordered: make(chan *frame, frames), ended: make(chan struct{})}
+	buffers, frames := threads+1, threads+2
+	c := &compressor{
+		w: w, zstd: enc,
+		plain: make(chan []byte, buffers),
+		free:  make(chan *frame, frames), work: make(chan *frame, frames), ordered: make(chan *frame, frames),
+		ended: make(chan struct{}),
+	}
+	for range buffers {
+		c.plain <- make([]byte, 0, frameSize)
+	}
 	for range frames {
-		c.free <- &frame{
-			plain:  make([]byte, 0, frameSize),
-			stored: make([]byte, 0, enc.MaxEncodedSize(frameSize)),
-			ready:  make(chan struct{}, 1),
-		}
+		c.free <- &frame{stored: make([]byte, 0, enc.MaxEncodedSize(frameSize)), ready: make(chan struct{}, 1)}
+	}
+	for range threads {
+		go c.encode()
 	}
 	go c.flush(w, c.ordered)
 	return c, nil
@@ -72,28 +87,35 @@ func (c *compressor) Write(p []byte) (n int, err error) {
 			return n, *failure
 		}
 		if c.filling == nil {
-			c.filling = <-c.free
+			c.filling = <-c.plain
 		}
-		f := c.filling
-		taken := copy(f.plain[len(f.plain):cap(f.plain)], p)
-		f.plain = f.plain[:len(f.plain)+taken]
+		taken := copy(c.filling[len(c.filling):cap(c.filling)], p)
+		c.filling = c.filling[:len(c.filling)+taken]
 		n, p = n+taken, p[taken:]
-		if len(f.plain) == cap(f.plain) {
+		if len(c.filling) == cap(c.filling) {
 			c.compress()
 		}
 	}
 	return n, nil
 }
 
-// compress has the frame that was filled compressed and written.
+// compress has the buffer that was filled compressed and written. Frames are taken
+// in their order, so the next one to be written always has one.
 func (c *compressor) compress() {
-	f := c.filling
-	c.filling = nil
+	f := <-c.free
+	f.plain, c.filling = c.filling, nil
 	c.ordered <- f
-	go func() {
+	c.work <- f
+}
+
+// encode compresses frames, until there are no more.
+func (c *compressor) encode() {
+	for f := range c.work {
 		f.stored = c.zstd.EncodeAll(f.plain, f.stored[:0])
+		c.plain <- f.plain[:0]
+		f.plain = nil
 		f.ready <- struct{}{}
-	}()
+	}
 }
 
 // flush writes frames in their order, until there are no more.
@@ -106,7 +128,6 @@ func (c *compressor) flush(w io.Writer, ordered <-chan *frame) {
 				c.failure.Store(&err)
 			}
 		}
-		f.plain = f.plain[:0]
 		c.free <- f
 	}
 }
@@ -141,6 +162,7 @@ func (c *compressor) breakOff() {
 
 // end returns when all that was compressed is written.
 func (c *compressor) end() {
+	close(c.work)
 	close(c.ordered)
 	<-c.ended
 	c.ordered, c.filling = nil, nil
