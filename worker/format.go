@@ -10,9 +10,10 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/dustin/go-humanize"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"golang.org/x/term"
+
+	"holdfast.io/holdfast/internal/bytesize"
 
 	"holdfast.io/holdfast/events"
 )
@@ -37,7 +38,7 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-func bytesOf(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+func bytesOf(n int64) string { return bytesize.Format(n) }
 
 // durationOf rounds to what people read: milliseconds below a minute.
 func durationOf(d time.Duration) string {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -32,12 +30,15 @@ func listCommand() *cobra.Command {
 			}
 			t := newTable("TIME", "HOST", "KIND", "NAME", "SIZE", "NOT INCLUDED", "POINT")
 			damaged := 0
-			err = eachPoint(cmd.Context(), s, func(p storedPoint) {
-				m := p.manifest
+			for p, err := range point.List(cmd.Context(), s, sink.PointsName) {
+				if err != nil {
+					return err
+				}
+				m := p.Manifest
 				switch {
-				case p.err != nil:
+				case p.Err != nil:
 					damaged++
-					fmt.Fprintf(cmd.ErrOrStderr(), "holdfast: %s: %s\n", escape(p.dir), escape(p.err.Error()))
+					fmt.Fprintf(cmd.ErrOrStderr(), "holdfast: %s: %s\n", escape(p.Dir), escape(p.Err.Error()))
 				case item != "" && item != m.Item.Name && !strings.HasPrefix(m.Item.ID, item):
 				case asJSON:
 					raw, _ := json.Marshal(m)
@@ -46,9 +47,6 @@ func listCommand() *cobra.Command {
 					t.AppendRow(table.Row{m.SnapshotTime.Local().Format(time.DateTime), escape(m.Host), m.Item.Kind,
 						escape(m.Item.Name), bytesOf(storedSize(m)), notIncludedCount(m), m.ID})
 				}
-			})
-			if err != nil {
-				return err
 			}
 			if !asJSON {
 				fmt.Fprintln(cmd.OutOrStdout(), t.Render())
@@ -75,12 +73,7 @@ func showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var found []storedPoint
-			err = eachPoint(cmd.Context(), s, func(p storedPoint) {
-				if id := p.dir[strings.LastIndexByte(p.dir, '/')+1:]; strings.HasPrefix(id, args[0]) {
-					found = append(found, p)
-				}
-			})
+			found, err := point.Find(cmd.Context(), s, args[0])
 			switch {
 			case err != nil:
 				return err
@@ -88,18 +81,20 @@ func showCommand() *cobra.Command {
 				return fmt.Errorf("there is no point %q in the sink %s; 'holdfast list' shows them", args[0], location)
 			case len(found) > 1:
 				return fmt.Errorf("%q is the beginning of %d points: give more of it", args[0], len(found))
-			case found[0].err != nil:
-				return fmt.Errorf("read point %s: %w", args[0], found[0].err)
+			}
+			m, err := point.Read(cmd.Context(), s, found[0])
+			if err != nil {
+				return fmt.Errorf("read point %s: %w", args[0], err)
 			}
 			if asJSON {
-				raw, err := found[0].manifest.Encode()
+				raw, err := m.Encode()
 				if err != nil {
 					return err
 				}
 				_, err = cmd.OutOrStdout().Write(raw)
 				return err
 			}
-			showPoint(cmd.OutOrStdout(), s, found[0].manifest)
+			showPoint(cmd.OutOrStdout(), s, m)
 			return nil
 		},
 	}
@@ -166,29 +161,6 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// storedPoint is a point that was found in a sink, or why it cannot be read.
-type storedPoint struct {
-	dir      string
-	manifest *point.Manifest
-	err      error
-}
-
-// eachPoint visits the points of a sink in the order of their folders.
-func eachPoint(ctx context.Context, s sink.Sink, visit func(storedPoint)) error {
-	for dir, err := range s.Points(ctx, sink.PointsName) {
-		if err != nil {
-			return err
-		}
-		p := storedPoint{dir: dir}
-		p.manifest, p.err = point.Read(ctx, s, dir)
-		if errors.Is(p.err, sink.ErrNotFound) { // pruned meanwhile
-			continue
-		}
-		visit(p)
-	}
-	return nil
 }
 
 // readSink opens the sink that a reading command means, and returns where it lies:

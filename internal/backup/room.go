@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/dustin/go-humanize"
+	"holdfast.io/holdfast/internal/bytesize"
 
 	"holdfast.io/holdfast/internal/engine"
 )
@@ -33,7 +33,7 @@ func (b *Runner) reserve(about engine.About, size int64) (release func(), err er
 	defer s.mu.Unlock()
 	if size+s.reserved > free {
 		return nil, fmt.Errorf("%w: to save the image, the Engine needs about %s in %s, and %s for other saves that have begun, but only %s are free there; make room, or back up fewer items at a time",
-			engine.ErrEngineFull, bytes(size), about.DataRoot, bytes(s.reserved), bytes(free))
+			engine.ErrEngineFull, bytesize.Format(size), about.DataRoot, bytesize.Format(s.reserved), bytesize.Format(free))
 	}
 	s.reserved += size
 	return sync.OnceFunc(func() {
@@ -42,5 +42,3 @@ func (b *Runner) reserve(about engine.About, size int64) (release func(), err er
 		s.reserved -= size
 	}), nil
 }
-
-func bytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }

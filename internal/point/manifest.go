@@ -1,5 +1,5 @@
-// Package point is a recovery point as it is stored: its manifest, and its names
-// in a sink.
+// Package point is a recovery point as it is stored: its manifest, its names in a
+// sink, and the catalogue of all points there.
 package point
 
 import (

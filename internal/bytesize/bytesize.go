@@ -1,0 +1,23 @@
+// Package bytesize writes numbers of bytes for people.
+package bytesize
+
+import "fmt"
+
+// Format returns a number of bytes in its largest binary unit: with one decimal
+// below ten ("2.4 MiB"), rounded above ("734 KiB"), and exact below one KiB
+// ("120 B"). A negative number is 0.
+func Format(n int64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", max(n, 0))
+	}
+	value, unit := float64(n)/1024, 0
+	for ; value >= 1023.5 && unit < len(units)-1; unit++ { // 1023.5 is rounded to 1024
+		value /= 1024
+	}
+	if value < 9.95 { // and 9.95 to 10.0
+		return fmt.Sprintf("%.1f %s", value, units[unit])
+	}
+	return fmt.Sprintf("%.0f %s", value, units[unit])
+}
+
+var units = []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}

@@ -1,0 +1,21 @@
+package bytesize_test
+
+import (
+	"math"
+	"testing"
+
+	"holdfast.io/holdfast/internal/bytesize"
+)
+
+func TestFormat(t *testing.T) {
+	for n, want := range map[int64]string{
+		math.MinInt64: "0 B", -1: "0 B", 0: "0 B", 1: "1 B", 1023: "1023 B",
+		1024: "1.0 KiB", 1 << 11: "2.0 KiB", 10188: "9.9 KiB", 10189: "10 KiB", 734 << 10: "734 KiB",
+		1<<20 - 513: "1023 KiB", 1<<20 - 512: "1.0 MiB", 1 << 20: "1.0 MiB", 5<<20 + 1<<19: "5.5 MiB",
+		1<<30 - 1: "1.0 GiB", 3 << 40: "3.0 TiB", 1 << 50: "1.0 PiB", math.MaxInt64: "8.0 EiB",
+	} {
+		if got := bytesize.Format(n); got != want {
+			t.Errorf("%d bytes are %q, want %q", n, got, want)
+		}
+	}
+}
