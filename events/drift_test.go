@@ -23,6 +23,7 @@ func TestSchemasTypesAndExamplesAgree(t *testing.T) {
 		events.TypeBackupFailed:        events.BackupEnded{},
 		events.TypeBackupPlanned:       events.BackupPlanned{},
 		"dead-letter":                  events.DeadLetter{},
+		"host-status":                  events.HostStatus{},
 	}
 	for name, goType := range types {
 		t.Run(name, func(t *testing.T) { schematest.Drift(t, name, goType) })

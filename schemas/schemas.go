@@ -33,7 +33,7 @@ const (
 )
 
 // Names returns the names of the schemas that a document can follow, sorted:
-// the types of events, "dead-letter" and "manifest".
+// the types of events, "dead-letter", "host-status" and "manifest".
 func Names() []string {
 	var names []string
 	for _, name := range allNames() {

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/client"
 )
 
@@ -32,7 +33,7 @@ func (f *backupFlags) fleet(ctx context.Context, cfg *config, log *zap.Logger, n
 	if len(served)+len(absent) == 0 {
 		return errors.New("no host is enrolled here: start holdfast serve on one")
 	}
-	following, err := client.BackupAll(ctx, b, served, req)
+	following, err := asker(b).RequestAll(ctx, events.Backup, served, req)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (r roll) absent() []string {
 // fleetWatch shows the jobs of several hosts to their ends.
 type fleetWatch struct {
 	flags     *backupFlags
-	following *client.Following
+	following *client.Subscription
 	tally     *tally
 	open      map[string]*hostJob // the jobs that have not ended, by host
 }

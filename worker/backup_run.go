@@ -13,7 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
-	"holdfast.io/holdfast/internal/client"
+	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/state"
 )
@@ -73,7 +73,7 @@ func (f *backupFlags) remote(ctx context.Context, cfg *config, log *zap.Logger, 
 	}
 	defer b.Close()
 	host := events.HostID(f.host)
-	served, err := b.Served(ctx, host, answerWait)
+	served, err := fleet.Of(b).Served(ctx, host, answerWait)
 	if err != nil && !errors.Is(err, bus.ErrDenied) { // who may not ask does without
 		return err
 	}
@@ -128,7 +128,7 @@ func (f *backupFlags) inProcess(ctx context.Context, n *node.Node, names []strin
 // follow publishes the request, and watches its job.
 func (f *backupFlags) follow(ctx context.Context, b *bus.Bus, host string, req *events.BackupRequest, w *watch) error {
 	defer w.show.close()
-	job, err := client.Backup(ctx, b, host, req)
+	job, err := asker(b).Request(ctx, events.Backup, host, req)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ it was seen.`,
 			case host != "":
 				at = events.HostID(host)
 			}
-			f, err := client.Cancel(ctx, b, at, args[0])
+			f, err := asker(b).Cancel(ctx, at, args[0])
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ it was seen.`,
 
 // awaitCancelled waits for the job's end, and returns it in words and as an exit
 // status.
-func awaitCancelled(ctx context.Context, f *client.Following, job string, wait time.Duration) (words string, err error) {
+func awaitCancelled(ctx context.Context, f *client.Subscription, job string, wait time.Duration) (words string, err error) {
 	ctx, stop := context.WithTimeoutCause(ctx, wait, errWaited)
 	defer stop()
 	for {

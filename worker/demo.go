@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/client"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/demo"
 	"holdfast.io/holdfast/internal/demo/sample"
@@ -127,7 +126,7 @@ func (d *demonstration) backup(ctx context.Context, n *node.Node, s *demo.Sample
 	d.say("subject  %s", events.HostSubject(events.Backup, n.Host))
 	d.say("type     %s", events.Backup.RequestType())
 	d.say("data     %s", raw)
-	job, err := client.Backup(ctx, n.Bus, n.Host, request)
+	job, err := asker(n.Bus).Request(ctx, events.Backup, n.Host, request)
 	if err != nil {
 		return nil, err
 	}

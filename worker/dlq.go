@@ -14,6 +14,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/fleet"
+	"holdfast.io/holdfast/internal/bus/read"
 	"holdfast.io/holdfast/internal/client"
 )
 
@@ -48,7 +50,7 @@ func dlqListCommand() *cobra.Command {
 				of = events.HostID(host)
 			}
 			t := newTable("SEQ", "TIME", "HOST", "REASON", "TYPE", "ID", "ERROR")
-			for l, err := range b.DeadLetters(cmd.Context(), of) {
+			for l, err := range read.DeadLetters(cmd.Context(), b, of) {
 				switch {
 				case err != nil:
 					return err
@@ -102,12 +104,12 @@ with an id of its own and the old correlation id. Its expiry is left out.`,
 			}
 			defer b.Close()
 			ctx := cmd.Context()
-			served, err := b.Served(ctx, l.Host, answerWait)
+			served, err := fleet.Of(b).Served(ctx, l.Host, answerWait)
 			askable := !errors.Is(err, bus.ErrDenied) // who may not ask does without
 			if err != nil && askable {
 				return err
 			}
-			job, err := client.Replay(ctx, b, l.Host, l.DeadLetter)
+			job, err := asker(b).Replay(ctx, l.Host, l.DeadLetter)
 			if err != nil {
 				return fmt.Errorf("replay dead letter %d: %w", l.Sequence, err)
 			}
@@ -143,16 +145,16 @@ func reached(cmd *cobra.Command) (*bus.Bus, error) {
 }
 
 // findLetter connects, and reads the letter that an argument names.
-func findLetter(cmd *cobra.Command, sequence string) (*bus.Bus, bus.Letter, error) {
+func findLetter(cmd *cobra.Command, sequence string) (*bus.Bus, read.Letter, error) {
 	seq, err := strconv.ParseUint(sequence, 10, 64)
 	if err != nil || seq == 0 {
-		return nil, bus.Letter{}, usage("%q is no number of a dead letter; 'holdfast dlq list' shows them", sequence)
+		return nil, read.Letter{}, usage("%q is no number of a dead letter; 'holdfast dlq list' shows them", sequence)
 	}
 	b, err := reached(cmd)
 	if err != nil {
-		return nil, bus.Letter{}, err
+		return nil, read.Letter{}, err
 	}
-	l, err := b.DeadLetter(cmd.Context(), seq)
+	l, err := read.DeadLetter(cmd.Context(), b, seq)
 	if err != nil {
 		_ = b.Close()
 		return nil, l, err
@@ -161,7 +163,7 @@ func findLetter(cmd *cobra.Command, sequence string) (*bus.Bus, bus.Letter, erro
 }
 
 // letterRow is one line of the list. Type and id are those that could be read.
-func letterRow(l bus.Letter) table.Row {
+func letterRow(l read.Letter) table.Row {
 	ev, err := events.Decode(l.Headers, l.Body)
 	if bad, ok := errors.AsType[*events.MalformedError](err); ok {
 		ev = bad.Event
@@ -183,7 +185,7 @@ type shownLetter struct {
 	Text string `json:"text,omitempty"`
 }
 
-func printLetter(w io.Writer, l bus.Letter, indented bool) {
+func printLetter(w io.Writer, l read.Letter, indented bool) {
 	enc := json.NewEncoder(w)
 	if indented {
 		enc.SetIndent("", "  ")

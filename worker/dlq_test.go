@@ -13,7 +13,7 @@ import (
 )
 
 // bury stores a dead letter of a host. It is numbered from 1 on.
-func (f *fleet) bury(host string, l events.DeadLetter) {
+func (f *testFleet) bury(host string, l events.DeadLetter) {
 	f.Helper()
 	l.Time, l.Stream, l.Sequence = time.Now(), events.StreamRequests, 4711
 	raw, err := json.Marshal(l)

@@ -12,6 +12,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/provision"
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/open"
@@ -143,7 +144,7 @@ func (d *doctor) checkServer(ctx context.Context) {
 	if d.host != "" {
 		hosts = []string{d.host}
 	}
-	changes, err := b.Check(ctx, hosts)
+	changes, err := provision.Check(ctx, b, hosts)
 	if err != nil {
 		d.fail("streams", err, "let this user read the streams, and enable JetStream on the server")
 		return

@@ -14,31 +14,34 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/bus/embedded"
+	"holdfast.io/holdfast/internal/bus/fleet"
+	"holdfast.io/holdfast/internal/bus/provision"
 )
 
-// fleet is a message server with hosts that only say what real ones would.
-type fleet struct {
+// testFleet is a message server with hosts that only say what real ones would.
+type testFleet struct {
 	*testing.T
 	options bus.Options
 	bus     *bus.Bus // of the operator
 	env     []string // how commands reach it
 }
 
-func newFleet(t *testing.T) *fleet {
+func newFleet(t *testing.T) *testFleet {
 	t.Helper()
 	s, err := embedded.Start(t.Context(), t.TempDir(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Shutdown() })
-	f := &fleet{T: t, options: s.Options()}
+	f := &testFleet{T: t, options: s.Options()}
 	f.env = []string{"HOLDFAST_NATS_URL=" + f.options.URL, "HOLDFAST_NATS_USER=" + f.options.User, "HOLDFAST_NATS_PASSWORD=" + f.options.Password}
 	f.bus = f.connect()
 	return f
 }
 
-func (f *fleet) connect() *bus.Bus {
+func (f *testFleet) connect() *bus.Bus {
 	f.Helper()
 	b, err := bus.Connect(f.Context(), f.options)
 	if err != nil {
@@ -48,19 +51,19 @@ func (f *fleet) connect() *bus.Bus {
 	return b
 }
 
-func (f *fleet) enrol(hosts ...string) {
+func (f *testFleet) enrol(hosts ...string) {
 	f.Helper()
-	if _, err := f.bus.Provision(f.Context(), bus.ProvisionOptions{Hosts: hosts}); err != nil {
+	if _, err := provision.Run(f.Context(), f.bus, provision.Options{Hosts: hosts}); err != nil {
 		f.Fatal(err)
 	}
 }
 
 // announce has a host answer whoever asks for its status.
-func (f *fleet) announce(host string, role bus.Role) *bus.Bus {
+func (f *testFleet) announce(host string, role events.Role) *bus.Bus {
 	f.Helper()
 	b := f.connect()
-	stop, err := b.Announce(bus.Service{Host: host, Version: "v1.2.3", Status: func() bus.HostStatus {
-		return bus.HostStatus{Role: role, Owner: host, Engine: bus.HostEngine{Name: host, Version: "29.1", Store: "overlay2"},
+	stop, err := fleet.Of(b).Announce(fleet.Service{Host: host, Version: "v1.2.3", Status: func() events.HostStatus {
+		return events.HostStatus{Role: role, Owner: host, Engine: events.HostEngine{Name: host, Version: "29.1", Store: "overlay2"},
 			Since: time.Unix(1_800_000_000, 0), Slots: 2, Busy: 1, Sinks: []string{"default", "offsite"}}
 	}})
 	if err != nil {
@@ -72,27 +75,27 @@ func (f *fleet) announce(host string, role bus.Role) *bus.Bus {
 
 // host is a worker that stores whatever it is asked for and has, at once.
 type fakeHost struct {
-	*fleet
+	*testFleet
 	id         string
 	bus        *bus.Bus
 	containers []string
 }
 
 // serve has a host take requests until the test ends.
-func (f *fleet) serve(id string, containers ...string) *fakeHost {
+func (f *testFleet) serve(id string, containers ...string) *fakeHost {
 	f.Helper()
 	f.enrol(id)
-	h := &fakeHost{fleet: f, id: id, bus: f.announce(id, bus.RoleServing), containers: containers}
+	h := &fakeHost{testFleet: f, id: id, bus: f.announce(id, events.RoleServing), containers: containers}
 	ctx, stop := context.WithCancel(context.Background())
 	var taking sync.WaitGroup
-	for _, from := range append(h.bus.Work(id), h.bus.Cancels(id)...) {
+	for _, from := range append(consume.Work(h.bus, id), consume.Cancels(h.bus, id)...) {
 		taking.Go(func() { h.take(ctx, from) })
 	}
 	f.Cleanup(func() { stop(); taking.Wait() })
 	return h
 }
 
-func (h *fakeHost) take(ctx context.Context, from *bus.Source) {
+func (h *fakeHost) take(ctx context.Context, from *consume.Source) {
 	for {
 		m, err := from.Next(ctx)
 		if err != nil {
@@ -165,7 +168,7 @@ func (h *fakeHost) publish(ctx context.Context, job string, request event.Event,
 func jobOf(host string) string { return events.JobID("/test", "running", host) }
 
 // run runs a command to its end, and returns what it says and its exit status.
-func (f *fleet) run(args ...string) (output string, status int) {
+func (f *testFleet) run(args ...string) (output string, status int) {
 	f.Helper()
 	p := start(f.T, f.env, args...)
 	err := p.wait(f.T)
@@ -179,7 +182,7 @@ func (f *fleet) run(args ...string) (output string, status int) {
 }
 
 // expect runs a command, which says this and ends so.
-func (f *fleet) expect(status int, says []string, args ...string) {
+func (f *testFleet) expect(status int, says []string, args ...string) {
 	f.Helper()
 	output, got := f.run(args...)
 	if got != status {
@@ -199,21 +202,21 @@ func TestHostsListsTheFleet(t *testing.T) {
 	f.expect(0, []string{"HOST  STATE"}, "hosts")
 
 	f.enrol("web01", "web02", "web03")
-	f.announce("web03", bus.RoleServing)
-	f.announce("web01", bus.RoleStandby)
-	f.announce("web01", bus.RoleServing)
+	f.announce("web03", events.RoleServing)
+	f.announce("web01", events.RoleStandby)
+	f.announce("web01", events.RoleServing)
 	f.expect(exitPartial, []string{
 		"web01  serving", "web01  standby", "web02  silent\n", "web03  serving", "1/2", "v1.2.3", "29.1 overlay2", "default, offsite",
 		"1 host did not answer within 300ms",
 	}, "hosts", "--wait", "300ms")
 	f.expect(exitPartial, []string{`{"host":"web01","role":"serving",`, `{"host":"web02","role":"silent"}`}, "hosts", "--json", "--wait", "300ms")
 
-	f.announce("web02", bus.RoleServing)
+	f.announce("web02", events.RoleServing)
 	f.expect(0, []string{"web02  serving"}, "hosts", "--wait", "30s")
 }
 
 func TestHostsNeedsAServer(t *testing.T) {
-	f := &fleet{T: t, env: []string{"HOLDFAST_STATE_DIR=" + t.TempDir()}}
+	f := &testFleet{T: t, env: []string{"HOLDFAST_STATE_DIR=" + t.TempDir()}}
 	f.expect(exitFailed, []string{"start holdfast serve, or use --nats"}, "hosts")
 }
 
@@ -246,7 +249,7 @@ func TestBackupAllHosts(t *testing.T) {
 	f.enrol("web03")
 	f.expect(exitPartial, []string{"web03: no worker serves it", "web01: job"}, "backup", "--all-hosts", "b")
 
-	f.announce("web03", bus.RoleServing) // but it takes no requests
+	f.announce("web03", events.RoleServing) // but it takes no requests
 	f.expect(exitPartial, []string{"web03: has not begun within 500ms", "host web01\nITEM"}, "backup", "--all-hosts", "b", "--wait", "500ms")
 
 	output, status := f.run("backup", "--all-hosts", "b", "--detach")

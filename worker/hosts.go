@@ -13,7 +13,9 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/fleet"
 )
 
 func hostsCommand() *cobra.Command {
@@ -61,7 +63,7 @@ busy it is. A host that does not answer is silent, and makes the exit status 3.`
 
 // roll is what a roll call came to.
 type roll struct {
-	answers []bus.HostStatus
+	answers []events.HostStatus
 	silent  []string // hosts that are enrolled and did not answer, sorted
 	// unlisted is set if the permissions do not let the enrolled hosts be listed.
 	unlisted bool
@@ -70,7 +72,7 @@ type roll struct {
 // rollCall asks all enrolled hosts how they are.
 func rollCall(ctx context.Context, b *bus.Bus, wait time.Duration) (roll, error) {
 	var r roll
-	enrolled, err := b.Enrolled(ctx)
+	enrolled, err := fleet.Of(b).Enrolled(ctx)
 	switch {
 	case errors.Is(err, bus.ErrDenied):
 		r.unlisted = true
@@ -79,11 +81,11 @@ func rollCall(ctx context.Context, b *bus.Bus, wait time.Duration) (roll, error)
 	case len(enrolled) == 0:
 		return r, nil
 	}
-	if r.answers, err = b.Hosts(ctx, enrolled, wait); err != nil {
+	if r.answers, err = fleet.Of(b).Hosts(ctx, enrolled, wait); err != nil {
 		return r, err
 	}
 	for _, host := range enrolled {
-		if !slices.ContainsFunc(r.answers, func(s bus.HostStatus) bool { return s.Host == host }) {
+		if !slices.ContainsFunc(r.answers, func(s events.HostStatus) bool { return s.Host == host }) {
 			r.silent = append(r.silent, host)
 		}
 	}
@@ -94,7 +96,7 @@ func rollCall(ctx context.Context, b *bus.Bus, wait time.Duration) (roll, error)
 func (r roll) serving() []string {
 	var hosts []string
 	for _, s := range r.answers {
-		if s.Role == bus.RoleServing {
+		if s.Role == events.RoleServing {
 			hosts = append(hosts, s.Host)
 		}
 	}
@@ -107,7 +109,7 @@ const stateSilent = "silent"
 func (r roll) table() string {
 	t := newTable("HOST", "STATE", "SINCE", "BUSY", "VERSION", "ENGINE", "SINKS")
 	answers := r.answers
-	row := func(s bus.HostStatus) {
+	row := func(s events.HostStatus) {
 		t.AppendRow(table.Row{escape(s.Host), escape(string(s.Role)), s.Since.Local().Format(time.DateTime),
 			fmt.Sprintf("%d/%d", s.Busy, s.Slots), escape(s.Version),
 			escape(strings.TrimSpace(s.Engine.Version + " " + s.Engine.Store)), escape(strings.Join(s.Sinks, ", "))})

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/provision"
 )
 
 func provisionCommand() *cobra.Command {
@@ -29,15 +29,15 @@ What is there and differs is reported and left alone without --update.`,
 				return err
 			}
 			defer b.Close()
-			o := bus.ProvisionOptions{Update: update, Replicas: cfg.NATS.Replicas}
+			o := provision.Options{Update: update, Replicas: cfg.NATS.Replicas}
 			if cfg.Host.ID != "" {
 				o.Hosts = []string{cfg.Host.ID}
 			}
-			changes, err := b.Provision(cmd.Context(), o)
+			changes, err := provision.Run(cmd.Context(), b, o)
 			kept := 0
 			for _, c := range changes {
 				fmt.Fprintln(cmd.OutOrStdout(), changeLine(c))
-				if c.Action == bus.Keep {
+				if c.Action == provision.Keep {
 					kept++
 				}
 			}
@@ -57,7 +57,7 @@ What is there and differs is reported and left alone without --update.`,
 }
 
 // changeLine says what becomes of an object on the server.
-func changeLine(c bus.Change) string {
+func changeLine(c provision.Change) string {
 	line := fmt.Sprintf("%s %s %s", c.Action, c.Kind, c.Name)
 	for _, setting := range c.Settings {
 		line += "; " + setting.String()

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/client"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -35,3 +36,8 @@ func (c *config) reach(ctx context.Context, log *zap.Logger) (b *bus.Bus, host s
 func connectTo(ctx context.Context, end state.Endpoint, log *zap.Logger) (*bus.Bus, error) {
 	return bus.Connect(ctx, bus.Options{URL: end.URL, User: end.User, Password: end.Password, Name: "holdfast", Logger: log})
 }
+
+// cliSource is the CloudEvents source of requests made by hand.
+const cliSource = "/holdfast/cli"
+
+func asker(b *bus.Bus) client.Client { return client.Client{Bus: b, Source: cliSource} }

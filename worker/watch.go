@@ -42,7 +42,7 @@ func (w *watch) run(ctx context.Context, b *bus.Bus, job *client.Job) error {
 			w.show.note("cancelling job %s", job.ID)
 			ctx = context.WithoutCancel(ctx)
 			waiting = ctx
-			if err := job.Cancel(ctx, b); err != nil {
+			if err := job.Cancel(ctx); err != nil {
 				return err
 			}
 			continue

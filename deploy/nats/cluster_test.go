@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus/consume"
 )
 
 // TestClusterCarriesARound has the worker connect to each server in turn, and
@@ -18,7 +19,7 @@ func TestClusterCarriesARound(t *testing.T) {
 		heard := elsewhere.connect(observer).subscribe("holdfast.evt.>")
 		for n, subject := range []string{events.HostSubject(events.Backup, "web01"), events.AllSubject(events.Backup)} {
 			publish(t, there.bus(publisher), subject)
-			m := take(t, worker.Work("web01")[n])
+			m := take(t, consume.Work(worker, "web01")[n])
 			wire.must(m.Reply, "+WPI")
 			wire.put("$KV.HOLDFAST_JOBS.web01.job"+newEvent("x").ID()+".job", "head", 0)
 			if got := wire.stored("KV_HOLDFAST_JOBS", `{"seq":1,"next_by_subj":"$KV.HOLDFAST_JOBS.web01.>"}`); string(got.Data) != "head" {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus/consume"
 )
 
 // denied is what no role may do but those in whose list it is left out: subjects
@@ -86,7 +87,7 @@ var allowed = map[string][]string{
 
 func TestRolesCanDoNothingElse(t *testing.T) { onBoth(t, rolesCanDoNothingElse) }
 
-func rolesCanDoNothingElse(t *testing.T, f *fleet) {
+func rolesCanDoNothingElse(t *testing.T, f *testFleet) {
 	op := f.connect(operator)
 	f.inFlight(t)
 	before := op.state()
@@ -142,7 +143,7 @@ func (c *conn) refused(t *testing.T, subject string) {
 // would have the server remove messages, or publish them anywhere.
 func TestHeadersOpenNothing(t *testing.T) { onBoth(t, headersOpenNothing) }
 
-func headersOpenNothing(t *testing.T, f *fleet) {
+func headersOpenNothing(t *testing.T, f *testFleet) {
 	op, worker := f.connect(operator), f.connect(web01)
 	other := f.connect(db01)
 	other.put("$KV.HOLDFAST_JOBS.db01.job.job", "head", 0)
@@ -204,12 +205,12 @@ func TestRolesHearNothingElse(t *testing.T) {
 }
 
 // inFlight leaves a request with each host and with none, taken and not settled.
-func (f *fleet) inFlight(t *testing.T) {
+func (f *testFleet) inFlight(t *testing.T) {
 	t.Helper()
 	requests := f.bus(operator)
 	for user, host := range map[string]string{web01: "web01", db01: "db01"} {
 		publish(t, requests, events.HostSubject(events.Backup, host))
 		publish(t, requests, events.HostSubject(events.Backup, host))
-		take(t, f.bus(user).Work(host)[0])
+		take(t, consume.Work(f.bus(user), host)[0])
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/provision"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,15 +35,15 @@ const (
 	operator  = "operator"
 )
 
-// fleet is a configuration that the script wrote, and the servers that run it.
-type fleet struct {
+// testFleet is a configuration that the script wrote, and the servers that run it.
+type testFleet struct {
 	t       *testing.T
 	dir     string
 	servers []*server
 }
 
 // newFleet starts a server for the users above, with everything provisioned.
-func newFleet(t *testing.T) *fleet {
+func newFleet(t *testing.T) *testFleet {
 	t.Helper()
 	f := writeFleet(t)
 	f.servers = []*server{newServer(t, f.dir, freeAddress(t))}
@@ -52,7 +53,7 @@ func newFleet(t *testing.T) *fleet {
 }
 
 // newCluster starts three servers that keep everything three times.
-func newCluster(t *testing.T) *fleet {
+func newCluster(t *testing.T) *testFleet {
 	t.Helper()
 	f := writeFleet(t)
 	var routes []string
@@ -69,9 +70,9 @@ func newCluster(t *testing.T) *fleet {
 	return f
 }
 
-func writeFleet(t *testing.T) *fleet {
+func writeFleet(t *testing.T) *testFleet {
 	t.Helper()
-	f := &fleet{t: t, dir: filepath.Join(t.TempDir(), "fleet")}
+	f := &testFleet{t: t, dir: filepath.Join(t.TempDir(), "fleet")}
 	f.script("init", f.dir, "localhost", "127.0.0.1")
 	f.script("host", f.dir, "web01")
 	f.script("host", f.dir, "db01")
@@ -80,12 +81,12 @@ func writeFleet(t *testing.T) *fleet {
 	return f
 }
 
-func (f *fleet) provision(replicas int) {
+func (f *testFleet) provision(replicas int) {
 	f.t.Helper()
 	b := f.bus(operator)
-	o := bus.ProvisionOptions{Hosts: []string{"web01", "db01"}, Replicas: replicas}
+	o := provision.Options{Hosts: []string{"web01", "db01"}, Replicas: replicas}
 	eventually(f.t, "all is provisioned", func() bool { // in a cluster only once it has a leader
-		_, err := b.Provision(within(f.t, 4*time.Second), o)
+		_, err := provision.Run(within(f.t, 4*time.Second), b, o)
 		if err != nil {
 			f.t.Log(err)
 		}
@@ -94,17 +95,19 @@ func (f *fleet) provision(replicas int) {
 }
 
 // onBoth runs a test against a server, and against a cluster of three.
-func onBoth(t *testing.T, test func(t *testing.T, f *fleet)) {
+func onBoth(t *testing.T, test func(t *testing.T, f *testFleet)) {
 	t.Run("server", func(t *testing.T) { test(t, newFleet(t)) })
 	t.Run("cluster", func(t *testing.T) { test(t, newCluster(t)) })
 }
 
 // at is the fleet as those see it who connect to one of its servers.
-func (f *fleet) at(i int) *fleet { return &fleet{t: f.t, dir: f.dir, servers: f.servers[i : i+1]} }
+func (f *testFleet) at(i int) *testFleet {
+	return &testFleet{t: f.t, dir: f.dir, servers: f.servers[i : i+1]}
+}
 
 // script runs fleet; the error of the first failure ends the test, and names the
 // packages that are missing.
-func (f *fleet) script(args ...string) {
+func (f *testFleet) script(args ...string) {
 	f.t.Helper()
 	if out, err := exec.Command("./fleet", args...).CombinedOutput(); err != nil {
 		f.t.Fatalf("fleet %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -112,7 +115,7 @@ func (f *fleet) script(args ...string) {
 }
 
 // options are those that the script wrote down for a user.
-func (f *fleet) options(user string) bus.Options {
+func (f *testFleet) options(user string) bus.Options {
 	f.t.Helper()
 	dir := filepath.Join(f.dir, "clients", user)
 	var written struct {
@@ -148,7 +151,7 @@ func read(t *testing.T, path string) string {
 }
 
 // bus connects a user as Holdfast does.
-func (f *fleet) bus(user string) *bus.Bus {
+func (f *testFleet) bus(user string) *bus.Bus {
 	f.t.Helper()
 	b, err := bus.Connect(within(f.t, 20*time.Second), f.options(user))
 	if err != nil {
@@ -170,7 +173,7 @@ type conn struct {
 	violations chan error
 }
 
-func (f *fleet) connect(user string) *conn {
+func (f *testFleet) connect(user string) *conn {
 	f.t.Helper()
 	o := f.options(user)
 	c := &conn{t: f.t, violations: make(chan error, 100)}

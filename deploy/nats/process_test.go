@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/events"
 )
 
 // processBound is how long a command may take on a busy machine.
@@ -20,14 +20,14 @@ const processBound = 2 * time.Minute
 // program is the real program, for the users of a fleet that nobody provisioned
 // yet.
 type program struct {
-	*fleet
+	*testFleet
 	path string
 	sink string // of every worker
 }
 
 func newProgram(t *testing.T) *program {
 	t.Helper()
-	p := &program{fleet: writeFleet(t), path: build(t, "../../worker"), sink: t.TempDir()}
+	p := &program{testFleet: writeFleet(t), path: build(t, "../../worker"), sink: t.TempDir()}
 	p.servers = []*server{newServer(t, p.dir, freeAddress(t))}
 	p.servers[0].start()
 	return p
@@ -118,14 +118,14 @@ func (p *program) expect(t *testing.T, user string, status int, says []string, a
 }
 
 // hosts are the workers' answers, as a user gets them.
-func (p *program) hosts(user string) []bus.HostStatus {
+func (p *program) hosts(user string) []events.HostStatus {
 	p.t.Helper()
 	r := p.start(p.command(user, "hosts", "--json"))
 	r.status()
-	var all []bus.HostStatus
+	var all []events.HostStatus
 	lines := bufio.NewScanner(strings.NewReader(r.said()))
 	for lines.Scan() {
-		var s bus.HostStatus
+		var s events.HostStatus
 		if json.Unmarshal(lines.Bytes(), &s) == nil {
 			all = append(all, s)
 		}
@@ -134,7 +134,7 @@ func (p *program) hosts(user string) []bus.HostStatus {
 }
 
 // roles are the roles of a host's workers.
-func roles(of []bus.HostStatus, host string) string {
+func roles(of []events.HostStatus, host string) string {
 	var all []string
 	for _, s := range of {
 		if s.Host == host {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"holdfast.io/holdfast/internal/bus/consume"
 )
 
 // TestAnswersComeBackOnlyToTheirAsker has each user name somebody else's subject
@@ -15,7 +17,7 @@ import (
 // there, whatever the user's own permissions are.
 func TestAnswersComeBackOnlyToTheirAsker(t *testing.T) { onBoth(t, answersComeBackOnlyToTheirAsker) }
 
-func answersComeBackOnlyToTheirAsker(t *testing.T, f *fleet) {
+func answersComeBackOnlyToTheirAsker(t *testing.T, f *testFleet) {
 	op, other := f.connect(operator), f.connect(db01)
 	f.inFlight(t)
 	everything, inbox, otherInbox := op.subscribe("holdfast.>"), op.subscribe(op.NewInbox()), other.subscribe(other.NewInbox())
@@ -69,7 +71,7 @@ func answersComeBackOnlyToTheirAsker(t *testing.T, f *fleet) {
 // answer without a body, such as that there is no message, would be one.
 func TestNobodyHasAnswersAcknowledge(t *testing.T) { onBoth(t, nobodyHasAnswersAcknowledge) }
 
-func nobodyHasAnswersAcknowledge(t *testing.T, f *fleet) {
+func nobodyHasAnswersAcknowledge(t *testing.T, f *testFleet) {
 	op := f.connect(operator)
 	f.inFlight(t)
 	before := op.state()
@@ -153,7 +155,7 @@ func TestWhatTheServerCannotTell(t *testing.T) {
 	}
 	// Every worker may settle what any of them took from the shared consumer.
 	publish(t, f.bus(operator), "holdfast.req.verify.any")
-	m := take(t, f.bus(db01).Work("db01")[2])
+	m := take(t, consume.Work(f.bus(db01), "db01")[2])
 	f.connect(web01).must(m.Reply, "+ACK")
 	// What a worker says of itself to $SRV is not looked at.
 }

@@ -13,6 +13,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
+	"holdfast.io/holdfast/internal/bus/fleet"
 )
 
 func TestPublisherPublishesAndFollows(t *testing.T) {
@@ -23,10 +25,10 @@ func TestPublisherPublishesAndFollows(t *testing.T) {
 	for _, subject := range []string{"holdfast.req.backup.host.web01", "holdfast.req.cancel.host.web01", "holdfast.req.backup.all"} {
 		publish(t, requests, subject)
 	}
-	if served, err := requests.HostServed(within(t, 5*time.Second), "web01"); err != nil || !served {
+	if served, err := fleet.Of(requests).IsEnrolled(within(t, 5*time.Second), "web01"); err != nil || !served {
 		t.Errorf("web01 is served: %v, %v", served, err)
 	}
-	if served, err := requests.HostServed(within(t, 5*time.Second), "nobody"); err != nil || served {
+	if served, err := fleet.Of(requests).IsEnrolled(within(t, 5*time.Second), "nobody"); err != nil || served {
 		t.Errorf("nobody is served: %v, %v", served, err)
 	}
 	if m := ci.must("$JS.API.CONSUMER.NAMES.HOLDFAST_REQUESTS", ""); !strings.Contains(string(m.Data), `"host_db01"`) {
@@ -161,9 +163,9 @@ func TestOperatorReadsDeadLettersAndRepeatsRequests(t *testing.T) {
 func TestReloadBringsNewUsers(t *testing.T) {
 	f := newFleet(t)
 	op, worker := f.connect(operator), f.bus(web01)
-	taken := make(chan *bus.Message, 1)
+	taken := make(chan *consume.Message, 1)
 	ctx := within(t, 90*time.Second)
-	source := worker.Work("web01")[0]
+	source := consume.Work(worker, "web01")[0]
 	go func() {
 		m, err := source.Next(ctx)
 		if err != nil {

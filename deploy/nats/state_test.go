@@ -11,6 +11,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 )
 
 // state is what the server holds, by stream and by consumer. Whatever a denied
@@ -77,7 +78,7 @@ func newEvent(eventType string) event.Event {
 }
 
 // take has the source take one message.
-func take(t *testing.T, source *bus.Source) *bus.Message {
+func take(t *testing.T, source *consume.Source) *consume.Message {
 	t.Helper()
 	m, err := source.Next(within(t, 10*time.Second))
 	if err != nil {

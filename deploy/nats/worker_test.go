@@ -11,17 +11,19 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
+	"holdfast.io/holdfast/internal/bus/fleet"
+	"holdfast.io/holdfast/internal/bus/provision"
 )
 
 func TestWorkerTakesAndSettlesRequests(t *testing.T) {
 	f := newFleet(t)
 	op, requester, worker := f.connect(operator), f.bus(operator), f.bus(web01)
-	work, cancels := worker.Work("web01"), worker.Cancels("web01")
+	work, cancels := consume.Work(worker, "web01"), consume.Cancels(worker, "web01")
 	for _, test := range []struct {
 		subject          string
 		stream, consumer string
-		source           *bus.Source
+		source           *consume.Source
 	}{
 		{events.HostSubject(events.Backup, "web01"), events.StreamRequests, "host_web01", work[0]},
 		{events.AllSubject(events.Backup), events.StreamBroadcast, "host_web01", work[1]},
@@ -30,7 +32,7 @@ func TestWorkerTakesAndSettlesRequests(t *testing.T) {
 		{events.AllSubject(events.Cancel), events.StreamBroadcast, "cancel_web01", cancels[1]},
 	} {
 		t.Run(test.subject, func(t *testing.T) {
-			taken := make(chan *bus.Message, 1)
+			taken := make(chan *consume.Message, 1)
 			ctx := within(t, 20*time.Second)
 			go func() {
 				m, err := test.source.Next(ctx)
@@ -58,7 +60,7 @@ func TestWorkerTakesAndSettlesRequests(t *testing.T) {
 func TestWorkerKeepsTakesOverAndGivesBack(t *testing.T) {
 	f := newFleet(t)
 	op, worker, standby := f.connect(operator), f.bus(web01), f.connect(web01)
-	source := worker.Work("web01")[0]
+	source := consume.Work(worker, "web01")[0]
 	publish(t, f.bus(publisher), events.HostSubject(events.Backup, "web01"))
 	m := take(t, source)
 
@@ -66,7 +68,7 @@ func TestWorkerKeepsTakesOverAndGivesBack(t *testing.T) {
 	standby.must(m.Reply, "+WPI")
 
 	// Another worker of the same host has it delivered again.
-	if err := f.bus(web01).Redeliver("web01", m.Reply); err != nil {
+	if err := consume.Redeliver(f.bus(web01), "web01", m.Reply); err != nil {
 		t.Fatal(err)
 	}
 	if m = take(t, source); m.Delivered != 2 {
@@ -165,16 +167,16 @@ func TestWorkerLooksAround(t *testing.T) {
 	publish(t, f.bus(publisher), events.HostSubject(events.Backup, "web01"))
 	f.connect(db01).put("$KV.HOLDFAST_LOCKS.db01", "owner", 0, "Nats-TTL", "10s")
 	ctx, worker := within(t, 10*time.Second), f.bus(db01)
-	if hosts, err := worker.WaitingHosts(ctx); err != nil || !slices.Equal(hosts, []string{"web01"}) {
+	if hosts, err := fleet.Of(worker).WaitingHosts(ctx); err != nil || !slices.Equal(hosts, []string{"web01"}) {
 		t.Errorf("requests lie for %s: %v", hosts, err)
 	}
-	if hosts, err := worker.LockedHosts(ctx); err != nil || !slices.Equal(hosts, []string{"db01"}) {
+	if hosts, err := fleet.Of(worker).LockedHosts(ctx); err != nil || !slices.Equal(hosts, []string{"db01"}) {
 		t.Errorf("the hosts %s are served: %v", hosts, err)
 	}
-	if m, err := worker.NextWaiting(ctx, "web01", 0); err != nil || m == nil || m.Subject != "holdfast.req.backup.host.web01" {
+	if m, err := fleet.Of(worker).NextWaiting(ctx, "web01", 0); err != nil || m == nil || m.Subject != "holdfast.req.backup.host.web01" {
 		t.Errorf("the oldest request is %+v: %v", m, err)
 	}
-	changes, err := f.bus(web01).Check(ctx, []string{"web01"})
+	changes, err := provision.Check(ctx, f.bus(web01), []string{"web01"})
 	if err != nil || len(changes) > 0 {
 		t.Errorf("what it finds not to be as it should: %+v, %v", changes, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/read"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -52,7 +53,7 @@ func request(ctx context.Context, b *bus.Bus, host, container string) (l latency
 	if err := ev.SetData(event.ApplicationJSON, data); err != nil {
 		return l, err
 	}
-	job, err := b.Follow(ctx, host, events.JobID(ev.Source(), ev.ID(), host))
+	job, err := read.Follow(ctx, b, host, events.JobID(ev.Source(), ev.ID(), host))
 	if err != nil {
 		return l, err
 	}

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine/enginetest"
@@ -78,7 +79,7 @@ func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string)
 	}
 	group.Wait()
 	all := until(ctx, serveBound, func() bool {
-		locked, err := k.bus.LockedHosts(ctx)
+		locked, err := fleet.Of(k.bus).LockedHosts(ctx)
 		return h.failure() != nil || err == nil && len(locked) == len(names)
 	})
 	if err := errors.Join(h.failure(), ctx.Err()); err != nil {

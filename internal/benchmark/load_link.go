@@ -16,6 +16,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/provision"
 )
 
 const (
@@ -80,7 +81,7 @@ const provisionBound = time.Minute
 func (k *link) provision(ctx context.Context, replicas int, hosts []string) error {
 	var err error
 	done := until(ctx, provisionBound, func() bool {
-		_, err = k.bus.Provision(ctx, bus.ProvisionOptions{Hosts: hosts, Replicas: replicas})
+		_, err = provision.Run(ctx, k.bus, provision.Options{Hosts: hosts, Replicas: replicas})
 		return err == nil
 	})
 	if !done {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/fleet"
 )
 
 // What one worker is asked to do.
@@ -108,7 +108,7 @@ func (l *lab) containers(ctx context.Context, n int) (names []string, err error)
 
 // serveHost starts a worker, and waits until it serves the host or stands by.
 func (l *lab) serveHost(ctx context.Context, k *link, h *holdfast, host string) (*worker, error) {
-	before, err := k.bus.Hosts(ctx, []string{host}, time.Second)
+	before, err := fleet.Of(k.bus).Hosts(ctx, []string{host}, time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +116,13 @@ func (l *lab) serveHost(ctx context.Context, k *link, h *holdfast, host string) 
 	if err != nil {
 		return nil, err
 	}
-	known := func(s bus.HostStatus) bool { // the dead do not answer, so whoever is new is this one
-		return slices.ContainsFunc(before, func(b bus.HostStatus) bool { return b.Owner == s.Owner })
+	known := func(s events.HostStatus) bool { // the dead do not answer, so whoever is new is this one
+		return slices.ContainsFunc(before, func(b events.HostStatus) bool { return b.Owner == s.Owner })
 	}
 	err = w.await(ctx, func() bool {
-		now, err := k.bus.Hosts(ctx, []string{host}, time.Second)
-		settled := slices.ContainsFunc(now, func(s bus.HostStatus) bool { return s.Role == bus.RoleServing })
-		return err == nil && settled && slices.ContainsFunc(now, func(s bus.HostStatus) bool { return !known(s) })
+		now, err := fleet.Of(k.bus).Hosts(ctx, []string{host}, time.Second)
+		settled := slices.ContainsFunc(now, func(s events.HostStatus) bool { return s.Role == events.RoleServing })
+		return err == nil && settled && slices.ContainsFunc(now, func(s events.HostStatus) bool { return !known(s) })
 	})
 	if err != nil {
 		return nil, err

@@ -6,21 +6,20 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// api asks the server's JetStream API, where the library's own way would take
+// API asks the server's JetStream API, where the library's own way would take
 // more exchanges or permissions.
-func (b *Bus) api(ctx context.Context, endpoint string, question, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+func (b *Bus) API(ctx context.Context, endpoint string, question, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, AttemptTimeout)
 	defer cancel()
 	raw, err := json.Marshal(question)
 	if err != nil {
 		return err
 	}
-	m, err := b.request(ctx, "$JS.API."+endpoint, raw)
+	m, err := b.Request(ctx, "$JS.API."+endpoint, raw)
 	if err != nil {
 		return err
 	}
@@ -31,7 +30,7 @@ func (b *Bus) api(ctx context.Context, endpoint string, question, answer any) er
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
 	if failed.Error != nil {
-		return named(failed.Error)
+		return Named(failed.Error)
 	}
 	if err := json.Unmarshal(m.Data, answer); err != nil {
 		return fmt.Errorf("read the server's answer: %w", err)
@@ -39,9 +38,9 @@ func (b *Bus) api(ctx context.Context, endpoint string, question, answer any) er
 	return nil
 }
 
-// subjects returns the subjects that a stream holds messages of, each once and
+// Subjects returns the subjects that a stream holds messages of, each once and
 // sorted. It costs one exchange with the server for each 100,000 of them.
-func (b *Bus) subjects(ctx context.Context, stream, filter string) ([]string, error) {
+func (b *Bus) Subjects(ctx context.Context, stream, filter string) ([]string, error) {
 	var all []string
 	for {
 		var page struct {
@@ -54,7 +53,7 @@ func (b *Bus) subjects(ctx context.Context, stream, filter string) ([]string, er
 			Filter string `json:"subjects_filter"`
 			Offset int    `json:"offset"`
 		}{filter, len(all)}
-		if err := b.api(ctx, "STREAM.INFO."+stream, question, &page); err != nil {
+		if err := b.API(ctx, "STREAM.INFO."+stream, question, &page); err != nil {
 			return nil, err
 		}
 		all = slices.AppendSeq(all, maps.Keys(page.State.Subjects))
@@ -63,18 +62,4 @@ func (b *Bus) subjects(ctx context.Context, stream, filter string) ([]string, er
 			return slices.Compact(all), nil
 		}
 	}
-}
-
-// lastTokens returns what the subjects that a stream holds messages of end in,
-// each once and sorted.
-func (b *Bus) lastTokens(ctx context.Context, stream, filter string) ([]string, error) {
-	subjects, err := b.subjects(ctx, stream, filter)
-	if err != nil {
-		return nil, err
-	}
-	for i, s := range subjects {
-		subjects[i] = s[strings.LastIndexByte(s, '.')+1:]
-	}
-	slices.Sort(subjects)
-	return slices.Compact(subjects), nil
 }

@@ -10,6 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// noResponders is the status with which the server says that nobody listens.
+const noResponders = "503"
+
 // answersEach is how many answers to one question are kept until they are read.
 const answersEach = 8
 
@@ -17,11 +20,11 @@ const answersEach = 8
 // fleet.
 const minAnswers = 4096
 
-// ask sends a question to each subject, and gives heard the answers by the key of
+// Ask sends a question to each subject, and gives heard the answers by the key of
 // their subject, or nil where nobody listens. What heard returns is how much
 // longer to listen at most; after wait ask returns anyway. The error is that of
 // ctx, ErrDenied, ErrClosed, or that the server is away.
-func (b *Bus) ask(ctx context.Context, subjects map[string]string, wait time.Duration,
+func (b *Bus) Ask(ctx context.Context, subjects map[string]string, wait time.Duration,
 	heard func(key string, answer *nats.Msg) time.Duration,
 ) error {
 	if len(subjects) == 0 {
@@ -31,7 +34,7 @@ func (b *Bus) ask(ctx context.Context, subjects map[string]string, wait time.Dur
 	answers := make(chan *nats.Msg, max(minAnswers, answersEach*len(subjects)))
 	sub, err := b.nc.ChanSubscribe(inbox+".*", answers)
 	if err != nil {
-		return named(err)
+		return Named(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
 
@@ -39,7 +42,7 @@ func (b *Bus) ask(ctx context.Context, subjects map[string]string, wait time.Dur
 	defer stop()
 	for key, subject := range subjects {
 		if err := b.nc.PublishRequest(subject, inbox+"."+key, nil); err != nil {
-			return named(err)
+			return Named(err)
 		}
 	}
 	deadline := time.Now().Add(wait)
@@ -49,7 +52,7 @@ func (b *Bus) ask(ctx context.Context, subjects map[string]string, wait time.Dur
 		case m := <-answers:
 			over.Stop()
 			key := strings.TrimPrefix(m.Subject, inbox+".")
-			if statusOf(m) == statusNoAnswers {
+			if m.Reply == "" && m.Header.Get("Status") == noResponders {
 				m = nil
 			}
 			if until := time.Now().Add(heard(key, m)); until.Before(deadline) {
@@ -64,14 +67,14 @@ func (b *Bus) ask(ctx context.Context, subjects map[string]string, wait time.Dur
 	}
 }
 
-// request sends one request and returns the answer. It reports ErrDenied as soon
+// Request sends one request and returns the answer. It reports ErrDenied as soon
 // as the server refuses the request.
-func (b *Bus) request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
+func (b *Bus) Request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
 	asking, stop := b.link.denials.unlessDenied(ctx, subject)
 	defer stop()
 	m, err := b.nc.RequestWithContext(asking, subject, body)
 	if err != nil && ctx.Err() == nil && asking.Err() != nil {
 		return nil, context.Cause(asking)
 	}
-	return m, named(err)
+	return m, Named(err)
 }

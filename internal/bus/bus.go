@@ -1,12 +1,8 @@
-// Package bus is Holdfast's way to NATS JetStream: the streams, buckets and
-// consumers of the contract, publishing that is acknowledged, consuming one
-// message at a time, reading what is stored, and following a job. It is the only
-// package that knows NATS.
-//
-// A request stays in its stream until it is settled (see [Message]); whoever
-// takes it and dies loses it to another delivery after the acknowledgement wait
-// of 60 s. Acknowledgements are not fenced: a holder that was away for longer
-// than that can no longer rely on being the only one.
+// Package bus is Holdfast's way to NATS JetStream: the connection, publishing that
+// is acknowledged, and reading single messages. The packages below it do the rest:
+// consume takes requests, kv keeps the ledger and the locks, read reads events and
+// dead letters, fleet knows the hosts, provision makes the streams, buckets and
+// consumers that topology describes. Nothing but these knows NATS.
 package bus
 
 import (
@@ -20,21 +16,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// heartbeatInterval is how often [Message.KeepAlive] tells the server that a
-// message is being worked on: a third of the acknowledgement wait.
-const heartbeatInterval = ackWait / 3
-
 // drainTimeout bounds how long Close waits for what is under way.
 const drainTimeout = 5 * time.Second
 
 // Bus is a connection to a message server. Its methods may be called from
 // several goroutines. It reconnects for ever, until Close.
 type Bus struct {
-	nc        *nats.Conn
-	js        jetstream.JetStream
-	link      *link
-	log       *zap.Logger
-	heartbeat time.Duration
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	link *link
+	log  *zap.Logger
 }
 
 // Connect connects to a message server. With o.Wait it tries again until ctx
@@ -53,13 +44,31 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(attemptTimeout))
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(AttemptTimeout))
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("set up JetStream: %w", err)
 	}
-	return &Bus{nc: nc, js: js, link: l, log: log, heartbeat: heartbeatInterval}, nil
+	return &Bus{nc: nc, js: js, link: l, log: log}, nil
 }
+
+// Conn is the connection itself, for the packages below this one.
+func (b *Bus) Conn() *nats.Conn { return b.nc }
+
+// JetStream is the connection's JetStream, for the packages below this one.
+func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Logger is where the bus logs.
+func (b *Bus) Logger() *zap.Logger { return b.log }
+
+// Session waits for a connection to the server until ctx ends. The channel that it
+// returns is closed when that connection ends: what the server holds for a client
+// that is not stored in a stream, such as a pull, ends with it. The error is that
+// of ctx, or ErrClosed.
+func (b *Bus) Session(ctx context.Context) (<-chan struct{}, error) { return b.link.wait(ctx) }
+
+// Closing is closed when Close begins.
+func (b *Bus) Closing() <-chan struct{} { return b.link.closing }
 
 // PeerAddr is the address and port of the server that the bus is connected to;
 // empty while it is not.

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 )
 
 func TestConnectErrorsAreClearAndKeepSecrets(t *testing.T) {
-	_, good := process(t)
+	_, good := bustest.External(t)
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -39,8 +40,8 @@ func TestConnectErrorsAreClearAndKeepSecrets(t *testing.T) {
 		"inbox prefix":          {bus.Options{URL: good.URL, InboxPrefix: "_INBOX_web01.>"}, `inbox prefix "_INBOX_web01.>"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, logs := logged(test.o)
-			b, err := bus.Connect(within(t, 10*time.Second), o)
+			o, logs := bustest.Logged(test.o)
+			b, err := bus.Connect(bustest.Within(t, 10*time.Second), o)
 			if err == nil {
 				t.Fatal(b.Close(), "connected")
 			}
@@ -59,11 +60,11 @@ func TestConnectErrorsAreClearAndKeepSecrets(t *testing.T) {
 
 func TestConnectWaits(t *testing.T) {
 	t.Parallel()
-	p, o := process(t)
+	p, o := bustest.External(t)
 	p.Stop()
-	o, logs := logged(o)
+	o, logs := bustest.Logged(o)
 	o.Wait = true
-	if _, err := bus.Connect(within(t, 300*time.Millisecond), o); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "nothing takes connections") {
+	if _, err := bus.Connect(bustest.Within(t, 300*time.Millisecond), o); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "nothing takes connections") {
 		t.Errorf("%v", err)
 	}
 	logs.TakeAll()
@@ -74,7 +75,7 @@ func TestConnectWaits(t *testing.T) {
 		p.Start()
 	}()
 	defer func() { <-started }()
-	b, err := bus.Connect(within(t, 20*time.Second), o)
+	b, err := bus.Connect(bustest.Within(t, 20*time.Second), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,27 +101,8 @@ func TestConnectEndsWithItsContext(t *testing.T) {
 	}
 	defer silent.Close()
 	began := time.Now()
-	_, err = bus.Connect(within(t, 200*time.Millisecond), bus.Options{URL: silent.Addr().String()})
+	_, err = bus.Connect(bustest.Within(t, 200*time.Millisecond), bus.Options{URL: silent.Addr().String()})
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 2*time.Second {
 		t.Errorf("after %s: %v", time.Since(began), err)
-	}
-}
-
-func TestCloseIsBounded(t *testing.T) {
-	p, o := process(t)
-	b := provisioned(t, o)
-	waiting := taken(t, b.Work(host)[0])
-	p.Stop()
-	began := time.Now()
-	for range 2 {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("took %s with the server away", took)
-	}
-	if m := <-waiting; m != nil {
-		t.Errorf("%+v", m)
 	}
 }

@@ -34,7 +34,7 @@ func (o Options) dial(ctx context.Context, opts []nats.Option, log *zap.Logger) 
 		}
 		return nil, err
 	}
-	nc, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(0))
+	nc, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(NewBackOff()), backoff.WithMaxElapsedTime(0))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the message server at %s: %w", address, ended(err, last))
 	}

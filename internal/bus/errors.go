@@ -22,30 +22,30 @@ var (
 	ErrFull = errors.New("the stream is full")
 	// ErrDenied is reported for what the server's permissions do not allow.
 	ErrDenied = errors.New("the message server's permissions do not allow it")
+	// ErrAway is reported when the connection is lost, or was never made. It passes:
+	// Retry tries again.
+	ErrAway = errors.New("the message server is away")
+	// ErrConsumerGone is reported where a message is settled whose consumer was
+	// removed.
+	ErrConsumerGone = errors.New("the consumer that the message came from is gone")
 
-	errRefused      = errors.New("nothing takes connections there")
-	errAway         = errors.New("the message server is away")
-	errConsumerGone = errors.New("the consumer that the message came from is gone")
+	errRefused = errors.New("nothing takes connections there")
 )
 
-// Codes of JetStream's API that the client library does not name.
-const (
-	codeAccountLimit jetstream.ErrorCode = 10002
-	codeNoPeers      jetstream.ErrorCode = 10005
-	codeStorageLimit jetstream.ErrorCode = 10047
-	codeStoreFailed  jetstream.ErrorCode = 10077
-)
+// codeStoreFailed is a code of JetStream's API that the client library does not
+// name.
+const codeStoreFailed jetstream.ErrorCode = 10077
 
-// apiCode returns the code of an error of JetStream's API, or 0.
-func apiCode(err error) jetstream.ErrorCode {
+// APICode returns the code of an error of JetStream's API, or 0.
+func APICode(err error) jetstream.ErrorCode {
 	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return e.ErrorCode
 	}
 	return 0
 }
 
-// named gives an error of the client library the name that callers know it by.
-func named(err error) error {
+// Named gives an error of the client library the name that callers know it by.
+func Named(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -53,12 +53,12 @@ func named(err error) error {
 		return ErrClosed
 	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected):
 		// Nothing is buffered while the server is away; see natsOptions.
-		return errAway
+		return ErrAway
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("%w (%w)", ErrNotProvisioned, err)
-	case errors.Is(err, nats.ErrMaxPayload), apiCode(err) == jetstream.JSErrCodeStreamMessageExceedsMaximum:
+	case errors.Is(err, nats.ErrMaxPayload), APICode(err) == jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		return fmt.Errorf("%w (%w)", ErrTooLarge, err)
-	case apiCode(err) == codeStoreFailed && strings.Contains(err.Error(), "exceeded"):
+	case APICode(err) == codeStoreFailed && strings.Contains(err.Error(), "exceeded"):
 		return fmt.Errorf("%w (%w)", ErrFull, err)
 	}
 	return err
@@ -66,22 +66,10 @@ func named(err error) error {
 
 // final reports whether trying again cannot help.
 func final(err error) bool {
-	for _, e := range []error{ErrClosed, ErrNotProvisioned, ErrTooLarge, ErrFull, ErrDenied, errConsumerGone} {
+	for _, e := range []error{ErrClosed, ErrNotProvisioned, ErrTooLarge, ErrFull, ErrDenied, ErrConsumerGone} {
 		if errors.Is(err, e) {
 			return true
 		}
-	}
-	return false
-}
-
-// noRoom reports whether a stream was refused because its bytes cannot be
-// reserved.
-func noRoom(err error) bool {
-	switch apiCode(err) {
-	case codeAccountLimit, codeStorageLimit:
-		return true
-	case codeNoPeers:
-		return strings.Contains(err.Error(), "insufficient storage")
 	}
 	return false
 }

@@ -96,7 +96,7 @@ func (l *link) wait(ctx context.Context) (<-chan struct{}, error) {
 }
 
 // during returns a context that also ends with the session, and then with
-// errAway. Between two sessions it is ctx: what is tried then fails by itself.
+// ErrAway. Between two sessions it is ctx: what is tried then fails by itself.
 func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc) {
 	l.mu.Lock()
 	session := l.session
@@ -108,7 +108,7 @@ func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc)
 	go func() {
 		select {
 		case <-session:
-			cancel(errAway)
+			cancel(ErrAway)
 		case <-ctx.Done():
 		}
 	}()

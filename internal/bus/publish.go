@@ -62,7 +62,7 @@ func (b *Bus) PublishProgress(subject string, ev event.Event) error {
 	if err != nil {
 		return err
 	}
-	return named(b.nc.PublishMsg(m))
+	return Named(b.nc.PublishMsg(m))
 }
 
 func (b *Bus) publishEvent(ctx context.Context, subject string, ev event.Event, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
@@ -74,10 +74,10 @@ func (b *Bus) publishEvent(ctx context.Context, subject string, ev event.Event, 
 }
 
 func (b *Bus) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (ack *jetstream.PubAck, err error) {
-	err = b.retry(ctx, "publishing to "+m.Subject, func(ctx context.Context) error {
+	err = b.Retry(ctx, "publishing to "+m.Subject, func(ctx context.Context) error {
 		ack, err = b.js.PublishMsg(ctx, m, opts...)
 		if errors.Is(err, jetstream.ErrNoStreamResponse) {
-			return b.whyNoStream(ctx, m.Subject, err)
+			return b.WhyNoStream(ctx, m.Subject, err)
 		}
 		return err
 	})
@@ -87,10 +87,10 @@ func (b *Bus) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.Publis
 	return ack, nil
 }
 
-// whyNoStream tells a stream that is not there from one that does not answer. That
+// WhyNoStream tells a stream that is not there from one that does not answer. That
 // one may have no leader at this moment; where a user's account is not the
 // streams' own, what is not granted looks the same.
-func (b *Bus) whyNoStream(ctx context.Context, subject string, err error) error {
+func (b *Bus) WhyNoStream(ctx context.Context, subject string, err error) error {
 	_, missing := b.js.StreamNameBySubject(ctx, subject)
 	if errors.Is(missing, jetstream.ErrStreamNotFound) {
 		return missing

@@ -13,33 +13,17 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 )
-
-func result(id string) event.Event {
-	ev := event.New()
-	ev.SetID(id)
-	ev.SetSource("/holdfast/web01")
-	ev.SetType(events.TypeBackupCompleted)
-	return ev
-}
 
 const resultSubject = "holdfast.evt.web01.job.backup.completed"
 
-func messages(t *testing.T, js jetstream.JetStream, stream string) uint64 {
-	t.Helper()
-	s, err := js.Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.CachedInfo().State.Msgs
-}
-
 func TestPublishIsStoredOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, o bus.Options) {
-		b := provisioned(t, o)
-		_, js := operator(t, o)
+	bustest.OnBoth(t, func(t *testing.T, o bus.Options) {
+		b := bustest.Provisioned(t, o)
+		_, js := bustest.Operator(t, o)
 		for range 3 {
-			if err := b.PublishEvent(t.Context(), resultSubject, result("job-completed")); err != nil {
+			if err := b.PublishEvent(t.Context(), resultSubject, bustest.Result("job-completed")); err != nil {
 				t.Fatal(err)
 			}
 			if err := b.PublishDeadLetter(t.Context(), "holdfast.dlq.web01", "REQUESTS-1", []byte(`{}`)); err != nil {
@@ -47,7 +31,7 @@ func TestPublishIsStoredOnce(t *testing.T) {
 			}
 		}
 		for _, stream := range []string{events.StreamEvents, events.StreamDLQ} {
-			if n := messages(t, js, stream); n != 1 {
+			if n := bustest.Messages(t, js, stream); n != 1 {
 				t.Errorf("%s holds %d messages", stream, n)
 			}
 		}
@@ -55,9 +39,9 @@ func TestPublishIsStoredOnce(t *testing.T) {
 }
 
 func TestPublishRequestReceipt(t *testing.T) {
-	b := provisioned(t, embeddedServer(t))
+	b := bustest.Provisioned(t, bustest.Embedded(t))
 	subject := events.HostSubject(events.Backup, host)
-	other := request(events.Backup, "a")
+	other := bustest.Request(events.Backup, "a")
 	if err := other.SetData("application/json", map[string]string{"for": "something else"}); err != nil {
 		t.Fatal(err)
 	}
@@ -66,12 +50,12 @@ func TestPublishRequestReceipt(t *testing.T) {
 		ev      event.Event
 		want    bus.Receipt
 	}{
-		{subject, request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 1}},
-		{subject, request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 2}},
+		{subject, bustest.Request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 1}},
+		{subject, bustest.Request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 2}},
 		// The worker must see it to refuse it.
 		{subject, other, bus.Receipt{Stream: events.StreamRequests, Sequence: 3}},
-		{events.HostSubject(events.Backup, "web02"), request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 4}},
-		{events.AllSubject(events.Backup), request(events.Backup, "a"), bus.Receipt{Stream: events.StreamBroadcast, Sequence: 1}},
+		{events.HostSubject(events.Backup, "web02"), bustest.Request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 4}},
+		{events.AllSubject(events.Backup), bustest.Request(events.Backup, "a"), bus.Receipt{Stream: events.StreamBroadcast, Sequence: 1}},
 	} {
 		got, err := b.PublishRequest(t.Context(), test.subject, test.ev)
 		if err != nil || got != test.want {
@@ -82,10 +66,10 @@ func TestPublishRequestReceipt(t *testing.T) {
 
 func TestPublishFinalErrors(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, o bus.Options) {
-		b := provisioned(t, o)
+	bustest.OnBoth(t, func(t *testing.T, o bus.Options) {
+		b := bustest.Provisioned(t, o)
 		large := func(size int) event.Event {
-			ev := request(events.Backup, "large")
+			ev := bustest.Request(events.Backup, "large")
 			if err := ev.SetData("application/octet-stream", bytes.Repeat([]byte("x"), size)); err != nil {
 				t.Fatal(err)
 			}
@@ -96,14 +80,14 @@ func TestPublishFinalErrors(t *testing.T) {
 			ev      event.Event
 			want    error
 		}{
-			"a misspelt kind":              {"holdfast.req.bakcup.host.web01", request(events.Backup, "a"), bus.ErrNotProvisioned},
+			"a misspelt kind":              {"holdfast.req.bakcup.host.web01", bustest.Request(events.Backup, "a"), bus.ErrNotProvisioned},
 			"a request over 256 KiB":       {"holdfast.req.backup.host.web01", large(256 << 10), bus.ErrTooLarge},
 			"a broadcast over 256 KiB":     {"holdfast.req.backup.all", large(256 << 10), bus.ErrTooLarge},
 			"an event over the payload":    {resultSubject, large(1 << 20), bus.ErrTooLarge},
 			"an event just under the same": {resultSubject, large(1<<20 - 4096), nil},
 		} {
 			began := time.Now()
-			_, err := b.PublishRequest(within(t, 20*time.Second), test.subject, test.ev)
+			_, err := b.PublishRequest(bustest.Within(t, 20*time.Second), test.subject, test.ev)
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -114,15 +98,15 @@ func TestPublishFinalErrors(t *testing.T) {
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.PublishEvent(t.Context(), resultSubject, result("a")); !errors.Is(err, bus.ErrClosed) {
+		if err := b.PublishEvent(t.Context(), resultSubject, bustest.Result("a")); !errors.Is(err, bus.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
 	})
 }
 
 func TestPublishWithoutStreams(t *testing.T) {
-	b := connect(t, embeddedServer(t))
-	if err := b.PublishEvent(within(t, 10*time.Second), resultSubject, result("a")); !errors.Is(err, bus.ErrNotProvisioned) {
+	b := bustest.Connect(t, bustest.Embedded(t))
+	if err := b.PublishEvent(bustest.Within(t, 10*time.Second), resultSubject, bustest.Result("a")); !errors.Is(err, bus.ErrNotProvisioned) {
 		t.Errorf("%v", err)
 	}
 }
@@ -133,9 +117,9 @@ func TestFullStreamRefusesRequests(t *testing.T) {
 		"bytes":    func(c *jetstream.StreamConfig) { c.MaxBytes = 600 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := embeddedServer(t)
-			b := provisioned(t, o)
-			_, js := operator(t, o)
+			o := bustest.Embedded(t)
+			b := bustest.Provisioned(t, o)
+			_, js := bustest.Operator(t, o)
 			stream, err := js.Stream(t.Context(), events.StreamRequests)
 			if err != nil {
 				t.Fatal(err)
@@ -146,7 +130,7 @@ func TestFullStreamRefusesRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range 3 {
-				_, err = b.PublishRequest(within(t, 10*time.Second), events.HostSubject(events.Backup, host), request(events.Backup, fmt.Sprint(i)))
+				_, err = b.PublishRequest(bustest.Within(t, 10*time.Second), events.HostSubject(events.Backup, host), bustest.Request(events.Backup, fmt.Sprint(i)))
 				if i == 0 && err != nil {
 					t.Fatal(err)
 				}
@@ -160,27 +144,29 @@ func TestFullStreamRefusesRequests(t *testing.T) {
 
 func TestPublishOutlastsTheServer(t *testing.T) {
 	t.Parallel()
-	p, o := process(t)
-	b := provisioned(t, o)
-	_, js := operator(t, o)
+	p, o := bustest.External(t)
+	b := bustest.Provisioned(t, o)
+	_, js := bustest.Operator(t, o)
 	p.Stop()
-	if err := b.PublishEvent(within(t, 300*time.Millisecond), resultSubject, result("lost")); !errors.Is(err, context.DeadlineExceeded) {
+	if err := b.PublishEvent(bustest.Within(t, 300*time.Millisecond), resultSubject, bustest.Result("lost")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while the server is away: %v", err)
 	} else {
 		t.Log(err)
 	}
-	if err := b.PublishProgress("holdfast.progress.web01.job", result("p")); err == nil {
+	if err := b.PublishProgress("holdfast.progress.web01.job", bustest.Result("p")); err == nil {
 		t.Error("progress is not refused while the server is away")
 	}
 	published := make(chan error, 1)
-	go func() { published <- b.PublishEvent(within(t, 30*time.Second), resultSubject, result("a")) }()
+	go func() {
+		published <- b.PublishEvent(bustest.Within(t, 30*time.Second), resultSubject, bustest.Result("a"))
+	}()
 	time.Sleep(500 * time.Millisecond)
 	p.Start()
 	if err := <-published; err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the operator is back", func() bool { return js.Conn().IsConnected() })
-	if n := messages(t, js, events.StreamEvents); n != 1 {
+	bustest.Eventually(t, "the operator is back", func() bool { return js.Conn().IsConnected() })
+	if n := bustest.Messages(t, js, events.StreamEvents); n != 1 {
 		t.Errorf("%d events are stored", n)
 	}
 }

@@ -9,25 +9,25 @@ import (
 	"go.uber.org/zap"
 )
 
-// attemptTimeout bounds one exchange with the server.
-const attemptTimeout = 5 * time.Second
+// AttemptTimeout bounds one exchange with the server.
+const AttemptTimeout = 5 * time.Second
 
-// newBackOff returns jittered delays that grow from a quarter of a second to
+// NewBackOff returns jittered delays that grow from a quarter of a second to
 // five: short enough that a command feels the server's return, long enough that
 // a fleet does not storm it.
-func newBackOff() *backoff.ExponentialBackOff {
+func NewBackOff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = 250 * time.Millisecond
 	b.MaxInterval = 5 * time.Second
 	return b
 }
 
-// retry runs an exchange with the server until it succeeds, fails for good or
+// Retry runs an exchange with the server until it succeeds, fails for good or
 // ctx ends. It logs the first failure only.
-func (b *Bus) retry(ctx context.Context, what string, exchange func(context.Context) error) error {
+func (b *Bus) Retry(ctx context.Context, what string, exchange func(context.Context) error) error {
 	var last error
 	attempt := func() (struct{}, error) {
-		err := named(b.once(ctx, exchange))
+		err := Named(b.once(ctx, exchange))
 		if final(err) {
 			return struct{}{}, backoff.Permanent(err)
 		}
@@ -39,20 +39,20 @@ func (b *Bus) retry(ctx context.Context, what string, exchange func(context.Cont
 		}
 		return struct{}{}, err
 	}
-	_, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(0))
+	_, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(NewBackOff()), backoff.WithMaxElapsedTime(0))
 	return ended(err, last)
 }
 
 // once runs an exchange, and gives it up after the attempt's time or when the
 // connection is lost, since no answer comes then.
 func (b *Bus) once(ctx context.Context, exchange func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, AttemptTimeout)
 	defer cancel()
 	ctx, leave := b.link.during(ctx)
 	defer leave()
 	err := exchange(ctx)
-	if err != nil && context.Cause(ctx) == errAway {
-		return errAway
+	if err != nil && context.Cause(ctx) == ErrAway {
+		return ErrAway
 	}
 	return err
 }

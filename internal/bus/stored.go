@@ -16,32 +16,36 @@ import (
 // consumer: there is nothing to be left behind on the server, nothing to be made
 // again after an outage, and whoever reads needs no right to make consumers.
 
-// errNoMessage reports that a stream has no message like the one asked for.
-var errNoMessage = errors.New("there is no such message")
+// ErrNoMessage reports that a stream has no message like the one asked for.
+var ErrNoMessage = errors.New("there is no such message")
 
-// stored is a message as it lies in a stream.
-type stored struct {
-	subject  string
-	sequence uint64
-	time     time.Time
-	header   nats.Header
-	data     []byte
+// Stored is a message as it lies in a stream.
+type Stored struct {
+	Subject  string
+	Sequence uint64
+	Time     time.Time
+	Header   nats.Header
+	Data     []byte
 }
 
-// query says which message of a stream is meant: the one with the sequence, the
+// Query says which message of a stream is meant: the one with the sequence, the
 // last one on a subject, or the first one on a subject from the sequence on.
-type query struct {
+type Query struct {
 	Sequence uint64 `json:"seq,omitempty"`
 	LastFor  string `json:"last_by_subj,omitempty"`
 	NextFor  string `json:"next_by_subj,omitempty"`
 }
 
-// load reads one message from the leader of its stream, which knows every
-// message that was acknowledged. It reports errNoMessage.
-func (b *Bus) load(ctx context.Context, stream string, q query) (*stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+// Load reads one message from the leader of its stream, which knows every
+// message that was acknowledged. It reports ErrNoMessage.
+func (b *Bus) Load(ctx context.Context, stream string, q Query) (*Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, AttemptTimeout)
 	defer cancel()
-	answer, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, must(json.Marshal(q)))
+	question, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, question)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +64,7 @@ func (b *Bus) load(ctx context.Context, stream string, q query) (*stored, error)
 	}
 	switch {
 	case response.Error != nil && response.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return nil, errNoMessage
+		return nil, ErrNoMessage
 	case response.Error != nil:
 		return nil, response.Error
 	}
@@ -71,15 +75,15 @@ func (b *Bus) load(ctx context.Context, stream string, q query) (*stored, error)
 	if err != nil {
 		header = nats.Header{}
 	}
-	return &stored{subject: m.Subject, sequence: m.Sequence, time: m.Time, header: header, data: m.Data}, nil
+	return &Stored{Subject: m.Subject, Sequence: m.Sequence, Time: m.Time, Header: header, Data: m.Data}, nil
 }
 
-// find is load, tried until ctx ends while the server is away. It returns nil if
+// Find is Load, tried until ctx ends while the server is away. It returns nil if
 // there is no such message.
-func (b *Bus) find(ctx context.Context, stream string, q query) (m *stored, err error) {
-	err = b.retry(ctx, "reading "+stream, func(ctx context.Context) (err error) {
-		m, err = b.load(ctx, stream, q)
-		if errors.Is(err, errNoMessage) {
+func (b *Bus) Find(ctx context.Context, stream string, q Query) (m *Stored, err error) {
+	err = b.Retry(ctx, "reading "+stream, func(ctx context.Context) (err error) {
+		m, err = b.Load(ctx, stream, q)
+		if errors.Is(err, ErrNoMessage) {
 			return nil
 		}
 		return err
@@ -87,12 +91,12 @@ func (b *Bus) find(ctx context.Context, stream string, q query) (m *stored, err 
 	return m, err
 }
 
-// walk yields the messages on a subject, which may have wildcards, from the first
+// Walk yields the messages on a subject, which may have wildcards, from the first
 // one to the last. It ends after the first error.
-func (b *Bus) walk(ctx context.Context, stream, subject string) iter.Seq2[*stored, error] {
-	return func(yield func(*stored, error) bool) {
+func (b *Bus) Walk(ctx context.Context, stream, subject string) iter.Seq2[*Stored, error] {
+	return func(yield func(*Stored, error) bool) {
 		for from := uint64(1); ; {
-			m, err := b.find(ctx, stream, query{NextFor: subject, Sequence: from})
+			m, err := b.Find(ctx, stream, Query{NextFor: subject, Sequence: from})
 			if err != nil {
 				yield(nil, fmt.Errorf("read %s of %s: %w", subject, stream, err))
 				return
@@ -100,7 +104,7 @@ func (b *Bus) walk(ctx context.Context, stream, subject string) iter.Seq2[*store
 			if m == nil || !yield(m, nil) {
 				return
 			}
-			from = m.sequence + 1
+			from = m.Sequence + 1
 		}
 	}
 }

@@ -11,10 +11,16 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/fleet"
+	"holdfast.io/holdfast/internal/bus/read"
 )
 
-// Source is the CloudEvents source of requests made by hand.
-const Source = "/holdfast/cli"
+// Client asks for work over a bus. It may be used by several goroutines.
+type Client struct {
+	Bus *bus.Bus
+	// Source is the CloudEvents source of its requests, such as /holdfast/cli.
+	Source string
+}
 
 // Job is a request that was published, as one host carries it out.
 type Job struct {
@@ -23,51 +29,53 @@ type Job struct {
 	// Request is the request's own id.
 	Request string
 
-	sub *bus.Subscription
+	client Client
+	events *read.Subscription
 }
 
-// Backup publishes a backup request to a host and returns the job to follow.
-// The request is stored when Backup returns. The caller closes the job.
-func Backup(ctx context.Context, b *bus.Bus, host string, data *events.BackupRequest) (*Job, error) {
-	served, err := b.HostServed(ctx, host)
+// Request publishes a request of a kind to a host, with data as its schema says,
+// and returns the job to follow. The request is stored when Request returns. It
+// refuses a host that no worker ever served. The caller closes the job.
+func (c Client) Request(ctx context.Context, kind events.Kind, host string, data any) (*Job, error) {
+	enrolled, err := fleet.Of(c.Bus).IsEnrolled(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("ask who serves host %s: %w", host, err)
 	}
-	if !served {
+	if !enrolled {
 		return nil, fmt.Errorf("no worker has ever served a host %q here: check the name, and that holdfast serve runs there", host)
 	}
-	ev, err := request(events.Backup, data)
+	ev, err := c.request(kind, data)
 	if err != nil {
 		return nil, err
 	}
-	return send(ctx, b, events.HostSubject(events.Backup, host), host, events.JobID(Source, ev.ID(), host), ev)
+	return c.send(ctx, events.HostSubject(kind, host), host, events.JobID(c.Source, ev.ID(), host), ev)
 }
 
 // Cancel asks the job's host to cancel it. The job's own terminal event tells
 // when that is done.
-func (j *Job) Cancel(ctx context.Context, b *bus.Bus) error {
-	ev, err := request(events.Cancel, events.CancelRequest{Job: j.ID})
+func (j *Job) Cancel(ctx context.Context) error {
+	ev, err := j.client.request(events.Cancel, events.CancelRequest{Job: j.ID})
 	if err != nil {
 		return err
 	}
-	return publish(ctx, b, events.HostSubject(events.Cancel, j.Host), ev)
+	return j.client.publish(ctx, events.HostSubject(events.Cancel, j.Host), ev)
 }
 
 // Next returns the job's next event, progress included. It blocks until there
 // is one, or ctx ends.
-func (j *Job) Next(ctx context.Context) (event.Event, error) { return j.sub.Next(ctx) }
+func (j *Job) Next(ctx context.Context) (event.Event, error) { return j.events.Next(ctx) }
 
 // Close ends the following; the job goes on.
-func (j *Job) Close() { j.sub.Close() }
+func (j *Job) Close() { j.events.Close() }
 
 // send publishes a request and returns its job on the host. Following comes
 // first: what is published afterwards cannot be missed.
-func send(ctx context.Context, b *bus.Bus, subject, host, id string, ev event.Event) (*Job, error) {
-	job, err := follow(ctx, b, host, id, ev)
+func (c Client) send(ctx context.Context, subject, host, id string, ev event.Event) (*Job, error) {
+	job, err := c.follow(ctx, host, id, ev)
 	if err != nil {
 		return nil, err
 	}
-	if err := publish(ctx, b, subject, ev); err != nil {
+	if err := c.publish(ctx, subject, ev); err != nil {
 		job.Close()
 		return nil, err
 	}
@@ -75,19 +83,19 @@ func send(ctx context.Context, b *bus.Bus, subject, host, id string, ev event.Ev
 }
 
 // follow follows a job on a host, on behalf of a request.
-func follow(ctx context.Context, b *bus.Bus, host, id string, request event.Event) (*Job, error) {
-	sub, err := b.Follow(ctx, host, id)
+func (c Client) follow(ctx context.Context, host, id string, request event.Event) (*Job, error) {
+	sub, err := read.Follow(ctx, c.Bus, host, id)
 	if err != nil {
 		return nil, fmt.Errorf("follow job %s: %w", id, err)
 	}
-	return &Job{ID: id, Host: host, Request: request.ID(), sub: sub}, nil
+	return &Job{ID: id, Host: host, Request: request.ID(), client: c, events: sub}, nil
 }
 
 // request makes a request with an id of its own.
-func request(kind events.Kind, data any) (event.Event, error) {
+func (c Client) request(kind events.Kind, data any) (event.Event, error) {
 	ev := event.New()
 	ev.SetID(uuid.NewString())
-	ev.SetSource(Source)
+	ev.SetSource(c.Source)
 	ev.SetType(kind.RequestType())
 	if err := ev.SetData(event.ApplicationJSON, data); err != nil {
 		return ev, fmt.Errorf("encode the request: %w", err)
@@ -95,8 +103,8 @@ func request(kind events.Kind, data any) (event.Event, error) {
 	return ev, nil
 }
 
-func publish(ctx context.Context, b *bus.Bus, subject string, ev event.Event) error {
-	if _, err := b.PublishRequest(ctx, subject, ev); err != nil {
+func (c Client) publish(ctx context.Context, subject string, ev event.Event) error {
+	if _, err := c.Bus.PublishRequest(ctx, subject, ev); err != nil {
 		return fmt.Errorf("publish the request: %w", err)
 	}
 	return nil

@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
 )
 
 // Replay publishes the request of a dead letter once more, on its old subject and
@@ -19,8 +18,8 @@ import (
 // returns the job to follow, that of the host whose letter it is, also where the
 // request goes to all hosts. The request is stored when Replay returns. The caller
 // closes the job. A letter that cannot be replayed is an error that says why.
-func Replay(ctx context.Context, b *bus.Bus, host string, letter events.DeadLetter) (*Job, error) {
-	ev, err := replayOf(letter)
+func (c Client) Replay(ctx context.Context, host string, letter events.DeadLetter) (*Job, error) {
+	ev, err := c.replayOf(letter)
 	if err != nil {
 		return nil, err
 	}
@@ -32,12 +31,12 @@ func Replay(ctx context.Context, b *bus.Bus, host string, letter events.DeadLett
 	if target == events.TargetAny {
 		jobHost, at = events.HostAny, AnyHost
 	}
-	return send(ctx, b, letter.Subject, at, events.JobID(ev.Source(), ev.ID(), jobHost), ev)
+	return c.send(ctx, letter.Subject, at, events.JobID(ev.Source(), ev.ID(), jobHost), ev)
 }
 
 // replayOf makes a new request of a dead letter. What only the old one had is left
 // out: when it was to expire, above all.
-func replayOf(letter events.DeadLetter) (event.Event, error) {
+func (c Client) replayOf(letter events.DeadLetter) (event.Event, error) {
 	if int64(len(letter.Body)) < letter.Size {
 		return event.Event{}, fmt.Errorf("the letter holds only the first %d of %d bytes of the request: publish it anew", len(letter.Body), letter.Size)
 	}
@@ -50,7 +49,7 @@ func replayOf(letter events.DeadLetter) (event.Event, error) {
 	}
 	ev := event.New()
 	ev.SetID(uuid.NewString())
-	ev.SetSource(Source)
+	ev.SetSource(c.Source)
 	ev.SetType(old.Type())
 	ev.SetExtension(events.ExtCorrelationID, events.CorrelationID(old))
 	if trace, ok := old.Extensions()[events.ExtTraceParent]; ok {

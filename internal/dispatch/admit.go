@@ -9,7 +9,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/ledger"
 )
 
@@ -53,7 +53,7 @@ func (r *request) rejected(reason events.Reason, v ...events.Violation) *rejecti
 
 // admit holds a message against the contract, but for its expiry. It is a pure
 // function: exactly one of its results is not nil.
-func admit(m *bus.Message, host string) (*request, *rejection) {
+func admit(m *consume.Message, host string) (*request, *rejection) {
 	kind, target, badSubject := events.ParseRequestSubject(m.Subject)
 	if target == events.TargetAny {
 		host = events.HostAny

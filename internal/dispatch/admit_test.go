@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 )
 
 const testHost = "web01"
@@ -82,7 +82,7 @@ var badMessages = map[string]struct {
 }
 
 // admitAt admits a message whose job has not begun at this time.
-func admitAt(m *bus.Message, now time.Time) (*request, *rejection) {
+func admitAt(m *consume.Message, now time.Time) (*request, *rejection) {
 	r, rejection := admit(m, testHost)
 	if rejection == nil {
 		rejection = r.expired(now)
@@ -96,7 +96,7 @@ func admitAt(m *bus.Message, now time.Time) (*request, *rejection) {
 func TestAdmitRejects(t *testing.T) {
 	for name, c := range badMessages {
 		t.Run(name, func(t *testing.T) {
-			m := &bus.Message{Subject: c.subject, Time: stored, Headers: c.headers, Body: []byte(c.body)}
+			m := &consume.Message{Subject: c.subject, Time: stored, Headers: c.headers, Body: []byte(c.body)}
 			r, rejection := admitAt(m, stored.Add(c.now))
 			if r != nil || rejection == nil {
 				t.Fatalf("it was admitted as %+v", r)
@@ -141,7 +141,7 @@ func TestAdmit(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			m := &bus.Message{Subject: c.subject, Time: stored, Headers: c.headers, Body: []byte(c.body)}
+			m := &consume.Message{Subject: c.subject, Time: stored, Headers: c.headers, Body: []byte(c.body)}
 			r, rejection := admitAt(m, stored.Add(c.now))
 			if rejection != nil {
 				t.Fatalf("it was rejected: %s %v", rejection.reason, rejection.violations)
@@ -158,7 +158,7 @@ func TestAdmit(t *testing.T) {
 
 // The id of a job does not depend on the host that takes a request to any host.
 func TestAdmitToAnyHost(t *testing.T) {
-	m := &bus.Message{Subject: events.AnySubject(events.Prune), Time: stored, Headers: headers("ce-type", events.Prune.RequestType()), Body: []byte("{}")}
+	m := &consume.Message{Subject: events.AnySubject(events.Prune), Time: stored, Headers: headers("ce-type", events.Prune.RequestType()), Body: []byte("{}")}
 	_, rejection := admit(m, testHost)
 	if rejection == nil {
 		t.Fatal("prune is supported by now: hold its job's id here")

@@ -8,7 +8,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/ledger"
 )
 
@@ -16,7 +16,7 @@ import (
 // ledger before the job hears of it, so that a worker that dies now does not
 // forget it. A cancellation that comes again is simply done; a broadcast passes
 // over hosts that do not have the job.
-func (w *Worker) cancel(ctx context.Context, m *bus.Message, req *request) {
+func (w *Worker) cancel(ctx context.Context, m *consume.Message, req *request) {
 	job := req.cancelData.Job
 	end, err := w.Jobs.Cancel(ctx, job)
 	switch {

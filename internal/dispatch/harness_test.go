@@ -16,6 +16,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/ledger/ledgertest"
@@ -150,20 +151,20 @@ func (h *host) container(name string) (id string) {
 
 // message makes a request to the host, of a kind and with data; changes are of its
 // headers.
-func (h *host) message(kind events.Kind, data string, changes ...string) *bus.Message {
-	return h.deliver(&bus.Message{
+func (h *host) message(kind events.Kind, data string, changes ...string) *consume.Message {
+	return h.deliver(&consume.Message{
 		Subject: events.HostSubject(kind, testHost),
 		Headers: headers(append([]string{"ce-type", kind.RequestType()}, changes...)...),
 		Body:    []byte(data),
 	})
 }
 
-func (h *host) backup(data string, changes ...string) *bus.Message {
+func (h *host) backup(data string, changes ...string) *consume.Message {
 	return h.message(events.Backup, data, changes...)
 }
 
 // deliver completes a message as the server does.
-func (h *host) deliver(m *bus.Message) *bus.Message {
+func (h *host) deliver(m *consume.Message) *consume.Message {
 	m.Stream, m.Sequence, m.Delivered = events.StreamRequests, h.server.number(), 1
 	if m.Time.IsZero() {
 		m.Time = time.Now()
@@ -173,7 +174,7 @@ func (h *host) deliver(m *bus.Message) *bus.Message {
 }
 
 // again is the next delivery of the same message.
-func (h *host) again(d *bus.Message) *bus.Message {
+func (h *host) again(d *consume.Message) *consume.Message {
 	m := *d
 	m.Delivered++
 	m.Settler = &settlement{server: h.server, sequence: m.Sequence, settled: make(chan struct{})}
@@ -181,7 +182,7 @@ func (h *host) again(d *bus.Message) *bus.Message {
 }
 
 // send has the worker take a message.
-func (h *host) send(to *source, d *bus.Message) *settlement {
+func (h *host) send(to *source, d *consume.Message) *settlement {
 	h.Helper()
 	select {
 	case to.messages <- d:
@@ -192,7 +193,7 @@ func (h *host) send(to *source, d *bus.Message) *settlement {
 }
 
 // do has the worker carry a request out, to the end.
-func (h *host) do(d *bus.Message) *settlement {
+func (h *host) do(d *consume.Message) *settlement {
 	h.Helper()
 	s := h.send(h.work, d)
 	<-s.settled
@@ -200,7 +201,7 @@ func (h *host) do(d *bus.Message) *settlement {
 }
 
 // doAgain has the same message carried out once more, when all of it has ended.
-func (h *host) doAgain(d *bus.Message) *settlement {
+func (h *host) doAgain(d *consume.Message) *settlement {
 	h.Helper()
 	synctest.Wait()
 	return h.do(h.again(d))
@@ -281,15 +282,15 @@ func (s sinks) Open(_ context.Context, name string) (sink.Sink, error) {
 
 // source is a source of messages that a test hands over.
 type source struct {
-	messages chan *bus.Message
+	messages chan *consume.Message
 	closed   chan struct{}
 }
 
 func newSource() *source {
-	return &source{messages: make(chan *bus.Message), closed: make(chan struct{})}
+	return &source{messages: make(chan *consume.Message), closed: make(chan struct{})}
 }
 
-func (s *source) Next(ctx context.Context) (*bus.Message, error) {
+func (s *source) Next(ctx context.Context) (*consume.Message, error) {
 	select {
 	case d := <-s.messages:
 		return d, nil

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
@@ -33,7 +34,7 @@ type job struct {
 
 // backup carries a backup request out, and acknowledges its message when the
 // terminal event is stored.
-func (w *Worker) backup(base context.Context, m *bus.Message, req *request, slot *heldSlot) {
+func (w *Worker) backup(base context.Context, m *consume.Message, req *request, slot *heldSlot) {
 	base = w.logSteps(base, req.job)
 	ctx, cancel := context.WithCancelCause(base)
 	defer cancel(nil)
@@ -70,7 +71,7 @@ func (w *Worker) logSteps(ctx context.Context, job string) context.Context {
 
 // again is for a request whose job runs already. When it is delivered later, the
 // job has ended, and is repeated.
-func (w *Worker) again(ctx context.Context, m *bus.Message, req *request) {
+func (w *Worker) again(ctx context.Context, m *consume.Message, req *request) {
 	known, err := w.Jobs.Look(ctx, req.job)
 	if err == nil && known.Digest != "" && known.Digest != req.digest {
 		w.reject(ctx, m, req.reused())
@@ -85,7 +86,7 @@ func (r *request) reused() *rejection {
 }
 
 // claim makes the job this worker's.
-func (w *Worker) claim(ctx context.Context, m *bus.Message, req *request) (*ledger.Claim, error) {
+func (w *Worker) claim(ctx context.Context, m *consume.Message, req *request) (*ledger.Claim, error) {
 	if err := w.Lease.Confirm(ctx); err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (w *Worker) claim(ctx context.Context, m *bus.Message, req *request) (*ledg
 }
 
 // settle does with the message what the attempt's end asks for.
-func (j *job) settle(m *bus.Message, err error) {
+func (j *job) settle(m *consume.Message, err error) {
 	switch f := fateOf(j.base, err); f {
 	case told:
 		j.done(j.base, m)
@@ -121,7 +122,7 @@ func (j *job) settle(m *bus.Message, err error) {
 
 // leaveToNewer leaves a job to a worker of the version that wrote what the ledger has
 // of it. That is logged once.
-func (j *job) leaveToNewer(m *bus.Message, err error) {
+func (j *job) leaveToNewer(m *consume.Message, err error) {
 	if _, logged := j.newer.LoadOrStore(j.job, true); !logged {
 		j.log.Error("the job is left to a newer version of Holdfast", zap.Error(err))
 	}

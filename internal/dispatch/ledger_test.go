@@ -14,7 +14,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/lease"
@@ -224,7 +224,7 @@ func TestThreeDeathsAtAnItem(t *testing.T) {
 	})
 }
 
-func digestOf(h *host, m *bus.Message) string {
+func digestOf(h *host, m *consume.Message) string {
 	h.Helper()
 	r, rejection := admit(m, testHost)
 	if rejection != nil {

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/ledger"
 )
 
@@ -26,7 +26,7 @@ const (
 // reject answers a message that cannot be carried out, keeps it as a dead
 // letter, and has it delivered no more. If one of these could not be stored, the
 // message comes again.
-func (w *Worker) reject(ctx context.Context, m *bus.Message, r *rejection) {
+func (w *Worker) reject(ctx context.Context, m *consume.Message, r *rejection) {
 	log := w.Log.With(zap.String("stream", m.Stream), zap.Uint64("sequence", m.Sequence), zap.String("reason", string(r.reason)))
 	if r.job != "" {
 		if err := w.answer(ctx, m, r); err != nil {
@@ -50,7 +50,7 @@ func (w *Worker) reject(ctx context.Context, m *bus.Message, r *rejection) {
 // answer publishes a rejection. A request that is not known yet ends with it as a
 // job does. One that bears the id of a job is answered beside it: the job goes on,
 // or has ended, undisturbed.
-func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error {
+func (w *Worker) answer(ctx context.Context, m *consume.Message, r *rejection) error {
 	if r.claim != nil {
 		return w.endRejected(ctx, m, r.claim, r)
 	}
@@ -73,7 +73,7 @@ func (w *Worker) answer(ctx context.Context, m *bus.Message, r *rejection) error
 }
 
 // endRejected ends a claimed job with a rejection.
-func (w *Worker) endRejected(ctx context.Context, m *bus.Message, claim *ledger.Claim, r *rejection) error {
+func (w *Worker) endRejected(ctx context.Context, m *consume.Message, claim *ledger.Claim, r *rejection) error {
 	raw, err := w.encodeEnd(r.job, w.rejectionEvent(m, r, ""))
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (w *Worker) endRejected(ctx context.Context, m *bus.Message, claim *ledger.
 	return w.republish(ctx, stands)
 }
 
-func (w *Worker) rejectionEvent(m *bus.Message, r *rejection, discriminator string) event.Event {
+func (w *Worker) rejectionEvent(m *consume.Message, r *rejection, discriminator string) event.Event {
 	data := events.RequestRejected{Host: w.Host, Job: r.job, Type: r.event.Type(), Reason: r.reason, Errors: r.violations}
 	return w.result(m.Time, r.job, r.event, events.TypeRequestRejected, r.job, discriminator, data)
 }
@@ -100,7 +100,7 @@ func rejects(terminal []byte) bool {
 	return err == nil && ev.Type() == events.TypeRequestRejected
 }
 
-func (w *Worker) bury(ctx context.Context, m *bus.Message, r *rejection) error {
+func (w *Worker) bury(ctx context.Context, m *consume.Message, r *rejection) error {
 	sum := sha256.Sum256(m.Body)
 	letter := events.DeadLetter{
 		Reason:   r.reason,

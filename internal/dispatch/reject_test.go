@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 )
 
@@ -37,7 +37,7 @@ func TestReject(t *testing.T) {
 			withHost(t, 1, func(h *host) {
 				h.container("web")
 				h.start()
-				h.do(h.deliver(&bus.Message{Subject: c.subject, Headers: c.headers, Body: []byte(c.body), Time: time.Now().Add(-c.time)}))
+				h.do(h.deliver(&consume.Message{Subject: c.subject, Headers: c.headers, Body: []byte(c.body), Time: time.Now().Add(-c.time)}))
 				job := jobID
 				if strings.HasSuffix(c.subject, ".any") {
 					job = events.JobID("/test", "id-1", events.HostAny)
@@ -72,7 +72,7 @@ func TestReject(t *testing.T) {
 func TestRejectWithManyHeaders(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.start()
-		h.do(h.deliver(&bus.Message{Subject: "holdfast.req.backup.host." + testHost, Body: []byte("x"),
+		h.do(h.deliver(&consume.Message{Subject: "holdfast.req.backup.host." + testHost, Body: []byte("x"),
 			Headers: map[string][]string{"X": {strings.Repeat("x", maxDeadBody+1)}}}))
 		if letter := h.server.letters[0]; letter.Headers != nil {
 			h.Errorf("the dead letter keeps %d headers", len(letter.Headers))

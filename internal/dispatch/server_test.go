@@ -160,7 +160,7 @@ func (s *settlement) settle(verb string) {
 	}
 }
 
-// KeepAlive implements [bus.Settler].
+// KeepAlive implements [consume.Settler].
 func (s *settlement) KeepAlive(context.Context) (stop func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,7 +172,7 @@ func (s *settlement) KeepAlive(context.Context) (stop func()) {
 	}
 }
 
-// Done implements [bus.Settler].
+// Done implements [consume.Settler].
 func (s *settlement) Done(ctx context.Context) error {
 	if err := s.server.ask(ctx, "done"); err != nil {
 		return err
@@ -181,13 +181,13 @@ func (s *settlement) Done(ctx context.Context) error {
 	return nil
 }
 
-// Reject implements [bus.Settler].
+// Reject implements [consume.Settler].
 func (s *settlement) Reject(_ context.Context, reason string) error {
 	s.settle("rejected as " + reason)
 	return nil
 }
 
-// Later implements [bus.Settler].
+// Later implements [consume.Settler].
 func (s *settlement) Later(delay time.Duration) error {
 	if delay == 0 {
 		s.alive = true // it goes back as it came

@@ -12,7 +12,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
@@ -102,7 +102,7 @@ func TestMessageWithoutASlot(t *testing.T) {
 		d := h.backup(allContainers)
 		// As if the other source took the slot while this message was on its way.
 		taken := make(chan struct{})
-		from := sourceFunc(func(ctx context.Context) (*bus.Message, error) {
+		from := sourceFunc(func(ctx context.Context) (*consume.Message, error) {
 			select {
 			case <-taken:
 				<-ctx.Done()
@@ -127,9 +127,9 @@ func TestMessageWithoutASlot(t *testing.T) {
 	})
 }
 
-type sourceFunc func(ctx context.Context) (*bus.Message, error)
+type sourceFunc func(ctx context.Context) (*consume.Message, error)
 
-func (f sourceFunc) Next(ctx context.Context) (*bus.Message, error) { return f(ctx) }
+func (f sourceFunc) Next(ctx context.Context) (*consume.Message, error) { return f(ctx) }
 
 // A source that ended is left alone, and the worker goes on until it is stopped.
 func TestSourceEnds(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
@@ -32,7 +32,7 @@ import (
 // message, or ctx ends; a message that was taken is never lost. Another error
 // means that no more will come.
 type Source interface {
-	Next(ctx context.Context) (*bus.Message, error)
+	Next(ctx context.Context) (*consume.Message, error)
 }
 
 // Publisher sends what a worker has to say. Its methods return when the message
@@ -194,7 +194,7 @@ func (w *Worker) ended(err error) {
 }
 
 // handle carries one message to its end.
-func (w *Worker) handle(ctx context.Context, m *bus.Message, slot *heldSlot) {
+func (w *Worker) handle(ctx context.Context, m *consume.Message, slot *heldSlot) {
 	defer slot.release()
 	defer m.KeepAlive(ctx)()
 
@@ -243,7 +243,7 @@ func (w *Worker) Running() []string {
 }
 
 // done acknowledges a message whose terminal event is stored.
-func (w *Worker) done(ctx context.Context, m *bus.Message) {
+func (w *Worker) done(ctx context.Context, m *consume.Message) {
 	if err := m.Done(ctx); err != nil {
 		// It comes again, and ends the same way.
 		w.Log.Warn("a finished request could not be acknowledged", zap.Uint64("sequence", m.Sequence), zap.Error(err))
@@ -254,7 +254,7 @@ func (w *Worker) done(ctx context.Context, m *bus.Message) {
 
 // later has a message delivered again after the delay, jittered so that many
 // hosts do not come back at the same moment.
-func (w *Worker) later(m *bus.Message, delay time.Duration) {
+func (w *Worker) later(m *consume.Message, delay time.Duration) {
 	if delay > 0 {
 		delay += rand.N(delay)
 	}

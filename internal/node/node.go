@@ -14,6 +14,8 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/embedded"
+	"holdfast.io/holdfast/internal/bus/kv"
+	"holdfast.io/holdfast/internal/bus/provision"
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
@@ -87,7 +89,7 @@ func Start(ctx context.Context, o Options) (n *Node, err error) {
 		return n, err
 	}
 	n.jobs = &ledger.Jobs{
-		Store: &ledger.Forgetful{Store: n.Bus.Jobs(), Host: n.Host, Log: o.Log},
+		Store: &ledger.Forgetful{Store: kv.Jobs(n.Bus), Host: n.Host, Log: o.Log},
 		Host:  n.Host, Owner: n.owner,
 	}
 	return n, nil
@@ -216,7 +218,7 @@ func (n *Node) connect(ctx context.Context) (err error) {
 		return nil // the operator provisions; the host's consumers are made when they are first used
 	}
 	// Our own server follows our own settings.
-	if _, err = n.Bus.Provision(ctx, bus.ProvisionOptions{Hosts: []string{n.Host}, Update: true}); err != nil {
+	if _, err = provision.Run(ctx, n.Bus, provision.Options{Hosts: []string{n.Host}, Update: true}); err != nil {
 		return err
 	}
 	return n.dir.Announce(state.Endpoint{

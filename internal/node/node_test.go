@@ -12,6 +12,8 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/bustest"
+	"holdfast.io/holdfast/internal/bus/fleet"
+	"holdfast.io/holdfast/internal/bus/provision"
 	"holdfast.io/holdfast/internal/client"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine/enginetest"
@@ -27,20 +29,20 @@ const host = "web01"
 // patience is how long a test waits for what takes seconds at most.
 const patience = time.Minute
 
-// fleet is a message server with one enrolled host, whose Engine has one container.
-type fleet struct {
+// testFleet is a message server with one enrolled host, whose Engine has one container.
+type testFleet struct {
 	*testing.T
 	options bus.Options
 	engine  *enginetest.Fake
 	sink    string
 }
 
-func newFleet(t *testing.T) *fleet {
+func newFleet(t *testing.T) *testFleet {
 	t.Helper()
 	server := bustest.Server(t)
-	f := &fleet{T: t, engine: engineOf(host), sink: t.TempDir(),
+	f := &testFleet{T: t, engine: engineOf(host), sink: t.TempDir(),
 		options: bus.Options{URL: server.URL, User: server.User, Password: server.Password}}
-	if _, err := f.bus().Provision(t.Context(), bus.ProvisionOptions{Hosts: []string{host}}); err != nil {
+	if _, err := provision.Run(t.Context(), f.bus(), provision.Options{Hosts: []string{host}}); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -54,7 +56,7 @@ func engineOf(name string) *enginetest.Fake {
 }
 
 // bus is a connection of its own.
-func (f *fleet) bus() *bus.Bus {
+func (f *testFleet) bus() *bus.Bus {
 	f.Helper()
 	b, err := bus.Connect(f.Context(), f.options)
 	if err != nil {
@@ -70,7 +72,7 @@ func (f *fleet) bus() *bus.Bus {
 
 // start starts a worker of the host. ended gets how it ended; stop has it end, and
 // closes it.
-func (f *fleet) start(engine *enginetest.Fake) (ended <-chan error, stop func()) {
+func (f *testFleet) start(engine *enginetest.Fake) (ended <-chan error, stop func()) {
 	f.Helper()
 	n, err := node.Start(f.Context(), node.Options{
 		StateDir: filepath.Join(f.TempDir(), "state"), NATS: f.options, Engine: engine, HostID: host,
@@ -95,12 +97,12 @@ func (f *fleet) start(engine *enginetest.Fake) (ended <-chan error, stop func())
 }
 
 // roles waits until the workers of the host have these roles, the serving first.
-func (f *fleet) roles(b *bus.Bus, want ...bus.Role) {
+func (f *testFleet) roles(b *bus.Bus, want ...events.Role) {
 	f.Helper()
-	var got []bus.HostStatus
+	var got []events.HostStatus
 	for began := time.Now(); time.Since(began) < patience; {
 		var err error
-		if got, err = b.Hosts(f.Context(), []string{host}, time.Second); err != nil {
+		if got, err = fleet.Of(b).Hosts(f.Context(), []string{host}, time.Second); err != nil {
 			f.Fatal(err)
 		}
 		fits := len(got) == len(want)
@@ -115,11 +117,11 @@ func (f *fleet) roles(b *bus.Bus, want ...bus.Role) {
 }
 
 // backup has the container backed up, and returns how the job ended.
-func (f *fleet) backup(b *bus.Bus) events.Status {
+func (f *testFleet) backup(b *bus.Bus) events.Status {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
-	job, err := client.Backup(ctx, b, host, &events.BackupRequest{Containers: &events.ContainerSelector{All: true}})
+	job, err := client.Client{Bus: b, Source: "/test"}.Request(ctx, events.Backup, host, &events.BackupRequest{Containers: &events.ContainerSelector{All: true}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -140,9 +142,9 @@ func TestASecondWorkerStandsByAndTakesOver(t *testing.T) {
 	f := newFleet(t)
 	b := f.bus()
 	first, stopFirst := f.start(f.engine)
-	f.roles(b, bus.RoleServing)
+	f.roles(b, events.RoleServing)
 	second, stopSecond := f.start(f.engine)
-	f.roles(b, bus.RoleServing, bus.RoleStandby)
+	f.roles(b, events.RoleServing, events.RoleStandby)
 	if got := f.backup(b); got != events.StatusSucceeded {
 		t.Errorf("with one standing by a job ended as %s", got)
 	}
@@ -150,7 +152,7 @@ func TestASecondWorkerStandsByAndTakesOver(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Errorf("the first ended with %v", err)
 	}
-	f.roles(b, bus.RoleServing)
+	f.roles(b, events.RoleServing)
 	if got := f.backup(b); got != events.StatusSucceeded {
 		t.Errorf("at the one that took over a job ended as %s", got)
 	}
@@ -164,7 +166,7 @@ func TestASecondWorkerStandsByAndTakesOver(t *testing.T) {
 func TestAWorkerWithAnotherEngineIsRefused(t *testing.T) {
 	f := newFleet(t)
 	holder, stop := f.start(f.engine)
-	f.roles(f.bus(), bus.RoleServing)
+	f.roles(f.bus(), events.RoleServing)
 	other, stopOther := f.start(engineOf("another"))
 	if err := <-other; !errors.Is(err, lease.ErrOtherEngine) {
 		t.Errorf("it ended with %v", err)

@@ -10,7 +10,9 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/consume"
+	"holdfast.io/holdfast/internal/bus/fleet"
+	"holdfast.io/holdfast/internal/bus/kv"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/sink/file"
@@ -26,7 +28,7 @@ const releaseBound = 3 * time.Second
 // another Engine.
 func (n *Node) Run(ctx context.Context) error {
 	contender := lease.Contender{
-		Locks: n.Bus.Locks(), Host: n.Host, Predecessor: n.predecessor, Log: n.o.Log,
+		Locks: kv.Locks(n.Bus), Host: n.Host, Predecessor: n.predecessor, Log: n.o.Log,
 		Holder: lease.Holder{Owner: n.owner, EngineID: n.about.ID, Process: process()},
 		StandBy: func(holder lease.Holder) {
 			n.o.Log.Info("standing by: another worker serves the host", zap.String("host", n.Host), zap.String("worker", holder.Process))
@@ -65,13 +67,13 @@ func (n *Node) serve(ctx context.Context, t *lease.Lease) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { n.takeOver(ctx, open) })
 	if n.server == nil { // on our own server there is only this host
-		watcher := &unserved.Watcher{Host: n.Host, Queue: n.Bus, Log: n.o.Log}
+		watcher := &unserved.Watcher{Host: n.Host, Queue: fleet.Of(n.Bus), Log: n.o.Log}
 		beside.Go(func() { watcher.Run(ctx) })
 	}
 	w := n.worker(t)
 	n.role.set(w)
 	defer n.role.set(nil)
-	w.Run(ctx, sources(n.Bus.Work(n.Host)), sources(n.Bus.Cancels(n.Host)), n.o.ShutdownGrace)
+	w.Run(ctx, sources(consume.Work(n.Bus, n.Host)), sources(consume.Cancels(n.Bus, n.Host)), n.o.ShutdownGrace)
 	cancel(nil)
 	beside.Wait()
 	return nil
@@ -113,7 +115,7 @@ func (n *Node) release(t *lease.Lease) {
 	}
 }
 
-func sources(from []*bus.Source) []dispatch.Source {
+func sources(from []*consume.Source) []dispatch.Source {
 	to := make([]dispatch.Source, len(from))
 	for i, s := range from {
 		to[i] = s

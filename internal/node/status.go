@@ -6,7 +6,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/dispatch"
 )
 
@@ -33,7 +34,7 @@ func (r *role) get() (*dispatch.Worker, time.Time) {
 // announce lets this worker be found, until stop is called. A worker that cannot
 // be found works all the same.
 func (n *Node) announce() (stop func()) {
-	end, err := n.Bus.Announce(bus.Service{Host: n.Host, Version: n.o.Version, Status: n.status})
+	end, err := fleet.Of(n.Bus).Announce(fleet.Service{Host: n.Host, Version: n.o.Version, Status: n.status})
 	if err != nil {
 		n.o.Log.Warn("'holdfast hosts' does not show this worker", zap.Error(err))
 		return func() {}
@@ -45,16 +46,16 @@ func (n *Node) announce() (stop func()) {
 	}
 }
 
-func (n *Node) status() bus.HostStatus {
-	s := bus.HostStatus{
-		Role: bus.RoleStandby, Owner: n.owner, Jobs: []string{}, Sinks: n.Sinks.Names(), Slots: n.o.Slots,
-		Engine: bus.HostEngine{Name: n.about.Name, Version: n.about.Version, Store: n.about.Store},
+func (n *Node) status() events.HostStatus {
+	s := events.HostStatus{
+		Role: events.RoleStandby, Owner: n.owner, Jobs: []string{}, Sinks: n.Sinks.Names(), Slots: n.o.Slots,
+		Engine: events.HostEngine{Name: n.about.Name, Version: n.about.Version, Store: n.about.Store},
 		Kinds:  n.o.Policy.Kinds,
 	}
 	worker, since := n.role.get()
 	s.Since = since
 	if worker != nil {
-		s.Role, s.Jobs, s.Busy = bus.RoleServing, worker.Running(), worker.Slots.Busy()
+		s.Role, s.Jobs, s.Busy = events.RoleServing, worker.Running(), worker.Slots.Busy()
 	}
 	return s
 }

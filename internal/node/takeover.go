@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/undo"
@@ -116,7 +117,7 @@ func (n *Node) nudge(ctx context.Context, jobs []ledger.Job, round int) (waiting
 		if err != nil || now.Attempt != job.Attempt || ended {
 			continue
 		}
-		if err := n.Bus.Redeliver(n.Host, now.Reply); err != nil {
+		if err := consume.Redeliver(n.Bus, n.Host, now.Reply); err != nil {
 			n.o.Log.Warn("a request of an earlier worker cannot be asked for", zap.String("job", job.ID), zap.Error(err))
 			continue
 		}

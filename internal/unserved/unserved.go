@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/fleet"
 )
 
 const (
@@ -26,14 +26,14 @@ const (
 )
 
 // Queue is where requests lie. Its methods may report errors that pass; see
-// [bus.Bus], which implements it.
+// [fleet.Fleet], which implements it.
 type Queue interface {
 	// WaitingHosts returns the hosts that requests lie for.
 	WaitingHosts(ctx context.Context) ([]string, error)
 	// LockedHosts returns the hosts that are served.
 	LockedHosts(ctx context.Context) ([]string, error)
 	// NextWaiting returns the oldest request for a host after a sequence, or nil.
-	NextWaiting(ctx context.Context, host string, after uint64) (*bus.WaitingRequest, error)
+	NextWaiting(ctx context.Context, host string, after uint64) (*fleet.WaitingRequest, error)
 	// PublishEvent returns when the event is stored. An event with the same id is
 	// stored once within two minutes.
 	PublishEvent(ctx context.Context, subject string, ev event.Event) error
@@ -113,7 +113,7 @@ func (w *Watcher) report(ctx context.Context, host string, before time.Time) err
 	return nil
 }
 
-func (w *Watcher) publish(ctx context.Context, host string, q *bus.WaitingRequest, request event.Event) error {
+func (w *Watcher) publish(ctx context.Context, host string, q *fleet.WaitingRequest, request event.Event) error {
 	job := events.JobID(request.Source(), request.ID(), host)
 	ev := events.NewResult(time.Now(), w.Host, job, request, events.TypeRequestUnserved, job, "", events.RequestUnserved{
 		Host: host, Job: job, Subject: q.Subject, Since: q.Time.UTC(), Reporter: w.Host,

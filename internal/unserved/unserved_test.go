@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/schemas"
 )
 
@@ -87,7 +87,7 @@ func TestReporterIsOneAndStays(t *testing.T) {
 // server is a message server in memory.
 type server struct {
 	mu        sync.Mutex
-	queued    []bus.WaitingRequest
+	queued    []fleet.WaitingRequest
 	locked    []string
 	asked     int
 	failures  int // of the next publications
@@ -95,7 +95,7 @@ type server struct {
 	subjects  []string
 }
 
-func hostOf(q bus.WaitingRequest) string { return q.Subject[len("holdfast.req.backup.host."):] }
+func hostOf(q fleet.WaitingRequest) string { return q.Subject[len("holdfast.req.backup.host."):] }
 
 func (s *server) WaitingHosts(context.Context) ([]string, error) {
 	s.mu.Lock()
@@ -116,7 +116,7 @@ func (s *server) LockedHosts(context.Context) ([]string, error) {
 	return s.locked, nil
 }
 
-func (s *server) NextWaiting(_ context.Context, host string, after uint64) (*bus.WaitingRequest, error) {
+func (s *server) NextWaiting(_ context.Context, host string, after uint64) (*fleet.WaitingRequest, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -150,7 +150,7 @@ func (s *server) lock(hosts ...string) {
 func (s *server) add(host, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queued = append(s.queued, bus.WaitingRequest{
+	s.queued = append(s.queued, fleet.WaitingRequest{
 		Subject: events.HostSubject(events.Backup, host), Sequence: uint64(len(s.queued) + 1), Time: time.Now(),
 		Headers: map[string][]string{"ce-specversion": {"1.0"}, "ce-id": {id}, "ce-source": {"/ci"}, "ce-type": {events.Backup.RequestType()}},
 		Body:    []byte("{}"),
@@ -287,4 +287,4 @@ func TestAnIdleFleetIsAskedLittle(t *testing.T) {
 	}
 }
 
-var _ Queue = (*bus.Bus)(nil)
+var _ Queue = fleet.Fleet{}

@@ -18,7 +18,9 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/bustest"
+	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/bus/embedded"
+	"holdfast.io/holdfast/internal/bus/provision"
 )
 
 func TestMain(m *testing.M) { bustest.VerifyNoLeaks(m) }
@@ -51,7 +53,7 @@ func provisioned(t *testing.T, s *embedded.Server) *bus.Bus {
 			t.Error(err)
 		}
 	})
-	if _, err := b.Provision(t.Context(), bus.ProvisionOptions{Hosts: []string{"web01"}}); err != nil {
+	if _, err := provision.Run(t.Context(), b, provision.Options{Hosts: []string{"web01"}}); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -81,7 +83,7 @@ func TestMessagesOutlastTheServer(t *testing.T) {
 	b = provisioned(t, start(t, dir, zap.NewNop()))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	m, err := b.Work("web01")[0].Next(ctx)
+	m, err := consume.Work(b, "web01")[0].Next(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
