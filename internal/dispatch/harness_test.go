@@ -17,6 +17,7 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/consume"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/ledger/ledgertest"
@@ -89,7 +90,7 @@ func (h *host) newWorker(owner string) *Worker {
 		Policy: Policy{Kinds: []events.Kind{events.Backup, events.Cancel},
 			Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
 		RetryFor:  retryFor,
-		Lifeline:  func(context.Context) plan.Lifeline { return plan.Lifeline{} },
+		Lifeline:  func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{} },
 		Publisher: h.server,
 		Jobs:      &ledger.Jobs{Store: h.store, Host: testHost, Owner: owner},
 		Lease:     uncontested{},

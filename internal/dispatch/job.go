@@ -293,7 +293,7 @@ func (j *job) makePlan(ctx context.Context) (*plan.Plan, error) {
 		Allowed:      j.Policy.Containers,
 		HooksAllowed: j.Runner.HooksAllowed,
 		ImageLabels:  labels,
-		Protected:    plan.Protected(containers, j.Lifeline(ctx)),
+		Protected:    plan.Protected(containers, j.Lifeline(ctx, containers)),
 		SkipMissing:  j.target == events.TargetAll,
 		Explain:      j.backupData.DryRun,
 	}), nil

@@ -13,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus/consume"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
@@ -171,7 +172,7 @@ func TestProgress(t *testing.T) {
 func TestLifeline(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		id := h.container("self")
-		h.worker.Lifeline = func(context.Context) plan.Lifeline { return plan.Lifeline{Self: id} }
+		h.worker.Lifeline = func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{Self: id} }
 		h.start()
 		h.do(h.backup(allContainers))
 		var item events.BackupItemCompleted

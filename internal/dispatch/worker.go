@@ -20,6 +20,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus/consume"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
@@ -88,8 +89,9 @@ type Worker struct {
 	// RetryFor is how long a job is put off while the Engine or the sink is away,
 	// before its items fail.
 	RetryFor time.Duration
-	// Lifeline returns what the worker's own life hangs on at this moment.
-	Lifeline  func(ctx context.Context) plan.Lifeline
+	// Lifeline returns what the worker's own life hangs on at this moment, given the
+	// containers on the Engine.
+	Lifeline  func(ctx context.Context, containers []engine.Container) plan.Lifeline
 	Publisher Publisher
 	Jobs      *ledger.Jobs
 	Lease     Lease

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,7 +29,8 @@ func listed(c container.Summary) (engine.Container, error) {
 	if !fullID.MatchString(c.ID) {
 		return engine.Container{}, badAnswer("its list has a container with %q for an id, and the names %q", brief(c.ID), brief(strings.Join(c.Names, " ")))
 	}
-	l := engine.Container{ID: c.ID, Name: ownName(c.Names, c.ID), State: events.State(c.State), Labels: c.Labels, ImageID: c.ImageID}
+	l := engine.Container{ID: c.ID, Name: ownName(c.Names, c.ID), State: events.State(c.State), Labels: c.Labels, ImageID: c.ImageID,
+		Network: c.HostConfig.NetworkMode}
 	switch {
 	case !slices.Contains(events.States, l.State):
 		l.Lacks = fmt.Sprintf("its state (%q)", brief(c.State))
@@ -46,7 +48,11 @@ func listed(c container.Summary) (engine.Container, error) {
 	}
 	for _, p := range c.Ports {
 		if p.PublicPort != 0 {
-			l.Ports = append(l.Ports, p.PublicPort)
+			addr, err := netip.ParseAddr(p.IP)
+			if err != nil { // an Engine that does not say publishes on all
+				addr = netip.IPv4Unspecified()
+			}
+			l.Ports = append(l.Ports, netip.AddrPortFrom(addr.Unmap(), p.PublicPort))
 		}
 	}
 	return l, nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,7 +98,8 @@ func TestListed(t *testing.T) {
 		return listed(c)
 	}
 	l, err := convert(raw)
-	if err != nil || l.Lacks != "" || l.Name != "web" || !slices.Contains(l.Addresses, "172.17.0.2") || !slices.Contains(l.Ports, 8080) {
+	if err != nil || l.Lacks != "" || l.Name != "web" || !slices.Contains(l.Addresses, "172.17.0.2") || l.Network != "default" ||
+		!slices.Contains(l.Ports, netip.MustParseAddrPort("0.0.0.0:8080")) {
 		t.Errorf("it is %+v, %v", l, err)
 	}
 	for member, lacks := range map[string]string{"State": "state", "Names": "name", "NetworkSettings": "networks"} {

@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
+	"strings"
 	"time"
 
 	"holdfast.io/holdfast/events"
@@ -141,14 +143,26 @@ type Container struct {
 	// ImageID is the full id of the image that it was made from. The image may be
 	// gone.
 	ImageID string
+	// Network is the Engine's word for the network that it uses: a network's name,
+	// "default", "none", "host", or "container:" and the full id of another container.
+	Network string
 	// Addresses and Ports are where the container can be reached from the host:
-	// its addresses on the Engine's networks, and the host's ports that lead to
-	// it.
+	// its addresses on the Engine's networks, and the host's addresses and ports that
+	// lead to it, where an unspecified address stands for all.
 	Addresses []string
-	Ports     []uint16
+	Ports     []netip.AddrPort
 	// Lacks is what the Engine leaves out of it that must be known; empty if nothing.
 	Lacks string
 }
+
+// NetworkOf returns the id of the other container whose network this one uses, if
+// it does.
+func (c *Container) NetworkOf() (id string, shares bool) {
+	return strings.CutPrefix(c.Network, "container:")
+}
+
+// UsesHostNetwork reports whether the container uses the host's own network.
+func (c *Container) UsesHostNetwork() bool { return c.Network == "host" }
 
 // Image is an image as it is listed.
 type Image struct {

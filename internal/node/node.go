@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -19,6 +20,7 @@ import (
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/lifeline"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
@@ -228,17 +230,19 @@ func (n *Node) connect(ctx context.Context) (err error) {
 }
 
 // lifeline is what must not be paused or stopped for a backup.
-func (n *Node) lifeline(ctx context.Context) plan.Lifeline {
-	l := plan.Lifeline{Self: docker.Self(), Peers: map[string][]netip.AddrPort{}}
+func (n *Node) lifeline(ctx context.Context, containers []engine.Container) plan.Lifeline {
+	var connections []lifeline.Connection
 	if n.Engine != nil {
-		l.Peers["the Engine"] = n.Engine.Peers(ctx)
+		socket, _ := strings.CutPrefix(n.Engine.Host(), "unix://")
+		connections = append(connections, lifeline.Connection{What: "the Engine", Addresses: n.Engine.Peers(ctx), Socket: socket})
 	}
 	if n.server == nil {
 		if peer, err := netip.ParseAddrPort(n.Bus.PeerAddr()); err == nil {
-			l.Peers["NATS"] = []netip.AddrPort{netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())}
+			connections = append(connections, lifeline.Connection{What: "NATS",
+				Addresses: []netip.AddrPort{netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())}})
 		}
 	}
-	return l
+	return lifeline.Find(ctx, containers, connections)
 }
 
 // process says to people where this worker runs.

@@ -1,49 +1,108 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"golang.org/x/tools/txtar"
+
+	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 )
 
+// TestProtected holds who is protected to testdata/protect. A file has what is on
+// the Engine (a container's id, state and network, its addresses, and the ports
+// that lead to it as address:port), the worker's lifeline (self ID; network ID;
+// peer WHAT ADDRESS [local] [near] [listener=ID|host]), and who is protected.
 func TestProtected(t *testing.T) {
-	peer := netip.MustParseAddrPort
-	containers := []engine.Container{
-		{ID: "self", Addresses: []string{"172.17.0.2"}},
-		{ID: "nats", Addresses: []string{"172.17.0.3", ""}},
-		{ID: "proxy", Ports: []uint16{2375, 8080}},
-		{ID: "six", Addresses: []string{"172.17.0.4", "fd00::4"}},
-		{ID: "bystander", Addresses: []string{"172.17.0.5", ""}, Ports: []uint16{80}},
+	files, err := filepath.Glob("testdata/protect/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
 	}
-	cases := map[string]struct {
-		lifeline Lifeline
-		want     map[string]string
-	}{
-		"on the host, all by socket files": {Lifeline{}, map[string]string{}},
-		"in a container": {Lifeline{Self: "self"}, map[string]string{
-			"self": "it is the worker's own container"}},
-		"by the address of a container": {Lifeline{Peers: map[string][]netip.AddrPort{"NATS": {peer("172.17.0.3:4222")}}},
-			map[string]string{"nats": "the worker reaches NATS through it"}},
-		"by an address of IPv6": {Lifeline{Peers: map[string][]netip.AddrPort{"NATS": {peer("[fd00::4]:4222")}}},
-			map[string]string{"six": "the worker reaches NATS through it"}},
-		"by a published port, whatever the address": {Lifeline{Peers: map[string][]netip.AddrPort{"the Engine": {peer("192.0.2.7:2375")}}},
-			map[string]string{"proxy": "the worker reaches the Engine through it"}},
-		"by several ways, the first in order counts": {Lifeline{Peers: map[string][]netip.AddrPort{
-			"the sink": {peer("127.0.0.1:8080")}, "NATS": {peer("127.0.0.1:8080"), peer("172.17.0.3:4222")}}},
-			map[string]string{"proxy": "the worker reaches NATS through it", "nats": "the worker reaches NATS through it"}},
-		"its own address": {Lifeline{Self: "self", Peers: map[string][]netip.AddrPort{"NATS": {peer("172.17.0.2:4222")}}},
-			map[string]string{"self": "it is the worker's own container"}},
-		"an address that is none": {Lifeline{Peers: map[string][]netip.AddrPort{"NATS": {{}}}}, map[string]string{}},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			for range 10 { // the order of a map must not matter
-				if got := Protected(containers, c.lifeline); !maps.Equal(got, c.want) {
-					t.Fatalf("protected are %v, want %v", got, c.want)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			containers := linked(t, section(archive, "engine").Data)
+			got := ""
+			for range 10 { // the order of the containers must not matter
+				slices.Reverse(containers)
+				why := Protected(containers, lifelineOf(t, section(archive, "lifeline").Data))
+				got = ""
+				for _, id := range slices.Sorted(maps.Keys(why)) {
+					got += fmt.Sprintf("%s: %s\n", strings.TrimRight(id, "0"), why[id])
 				}
+			}
+			want := section(archive, "protected")
+			if *update {
+				want.Data = []byte(got)
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got != string(want.Data) {
+				t.Errorf("protected are\n%s\nwant\n%s", got, want.Data)
 			}
 		})
 	}
+}
+
+func linked(t *testing.T, text []byte) (containers []engine.Container) {
+	t.Helper()
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		network := fields[2]
+		if id, ok := strings.CutPrefix(network, "container:"); ok {
+			network = "container:" + fill(id)
+		}
+		c := engine.Container{ID: fill(fields[0]), Name: fields[0], State: events.State(fields[1]), Network: network}
+		for _, at := range fields[3:] {
+			if port, err := netip.ParseAddrPort(at); err == nil {
+				c.Ports = append(c.Ports, port)
+			} else {
+				c.Addresses = append(c.Addresses, netip.MustParseAddr(at).String())
+			}
+		}
+		containers = append(containers, c)
+	}
+	return containers
+}
+
+func lifelineOf(t *testing.T, text []byte) (l Lifeline) {
+	t.Helper()
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		switch fields[0] {
+		case "self":
+			l.Self = fill(fields[1])
+		case "network":
+			l.Network = fill(fields[1])
+		case "peer":
+			p := Peer{What: fields[1]}
+			if fields[2] != "-" {
+				p.Address = netip.MustParseAddrPort(fields[2])
+			}
+			for _, flag := range fields[3:] {
+				p.Local = p.Local || flag == "local"
+				p.Near = p.Near || flag == "near"
+				if id, ok := strings.CutPrefix(flag, "listener="); ok && id == "host" {
+					p.Listener = &Listener{}
+				} else if ok {
+					p.Listener = &Listener{Container: fill(id)}
+				}
+			}
+			l.Peers = append(l.Peers, p)
+		default:
+			t.Fatalf("what is %q?", line)
+		}
+	}
+	return l
 }

@@ -1,11 +1,11 @@
-package docker
+package lifeline
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestSelfFrom(t *testing.T) {
+func TestNetworkFrom(t *testing.T) {
 	const id = "8f3b1c7de5a94c0f8e2d1b6a7c5f4e3d2c1b0a9f8e7d6c5b4a3f2e1d0c9b8a7f"
 	const other = "00b1c7de5a94c0f8e2d1b6a7c5f4e3d2c1b0a9f8e7d6c5b4a3f2e1d0c9b8a7f0"
 	cases := map[string]struct {
@@ -41,14 +41,46 @@ func TestSelfFrom(t *testing.T) {
 712 701 0:25 /containers/storage/overlay-containers/` + id + `/userdata/hostname /etc/hostname rw,nosuid,nodev - tmpfs tmpfs rw
 713 701 0:25 /containers/storage/overlay-containers/` + id + `/userdata/resolv.conf /etc/resolv.conf rw,nosuid,nodev - tmpfs tmpfs rw
 `, ""},
+		"container, where the folder of all containers is a mount of its own": {`
+1041 1033 259:3 /` + id + `/hostname /etc/hostname rw,relatime - xfs /dev/nvme1n1p1 rw
+`, id},
+		"container that has only its resolv.conf from the Engine": {`
+632 612 254:1 /home/u/hosts /etc/hosts rw,relatime - ext4 /dev/vda1 rw
+631 612 254:1 /home/u/.local/share/docker/containers/` + id + `/resolv.conf /etc/resolv.conf rw,relatime - ext4 /dev/vda1 rw
+`, id},
+		"host whose file lies in a folder with a long name": {`
+631 612 254:1 /etc/` + id + `x/hosts /etc/hosts rw,relatime - ext4 /dev/vda1 rw
+`, ""},
 		"a line of another form": {"what is this\n\n", ""},
 		"nothing":                {"", ""},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := selfFrom(strings.NewReader(c.mountinfo)); got != c.want {
-				t.Errorf("selfFrom returns %q, want %q", got, c.want)
+			if got := networkFrom(strings.NewReader(c.mountinfo)); got != c.want {
+				t.Errorf("networkFrom returns %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestOwnFrom(t *testing.T) {
+	const id = "8f3b1c7de5a94c0f8e2d1b6a7c5f4e3d2c1b0a9f8e7d6c5b4a3f2e1d0c9b8a7f"
+	const other = "00b1c7de5a94c0f8e2d1b6a7c5f4e3d2c1b0a9f8e7d6c5b4a3f2e1d0c9b8a7f0"
+	for name, c := range map[string]struct{ cgroup, want string }{
+		"version 1":                  {"9:name=systemd:/docker/" + id + "\n0::/docker/" + id + "\n", id},
+		"version 1, with systemd":    {"4:memory:/system.slice/docker-" + id + ".scope\n", id},
+		"version 2, the host's view": {"0::/system.slice/docker-" + id + ".scope\n", id},
+		"version 2, its own view":    {"0::/\n", ""},
+		"a group of its own below":   {"0::/docker/" + id + "/init\n", id},
+		"one in another":             {"0::/docker/" + other + "/docker/" + id + "\n", id},
+		"a parent of its own":        {"0::/my.slice/" + id + "\n", id},
+		"a service of the host":      {"0::/system.slice/holdfast.service\n", ""},
+		"a name that is longer":      {"0::/docker/" + id + "0\n", ""},
+		"another form":               {"what is this\n\n", ""},
+		"nothing":                    {"", ""},
+	} {
+		if got := ownFrom(strings.NewReader(c.cgroup)); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }
