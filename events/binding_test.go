@@ -235,7 +235,7 @@ func TestEncodeWritesBinaryMode(t *testing.T) {
 	ev := event.New()
 	ev.SetID(`50% "über"`)
 	ev.SetSource("/holdfast/web01")
-	ev.SetType(events.TypeBackupAccepted)
+	ev.SetType(events.Backup.ResultType(events.ResultAccepted))
 	ev.SetSubject("web-1")
 	ev.SetTime(time.Date(2026, 3, 2, 15, 15, 3, 5e6, time.FixedZone("", 3600)))
 	ev.SetDataSchema("https://holdfast.io/schemas/x")
@@ -248,7 +248,7 @@ func TestEncodeWritesBinaryMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := headers{
-		"ce-specversion": {"1.0"}, "ce-id": {"50%25%20%22%C3%BCber%22"}, "ce-source": {"/holdfast/web01"}, "ce-type": {events.TypeBackupAccepted},
+		"ce-specversion": {"1.0"}, "ce-id": {"50%25%20%22%C3%BCber%22"}, "ce-source": {"/holdfast/web01"}, "ce-type": {events.Backup.ResultType(events.ResultAccepted)},
 		"ce-subject": {"web-1"}, "ce-time": {"2026-03-02T14:15:03.005Z"}, "ce-dataschema": {"https://holdfast.io/schemas/x"},
 		"ce-datacontenttype": {"application/json"}, "ce-attempt": {"3"},
 	}

@@ -11,19 +11,19 @@ import (
 
 func TestSchemasTypesAndExamplesAgree(t *testing.T) {
 	types := map[string]any{
-		events.Backup.RequestType():    events.BackupRequest{},
-		events.Cancel.RequestType():    events.CancelRequest{},
-		events.TypeRequestRejected:     events.RequestRejected{},
-		events.TypeRequestUnserved:     events.RequestUnserved{},
-		events.TypeBackupAccepted:      events.BackupAccepted{},
-		events.TypeBackupProgress:      events.BackupProgress{},
-		events.TypeBackupItemCompleted: events.BackupItemCompleted{},
-		events.TypeBackupItemFailed:    events.BackupItemFailed{},
-		events.TypeBackupCompleted:     events.BackupEnded{},
-		events.TypeBackupFailed:        events.BackupEnded{},
-		events.TypeBackupPlanned:       events.BackupPlanned{},
-		"dead-letter":                  events.DeadLetter{},
-		"host-status":                  events.HostStatus{},
+		events.Backup.RequestType():                          events.BackupRequest{},
+		events.Cancel.RequestType():                          events.CancelRequest{},
+		events.TypeRequestRejected:                           events.RequestRejected{},
+		events.TypeRequestUnserved:                           events.RequestUnserved{},
+		events.Backup.ResultType(events.ResultAccepted):      events.Accepted{},
+		events.Backup.ResultType(events.ResultProgress):      events.Progress{},
+		events.Backup.ResultType(events.ResultItemCompleted): events.BackupItemCompleted{},
+		events.Backup.ResultType(events.ResultItemFailed):    events.ItemFailed{},
+		events.Backup.ResultType(events.ResultCompleted):     events.Ended{},
+		events.Backup.ResultType(events.ResultFailed):        events.Ended{},
+		events.Backup.ResultType(events.ResultPlanned):       events.Planned{},
+		"dead-letter": events.DeadLetter{},
+		"host-status": events.HostStatus{},
 	}
 	for name, goType := range types {
 		t.Run(name, func(t *testing.T) { schematest.Drift(t, name, goType) })

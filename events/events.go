@@ -9,7 +9,10 @@
 // does not know is refused.
 package events
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Kind is what a request asks for. It stands in the request's type and in the
 // subject that the request is published on, and both must agree.
@@ -27,39 +30,70 @@ const (
 // Kinds lists every kind of request, in the order of the contract.
 var Kinds = []Kind{Backup, Restore, Verify, Prune, Cancel}
 
-// Types of the events. The types of requests come from [Kind.RequestType].
+// Types of the events that belong to no kind. The others come from
+// [Kind.RequestType] and [Kind.ResultType].
 const (
 	TypePrefix = "io.holdfast."
 
-	TypeRequestRejected     = "io.holdfast.request.rejected.v1"
-	TypeRequestUnserved     = "io.holdfast.request.unserved.v1"
-	TypeBackupAccepted      = "io.holdfast.backup.accepted.v1"
-	TypeBackupProgress      = "io.holdfast.backup.progress.v1"
-	TypeBackupItemCompleted = "io.holdfast.backup.item.completed.v1"
-	TypeBackupItemFailed    = "io.holdfast.backup.item.failed.v1"
-	TypeBackupCompleted     = "io.holdfast.backup.completed.v1"
-	TypeBackupFailed        = "io.holdfast.backup.failed.v1"
-	TypeBackupPlanned       = "io.holdfast.backup.planned.v1"
+	TypeRequestRejected = "io.holdfast.request.rejected.v1"
+	TypeRequestUnserved = "io.holdfast.request.unserved.v1"
 )
+
+// Result is what an event says of a job, whatever the job's kind.
+type Result string
+
+// The results, in the order of a job's life.
+const (
+	ResultAccepted      Result = "accepted"
+	ResultProgress      Result = "progress"
+	ResultItemCompleted Result = "item.completed"
+	ResultItemFailed    Result = "item.failed"
+	ResultCompleted     Result = "completed"
+	ResultFailed        Result = "failed"
+	ResultPlanned       Result = "planned"
+)
+
+const typeVersion = ".v1"
 
 // RequestType returns the CloudEvents type of a request of this kind, such as
 // io.holdfast.backup.requested.v1.
-func (k Kind) RequestType() string { return TypePrefix + string(k) + ".requested.v1" }
+func (k Kind) RequestType() string { return TypePrefix + string(k) + ".requested" + typeVersion }
+
+// ResultType returns the CloudEvents type of a result of a job of this kind, such as
+// io.holdfast.backup.item.completed.v1.
+func (k Kind) ResultType(r Result) string {
+	return TypePrefix + string(k) + "." + string(r) + typeVersion
+}
+
+// ResultOf returns what an event of this type says of its job; empty if it is no
+// result of a job.
+func ResultOf(eventType string) Result {
+	kind, result, _ := strings.Cut(Short(eventType), ".")
+	r := Result(result)
+	if Kind(kind).ResultType(r) != eventType || !slices.Contains(Kinds, Kind(kind)) {
+		return ""
+	}
+	switch r {
+	case ResultAccepted, ResultProgress, ResultItemCompleted, ResultItemFailed, ResultCompleted, ResultFailed, ResultPlanned:
+		return r
+	}
+	return ""
+}
 
 // Short returns an event type without its prefix and version, as it stands at
 // the end of an event's subject: backup.item.completed.
 func Short(eventType string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(eventType, TypePrefix), ".v1")
+	return strings.TrimSuffix(strings.TrimPrefix(eventType, TypePrefix), typeVersion)
 }
 
 // Terminal reports whether an event of this type ends its job. Exactly one
 // terminal event id exists for each job.
 func Terminal(eventType string) bool {
-	switch eventType {
-	case TypeRequestRejected, TypeBackupCompleted, TypeBackupFailed, TypeBackupPlanned:
+	switch ResultOf(eventType) {
+	case ResultCompleted, ResultFailed, ResultPlanned:
 		return true
 	}
-	return false
+	return eventType == TypeRequestRejected
 }
 
 // Names of the CloudEvents extensions that Holdfast reads or writes.

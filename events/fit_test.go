@@ -17,8 +17,8 @@ import (
 
 // payloads are the types of everything that is published as data.
 var payloads = []any{
-	events.BackupAccepted{}, events.BackupPlanned{}, events.BackupProgress{}, events.BackupItemCompleted{}, events.BackupItemFailed{},
-	events.BackupEnded{}, events.RequestRejected{}, events.RequestUnserved{}, events.DeadLetter{},
+	events.Accepted{}, events.Planned{}, events.Progress{}, events.BackupItemCompleted{}, events.ItemFailed{},
+	events.Ended{}, events.RequestRejected{}, events.RequestUnserved{}, events.DeadLetter{},
 }
 
 // hostile are texts that JSON writes in up to six times their bytes.
@@ -107,7 +107,7 @@ func TestResultsAreBounded(t *testing.T) {
 	for i := range mounts {
 		mounts[i] = events.NotIncluded{Type: "bind", Source: "/tmp", Destination: "/" + strings.Repeat("d", 200) + fmt.Sprint(i)}
 	}
-	ev := events.NewResult(time.Now(), "web01", "ptg32uecxwng6yf7", request, events.TypeBackupItemCompleted,
+	ev := events.NewResult(time.Now(), "web01", "ptg32uecxwng6yf7", request, events.Backup.ResultType(events.ResultItemCompleted),
 		strings.Repeat("\xff", 100_000), "", events.BackupItemCompleted{NotIncluded: mounts})
 	headers, body, err := events.Encode(ev)
 	if err != nil {
@@ -131,7 +131,7 @@ func TestResultsAreBounded(t *testing.T) {
 
 // Lists that want little leave their part to those that want more.
 func TestListsShareTheRoom(t *testing.T) {
-	data := events.BackupAccepted{Plan: events.Plan{
+	data := events.Accepted{Plan: events.Plan{
 		Missing: []events.Missing{{Name: "gone"}},
 		Items:   make([]events.PlannedItem, 400),
 	}}
@@ -142,7 +142,7 @@ func TestListsShareTheRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got events.BackupAccepted
+	var got events.Accepted
 	if err := json.Unmarshal(raw, &got); err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func TestTwoNamesNeverShareAHostID(t *testing.T) {
 func TestEveryIDFitsIntoASubject(t *testing.T) {
 	host := events.HostID("db.example *>")
 	job := events.JobID("source with spaces", "id.with.dots", host)
-	subject := events.EventSubject(host, job, events.TypeBackupItemCompleted)
+	subject := events.EventSubject(host, job, events.Backup.ResultType(events.ResultItemCompleted))
 	if want := "holdfast.evt." + host + "." + job + ".backup.item.completed"; subject != want || strings.ContainsAny(host+job, ".*> ") {
 		t.Errorf("got %q, want %q", subject, want)
 	}

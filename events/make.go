@@ -28,7 +28,7 @@ func NewResult(at time.Time, host, job string, request event.Event, eventType, s
 		ev.SetExtension(ExtTraceParent, trace)
 	}
 	limit := MaxDataBytes
-	if strings.Contains(eventType, ".item.") {
+	if r := ResultOf(eventType); r == ResultItemCompleted || r == ResultItemFailed {
 		limit = MaxItemDataBytes
 	}
 	raw, err := Fit(data, limit)

@@ -73,26 +73,26 @@ type Plan struct {
 	Warnings []Warning `json:"warnings,omitempty"`
 }
 
-// BackupAccepted is the data of io.holdfast.backup.accepted.v1: the plan
+// Accepted is the data of io.holdfast.<kind>.accepted.v1: the plan
 // stands, and later changes on the Engine do not alter it.
-type BackupAccepted struct {
+type Accepted struct {
 	Job  string `json:"job"`
 	Host string `json:"host"`
 	Sink string `json:"sink"`
 	Plan
 }
 
-// BackupPlanned is the data of io.holdfast.backup.planned.v1: the job was a
+// Planned is the data of io.holdfast.<kind>.planned.v1: the job was a
 // dry run, and ended. Excluded names everything that was left out.
-type BackupPlanned struct {
+type Planned struct {
 	Job  string `json:"job"`
 	Host string `json:"host"`
 	Plan
 }
 
-// BackupProgress is the data of io.holdfast.backup.progress.v1, published on
+// Progress is the data of io.holdfast.<kind>.progress.v1, published on
 // core NATS at most twice a second for each item.
-type BackupProgress struct {
+type Progress struct {
 	Job  string `json:"job"`
 	Host string `json:"host"`
 	Item Item   `json:"item"`
@@ -199,8 +199,8 @@ type BackupItemCompleted struct {
 	Warnings []Warning `json:"warnings,omitempty"`
 }
 
-// BackupItemFailed is the data of io.holdfast.backup.item.failed.v1.
-type BackupItemFailed struct {
+// ItemFailed is the data of io.holdfast.<kind>.item.failed.v1.
+type ItemFailed struct {
 	Job  string `json:"job"`
 	Host string `json:"host"`
 	// Item has no ID if the name was not found.
@@ -243,11 +243,11 @@ type ItemStatus string
 
 // The ways for an item to end.
 const (
-	ItemCompleted ItemStatus = "completed"
-	ItemFailed    ItemStatus = "failed"
-	ItemCancelled ItemStatus = "cancelled"
-	// ItemSkipped is an item that was not begun because the job was aborted.
-	ItemSkipped ItemStatus = "skipped"
+	OutcomeCompleted ItemStatus = "completed"
+	OutcomeFailed    ItemStatus = "failed"
+	OutcomeCancelled ItemStatus = "cancelled"
+	// OutcomeSkipped is an item that was not begun because the job was aborted.
+	OutcomeSkipped ItemStatus = "skipped"
 )
 
 // Counts counts the items of a job. Items = Completed + Failed + Cancelled +
@@ -280,9 +280,9 @@ type ItemOutcome struct {
 	Warnings []WarningCode `json:"warnings,omitempty"`
 }
 
-// BackupEnded is the data of io.holdfast.backup.completed.v1 and
-// io.holdfast.backup.failed.v1.
-type BackupEnded struct {
+// Ended is the data of io.holdfast.<kind>.completed.v1 and
+// io.holdfast.<kind>.failed.v1.
+type Ended struct {
 	Job    string `json:"job"`
 	Host   string `json:"host"`
 	Sink   string `json:"sink"`

@@ -26,7 +26,7 @@ func newBars(w io.Writer) *bars {
 	return &bars{all: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40)), each: map[string]*itemBar{}}
 }
 
-func (b *bars) progress(d events.BackupProgress) {
+func (b *bars) progress(d events.Progress) {
 	ib := b.each[d.Item.ID]
 	if ib == nil {
 		ib = &itemBar{}

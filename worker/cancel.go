@@ -100,9 +100,16 @@ func awaitCancelled(ctx context.Context, f *client.Subscription, job string, wai
 // endOf says in words how a job ended, or why its cancellation was rejected, and
 // whether it was cancelled.
 func endOf(ev event.Event) (words string, cancelled bool) {
-	switch ev.Type() {
-	case events.TypeBackupCompleted, events.TypeBackupFailed:
-		var d events.BackupEnded
+	if ev.Type() == events.TypeRequestRejected {
+		var d events.RequestRejected
+		if err := ev.DataAs(&d); err != nil {
+			return fmt.Sprintf("read event %s: %v", ev.Type(), err), false
+		}
+		return fmt.Sprintf("host %s rejected it (%s): %s", d.Host, d.Reason, violations(d.Errors)), false
+	}
+	switch events.ResultOf(ev.Type()) {
+	case events.ResultCompleted, events.ResultFailed:
+		var d events.Ended
 		if err := ev.DataAs(&d); err != nil {
 			return fmt.Sprintf("read event %s: %v", ev.Type(), err), false
 		}
@@ -112,12 +119,6 @@ func endOf(ev event.Event) (words string, cancelled bool) {
 		}
 		return fmt.Sprintf("%s: %d stored, %d failed, %d cancelled, %d not begun", words,
 			d.Counts.Completed, d.Counts.Failed, d.Counts.Cancelled, d.Counts.Skipped), d.Status == events.StatusCancelled
-	case events.TypeRequestRejected:
-		var d events.RequestRejected
-		if err := ev.DataAs(&d); err != nil {
-			return fmt.Sprintf("read event %s: %v", ev.Type(), err), false
-		}
-		return fmt.Sprintf("host %s rejected it (%s): %s", d.Host, d.Reason, violations(d.Errors)), false
 	}
 	return fmt.Sprintf("job %v ended as %s, not cancelled", ev.Extensions()[events.ExtJobID], events.Short(ev.Type())), false
 }

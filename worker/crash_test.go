@@ -130,12 +130,12 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 // has passed.
 func endsAsItMust(t *testing.T, end storedEvent, s scenario) bool {
 	t.Helper()
-	var data events.BackupEnded
+	var data events.Ended
 	if err := end.DataAs(&data); err != nil {
 		t.Fatal(err)
 	}
 	for _, item := range data.Items {
-		if item.Status != events.ItemCompleted && (s != joining || item.Code != events.CodeNotTogether) {
+		if item.Status != events.OutcomeCompleted && (s != joining || item.Code != events.CodeNotTogether) {
 			return false
 		}
 	}
@@ -145,7 +145,7 @@ func endsAsItMust(t *testing.T, end storedEvent, s scenario) bool {
 // endStatus is how a job ended.
 func endStatus(t *testing.T, end storedEvent) events.Status {
 	t.Helper()
-	var data events.BackupEnded
+	var data events.Ended
 	if err := end.DataAs(&data); err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func (d *demonstration) backup(ctx context.Context, n *node.Node, s *demo.Sample
 			return nil, err
 		}
 		d.say("%8s  %s", time.Since(began).Round(time.Millisecond), describe(ev))
-		if ev.Type() == events.TypeBackupItemCompleted {
+		if ev.Type() == events.Backup.ResultType(events.ResultItemCompleted) {
 			stored = &events.BackupItemCompleted{}
 			if err := ev.DataAs(stored); err != nil {
 				return nil, err
@@ -158,19 +158,19 @@ func (d *demonstration) backup(ctx context.Context, n *node.Node, s *demo.Sample
 // describe says in one line what an event reports.
 func describe(ev event.Event) string {
 	line := events.Short(ev.Type()) + "  " + ev.Subject()
-	switch ev.Type() {
-	case events.TypeBackupItemCompleted:
+	switch events.ResultOf(ev.Type()) {
+	case events.ResultItemCompleted:
 		var data events.BackupItemCompleted
 		if ev.DataAs(&data) == nil {
 			line += fmt.Sprintf("  point %s, paused for %s", data.Point, millisOf(data.NotRunningMillis))
 		}
-	case events.TypeBackupItemFailed:
-		var data events.BackupItemFailed
+	case events.ResultItemFailed:
+		var data events.ItemFailed
 		if ev.DataAs(&data) == nil {
 			line += fmt.Sprintf("  %s: %s", data.Code, data.Message)
 		}
-	case events.TypeBackupCompleted, events.TypeBackupFailed:
-		var data events.BackupEnded
+	case events.ResultCompleted, events.ResultFailed:
+		var data events.Ended
 		if ev.DataAs(&data) == nil {
 			line += fmt.Sprintf("  %s, %s stored", data.Status, bytesOf(data.Bytes))
 		}

@@ -125,7 +125,7 @@ func sinkHangs(t *testing.T) {
 // any, and returns the first item's.
 func (w *world) failure(end storedEvent, codes ...events.Code) string {
 	w.t.Helper()
-	var data events.BackupEnded
+	var data events.Ended
 	if err := end.DataAs(&data); err != nil {
 		w.t.Fatal(err)
 	}

@@ -125,8 +125,8 @@ func (h *fakeHost) backup(ctx context.Context, request event.Event) {
 		h.Error(err)
 		return
 	}
-	accepted := events.BackupAccepted{Job: job, Host: h.id, Sink: events.DefaultSink}
-	ended := events.BackupEnded{Job: job, Host: h.id, Sink: events.DefaultSink, Status: events.StatusSucceeded}
+	accepted := events.Accepted{Job: job, Host: h.id, Sink: events.DefaultSink}
+	ended := events.Ended{Job: job, Host: h.id, Sink: events.DefaultSink, Status: events.StatusSucceeded}
 	for _, name := range req.Containers.Names {
 		if !slices.Contains(h.containers, name) {
 			accepted.Skipped = append(accepted.Skipped, events.Skipped{Kind: events.ItemContainer, Name: name})
@@ -134,12 +134,12 @@ func (h *fakeHost) backup(ctx context.Context, request event.Event) {
 		}
 		item := events.Item{Kind: events.ItemContainer, Name: name}
 		accepted.Items = append(accepted.Items, events.PlannedItem{Item: item})
-		ended.Items = append(ended.Items, events.ItemOutcome{Item: item, Status: events.ItemCompleted, Point: "20260302T141503Z-1a0b5fe3"})
+		ended.Items = append(ended.Items, events.ItemOutcome{Item: item, Status: events.OutcomeCompleted, Point: "20260302T141503Z-1a0b5fe3"})
 		ended.Counts.Items++
 		ended.Counts.Completed++
 	}
-	h.publish(ctx, job, request, events.TypeBackupAccepted, accepted)
-	h.publish(ctx, job, request, events.TypeBackupCompleted, ended)
+	h.publish(ctx, job, request, events.Backup.ResultType(events.ResultAccepted), accepted)
+	h.publish(ctx, job, request, events.Backup.ResultType(events.ResultCompleted), ended)
 }
 
 // cancel ends the one job that the host has, which is its id.
@@ -149,7 +149,7 @@ func (h *fakeHost) cancel(ctx context.Context, request event.Event) {
 	case err != nil:
 		h.Error(err)
 	case req.Job == jobOf(h.id):
-		h.publish(ctx, req.Job, request, events.TypeBackupFailed, events.BackupEnded{Job: req.Job, Host: h.id, Status: events.StatusCancelled})
+		h.publish(ctx, req.Job, request, events.Backup.ResultType(events.ResultFailed), events.Ended{Job: req.Job, Host: h.id, Status: events.StatusCancelled})
 	default:
 		job := events.JobID(request.Source(), request.ID(), h.id)
 		h.publish(ctx, job, request, events.TypeRequestRejected, events.RequestRejected{Host: h.id, Job: job, Reason: events.ReasonNoSuchJob,

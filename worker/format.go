@@ -87,6 +87,16 @@ func linesOf[S ~string](values []S) string {
 	return strings.Join(lines, "\n")
 }
 
+// notIncludedColumn names the mounts of an outcome, and counts those that it leaves
+// out.
+func notIncludedColumn(o events.ItemOutcome) string {
+	lines := notIncludedLines(o.NotIncluded)
+	if o.NotIncludedOmitted > 0 {
+		lines += fmt.Sprintf("\nand %d more", o.NotIncludedOmitted)
+	}
+	return lines
+}
+
 // newTable is a table as all commands print it: plain, wide as its content.
 func newTable(header ...any) table.Writer {
 	t := table.NewWriter()
@@ -101,7 +111,7 @@ func newTable(header ...any) table.Writer {
 }
 
 // endTable is what a backup came to.
-func endTable(d events.BackupEnded) string {
+func endTable(d events.Ended) string {
 	header := table.Row{"ITEM", "POINT", "SIZE", "RATIO", "TIME", "NOT RUNNING", "NOT INCLUDED"}
 	warned := slices.ContainsFunc(d.Items, func(o events.ItemOutcome) bool { return len(o.Warnings) > 0 })
 	if warned {
@@ -109,12 +119,12 @@ func endTable(d events.BackupEnded) string {
 	}
 	t := newTable(header...)
 	for _, o := range d.Items {
-		if o.Status != events.ItemCompleted {
+		if o.Status != events.OutcomeCompleted {
 			t.AppendRow(table.Row{escape(o.Item.Name), fmt.Sprintf("%s (%s)", o.Status, o.Code), "", "", "", "", ""})
 			continue
 		}
 		row := table.Row{escape(o.Item.Name), o.Point, bytesOf(o.Size), ratioOf(o.UncompressedSize, o.Size),
-			durationOf(time.Duration(o.Millis) * time.Millisecond), millisOf(o.NotRunningMillis), escape(notIncludedLines(o.NotIncluded))}
+			durationOf(time.Duration(o.Millis) * time.Millisecond), millisOf(o.NotRunningMillis), escape(notIncludedColumn(o))}
 		if warned {
 			row = append(row, escape(linesOf(o.Warnings)))
 		}

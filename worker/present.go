@@ -62,28 +62,29 @@ func (p *presenter) result(table string) {
 // event shows one event. When it is the last, done is true and err stands for
 // the exit status.
 func (p *presenter) event(ev event.Event) (done bool, err error) {
-	if p.json && ev.Type() != events.TypeBackupProgress {
+	if p.json && events.ResultOf(ev.Type()) != events.ResultProgress {
 		raw, err := json.Marshal(ev)
 		if err != nil {
 			return true, err
 		}
 		fmt.Fprintln(p.out, string(raw))
 	}
-	switch ev.Type() {
-	case events.TypeBackupAccepted:
-		return false, show(ev, p.accepted)
-	case events.TypeBackupProgress:
-		return false, show(ev, p.progress)
-	case events.TypeBackupItemCompleted:
-		return false, show(ev, p.itemCompleted)
-	case events.TypeBackupItemFailed:
-		return false, show(ev, p.itemFailed)
-	case events.TypeBackupCompleted, events.TypeBackupFailed:
-		return true, show(ev, p.ended)
-	case events.TypeBackupPlanned:
-		return true, show(ev, p.planned)
-	case events.TypeRequestRejected:
+	if ev.Type() == events.TypeRequestRejected {
 		return true, show(ev, p.rejected)
+	}
+	switch events.ResultOf(ev.Type()) {
+	case events.ResultAccepted:
+		return false, show(ev, p.accepted)
+	case events.ResultProgress:
+		return false, show(ev, p.progress)
+	case events.ResultItemCompleted:
+		return false, show(ev, p.itemCompleted)
+	case events.ResultItemFailed:
+		return false, show(ev, p.itemFailed)
+	case events.ResultCompleted, events.ResultFailed:
+		return true, show(ev, p.ended)
+	case events.ResultPlanned:
+		return true, show(ev, p.planned)
 	}
 	return false, nil
 }
@@ -97,7 +98,7 @@ func show[T any](ev event.Event, how func(T) error) error {
 	return how(data)
 }
 
-func (p *presenter) accepted(d events.BackupAccepted) error {
+func (p *presenter) accepted(d events.Accepted) error {
 	if p.bars == nil {
 		p.note("job %s on host %s: %s", d.Job, d.Host, count(len(d.Items)+d.ItemsOmitted, "item"))
 	}
@@ -108,7 +109,7 @@ func (p *presenter) accepted(d events.BackupAccepted) error {
 	return nil
 }
 
-func (p *presenter) progress(d events.BackupProgress) error {
+func (p *presenter) progress(d events.Progress) error {
 	if p.bars != nil {
 		p.bars.progress(d)
 	}
@@ -129,7 +130,7 @@ func (p *presenter) itemCompleted(d events.BackupItemCompleted) error {
 	return nil
 }
 
-func (p *presenter) itemFailed(d events.BackupItemFailed) error {
+func (p *presenter) itemFailed(d events.ItemFailed) error {
 	if p.bars != nil {
 		p.bars.end(d.Item)
 	}
@@ -152,7 +153,7 @@ func (p *presenter) say(format string, args ...any) {
 	p.note(format, args...)
 }
 
-func (p *presenter) ended(d events.BackupEnded) error {
+func (p *presenter) ended(d events.Ended) error {
 	p.close()
 	p.result(endTable(d))
 	if d.NotIncluded > 0 {
@@ -171,7 +172,7 @@ func (p *presenter) ended(d events.BackupEnded) error {
 	return exitFor(d.Status)
 }
 
-func (p *presenter) planned(d events.BackupPlanned) error {
+func (p *presenter) planned(d events.Planned) error {
 	p.close()
 	p.result(planTable(d.Plan))
 	p.warnings(d.Warnings)

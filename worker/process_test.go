@@ -129,7 +129,7 @@ func stepOf(t *testing.T, js jetstream.JetStream, host string, step events.Step)
 	reached := make(chan struct{})
 	var once sync.Once
 	_, err := js.Conn().Subscribe("holdfast.progress."+host+".*", func(m *nats.Msg) {
-		var data events.BackupProgress
+		var data events.Progress
 		if json.Unmarshal(m.Data, &data) == nil && data.Step == step {
 			once.Do(func() { close(reached) })
 		}

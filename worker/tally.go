@@ -35,7 +35,7 @@ func newTally(req *events.BackupRequest) *tally {
 
 // heard enters the plan of a host, if that is what the event brings.
 func (t *tally) heard(ev event.Event) error {
-	if ev.Type() != events.TypeBackupAccepted && ev.Type() != events.TypeBackupPlanned {
+	if r := events.ResultOf(ev.Type()); r != events.ResultAccepted && r != events.ResultPlanned {
 		return nil
 	}
 	var plan events.Plan

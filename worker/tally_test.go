@@ -70,8 +70,8 @@ func TestTallyFindsNamesThatNoHostHas(t *testing.T) {
 		tally := newTally(req)
 		for _, skipped := range test.skipped {
 			ev := event.New()
-			ev.SetType(events.TypeBackupAccepted)
-			if err := ev.SetData(event.ApplicationJSON, events.BackupAccepted{Plan: events.Plan{Skipped: skipped}}); err != nil {
+			ev.SetType(events.Backup.ResultType(events.ResultAccepted))
+			if err := ev.SetData(event.ApplicationJSON, events.Accepted{Plan: events.Plan{Skipped: skipped}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := tally.heard(ev); err != nil {

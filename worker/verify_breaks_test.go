@@ -32,9 +32,9 @@ func TestVerify(t *testing.T) {
 		says string
 	}{
 		"no end":                        {b.events(func(all []storedEvent) []storedEvent { return nil }), "has 0 terminal event ids"},
-		"two ends":                      {b.again(events.TypeBackupCompleted, func(ev *storedEvent) { ev.SetID("another") }), "has 2 terminal event ids"},
-		"another end":                   {b.again(events.TypeBackupCompleted, func(ev *storedEvent) { ev.content += " " }), "has two contents"},
-		"another plan":                  {b.again(events.TypeBackupAccepted, func(ev *storedEvent) { ev.content += " " }), "has two contents"},
+		"two ends":                      {b.again(events.Backup.ResultType(events.ResultCompleted), func(ev *storedEvent) { ev.SetID("another") }), "has 2 terminal event ids"},
+		"another end":                   {b.again(events.Backup.ResultType(events.ResultCompleted), func(ev *storedEvent) { ev.content += " " }), "has two contents"},
+		"another plan":                  {b.again(events.Backup.ResultType(events.ResultAccepted), func(ev *storedEvent) { ev.content += " " }), "has two contents"},
 		"a point that is not":           {b.reports(func(d *events.BackupItemCompleted) { d.Path += "0" }), "no such file"},
 		"another point":                 {b.reports(func(d *events.BackupItemCompleted) { d.Point += "0" }), "reports what is not so: point"},
 		"another artifact":              {b.reports(func(d *events.BackupItemCompleted) { d.Artifacts[0].Size++ }), "was reported with the artifacts"},
@@ -106,7 +106,7 @@ func (b *breaker) again(eventType string, change func(*storedEvent)) func() func
 
 // reports changes what was said of the point.
 func (b *breaker) reports(change func(*events.BackupItemCompleted)) func() func() {
-	return b.again(events.TypeBackupItemCompleted, func(ev *storedEvent) {
+	return b.again(events.Backup.ResultType(events.ResultItemCompleted), func(ev *storedEvent) {
 		var data events.BackupItemCompleted
 		if err := json.Unmarshal(ev.Data(), &data); err != nil {
 			b.t.Fatal(err)
@@ -119,7 +119,7 @@ func (b *breaker) reports(change func(*events.BackupItemCompleted)) func() func(
 }
 
 func withoutReports(all []storedEvent) []storedEvent {
-	return slices.DeleteFunc(all, func(ev storedEvent) bool { return ev.Type() == events.TypeBackupItemCompleted })
+	return slices.DeleteFunc(all, func(ev storedEvent) bool { return ev.Type() == events.Backup.ResultType(events.ResultItemCompleted) })
 }
 
 // file changes a file of the sink, or removes it without a change.

@@ -107,7 +107,7 @@ func (w *world) checkReports(_ context.Context, jobs []string) (wrong error) {
 	for _, ev := range w.stored {
 		switch {
 		case !slices.Contains(jobs, ev.job()):
-		case ev.Type() == events.TypeBackupItemCompleted:
+		case ev.Type() == events.Backup.ResultType(events.ResultItemCompleted):
 			var data events.BackupItemCompleted
 			err := json.Unmarshal(ev.Data(), &data)
 			if err == nil {
@@ -122,10 +122,10 @@ func (w *world) checkReports(_ context.Context, jobs []string) (wrong error) {
 		}
 	}
 	for _, ev := range ends {
-		var data events.BackupEnded
+		var data events.Ended
 		_ = json.Unmarshal(ev.Data(), &data) // another type has no items
 		for _, item := range data.Items {
-			if item.Status == events.ItemCompleted && !reported[item.Point] {
+			if item.Status == events.OutcomeCompleted && !reported[item.Point] {
 				wrong = errors.Join(wrong, fmt.Errorf("job %s ended with the point %q, which no event reports", data.Job, item.Point))
 			}
 		}

@@ -97,7 +97,7 @@ func saving(t *testing.T, progress *nats.Subscription, after time.Time) (job str
 		if err != nil {
 			t.Fatal(err)
 		}
-		var at events.BackupProgress
+		var at events.Progress
 		if err := ev.DataAs(&at); err != nil {
 			t.Fatal(err)
 		}

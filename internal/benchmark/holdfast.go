@@ -73,7 +73,7 @@ func completed(printed string) (done events.BackupItemCompleted, err error) {
 		if err := json.Unmarshal([]byte(line), &ev); err != nil {
 			return done, fmt.Errorf("read what holdfast backup printed: %w", err)
 		}
-		if ev.Type() == events.TypeBackupItemCompleted {
+		if ev.Type() == events.Backup.ResultType(events.ResultItemCompleted) {
 			return done, ev.DataAs(&done)
 		}
 	}

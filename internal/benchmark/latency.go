@@ -68,17 +68,17 @@ func request(ctx context.Context, b *bus.Bus, host, container string) (l latency
 			return l, err
 		}
 		switch ev.Type() {
-		case events.TypeBackupAccepted:
+		case events.Backup.ResultType(events.ResultAccepted):
 			l.accepted = time.Since(published)
-		case events.TypeBackupItemCompleted:
+		case events.Backup.ResultType(events.ResultItemCompleted):
 			var done events.BackupItemCompleted
 			if err := ev.DataAs(&done); err != nil {
 				return l, err
 			}
 			l.committed = done.SnapshotTime.Sub(published)
-		case events.TypeBackupCompleted:
+		case events.Backup.ResultType(events.ResultCompleted):
 			return l, nil
-		case events.TypeBackupFailed, events.TypeRequestRejected:
+		case events.Backup.ResultType(events.ResultFailed), events.TypeRequestRejected:
 			return l, fmt.Errorf("%s: %s", ev.Type(), ev.Data())
 		}
 	}

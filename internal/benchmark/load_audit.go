@@ -115,13 +115,13 @@ func (a *audit) take(t *terminals, eventType string, m jetstream.Msg) error {
 	switch {
 	case events.Terminal(eventType):
 		t.contents[fmt.Sprint(ev.Context, string(ev.Data()))] = true
-		t.succeeded = eventType == events.TypeBackupCompleted
+		t.succeeded = eventType == events.Backup.ResultType(events.ResultCompleted)
 		if !t.succeeded && a.failure == "" {
 			a.failure = string(ev.Data())
 		}
-	case eventType == events.TypeBackupItemFailed:
+	case eventType == events.Backup.ResultType(events.ResultItemFailed):
 		a.failure = string(ev.Data())
-	case eventType == events.TypeBackupItemCompleted:
+	case eventType == events.Backup.ResultType(events.ResultItemCompleted):
 		var done events.BackupItemCompleted
 		if err := ev.DataAs(&done); err != nil {
 			return err

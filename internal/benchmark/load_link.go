@@ -181,7 +181,7 @@ func (w *watch) hear(subject string, at time.Time) {
 	ends := m != nil && events.Terminal(eventType) && m.ended.IsZero()
 	switch {
 	case m == nil:
-	case eventType == events.TypeBackupAccepted && m.accepted.IsZero():
+	case eventType == events.Backup.ResultType(events.ResultAccepted) && m.accepted.IsZero():
 		m.accepted = at
 	case ends:
 		m.ended = at

@@ -111,7 +111,7 @@ func (p *pair) die(ctx context.Context, o order) (t takeover, err error) {
 	if err := p.link.send(ctx, o); err != nil {
 		return t, err
 	}
-	if _, err := hearOf(ctx, heard, func(eventType string) bool { return eventType == events.TypeBackupItemCompleted }); err != nil {
+	if _, err := hearOf(ctx, heard, func(eventType string) bool { return eventType == events.Backup.ResultType(events.ResultItemCompleted) }); err != nil {
 		return t, err
 	}
 	if err := p.serving.worker.kill(); err != nil {

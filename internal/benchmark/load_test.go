@@ -115,11 +115,11 @@ func TestWatchCountsAnEndOnce(t *testing.T) {
 	at := time.Unix(100, 0)
 	w.expect(o.job(), at)
 	for i, eventType := range []string{
-		events.TypeBackupAccepted, events.TypeBackupAccepted, events.TypeBackupItemCompleted, events.TypeBackupCompleted, events.TypeBackupCompleted,
+		events.Backup.ResultType(events.ResultAccepted), events.Backup.ResultType(events.ResultAccepted), events.Backup.ResultType(events.ResultItemCompleted), events.Backup.ResultType(events.ResultCompleted), events.Backup.ResultType(events.ResultCompleted),
 	} {
 		w.hear(events.EventSubject("h", o.job(), eventType), at.Add(time.Duration(i+1)*time.Second))
 	}
-	w.hear(events.EventSubject("h", "another", events.TypeBackupCompleted), at)
+	w.hear(events.EventSubject("h", "another", events.Backup.ResultType(events.ResultCompleted)), at)
 	if err := w.wait(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestVerifyReadsEveryByte(t *testing.T) {
 
 func TestFollowTakesANextEventThatIsTheEnd(t *testing.T) {
 	heard := make(chan *nats.Msg, 2)
-	heard <- &nats.Msg{Subject: events.EventSubject("h", "j", events.TypeBackupCompleted)}
+	heard <- &nats.Msg{Subject: events.EventSubject("h", "j", events.Backup.ResultType(events.ResultCompleted))}
 	killed := time.Now()
 	got, err := follow(t.Context(), heard, killed)
 	if err != nil || got.next <= 0 || got.end < got.next {

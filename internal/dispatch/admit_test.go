@@ -55,7 +55,7 @@ var badMessages = map[string]struct {
 		events.ReasonMalformed, "/datacontenttype", false},
 	"a type of somebody else":   {events.HostSubject(events.Backup, testHost), headers("ce-type", "com.example.order"), allContainers, 0, events.ReasonUnknownType, "/type", false},
 	"a type of a later version": {events.HostSubject(events.Backup, testHost), headers("ce-type", "io.holdfast.backup.requested.v2"), allContainers, 0, events.ReasonUnknownType, "/type", false},
-	"a result":                  {events.HostSubject(events.Backup, testHost), headers("ce-type", events.TypeBackupCompleted), allContainers, 0, events.ReasonUnknownType, "/type", false},
+	"a result":                  {events.HostSubject(events.Backup, testHost), headers("ce-type", events.Backup.ResultType(events.ResultCompleted)), allContainers, 0, events.ReasonUnknownType, "/type", false},
 	"a kind of another subject": {events.HostSubject(events.Cancel, testHost), headers(), allContainers, 0, events.ReasonKindMismatch, "/type", false},
 	"a kind that may not go there": {events.AllSubject(events.Restore), headers("ce-type", events.Restore.RequestType()), "{}", 0,
 		events.ReasonKindMismatch, "/type", false},

@@ -53,6 +53,6 @@ func endedCancelled(terminal []byte) bool {
 	if err != nil {
 		return false
 	}
-	var data events.BackupEnded
+	var data events.Ended
 	return ev.DataAs(&data) == nil && data.Status == events.StatusCancelled
 }

@@ -18,9 +18,9 @@ func (j *job) ended(p *plan.Plan, outcomes []events.ItemOutcome, cause error) ev
 	data := conclude(p, outcomes, j.backupData.AbortOnError, cause)
 	data.Job, data.Host, data.Sink = j.job, j.Host, j.sink
 	data.Began, data.Ended = j.claim.Began(), time.Now().UTC()
-	eventType := events.TypeBackupCompleted
+	eventType := events.Backup.ResultType(events.ResultCompleted)
 	if data.Status == events.StatusFailed || data.Status == events.StatusCancelled {
-		eventType = events.TypeBackupFailed
+		eventType = events.Backup.ResultType(events.ResultFailed)
 	}
 	return j.terminal(eventType, data)
 }
@@ -36,8 +36,8 @@ func (j *job) terminal(eventType string, data any) event.Event {
 // conclude counts what came of a job. It is a pure function. p is nil if the
 // job ended before it had a plan; abort is the request's abortOnError; cause is why
 // the job's context ended, or nil.
-func conclude(p *plan.Plan, outcomes []events.ItemOutcome, abort bool, cause error) events.BackupEnded {
-	data := events.BackupEnded{Items: outcomes}
+func conclude(p *plan.Plan, outcomes []events.ItemOutcome, abort bool, cause error) events.Ended {
+	data := events.Ended{Items: outcomes}
 	if p == nil {
 		data.Status, data.Message = events.StatusFailed, cause.Error()
 		if errors.Is(cause, backup.ErrCancelled) {
@@ -61,13 +61,13 @@ func count(outcomes []events.ItemOutcome) events.Counts {
 	c := events.Counts{Items: len(outcomes)}
 	for _, o := range outcomes {
 		switch o.Status {
-		case events.ItemCompleted:
+		case events.OutcomeCompleted:
 			c.Completed++
-		case events.ItemFailed:
+		case events.OutcomeFailed:
 			c.Failed++
-		case events.ItemCancelled:
+		case events.OutcomeCancelled:
 			c.Cancelled++
-		case events.ItemSkipped:
+		case events.OutcomeSkipped:
 			c.Skipped++
 		}
 	}
@@ -96,7 +96,7 @@ func status(c events.Counts, abort bool, cause error) (events.Status, string) {
 
 // completed fills in the outcome of an item that is stored.
 func completed(o *events.ItemOutcome, m *point.Manifest) {
-	o.Status, o.Point = events.ItemCompleted, m.ID
+	o.Status, o.Point = events.OutcomeCompleted, m.ID
 	for _, a := range m.Artifacts {
 		o.Size += a.Size
 		o.UncompressedSize += a.UncompressedSize

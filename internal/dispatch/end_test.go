@@ -41,7 +41,7 @@ func TestConclude(t *testing.T) {
 		"timed out in the middle, and to abort": {"cfs", 0, true, backup.ErrTimeout, events.StatusFailed, "timeout"},
 		"timed out too late":                    {"cc", 0, false, backup.ErrTimeout, events.StatusSucceeded, ""},
 	}
-	statuses := map[rune]events.ItemStatus{'c': events.ItemCompleted, 'f': events.ItemFailed, 'x': events.ItemCancelled, 's': events.ItemSkipped}
+	statuses := map[rune]events.ItemStatus{'c': events.OutcomeCompleted, 'f': events.OutcomeFailed, 'x': events.OutcomeCancelled, 's': events.OutcomeSkipped}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			var outcomes []events.ItemOutcome
@@ -79,9 +79,9 @@ func TestConcludeWithoutPlan(t *testing.T) {
 
 func TestConcludeAddsUp(t *testing.T) {
 	outcomes := []events.ItemOutcome{
-		{Status: events.ItemCompleted, Size: 10, UncompressedSize: 100, NotIncluded: make([]events.NotIncluded, 2)},
-		{Status: events.ItemCompleted, Size: 5, UncompressedSize: 50, NotIncluded: make([]events.NotIncluded, 1)},
-		{Status: events.ItemFailed},
+		{Status: events.OutcomeCompleted, Size: 10, UncompressedSize: 100, NotIncluded: make([]events.NotIncluded, 2)},
+		{Status: events.OutcomeCompleted, Size: 5, UncompressedSize: 50, NotIncluded: make([]events.NotIncluded, 1)},
+		{Status: events.OutcomeFailed},
 	}
 	got := conclude(&plan.Plan{}, outcomes, false, nil)
 	if got.Bytes != 15 || got.UncompressedBytes != 150 || got.NotIncluded != 3 || !reflect.DeepEqual(got.Items, outcomes) {

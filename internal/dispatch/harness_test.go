@@ -232,9 +232,9 @@ func (h *host) wantBeside(beside string, lines ...string) {
 }
 
 // ended is the data of the last event, which ended a job.
-func (h *host) ended() events.BackupEnded {
+func (h *host) ended() events.Ended {
 	h.Helper()
-	var data events.BackupEnded
+	var data events.Ended
 	h.last(&data)
 	return data
 }

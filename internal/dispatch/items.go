@@ -29,7 +29,7 @@ const maxTries = 3
 func (j *job) items(ctx context.Context, p *plan.Plan) ([]events.ItemOutcome, error) {
 	outcomes := make([]events.ItemOutcome, len(p.Items))
 	for i, item := range p.Items {
-		outcomes[i] = events.ItemOutcome{Item: item.Item, Status: events.ItemSkipped}
+		outcomes[i] = events.ItemOutcome{Item: item.Item, Status: events.OutcomeSkipped}
 	}
 	if j.backupData.AbortOnError && doomed(p) {
 		return outcomes, j.tellDoomed(p, outcomes)
@@ -108,7 +108,7 @@ func (r *round) record(i int, o events.ItemOutcome, err error) {
 	defer r.mu.Unlock()
 	r.outcomes[i] = o
 	r.failure = errors.Join(r.failure, err)
-	if err != nil || o.Status != events.ItemCompleted && r.backupData.AbortOnError {
+	if err != nil || o.Status != events.OutcomeCompleted && r.backupData.AbortOnError {
 		r.abort()
 	}
 }
@@ -224,7 +224,7 @@ func (j *job) itemStored(i int, item plan.Item, result *backup.Result, began tim
 	m := result.Manifest
 	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds()}
 	completed(&o, m)
-	ev := j.event(time.Now(), events.TypeBackupItemCompleted, item.Name, string(item.Kind)+item.ID, events.BackupItemCompleted{
+	ev := j.event(time.Now(), events.Backup.ResultType(events.ResultItemCompleted), item.Name, string(item.Kind)+item.ID, events.BackupItemCompleted{
 		Job: j.job, Host: j.Host, Item: item.Item, Point: m.ID, Sink: j.sink, Path: result.Dir,
 		ImageID: imageID(m), Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
@@ -242,17 +242,17 @@ func (j *job) itemFailed(i int, item plan.Item, err error, began time.Time) (eve
 	if fateOf(j.base, err) == lost || errors.Is(err, backup.ErrAway) && j.mayWait() {
 		return events.ItemOutcome{}, err
 	}
-	data := events.BackupItemFailed{Job: j.job, Host: j.Host, Item: item.Item,
+	data := events.ItemFailed{Job: j.job, Host: j.Host, Item: item.Item,
 		Step: events.StepPlan, Code: events.CodeInternal, Message: err.Error()}
 	if failure, ok := errors.AsType[*backup.ItemError](err); ok {
 		data.Step, data.Code, data.Retryable = failure.Step, failure.Code, failure.Retryable
 	}
-	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds(), Status: events.ItemFailed, Code: data.Code}
+	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds(), Status: events.OutcomeFailed, Code: data.Code}
 	if data.Code == events.CodeCancelled {
-		o.Status = events.ItemCancelled
+		o.Status = events.OutcomeCancelled
 	}
 	j.log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err))
-	ev := j.event(time.Now(), events.TypeBackupItemFailed, item.Name, string(item.Kind)+item.ID, data)
+	ev := j.event(time.Now(), events.Backup.ResultType(events.ResultItemFailed), item.Name, string(item.Kind)+item.ID, data)
 	return j.endItem(i, o, ev)
 }
 

@@ -206,8 +206,8 @@ func (j *job) run(ctx context.Context) (event.Event, error) {
 		return event.Event{}, err
 	}
 	if j.backupData.DryRun {
-		data := events.BackupPlanned{Job: j.job, Host: j.Host, Plan: p.Public()}
-		return j.terminal(events.TypeBackupPlanned, data), nil
+		data := events.Planned{Job: j.job, Host: j.Host, Plan: p.Public()}
+		return j.terminal(events.Backup.ResultType(events.ResultPlanned), data), nil
 	}
 	if err := j.announce(p); err != nil {
 		return event.Event{}, err
@@ -222,14 +222,14 @@ func (j *job) run(ctx context.Context) (event.Event, error) {
 
 // announce publishes the plan, and the names that lead to nothing.
 func (j *job) announce(p *plan.Plan) error {
-	data := events.BackupAccepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: p.Public()}
-	if err := j.publish(j.base, j.job, j.event(p.Time, events.TypeBackupAccepted, j.job, "", data)); err != nil {
+	data := events.Accepted{Job: j.job, Host: j.Host, Sink: j.sink, Plan: p.Public()}
+	if err := j.publish(j.base, j.job, j.event(p.Time, events.Backup.ResultType(events.ResultAccepted), j.job, "", data)); err != nil {
 		return err
 	}
 	for _, m := range p.Missing {
-		data := events.BackupItemFailed{Job: j.job, Host: j.Host, Item: events.Item{Kind: m.Kind, Name: m.Name},
+		data := events.ItemFailed{Job: j.job, Host: j.Host, Item: events.Item{Kind: m.Kind, Name: m.Name},
 			Step: events.StepPlan, Code: m.Code, Message: m.Message}
-		ev := j.event(p.Time, events.TypeBackupItemFailed, m.Name, string(m.Kind)+"\x00"+m.Name, data)
+		ev := j.event(p.Time, events.Backup.ResultType(events.ResultItemFailed), m.Name, string(m.Kind)+"\x00"+m.Name, data)
 		if err := j.publish(j.base, j.job, ev); err != nil {
 			return err
 		}

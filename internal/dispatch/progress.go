@@ -21,7 +21,7 @@ func (j *job) progress(item events.Item) func(step events.Step, read, total, sto
 		if !pacer.allow(step, time.Now()) {
 			return
 		}
-		ev := j.event(time.Now(), events.TypeBackupProgress, item.Name, string(item.Kind)+item.ID, events.BackupProgress{
+		ev := j.event(time.Now(), events.Backup.ResultType(events.ResultProgress), item.Name, string(item.Kind)+item.ID, events.Progress{
 			Job: j.job, Host: j.Host, Item: item, Step: step, Bytes: read, TotalBytes: total, StoredBytes: stored,
 		})
 		_ = j.Publisher.PublishProgress(events.ProgressSubject(j.Host, j.job), ev)

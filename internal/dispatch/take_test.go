@@ -161,7 +161,7 @@ func TestProgress(t *testing.T) {
 		if n := len(h.server.progress); n != 20 {
 			h.Errorf("there were %d reports in ten seconds", n)
 		}
-		var data events.BackupProgress
+		var data events.Progress
 		if err := h.server.progress[1].DataAs(&data); err != nil || data.Bytes != 5 || data.TotalBytes != 100 || data.StoredBytes != 2 || data.Step != events.StepSave {
 			h.Errorf("the second is %+v, %v", data, err)
 		}

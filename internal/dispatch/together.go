@@ -84,7 +84,7 @@ func (s *set) setOrder() {
 		}
 	}
 	s.order = slices.DeleteFunc(order, func(i int) bool {
-		return s.known(i) && s.outcomes[i].Status != events.ItemCompleted
+		return s.known(i) && s.outcomes[i].Status != events.OutcomeCompleted
 	})
 }
 

@@ -17,7 +17,7 @@ const allTogether = `{"containers": {"all": true}, "together": true}`
 func (h *host) failures() map[string]events.Code {
 	codes := map[string]events.Code{}
 	for _, o := range h.ended().Items {
-		if o.Status != events.ItemCompleted {
+		if o.Status != events.OutcomeCompleted {
 			codes[o.Item.Name] = o.Code
 		}
 	}
@@ -34,7 +34,7 @@ func TestTogether(t *testing.T) {
 			times := map[time.Time]bool{}
 			for _, ev := range h.server.published() {
 				var item events.BackupItemCompleted
-				if ev.Type() == events.TypeBackupItemCompleted && ev.DataAs(&item) == nil && item.Item.Kind == events.ItemContainer {
+				if ev.Type() == events.Backup.ResultType(events.ResultItemCompleted) && ev.DataAs(&item) == nil && item.Item.Kind == events.ItemContainer {
 					times[item.SnapshotTime] = true
 				}
 			}

@@ -121,7 +121,7 @@ func TestBackupOfWhatIsMissing(t *testing.T) {
 		if all[1].ID() == all[2].ID() {
 			h.Error("the missing container and the missing image have one event id")
 		}
-		var failed events.BackupItemFailed
+		var failed events.ItemFailed
 		if err := all[1].DataAs(&failed); err != nil || failed.Code != events.CodeNotFound || failed.Step != events.StepPlan || failed.Retryable || failed.Item.ID != "" {
 			h.Errorf("it failed as %+v, %v", failed, err)
 		}
@@ -145,10 +145,10 @@ func TestBackupGoesOnAfterAnError(t *testing.T) {
 		if ended.Status != events.StatusPartial || ended.Counts != (events.Counts{Items: 3, Completed: 2, Failed: 1}) {
 			h.Errorf("it ended as %+v", ended)
 		}
-		if o := ended.Items[1]; o.Item.Name != "b" || o.Status != events.ItemFailed || o.Code != events.CodeEngine || o.Point != "" {
+		if o := ended.Items[1]; o.Item.Name != "b" || o.Status != events.OutcomeFailed || o.Code != events.CodeEngine || o.Point != "" {
 			h.Errorf("the item ended as %+v", o)
 		}
-		var failed events.BackupItemFailed
+		var failed events.ItemFailed
 		if err := h.server.published()[2].DataAs(&failed); err != nil || !failed.Retryable || failed.Step != events.StepCommit {
 			h.Errorf("it failed as %+v, %v", failed, err)
 		}
@@ -260,7 +260,7 @@ func TestDryRun(t *testing.T) {
 		h.do(h.backup(`{"containers": {"names": ["a", "gone"]}, "dryRun": true}`))
 		h.want("backup.planned "+jobID, "done 1")
 		h.wantUntouched()
-		var planned events.BackupPlanned
+		var planned events.Planned
 		h.last(&planned)
 		if len(planned.Items) != 1 || len(planned.Missing) != 1 || len(planned.Excluded) != 1 || planned.Excluded[0].Name != "b" {
 			h.Errorf("the plan is %+v", planned)

@@ -131,7 +131,7 @@ func (f *testFleet) backup(b *bus.Bus) events.Status {
 		if err != nil {
 			f.Fatal(err)
 		}
-		var data events.BackupEnded
+		var data events.Ended
 		if events.Terminal(ev.Type()) && ev.DataAs(&data) == nil {
 			return data.Status
 		}

@@ -213,6 +213,6 @@ func Result(id string) event.Event {
 	ev := event.New()
 	ev.SetID(id)
 	ev.SetSource("/holdfast/web01")
-	ev.SetType(events.TypeBackupCompleted)
+	ev.SetType(events.Backup.ResultType(events.ResultCompleted))
 	return ev
 }

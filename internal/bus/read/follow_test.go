@@ -33,7 +33,7 @@ func follow(t *testing.T, b *bus.Bus, job string) *read.Subscription {
 
 func store(t *testing.T, b *bus.Bus, job, id string) {
 	t.Helper()
-	subject := events.EventSubject(host, job, events.TypeBackupItemCompleted)
+	subject := events.EventSubject(host, job, events.Backup.ResultType(events.ResultItemCompleted))
 	if err := b.PublishEvent(bustest.Within(t, 30*time.Second), subject, bustest.Result(id)); err != nil {
 		t.Error(err)
 	}
@@ -124,7 +124,7 @@ func TestFollowALargeEvent(t *testing.T) {
 	if err := ev.SetData("application/json", strings.Repeat("x", 1000<<10)); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.PublishEvent(t.Context(), events.EventSubject(host, "job", events.TypeBackupCompleted), ev); err != nil {
+	if err := b.PublishEvent(t.Context(), events.EventSubject(host, "job", events.Backup.ResultType(events.ResultCompleted)), ev); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Next(bustest.Within(t, 20*time.Second))
