@@ -29,7 +29,7 @@ func publish(t *testing.T, js jetstream.JetStream, subject, id, data string) {
 // each message ends as exactly one dead letter, as a rejection if there is
 // enough to answer to, and is not delivered again; and the worker goes on.
 func TestBadInput(t *testing.T) {
-	engine(t)
+	machineEngine(t)
 	p, js, host := serve(t)
 	subject := "holdfast.req.backup.host." + host
 	structured := func(id, eventType, data string) string {

@@ -18,7 +18,7 @@ import (
 // binaries in place of those that a registry would have, and has it back up a
 // container.
 func TestCompose(t *testing.T) {
-	e := engine(t)
+	e := machineEngine(t)
 	name := runningContainer(t, e, "composed")
 	dir := t.TempDir()
 	sink := filepath.Join(dir, "sink")

@@ -13,7 +13,6 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/provision"
-	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
@@ -91,35 +90,6 @@ func (d *doctor) checkState() {
 			d.fail("state", err, "look at the folder's rights")
 		}
 	}
-}
-
-func (d *doctor) checkEngine(ctx context.Context) {
-	engine, err := docker.Connect(d.cfg.Docker.Host)
-	if err != nil {
-		d.fail("engine", err, "set --docker-host or DOCKER_HOST, such as unix:///var/run/docker.sock")
-		return
-	}
-	defer engine.Close()
-	about, err := engine.About(ctx)
-	if err != nil {
-		remedy := "start the Docker Engine, or set --docker-host"
-		if errors.Is(err, os.ErrPermission) {
-			remedy = "run as root, or add this user to the group docker"
-		}
-		d.fail("engine", err, remedy)
-		return
-	}
-	d.host = events.HostID(about.Name)
-	if d.cfg.Host.ID != "" {
-		d.host = d.cfg.Host.ID
-	}
-	containers, err := engine.Containers(ctx)
-	if err != nil {
-		d.fail("engine", err, "let this user list containers")
-		return
-	}
-	d.ok("engine", "%s at %s: Engine %s, images in %s, %s; host id %s", about.Name, engine.Host(), about.Version,
-		about.Store, count(len(containers), "container"), d.host)
 }
 
 func (d *doctor) checkServer(ctx context.Context) {

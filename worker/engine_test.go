@@ -42,9 +42,9 @@ var engineOnce = sync.OnceValues(func() (*realEngine, error) {
 	return e, e.importImage(context.Background())
 })
 
-// engine returns the real Engine. A test that needs it and cannot have it fails:
+// machineEngine returns the real Engine. A test that needs it and cannot have it fails:
 // a skip would hide that nothing was tested.
-func engine(t testing.TB) *realEngine {
+func machineEngine(t testing.TB) *realEngine {
 	t.Helper()
 	e, err := engineOnce()
 	if err != nil {

@@ -176,7 +176,7 @@ func messages(t *testing.T, js jetstream.JetStream, stream, subject string) int 
 // its grace it ends the job, and without one it undoes it and leaves it to the
 // next worker. Either way nothing is left behind.
 func TestSIGTERMEndsAtASafePoint(t *testing.T) {
-	e := engine(t)
+	e := machineEngine(t)
 	for grace, ended := range map[string]int{"1m": 1, "0s": 0} {
 		t.Run("grace "+grace, func(t *testing.T) {
 			p, js, host := serve(t, "HOLDFAST_SHUTDOWN_GRACE="+grace)
@@ -204,7 +204,7 @@ func TestSIGTERMEndsAtASafePoint(t *testing.T) {
 // TestCtrlCCancelsOwnWork interrupts a command that does the work itself: the
 // job is cancelled and undone.
 func TestCtrlCCancelsOwnWork(t *testing.T) {
-	e := engine(t)
+	e := machineEngine(t)
 	name := largeContainer(t, e)
 	dir := t.TempDir()
 	p := start(t, []string{"HOLDFAST_STATE_DIR=" + dir}, "backup", name)
@@ -231,7 +231,7 @@ func TestCtrlCCancelsOwnWork(t *testing.T) {
 // TestCtrlCDetachesFromAWorker interrupts a command that follows a worker: the
 // job goes on.
 func TestCtrlCDetachesFromAWorker(t *testing.T) {
-	e := engine(t)
+	e := machineEngine(t)
 	dir := t.TempDir()
 	start(t, []string{"HOLDFAST_STATE_DIR=" + dir}, "serve")
 	end := endpoint(t, dir)
@@ -253,7 +253,7 @@ func TestCtrlCDetachesFromAWorker(t *testing.T) {
 
 // TestInterruptedDemoLeavesNothing interrupts the demo at several moments.
 func TestInterruptedDemoLeavesNothing(t *testing.T) {
-	e := engine(t)
+	e := machineEngine(t)
 	for _, after := range []string{"1. A container", "2. A CloudEvent", "backup.accepted", "4. What lies"} {
 		t.Run(after, func(t *testing.T) {
 			dir := t.TempDir()

@@ -51,7 +51,7 @@ func TestFleet(t *testing.T) {
 }
 
 func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Params {
-	e := engine(t)
+	e := machineEngine(t)
 	return testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,

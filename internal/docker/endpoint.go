@@ -155,7 +155,9 @@ func contextEndpoint(name string) (endpoint, error) {
 	sum := sha256.Sum256([]byte(name))
 	id := hex.EncodeToString(sum[:])
 	raw, err := os.ReadFile(filepath.Join(dir, "contexts", "meta", id, "meta.json"))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(errors.New("there is none of this name"))
+	} else if err != nil {
 		return fail(err)
 	}
 	var meta struct {

@@ -283,5 +283,5 @@ func (e *Engine) unavailable(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w at %s: %w", engine.ErrEngineUnavailable, e.Host(), fs.ErrPermission)
 	}
-	return fmt.Errorf("%w at %s: %v", engine.ErrEngineUnavailable, e.Host(), err) //nolint:errorlint // see above
+	return fmt.Errorf("%w at %s: %s", engine.ErrEngineUnavailable, e.Host(), brief(err.Error()))
 }

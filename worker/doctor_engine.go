@@ -1,0 +1,110 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/docker"
+	"holdfast.io/holdfast/internal/engine"
+)
+
+func (d *doctor) checkEngine(ctx context.Context) {
+	e, err := docker.Connect(d.cfg.Docker.Host)
+	if err != nil {
+		d.fail("engine", err, "correct --docker-host, DOCKER_HOST or the docker context")
+		return
+	}
+	defer e.Close()
+	about, err := e.About(ctx)
+	if err != nil {
+		d.fail("engine", err, engineRemedy(err))
+		return
+	}
+	d.host = events.HostID(about.Name)
+	if d.cfg.Host.ID != "" {
+		d.host = d.cfg.Host.ID
+	}
+	containers, err := e.Containers(ctx)
+	if err != nil {
+		d.fail("engine", err, engineRemedy(err))
+		return
+	}
+	d.ok("engine", "%s at %s: %s %s, images in %s, %s; host id %s", about.Name, e.Host(), cmp.Or(about.Kind, "Engine"), about.Version,
+		about.Store, count(len(containers), "container"), d.host)
+	d.checkCalls(ctx, e)
+}
+
+// engineRemedy says how to mend an Engine that cannot be asked.
+func engineRemedy(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "run as root, or add this user to the group docker"
+	case errors.Is(err, engine.ErrRefused), errors.Is(err, engine.ErrUnsupported), errors.Is(err, engine.ErrBadAnswer):
+		return "see what answers at that address; deploy/README.md lists the calls that are needed"
+	}
+	return "start the Docker Engine, or set --docker-host"
+}
+
+// purposes say what cannot be done without a call; without the others nothing can.
+var purposes = map[engine.Call]string{
+	engine.CallPause:       "containers captured together",
+	engine.CallStop:        "quiesce stop",
+	engine.CallStart:       "quiesce stop",
+	engine.CallExecCreate:  "hooks",
+	engine.CallExecStart:   "hooks",
+	engine.CallExecInspect: "hooks",
+	engine.CallVersion:     "the name of the kind of Engine",
+}
+
+// checkCalls tries every call that a backup can need, in a way that changes
+// nothing.
+func (d *doctor) checkCalls(ctx context.Context, e engine.Prober) {
+	tried := 0
+	for _, call := range engine.Calls {
+		err := e.Probe(ctx, call)
+		refusal, refused := errors.AsType[*engine.RefusedError](err)
+		purpose := purposes[call]
+		switch {
+		case err == nil:
+			tried++
+		case !refused:
+			d.fail("engine", err, engineRemedy(err))
+			return
+		case !d.wants(call):
+			d.warn("engine", "%s, which the configuration does not ask for", refusedLine(refusal, purpose))
+		default:
+			d.fail("engine", errors.New(refusedLine(refusal, cmp.Or(purpose, "backups"))),
+				"allow it at the socket proxy or authorization plugin before the Engine")
+		}
+	}
+	if tried == len(engine.Calls) {
+		d.ok("engine", "all %d calls that backups need are let through", tried)
+	}
+}
+
+func refusedLine(r *engine.RefusedError, purpose string) string {
+	answer := strconv.Itoa(r.Status)
+	if r.Answer != "" {
+		answer += ", " + r.Answer
+	}
+	return fmt.Sprintf("%s %s is refused (%s): no %s", r.Method, r.Path, answer, purpose)
+}
+
+// wants reports whether the configuration has the worker make the call.
+func (d *doctor) wants(call engine.Call) bool {
+	switch call {
+	case engine.CallVersion:
+		return false
+	case engine.CallExecCreate, engine.CallExecStart, engine.CallExecInspect:
+		return d.cfg.Policy.Hooks
+	case engine.CallStop, engine.CallStart:
+		return slices.Contains(d.cfg.Policy.Quiesce, events.QuiesceStop)
+	}
+	return true
+}
