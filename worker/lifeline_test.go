@@ -16,7 +16,7 @@ import (
 // networks with others. What a backup would stop itself with is not paused, and
 // the plan says why; what only lies beside it is.
 func TestLifeline(t *testing.T) {
-	e := engine(t)
+	e := machineEngine(t)
 	l := &lifeline{T: t, realEngine: e, host: "lifeline-" + e.prefix, dir: t.TempDir()}
 	l.nats = e.staticImage(t, l.dir, "nats-server", "github.com/nats-io/nats-server/v2")
 	l.holdfast = e.staticImage(t, l.dir, "holdfast", ".")
