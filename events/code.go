@@ -40,6 +40,9 @@ const (
 	CodeBadLabel          Code = "bad_label"
 	CodeQuiesceNotAllowed Code = "quiesce_not_allowed"
 	CodeStopWouldRemove   Code = "stop_would_remove"
+	// CodeStopWouldBreak: other containers share the container's namespaces, and would
+	// break if it were stopped.
+	CodeStopWouldBreak Code = "stop_would_break"
 	// CodeNotAllowed: the host's configuration does not allow the container to be
 	// backed up.
 	CodeNotAllowed Code = "not_allowed"

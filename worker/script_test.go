@@ -89,7 +89,8 @@ type cleanups struct{ ts *testscript.TestScript }
 func (c cleanups) Cleanup(f func()) { c.ts.Defer(f) }
 
 // container NAME [created|running|paused|exited|restarting] [option...] makes a
-// container. Options: label=K=V, volume=NAME:/path, rm, env=K=V, image=REF.
+// container. Options: label=K=V, volume=NAME:/path, rm, env=K=V, image=REF,
+// network=MODE, pid=MODE.
 func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: container NAME [STATE] [option...]")
@@ -110,6 +111,10 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Defer(func() { _ = e.api.VolumeRemove(context.Background(), name, true) })
 		case "tmpfs":
 			h.Tmpfs = map[string]string{value: ""}
+		case "network":
+			h.NetworkMode = container.NetworkMode(value)
+		case "pid":
+			h.PidMode = container.PidMode(value)
 		case "image":
 			c.Image = value
 		case "rm":

@@ -288,34 +288,20 @@ func (j *job) makePlan(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	namespaces, err := j.namespaces(ctx, containers)
+	if err != nil {
+		return nil, err
+	}
 	return plan.Make(time.Now(), j.backupData, containers, images, plan.Rules{
 		Quiesce:      j.Policy.Quiesce,
 		Allowed:      j.Policy.Containers,
 		HooksAllowed: j.Runner.HooksAllowed,
 		ImageLabels:  labels,
+		Namespaces:   namespaces,
 		Protected:    plan.Protected(containers, j.Lifeline(ctx, containers)),
 		SkipMissing:  j.target == events.TargetAll,
 		Explain:      j.backupData.DryRun,
 	}), nil
-}
-
-// imageLabels returns the labels of the images of those containers for which the
-// plan depends on them.
-func (j *job) imageLabels(ctx context.Context, containers []engine.Container) (plan.ImageLabels, error) {
-	labels := plan.ImageLabels{}
-	for _, c := range containers {
-		if _, known := labels[c.ImageID]; known || !plan.NeedsImage(c) {
-			continue
-		}
-		img, err := j.Runner.Engine.InspectImage(ctx, c.ImageID)
-		switch {
-		case err == nil:
-			labels[c.ImageID] = img.Labels
-		case !errors.Is(err, engine.ErrNotFound):
-			return nil, fmt.Errorf("%w: inspect the image of container %s: %w", backup.ErrAway, c.Name, err)
-		}
-	}
-	return labels, nil
 }
 
 // mayWait reports whether the job may be put off because the Engine or the sink is

@@ -102,6 +102,11 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 	if d.StartedAt, err = time.Parse(time.RFC3339Nano, c.State.StartedAt); err != nil {
 		return nil, badAnswer("its document of container %s says that it was started %q, which is no time", id, brief(c.State.StartedAt))
 	}
+	for _, mode := range []string{string(c.HostConfig.NetworkMode), string(c.HostConfig.PidMode), string(c.HostConfig.IpcMode)} {
+		if owner, shares := strings.CutPrefix(mode, "container:"); shares && !slices.Contains(d.Shares, owner) {
+			d.Shares = append(d.Shares, owner)
+		}
+	}
 	for _, dst := range slices.Sorted(maps.Keys(c.HostConfig.Tmpfs)) {
 		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: dst})
 	}

@@ -106,6 +106,12 @@ func (b *bench) Make(t testing.TB, s enginetest.Spec) string {
 		config.Volumes = map[string]struct{}{s.Volume: {}}
 	}
 	host := &container.HostConfig{AutoRemove: s.AutoRemove}
+	if s.Network != "" {
+		host.NetworkMode = container.NetworkMode("container:" + s.Network)
+	}
+	if s.Processes != "" {
+		host.PidMode = container.PidMode("container:" + s.Processes)
+	}
 	if s.Tmpfs != "" {
 		host.Tmpfs = map[string]string{s.Tmpfs: ""}
 	}

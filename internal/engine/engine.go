@@ -187,6 +187,9 @@ type ContainerDetail struct {
 	Image string
 	// AutoRemove is set if the Engine removes the container when it stops.
 	AutoRemove bool
+	// Shares are the ids of the other containers whose network, process or IPC
+	// namespace it uses.
+	Shares []string
 	// Mounts are all mounts, those in memory too.
 	Mounts []Mount
 	// Raw is the Engine's whole inspect document.

@@ -1,6 +1,9 @@
 package plan
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Labels that compose leaves on its containers.
 const (
@@ -10,15 +13,20 @@ const (
 )
 
 // stopOrder returns the order in which to stop containers with these labels, as
-// indexes into them; they are started in the reverse order. A container that
-// depends on a service of its compose project is stopped before all containers
-// of that service. Where nothing depends on anything the order stays as it is.
+// indexes into them; they are started in the reverse order. users are for each
+// container those that use its namespaces; it may be nil. They are stopped before
+// it, and a container that depends on a service of its compose project before all
+// containers of that service. Where nothing depends on anything the order stays as
+// it is.
 //
 // A service that is not among the containers does not count. Services that depend
 // on each other in a circle stand in some order, and what depends on them, and
 // what they depend on, in the right one.
-func stopOrder(labels []map[string]string) []int {
+func stopOrder(labels []map[string]string, users [][]int) []int {
 	dependents := dependentsOf(labels)
+	for i := range users {
+		dependents[i] = append(slices.Clone(users[i]), dependents[i]...)
+	}
 	order := make([]int, 0, len(labels))
 	seen := make([]bool, len(labels))
 	var visit func(i int)

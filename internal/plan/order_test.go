@@ -38,7 +38,7 @@ func TestStopOrder(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := stopOrder(c.containers); !slices.Equal(got, c.want) {
+			if got := stopOrder(c.containers, nil); !slices.Equal(got, c.want) {
 				t.Errorf("the order is %v, want %v", got, c.want)
 			}
 		})
@@ -64,7 +64,7 @@ func TestStopOrderOfManyServices(t *testing.T) {
 			}
 			labels[place[i]] = composed(fmt.Sprintf("p/s%d", i), strings.Join(on, ","))
 		}
-		order := stopOrder(labels)
+		order := stopOrder(labels, nil)
 		if sorted := slices.Sorted(slices.Values(order)); len(order) != n || sorted[0] != 0 || len(slices.Compact(sorted)) != n {
 			t.Fatalf("the order of %d containers is %v", n, order)
 		}
@@ -103,7 +103,7 @@ func FuzzStopOrder(f *testing.F) {
 				t.Errorf("of %q comes the service %q", a, name)
 			}
 		}
-		order := stopOrder([]map[string]string{composed("p/a", a), composed("p/"+a, b), composed("p/b", c), composed("p/c", b)})
+		order := stopOrder([]map[string]string{composed("p/a", a), composed("p/"+a, b), composed("p/b", c), composed("p/c", b)}, nil)
 		if !slices.Equal(slices.Sorted(slices.Values(order)), []int{0, 1, 2, 3}) {
 			t.Errorf("the order is %v", order)
 		}

@@ -26,6 +26,9 @@ type Rules struct {
 	// ImageLabels are the labels of the images of those containers that NeedsImage
 	// asks for.
 	ImageLabels ImageLabels
+	// Namespaces says of containers, by their ids, whose namespaces they use. It is
+	// needed if MayStop says so.
+	Namespaces map[string]Namespaces
 	// Protected says, by container id, why a container may be neither paused nor
 	// stopped.
 	Protected map[string]string
@@ -67,7 +70,7 @@ func planContainers(plan *Plan, req *events.BackupRequest, containers []engine.C
 		}
 	}
 	match, exclude := compile(sel.Match), compile(sel.Exclude)
-	var labels []map[string]string // of the items
+	m := &members{all: containers, rules: rules, together: req.Together}
 	for _, c := range containers {
 		item := events.Item{Kind: events.ItemContainer, ID: c.ID, Name: c.Name}
 		by, in, out := ByName, named[c.ID], ""
@@ -81,13 +84,15 @@ func planContainers(plan *Plan, req *events.BackupRequest, containers []engine.C
 		case out != "":
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
 		case in != "":
-			plan.Items = append(plan.Items, planContainer(req, rules, c, item, by, in))
-			labels = append(labels, c.Labels)
+			m.items = append(m.items, planContainer(req, rules, c, item, by, in))
+			m.containers = append(m.containers, c)
 		case rules.Explain:
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
 		}
 	}
-	plan.StopOrder = stopOrder(labels)
+	plan.StopOrder = m.order()
+	m.refuseStops(plan.StopOrder)
+	plan.Items = m.items
 }
 
 // addMissing records a name that leads to nothing, or to several things. Among

@@ -25,7 +25,8 @@ var update = flag.Bool("update", false, "write the plans in testdata/plan as the
 
 // TestPlan holds the plan of a request to testdata/plan. A file has the data of
 // the request, what is on the Engine (a container's id, name, state and labels; an
-// image's id, references and digests; the labels of a container's image; ␣ is a blank), the host's rules if there are any, and the
+// image's id, references and digests; the labels of a container's image; whose network and other
+// namespaces a container uses; ␣ is a blank), the host's rules if there are any, and the
 // plan. Ids are written without the zeros that fill them up.
 func TestPlan(t *testing.T) {
 	files, err := filepath.Glob("testdata/plan/*.txtar")
@@ -84,8 +85,8 @@ func planOf(t *testing.T, a *txtar.Archive) string {
 		protected[fill(id)] = why
 	}
 	rules.Protected = protected
-	containers, images, labels := inventory(t, section(a, "engine").Data)
-	rules.ImageLabels = labels
+	rules.ImageLabels, rules.Namespaces = ImageLabels{"": {}}, map[string]Namespaces{}
+	containers, images := inventory(t, section(a, "engine").Data, rules)
 	return render(Make(time.Time{}, req, containers, images, rules))
 }
 
@@ -95,9 +96,9 @@ func fill(id string) string {
 	return id + strings.Repeat("0", 64-len(hex))
 }
 
-func inventory(t *testing.T, text []byte) (containers []engine.Container, images []engine.Image, labels ImageLabels) {
+func inventory(t *testing.T, text []byte, rules Rules) (containers []engine.Container, images []engine.Image) {
 	t.Helper()
-	labels = ImageLabels{"": {}}
+	labels := rules.ImageLabels
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		switch {
@@ -107,6 +108,10 @@ func inventory(t *testing.T, text []byte) (containers []engine.Container, images
 			for _, label := range fields[4:] {
 				if image, ok := strings.CutPrefix(label, "image:"); ok {
 					c.ImageID = fill(image)
+					continue
+				}
+				if id, ok := strings.CutPrefix(label, "network:"); ok {
+					c.Network = "container:" + fill(id)
 					continue
 				}
 				key, value, _ := strings.Cut(strings.ReplaceAll(label, "␣", " "), "=")
@@ -119,6 +124,12 @@ func inventory(t *testing.T, text []byte) (containers []engine.Container, images
 				key, value, _ := strings.Cut(strings.ReplaceAll(label, "␣", " "), "=")
 				labels[fill(fields[1])][key] = value
 			}
+		case fields[0] == "namespaces":
+			n := Namespaces{Unknown: fields[2] == "unknown"}
+			for _, id := range fields[2:] {
+				n.Of = append(n.Of, fill(id))
+			}
+			rules.Namespaces[fill(fields[1])] = n
 		case fields[0] == "image":
 			img := engine.Image{ID: fill(fields[1])}
 			for _, ref := range fields[2:] {
@@ -133,7 +144,7 @@ func inventory(t *testing.T, text []byte) (containers []engine.Container, images
 			t.Fatalf("what is %q?", line)
 		}
 	}
-	return containers, images, labels
+	return containers, images
 }
 
 // render writes a plan in lines: what is in (+), what is in but will fail (!),

@@ -59,6 +59,9 @@ type Spec struct {
 	Image      string
 	Labels     map[string]string
 	AutoRemove bool
+	// Network and Processes are the ids of other containers whose network and process
+	// namespaces it uses; empty for its own.
+	Network, Processes string
 	// Tmpfs is the path of a file system in memory, Volume that of an anonymous
 	// volume; empty for none.
 	Tmpfs, Volume string
@@ -98,6 +101,25 @@ func merged(image, container map[string]string) map[string]string {
 	maps.Copy(labels, image)
 	maps.Copy(labels, container)
 	return labels
+}
+
+// network is the Engine's word for the network that the container uses.
+func (c *container) network() string {
+	if c.Network == "" {
+		return "default"
+	}
+	return "container:" + c.Network
+}
+
+// shares are the other containers whose namespaces the container uses.
+func (c *container) shares() []string {
+	var ids []string
+	for _, id := range []string{c.Network, c.Processes} {
+		if id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Write writes a file in a container.
@@ -212,7 +234,7 @@ func (f *Fake) Containers(ctx context.Context) ([]engine.Container, error) {
 	defer f.mu.Unlock()
 	var list []engine.Container
 	for _, c := range f.containers { // in any order
-		list = append(list, engine.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), ImageID: c.image})
+		list = append(list, engine.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), ImageID: c.image, Network: c.network()})
 	}
 	return list, nil
 }
@@ -230,7 +252,7 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*engine.ContainerDetail,
 	}
 	d := &engine.ContainerDetail{
 		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, AutoRemove: c.AutoRemove,
-		StartedAt: c.started, StopGrace: 10 * time.Second,
+		StartedAt: c.started, StopGrace: 10 * time.Second, Shares: c.shares(),
 	}
 	if c.Tmpfs != "" {
 		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: c.Tmpfs})

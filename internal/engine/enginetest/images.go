@@ -153,6 +153,29 @@ func (s *suite) imageLabels(tt *testing.T) {
 	}
 }
 
+func (s *suite) shares(tt *testing.T) {
+	t := s.begin(tt)
+	owner := t.running(Spec{})
+	network := t.container(Spec{Network: owner})
+	processes := t.container(Spec{Processes: owner})
+	both := t.container(Spec{Network: owner, Processes: owner})
+	for id, want := range map[string][]string{owner: nil, network: {owner}, processes: {owner}, both: {owner}} {
+		d, err := t.Bench.Inspect(t.ctx, id)
+		t.must(err)
+		if !slices.Equal(d.Shares, want) {
+			t.Errorf("container %s shares namespaces of %q, want %q", id, d.Shares, want)
+		}
+	}
+	list, err := t.Containers(t.ctx)
+	t.must(err)
+	for _, c := range list {
+		of, shares := c.NetworkOf()
+		if c.ID == network && of != owner || (c.ID == owner || c.ID == processes) && shares {
+			t.Errorf("container %s is listed with the network %q", c.ID, c.Network)
+		}
+	}
+}
+
 func (s *suite) commitOfAnyName(tt *testing.T) {
 	t := s.begin(tt)
 	id := t.running(Spec{Name: t.name("My_App.X")})

@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("Images", s.images)
 	t.Run("Inspect", s.inspect)
 	t.Run("ImageLabels", s.imageLabels)
+	t.Run("Shares", s.shares)
 	t.Run("Commit", s.commit)
 	t.Run("CommitOfAnyName", s.commitOfAnyName)
 	t.Run("CommitOfWhatStands", s.commitOfWhatStands)

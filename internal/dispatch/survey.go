@@ -1,0 +1,52 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/plan"
+)
+
+// namespaces returns whose namespaces the containers use, if the plan depends on
+// that.
+func (j *job) namespaces(ctx context.Context, containers []engine.Container) (map[string]plan.Namespaces, error) {
+	if !plan.MayStop(j.backupData, containers) {
+		return nil, nil
+	}
+	namespaces := map[string]plan.Namespaces{}
+	for _, c := range containers {
+		d, err := j.Runner.Engine.Inspect(ctx, c.ID)
+		switch {
+		case err == nil:
+			namespaces[c.ID] = plan.Namespaces{Of: d.Shares}
+		case errors.Is(err, engine.ErrNotFound):
+		case errors.Is(err, engine.ErrBadAnswer):
+			namespaces[c.ID] = plan.Namespaces{Unknown: true}
+		default:
+			return nil, fmt.Errorf("%w: inspect container %s: %w", backup.ErrAway, c.Name, err)
+		}
+	}
+	return namespaces, nil
+}
+
+// imageLabels returns the labels of the images of those containers for which the
+// plan depends on them.
+func (j *job) imageLabels(ctx context.Context, containers []engine.Container) (plan.ImageLabels, error) {
+	labels := plan.ImageLabels{}
+	for _, c := range containers {
+		if _, known := labels[c.ImageID]; known || !plan.NeedsImage(c) {
+			continue
+		}
+		img, err := j.Runner.Engine.InspectImage(ctx, c.ImageID)
+		switch {
+		case err == nil:
+			labels[c.ImageID] = img.Labels
+		case !errors.Is(err, engine.ErrNotFound):
+			return nil, fmt.Errorf("%w: inspect the image of container %s: %w", backup.ErrAway, c.Name, err)
+		}
+	}
+	return labels, nil
+}
