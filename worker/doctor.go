@@ -76,12 +76,15 @@ func (d *doctor) checkState() {
 	switch {
 	case errors.Is(err, state.ErrLocked):
 		end, err := state.Find(d.cfg.StateDir)
-		if err != nil {
+		switch {
+		case errors.Is(err, os.ErrNotExist):
 			d.ok("state", "%s, in use by a worker with a server of its own configuration", d.cfg.StateDir)
-			return
+		case err != nil:
+			d.fail("state", err, "start the worker again; it leaves a new one")
+		default:
+			d.endpoint = &end
+			d.ok("state", "%s, in use by the worker of host %s", d.cfg.StateDir, end.Host)
 		}
-		d.endpoint = &end
-		d.ok("state", "%s, in use by the worker of host %s", d.cfg.StateDir, end.Host)
 	case err != nil:
 		d.fail("state", err, "give this user the folder, or choose another one with --state-dir")
 	default:
@@ -89,6 +92,9 @@ func (d *doctor) checkState() {
 		if err := dir.Close(); err != nil {
 			d.fail("state", err, "look at the folder's rights")
 		}
+	}
+	if exposed, err := state.Exposed(d.cfg.StateDir); err == nil && exposed != "" {
+		d.warn("state", "%s: %s", d.cfg.StateDir, exposed)
 	}
 }
 

@@ -140,3 +140,20 @@ func TestARecordOfOthers(t *testing.T) {
 		t.Errorf("the records are %+v, %v; want %+v, and an error that names the other one", list, err, n)
 	}
 }
+
+func TestExposed(t *testing.T) {
+	path := t.TempDir()
+	for mode, exposed := range map[os.FileMode]bool{
+		0o700: false, 0o755: false, 0o770: true, 0o702: true, 0o777: true, 0o777 | os.ModeSticky: false,
+	} {
+		must(t, os.Chmod(path, mode))
+		said, err := state.Exposed(path)
+		if err != nil || (said != "") != exposed {
+			t.Errorf("with the mode %s it says %q, %v", mode, said, err)
+		}
+	}
+	must(t, os.Chmod(path, 0o700))
+	if _, err := state.Exposed(filepath.Join(path, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of a folder that is not there it says %v", err)
+	}
+}

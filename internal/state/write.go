@@ -97,6 +97,22 @@ func privateFolder(path string) error {
 	return nil
 }
 
+// Exposed says how other users may get at a state dir, for people; it is empty if
+// they cannot.
+func Exposed(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS == "windows" {
+		return "", err
+	}
+	if uid, ok := ownerOf(info); ok && uid != os.Geteuid() && uid != 0 {
+		return fmt.Sprintf("it belongs to user %d, who may remove and replace what lies there", uid), nil
+	}
+	if mode := info.Mode(); mode.Perm()&othersMayChange != 0 && mode&fs.ModeSticky == 0 {
+		return fmt.Sprintf("other users may remove and replace what lies there (its mode is %04o); chmod 700 it", mode.Perm()), nil
+	}
+	return "", nil
+}
+
 // checkMaker refuses a file or folder that somebody may have made who is neither
 // this user, nor root, nor the one whom the state dir belongs to.
 func checkMaker(path string) error {
