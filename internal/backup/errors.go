@@ -9,6 +9,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 )
@@ -52,6 +53,9 @@ func (e *ItemError) Is(target error) bool {
 func failed(ctx context.Context, step events.Step, err error, format string, args ...any) *ItemError {
 	if already, ok := errors.AsType[*ItemError](err); ok {
 		return already
+	}
+	if panics.Stack(err) != nil {
+		return faultOf(step, err)
 	}
 	e := &ItemError{Step: step, Err: fmt.Errorf(format+": %w", append(args, err)...)}
 	e.Code, e.Retryable = classify(ctx, err)

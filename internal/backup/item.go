@@ -14,7 +14,6 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
-	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -93,7 +92,7 @@ func (b *Runner) Run(ctx context.Context, t Task) (*Result, error) {
 	r := b.newRun(t)
 	ctx, stop := r.watch.Guard(ctx, b.StallTimeout)
 	defer stop()
-	ended := stall.Await(ctx, func() { r.finish(ctx, r.work(ctx)) })
+	ended := await(ctx, []*itemRun{r}, func() { r.finish(ctx, r.work(ctx)) })
 	return r.outcome(ctx, ended)
 }
 

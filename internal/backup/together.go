@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/stall"
 )
 
@@ -49,7 +50,7 @@ func (b *Runner) RunTogether(ctx context.Context, tasks []Task) []*Captured {
 	}
 	ctx, stop := s.watch.Guard(ctx, b.StallTimeout)
 	defer stop()
-	ended := stall.Await(ctx, func() { s.capture(ctx) })
+	ended := await(ctx, s.runs, func() { s.capture(ctx) })
 	for _, c := range all {
 		if c.run == nil {
 			continue
@@ -76,7 +77,7 @@ func (c *Captured) Store(ctx context.Context) (*Result, error) {
 	r.watch = &stall.Watchdog{}
 	ctx, stop := r.watch.Guard(ctx, r.StallTimeout)
 	defer stop()
-	ended := stall.Await(ctx, func() {
+	ended := await(ctx, []*itemRun{r}, func() {
 		if !r.isStored() {
 			r.finish(ctx, r.storeSnapshot(ctx))
 		}
@@ -197,7 +198,7 @@ func (s *set) commit(ctx context.Context) error {
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			errs[i] = r.commit(ctx, false)
+			errs[i] = panics.Catch(func() error { return r.commit(ctx, false) })
 			r.durations.Commit = time.Since(began).Milliseconds()
 		})
 	}

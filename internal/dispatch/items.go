@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/step"
@@ -117,16 +118,24 @@ func (r *round) record(i int, o events.ItemOutcome, err error) {
 // that the item has not ended.
 func (j *job) item(ctx context.Context, i int, item plan.Item) (events.ItemOutcome, error) {
 	began := time.Now()
-	task, err := j.task(ctx, i, item)
-	if err == nil {
+	if err := j.startItem(i, item); err != nil {
+		return j.itemFailed(i, item, err, began)
+	}
+	var result *backup.Result
+	err := panics.Catch(func() error {
+		task, err := j.task(ctx, i, item)
+		if err != nil {
+			return err
+		}
 		ctx, cancel := j.itemBounded(ctx)
 		defer cancel()
-		var result *backup.Result
-		if result, err = j.Runner.Run(ctx, task); err == nil {
-			return j.itemStored(i, item, result, began)
-		}
+		result, err = j.Runner.Run(ctx, task)
+		return err
+	})
+	if err != nil {
+		return j.itemFailed(i, item, err, began)
 	}
-	return j.itemFailed(i, item, err, began)
+	return j.itemStored(i, item, result, began)
 }
 
 func (j *job) itemBounded(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -134,6 +143,26 @@ func (j *job) itemBounded(ctx context.Context) (context.Context, context.CancelF
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeoutCause(ctx, j.Timeouts.Item, backup.ErrTimeout)
+}
+
+// errNotBegun is reported where the ledger does not take that an item is begun.
+var errNotBegun = errors.New("the item cannot be begun in the ledger")
+
+// startItem records that this attempt begins the item, before anything is asked about
+// it: whatever the worker dies of then counts as a try at it. It reports errNotBegun,
+// or the *backup.ItemError of an item that has been tried often enough.
+func (j *job) startItem(i int, item plan.Item) error {
+	if item.Code != "" { // it fails at once
+		return nil
+	}
+	if before := j.claim.Begun()[i]; before.Tries >= maxTries {
+		return &backup.ItemError{Step: events.StepPlan, Code: events.CodeGaveUp,
+			Err: fmt.Errorf("the worker died %d times at %s %s; its log may say why", before.Tries, item.Kind, item.Name)}
+	}
+	if err := j.claim.Begin(j.base, i, nil); err != nil {
+		return fmt.Errorf("%w: %w", errNotBegun, err)
+	}
+	return nil
 }
 
 // task returns what is to be done for an item. The error is a *backup.ItemError.
@@ -149,10 +178,6 @@ func (j *job) task(ctx context.Context, i int, item plan.Item) (backup.Task, err
 	}
 	if item.Code != "" {
 		return t, nil
-	}
-	if before := j.claim.Begun()[i]; before.Tries >= maxTries {
-		return t, &backup.ItemError{Step: events.StepPlan, Code: events.CodeGaveUp,
-			Err: fmt.Errorf("the worker died %d times at %s %s; its log may say why", before.Tries, item.Kind, item.Name)}
 	}
 	var err error
 	if t.Sink, err = j.Sinks.Open(ctx, j.sink); err != nil {
@@ -239,7 +264,7 @@ func (j *job) itemFailed(i int, item plan.Item, err error, began time.Time) (eve
 	if j.base.Err() != nil {
 		return events.ItemOutcome{}, context.Cause(j.base)
 	}
-	if fateOf(j.base, err) == lost || errors.Is(err, backup.ErrAway) && j.mayWait() {
+	if fateOf(j.base, err) == lost || errors.Is(err, errNotBegun) || errors.Is(err, backup.ErrAway) && j.mayWait() {
 		return events.ItemOutcome{}, err
 	}
 	data := events.ItemFailed{Job: j.job, Host: j.Host, Item: item.Item,
@@ -251,7 +276,7 @@ func (j *job) itemFailed(i int, item plan.Item, err error, began time.Time) (eve
 	if data.Code == events.CodeCancelled {
 		o.Status = events.OutcomeCancelled
 	}
-	j.log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err))
+	j.log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
 	ev := j.event(time.Now(), events.Backup.ResultType(events.ResultItemFailed), item.Name, string(item.Kind)+item.ID, data)
 	return j.endItem(i, o, ev)
 }

@@ -16,6 +16,7 @@ import (
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/step"
 )
@@ -158,7 +159,14 @@ func (j *job) attempt(ctx context.Context) error {
 	}
 	ctx, cancel := j.bounded(ctx)
 	defer cancel()
-	terminal, err := j.run(ctx)
+	var terminal event.Event
+	err := panics.Catch(func() (err error) {
+		terminal, err = j.run(ctx)
+		return err
+	})
+	if stack := panics.Stack(err); stack != nil {
+		j.log.Error("the job ends by a fault of Holdfast", zap.Error(err), zap.ByteString("stack", stack))
+	}
 	if final(err) {
 		terminal, err = j.ended(nil, nil, cmp.Or(context.Cause(ctx), err)), nil
 	}
@@ -172,9 +180,12 @@ func (j *job) attempt(ctx context.Context) error {
 	return err
 }
 
+// errGaveUp is why a job ends at whose planning the worker has died too often.
+var errGaveUp = fmt.Errorf("the worker died %d times before the job had a plan; its log may say why", maxTries)
+
 // final reports whether trying again cannot help, so that the job is to end.
 func final(err error) bool {
-	return isAny(err, ledger.ErrDamaged, ledger.ErrTooLarge, bus.ErrTooLarge)
+	return isAny(err, ledger.ErrDamaged, ledger.ErrTooLarge, bus.ErrTooLarge, errGaveUp) || panics.Stack(err) != nil
 }
 
 // bounded gives the job the time that its request and the configuration allow it,
@@ -242,6 +253,9 @@ func (j *job) announce(p *plan.Plan) error {
 func (j *job) plan(ctx context.Context) (*plan.Plan, error) {
 	if raw := j.claim.Plan(); raw != nil {
 		return j.decodePlan(raw)
+	}
+	if j.claim.Failed() >= maxTries {
+		return nil, errGaveUp
 	}
 	p, err := j.makePlan(ctx)
 	if err != nil {

@@ -56,7 +56,11 @@ func (s *set) capture(ctx context.Context) bool {
 	s.setOrder()
 	var tasks []backup.Task
 	for n, i := range s.order {
-		t, err := s.task(ctx, i, s.plan.Items[i])
+		t, err := s.member(ctx, i)
+		if errors.Is(err, errNotBegun) {
+			s.putOff(err)
+			return false
+		}
 		if err != nil {
 			s.end(n, err)
 			return false
@@ -71,6 +75,17 @@ func (s *set) capture(ctx context.Context) bool {
 		}
 	}
 	return true
+}
+
+// member begins an item of the set. Its errors are those of startItem and task.
+func (s *set) member(ctx context.Context, i int) (backup.Task, error) {
+	item := s.plan.Items[i]
+	if !s.known(i) {
+		if err := s.startItem(i, item); err != nil {
+			return backup.Task{}, err
+		}
+	}
+	return s.task(ctx, i, item)
 }
 
 // setOrder orders the items of the set: the containers as they are stopped, then

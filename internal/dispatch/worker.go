@@ -23,6 +23,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
@@ -200,6 +201,18 @@ func (w *Worker) handle(ctx context.Context, m *consume.Message, slot *heldSlot)
 	defer slot.release()
 	defer m.KeepAlive(ctx)()
 
+	err := panics.Catch(func() error {
+		w.carryOut(ctx, m, slot)
+		return nil
+	})
+	if err != nil {
+		w.Log.Error("a request could not be handled by a fault of Holdfast; it comes again", zap.String("stream", m.Stream),
+			zap.Uint64("sequence", m.Sequence), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
+		w.later(m, putOffDelay)
+	}
+}
+
+func (w *Worker) carryOut(ctx context.Context, m *consume.Message, slot *heldSlot) {
 	req, rejection := admit(m, w.Host)
 	if rejection == nil && !w.Policy.allowsKind(req.kind) {
 		rejection = req.rejected(events.ReasonPolicy, events.Violation{

@@ -80,6 +80,13 @@ func (c *Claim) New() bool { return !c.known }
 // Attempt counts the claims of the job, this one included.
 func (c *Claim) Attempt() uint64 { return c.snapshot().Attempt }
 
+// Failed counts the attempts before this one that, one after the other, did not end
+// in order.
+func (c *Claim) Failed() uint64 {
+	h := c.snapshot()
+	return h.Attempt - 1 - h.Orderly
+}
+
 // Began is when the job was first claimed.
 func (c *Claim) Began() time.Time { return c.snapshot().Began }
 
