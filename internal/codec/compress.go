@@ -148,8 +148,8 @@ func (c *compressor) Close() error {
 var frameBegin = []byte{0x28, 0xb5, 0x2f, 0xfd}
 
 // breakOff ends the stream in the middle: with the beginning of a frame, so that
-// nobody takes what was written for a whole one. It returns when nothing is
-// written any more. After Close it does nothing.
+// nobody takes what was written for a whole one. It returns when the last write has
+// ended. After Close it does nothing.
 func (c *compressor) breakOff() {
 	if c.ordered == nil {
 		return

@@ -72,7 +72,7 @@ func (w *Writer) Finish() (Stored, error) {
 }
 
 // Abort ends a compressed stream so that no reader takes it for a whole one, and
-// returns when nothing writes to the underlying writer any more. After Finish it
+// returns when the last write to the underlying writer has ended. After Finish it
 // does nothing.
 func (w *Writer) Abort() {
 	if w.compressor != nil && !w.ended {

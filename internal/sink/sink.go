@@ -29,7 +29,7 @@ var (
 	ErrUnavailable = errors.New("the sink is not available")
 )
 
-// Sink stores points. Who needs only a part of it asks for that part.
+// Sink stores points. A consumer that needs only a part of it takes that part.
 //
 // Keys are slash-separated and relative, in the form that [path.Clean] leaves,
 // valid UTF-8 without backslash or NUL, and no element is longer than 255 bytes;
@@ -107,8 +107,8 @@ type Writer interface {
 
 	// Abort removes the artifact, as if Create had not been called: its name may be
 	// used again. It does not need Create's ctx. After a Commit that succeeded, and
-	// after another Abort that did, it does nothing. If it fails, the attempt cannot
-	// be published any more.
+	// after another Abort that did, it does nothing. If it fails, the attempt can no
+	// longer be published.
 	Abort() error
 }
 

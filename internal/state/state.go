@@ -36,7 +36,7 @@ type Dir struct {
 	lock *flock.Flock
 }
 
-// Endpoint is how the embedded server of a state dir is reached, and whom it
+// Endpoint is how the embedded server of a state dir is reached, and which host it
 // serves. It holds a password, and lies in a file that only its owner may read.
 type Endpoint struct {
 	URL      string `json:"url"`
@@ -84,7 +84,7 @@ func (d *Dir) prepare() error {
 	return removeTemporary(d.path)
 }
 
-// Close withdraws the endpoint and lets the lock go.
+// Close withdraws the endpoint and releases the lock.
 func (d *Dir) Close() error {
 	err := os.Remove(filepath.Join(d.path, endpointName))
 	if errors.Is(err, fs.ErrNotExist) {

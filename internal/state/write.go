@@ -113,8 +113,8 @@ func Exposed(path string) (string, error) {
 	return "", nil
 }
 
-// checkMaker refuses a file or folder that somebody may have made who is neither
-// this user, nor root, nor the one whom the state dir belongs to.
+// checkMaker refuses a file that another user may have made or changed. This user,
+// root and the owner of the state dir are trusted.
 func checkMaker(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {

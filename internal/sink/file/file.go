@@ -6,15 +6,18 @@
 //
 // An attempt writes into a folder of its own, and one rename makes it the point;
 // that rename fails if the point exists. Everything is synced before it counts:
-// artifacts when they are closed; at publishing the manifest, the attempt's
-// folder and every folder above the point before the rename, and the two folders
-// that it changed after it. Folders are 0700 and files 0600, whatever the umask;
+// Commit syncs an artifact; Publish syncs the manifest, the attempt's folder and
+// every folder above the point before the rename, and the two folders that the
+// rename changed after it. Folders are 0700 and files 0600, whatever the umask;
 // where they do not get these modes nothing is stored, unless that is accepted.
 //
+// Removing a point removes its manifest first, then the rest, then the folders
+// above it that are empty.
+//
 // No symbolic link inside the sink is followed, wherever it leads; the sink's own
-// folder may be reached by one. The folder is opened anew for every operation and
-// must hold the id that it held at first, so that a mount that went, or another
-// that came in its place, is noticed before anything is read or written.
+// folder may be reached by one. Every operation opens the folder anew
+// and compares its id with the one it had at first. So it notices that the disk was
+// unmounted, or that another one was mounted in its place, before it reads or writes.
 package file
 
 import (
@@ -116,7 +119,7 @@ func openRoot(dir string) (*os.Root, error) {
 }
 
 // root opens the sink's folder for one operation, and reports ErrUnavailable if
-// it does not hold this sink any more.
+// it no longer holds this sink.
 func (s *Sink) root() (*os.Root, error) {
 	root, err := openRoot(s.dir)
 	if err != nil {
@@ -125,9 +128,9 @@ func (s *Sink) root() (*os.Root, error) {
 	own, err := readIdentity(root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("it does not hold the sink %s any more: it has no %s; is the disk mounted?", s.id, identityName)
+		err = fmt.Errorf("it no longer holds the sink %s: it has no %s; is the disk mounted?", s.id, identityName)
 	case err == nil && own.ID != s.id:
-		err = fmt.Errorf("it holds the sink %s by now, and not %s; is the right disk mounted?", own.ID, s.id)
+		err = fmt.Errorf("it now holds the sink %s, and not %s; is the right disk mounted?", own.ID, s.id)
 	}
 	if err != nil {
 		_ = root.Close()

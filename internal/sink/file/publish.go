@@ -37,8 +37,8 @@ func (t *staging) Publish(ctx context.Context, manifest []byte) error {
 	return explain(t.sink.place(t.dir), err)
 }
 
-// checkOwn reports that the attempt's folder has not its name any more, by which
-// it would be published.
+// checkOwn returns an error if the attempt's folder has lost its name, by which it
+// would be published.
 func (t *staging) checkOwn() error {
 	own, err := t.isOwn()
 	if err == nil && !own {

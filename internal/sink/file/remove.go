@@ -23,7 +23,7 @@ func (s *Sink) RemovePoint(ctx context.Context, dir string) error {
 func removePoint(parent *os.Root, id string) error {
 	folder, err := openFolder(parent, id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return syncFolder(parent) // whoever removed it may have died before that
+		return syncFolder(parent) // the process that removed it may have died before this
 	}
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (s *Sink) Remove(ctx context.Context, key string) error {
 		return err
 	}
 	return s.prune(path.Dir(key), func(folder *os.Root) error {
-		found, err := look(folder, path.Base(key))
+		found, err := lstat(folder, path.Base(key))
 		switch {
 		case errors.Is(err, fs.ErrNotExist), err == nil && found.IsDir(): // a folder is no object
 			return syncFolder(folder)

@@ -101,7 +101,7 @@ func (t *staging) begin(root *os.Root) error {
 }
 
 func (m maker) replaceFolder(at *os.Root, name string) (*os.Root, error) {
-	if _, err := look(at, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := lstat(at, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err := at.RemoveAll(name); err != nil {
@@ -140,9 +140,9 @@ func unstage(root *os.Root, name string) error {
 		return err
 	}
 	defer all.Close()
-	if _, err := look(all, name); err != nil {
+	if _, err := lstat(all, name); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return syncFolder(all) // who removed it may have died before that
+			return syncFolder(all) // the process that removed it may have died before this
 		}
 		return err
 	}
@@ -170,8 +170,8 @@ func (t *staging) Discard(context.Context) error {
 	return explain(t.place(), err)
 }
 
-// remove removes the attempt's folder, unless that is a point by now, or the name
-// means another folder.
+// remove removes the attempt's folder, unless it has become the point, or its name
+// now means another folder.
 func (t *staging) remove() error {
 	own, err := t.isOwn()
 	if err != nil || !own {

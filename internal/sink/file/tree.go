@@ -37,16 +37,16 @@ func (m maker) check(info fs.FileInfo, want fs.FileMode, err error) error {
 }
 
 // An os.Root does not leave its folder, but follows the links that stay inside.
-// Therefore the functions here go one element at a time, look at each before they
-// open it, and compare what was opened with what was looked at.
+// Therefore the functions here go one element at a time, lstat each before they
+// open it, and compare the two.
 
 // openFolder opens the folder name in at.
 func openFolder(at *os.Root, name string) (*os.Root, error) {
-	looked, err := look(at, name)
+	named, err := lstat(at, name)
 	if err != nil {
 		return nil, err
 	}
-	if !looked.IsDir() {
+	if !named.IsDir() {
 		return nil, fmt.Errorf("%s %w", path.Join(at.Name(), name), errNoFolder)
 	}
 	folder, err := at.OpenRoot(name)
@@ -54,7 +54,7 @@ func openFolder(at *os.Root, name string) (*os.Root, error) {
 		return nil, err
 	}
 	opened, err := folder.Stat(".")
-	if err := same(path.Join(at.Name(), name), looked, opened, err); err != nil {
+	if err := same(path.Join(at.Name(), name), named, opened, err); err != nil {
 		_ = folder.Close()
 		return nil, err
 	}
@@ -63,14 +63,14 @@ func openFolder(at *os.Root, name string) (*os.Root, error) {
 
 // openFile opens the regular file name in at, for reading.
 func openFile(at *os.Root, name string) (*os.File, error) {
-	looked, err := look(at, name)
+	named, err := lstat(at, name)
 	if err != nil {
 		return nil, err
 	}
-	if looked.IsDir() {
+	if named.IsDir() {
 		return nil, fmt.Errorf("%s %w", path.Join(at.Name(), name), errFolder)
 	}
-	if !looked.Mode().IsRegular() {
+	if !named.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is neither a file nor a folder; remove it", path.Join(at.Name(), name))
 	}
 	f, err := at.Open(name)
@@ -78,15 +78,15 @@ func openFile(at *os.Root, name string) (*os.File, error) {
 		return nil, err
 	}
 	opened, err := f.Stat()
-	if err := same(path.Join(at.Name(), name), looked, opened, err); err != nil {
+	if err := same(path.Join(at.Name(), name), named, opened, err); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// look returns what lies under a name, and refuses a symbolic link.
-func look(at *os.Root, name string) (fs.FileInfo, error) {
+// lstat returns what lies under a name, and refuses a symbolic link.
+func lstat(at *os.Root, name string) (fs.FileInfo, error) {
 	info, err := at.Lstat(name)
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		return nil, fmt.Errorf("%s %w", path.Join(at.Name(), name), errLink)
@@ -94,10 +94,10 @@ func look(at *os.Root, name string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// same reports whether what was opened is what was looked at. err is that of
-// looking at what was opened.
-func same(name string, looked, opened fs.FileInfo, err error) error {
-	if err == nil && !os.SameFile(looked, opened) {
+// same returns an error unless opened is what had the name. err is the error of the
+// second stat.
+func same(name string, named, opened fs.FileInfo, err error) error {
+	if err == nil && !os.SameFile(named, opened) {
 		return fmt.Errorf("%s was replaced while it was opened", name)
 	}
 	return err
