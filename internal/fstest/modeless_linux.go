@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,9 +14,16 @@ import (
 
 // Modeless mounts a file system on which modes mean nothing, as many network shares
 // are: every file and folder has mode 0777, and chmod does nothing and succeeds. It
+// returns its root folder.
+func Modeless(t testing.TB) string {
+	t.Helper()
+	return Bindfs(t, "--perms=0777", "--chmod-ignore")
+}
+
+// Bindfs mounts a view of an empty folder that bindfs changes as its options say. It
 // returns its root folder, and unmounts it when the test has ended. The test fails
 // without bindfs and FUSE.
-func Modeless(t testing.TB) string {
+func Bindfs(t testing.TB, options ...string) string {
 	t.Helper()
 	base := t.TempDir()
 	source, at := filepath.Join(base, "source"), filepath.Join(base, "modeless")
@@ -25,7 +33,7 @@ func Modeless(t testing.TB) string {
 		}
 	}
 	var said bytes.Buffer
-	mount := exec.Command("bindfs", "-f", "--perms=0777", "--chmod-ignore", source, at)
+	mount := exec.Command("bindfs", slices.Concat([]string{"-f"}, options, []string{source, at})...)
 	mount.Stdout, mount.Stderr = &said, &said
 	mount.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := mount.Start(); err != nil {

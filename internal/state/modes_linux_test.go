@@ -36,6 +36,19 @@ func wantOnlyLock(t *testing.T, dir string) {
 	}
 }
 
+// A mount option can keep others out as well as modes do.
+func TestAStateDirWithFixedModes(t *testing.T) {
+	for _, chmod := range []string{"--chmod-ignore", "--chmod-deny"} {
+		path := fstest.Bindfs(t, "--perms=0700", chmod)
+		d := hold(t, path)
+		must(t, d.Announce(state.Endpoint{Password: "secret"}))
+		if end, err := state.Find(path); err != nil || end.Password != "secret" {
+			t.Errorf("%s: the endpoint is %+v, %v", chmod, end, err)
+		}
+		must(t, d.Close())
+	}
+}
+
 // A folder of the state dir that is a mount of another file system is looked at
 // too.
 func TestAFolderOfTheStateDirNeedsModes(t *testing.T) {

@@ -1,6 +1,7 @@
 package file_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,6 +45,38 @@ func TestWhereModesMeanNothing(t *testing.T) {
 	_, err = strict.Probe(t.Context())
 	wants(t, "probe", err, sink.ErrUnavailable, dir, "mode 0777", "modes: ignored")
 	same(t, before, contents(t, dir))
+}
+
+// What counts is what came of a mode, and not whether it could be changed: a mount
+// option can keep others out as well.
+func TestFixedModes(t *testing.T) {
+	for _, test := range []struct {
+		perms, chmod string
+		open         bool
+	}{
+		{"0700", "--chmod-ignore", false},
+		{"0700", "--chmod-deny", false},
+		{"0600,u+X", "--chmod-deny", false},
+		{"0750", "--chmod-deny", true},
+		{"0604,a+X", "--chmod-ignore", true},
+	} {
+		dir := fstest.Bindfs(t, "--perms="+test.perms, test.chmod)
+		s, err := file.Open(t.Context(), dir, "", file.Options{})
+		if err == nil {
+			err = tryStore(t.Context(), s, aPoint)
+		}
+		if test.open {
+			wants(t, fmt.Sprint(test), err, sink.ErrUnavailable, "modes: ignored")
+			continue
+		}
+		if err != nil {
+			t.Errorf("%v: %v", test, err)
+			continue
+		}
+		if err := probe(t, s); err != nil {
+			t.Errorf("%v: %v", test, err)
+		}
+	}
 }
 
 func TestConformanceWhereModesMeanNothing(t *testing.T) {

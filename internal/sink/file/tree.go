@@ -24,6 +24,13 @@ type maker struct {
 	modesIgnored bool
 }
 
+// isPrivate reports whether a file or folder is for its owner, as far as want says,
+// and for nobody else. Some file systems add the right to execute, and refuse to
+// take it away.
+func isPrivate(info fs.FileInfo, want fs.FileMode) bool {
+	return info.Mode().Perm()&want == want && info.Mode().Perm()&othersMayUse == 0
+}
+
 // check refuses what was made now if other users can use it. err is what came of
 // giving it its mode; many file systems that keep none refuse to.
 func (m maker) check(info fs.FileInfo, want fs.FileMode, err error) error {
@@ -195,7 +202,7 @@ func (m maker) makeFolder(at *os.Root, name string) (bool, error) {
 		return false, err
 	}
 	info, err := at.Lstat(name)
-	if err == nil && info.Mode().Perm() != folderMode { // an odd umask
+	if err == nil && !isPrivate(info, folderMode) { // an odd umask
 		if err = at.Chmod(name, folderMode); err == nil {
 			info, err = at.Lstat(name)
 		}
@@ -214,7 +221,7 @@ func (m maker) createFile(at *os.Root, name string) (*os.File, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && info.Mode().Perm() != fileMode { // an odd umask
+	if err == nil && !isPrivate(info, fileMode) { // an odd umask
 		if err = f.Chmod(fileMode); err == nil {
 			info, err = f.Stat()
 		}
