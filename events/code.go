@@ -34,8 +34,14 @@ type Code string
 
 // The codes of failed items.
 const (
-	CodeNotFound          Code = "not_found"
-	CodeAmbiguous         Code = "ambiguous"
+	CodeNotFound  Code = "not_found"
+	CodeAmbiguous Code = "ambiguous"
+	// CodeReplaced: after the plan was made the item was removed, and something else
+	// has its name now.
+	CodeReplaced Code = "replaced"
+	// CodeGone: after the plan was made the item, which nobody named, was removed, or
+	// removed itself. It is skipped, and no failure.
+	CodeGone              Code = "gone"
 	CodeUncommittable     Code = "uncommittable_state"
 	CodeBadLabel          Code = "bad_label"
 	CodeQuiesceNotAllowed Code = "quiesce_not_allowed"

@@ -258,8 +258,11 @@ type Counts struct {
 	Failed    int `json:"failed"`
 	Cancelled int `json:"cancelled"`
 	Skipped   int `json:"skipped"`
-	Missing   int `json:"missing"`
-	Excluded  int `json:"excluded"`
+	// Gone is how many of the skipped items were found, not named, and gone when their
+	// turn came. That is no failure.
+	Gone     int `json:"gone,omitempty"`
+	Missing  int `json:"missing"`
+	Excluded int `json:"excluded"`
 }
 
 // ItemOutcome is one line of a job's end.

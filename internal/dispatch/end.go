@@ -69,6 +69,9 @@ func count(outcomes []events.ItemOutcome) events.Counts {
 			c.Cancelled++
 		case events.OutcomeSkipped:
 			c.Skipped++
+			if isGone(o) {
+				c.Gone++
+			}
 		}
 	}
 	return c
@@ -77,7 +80,7 @@ func count(outcomes []events.ItemOutcome) events.Counts {
 // status decides how a job ended. What came too late to cut anything short did
 // not change how it ended.
 func status(c events.Counts, abort bool, cause error) (events.Status, string) {
-	unfinished := c.Cancelled + c.Skipped
+	unfinished := c.Cancelled + c.Skipped - c.Gone
 	bad := c.Failed + c.Missing + unfinished
 	switch {
 	case errors.Is(cause, backup.ErrCancelled) && unfinished > 0:

@@ -109,7 +109,7 @@ func (r *round) record(i int, o events.ItemOutcome, err error) {
 	defer r.mu.Unlock()
 	r.outcomes[i] = o
 	r.failure = errors.Join(r.failure, err)
-	if err != nil || o.Status != events.OutcomeCompleted && r.backupData.AbortOnError {
+	if err != nil || o.Status != events.OutcomeCompleted && !isGone(o) && r.backupData.AbortOnError {
 		r.abort()
 	}
 }
@@ -255,7 +255,7 @@ func (j *job) itemStored(i int, item plan.Item, result *backup.Result, began tim
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
 		Hooks: result.Hooks, DurationsMillis: result.Durations, Warnings: m.PublicWarnings(),
 	})
-	return j.endItem(i, o, ev)
+	return j.endItem(i, o, &ev)
 }
 
 // itemFailed ends an item that failed, unless it is to be tried again: then it
@@ -267,6 +267,7 @@ func (j *job) itemFailed(i int, item plan.Item, err error, began time.Time) (eve
 	if fateOf(j.base, err) == lost || errors.Is(err, errNotBegun) || errors.Is(err, backup.ErrAway) && j.mayWait() {
 		return events.ItemOutcome{}, err
 	}
+	err = j.explain(item, err)
 	data := events.ItemFailed{Job: j.job, Host: j.Host, Item: item.Item,
 		Step: events.StepPlan, Code: events.CodeInternal, Message: err.Error()}
 	if failure, ok := errors.AsType[*backup.ItemError](err); ok {
@@ -276,13 +277,19 @@ func (j *job) itemFailed(i int, item plan.Item, err error, began time.Time) (eve
 	if data.Code == events.CodeCancelled {
 		o.Status = events.OutcomeCancelled
 	}
+	if data.Code == events.CodeGone {
+		o.Status = events.OutcomeSkipped
+		j.log.Info("item skipped", zap.String("item", item.Name), zap.Error(err))
+		return j.endItem(i, o, nil)
+	}
 	j.log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
 	ev := j.event(time.Now(), events.Backup.ResultType(events.ResultItemFailed), item.Name, string(item.Kind)+item.ID, data)
-	return j.endItem(i, o, ev)
+	return j.endItem(i, o, &ev)
 }
 
-// endItem enters what came of an item, and publishes what stands.
-func (j *job) endItem(i int, o events.ItemOutcome, ev event.Event) (events.ItemOutcome, error) {
+// endItem stores what came of an item, and publishes what counts. ev is nil if the
+// end of the job says all of it.
+func (j *job) endItem(i int, o events.ItemOutcome, ev *event.Event) (events.ItemOutcome, error) {
 	raw, err := j.encodeOutcome(j.job, o, ev)
 	if err != nil {
 		return o, err
@@ -306,6 +313,9 @@ func (j *job) tell(raw []byte) (events.ItemOutcome, error) {
 	o, m, err := decodeOutcome(j.job, raw)
 	if err != nil {
 		return o, err
+	}
+	if m.ID == "" {
+		return o, nil
 	}
 	return o, j.send(j.base, m)
 }

@@ -17,8 +17,8 @@ type outcome struct {
 	Version int `json:"version"`
 	// Outcome is an events.ItemOutcome.
 	Outcome json.RawMessage `json:"outcome"`
-	// Message is what is published of it.
-	Message events.Message `json:"message"`
+	// Message is what is published of it; empty if nothing is.
+	Message events.Message `json:"message,omitzero"`
 }
 
 // ending is the end of a job as it lies in the ledger.
@@ -32,11 +32,15 @@ func (w *Worker) message(job string, ev event.Event) (events.Message, error) {
 	return events.NewMessage(events.EventSubject(w.Host, job, ev.Type()), ev)
 }
 
-// encodeOutcome returns the stored form of an item's outcome and its event.
-func (w *Worker) encodeOutcome(job string, o events.ItemOutcome, ev event.Event) ([]byte, error) {
-	m, err := w.message(job, ev)
-	if err != nil {
-		return nil, err
+// encodeOutcome returns the stored form of an item's outcome and its event, which may
+// be nil.
+func (w *Worker) encodeOutcome(job string, o events.ItemOutcome, ev *event.Event) ([]byte, error) {
+	var m events.Message
+	if ev != nil {
+		var err error
+		if m, err = w.message(job, *ev); err != nil {
+			return nil, err
+		}
 	}
 	raw, err := events.Fit(o, maxOutcomeBytes)
 	if err != nil {

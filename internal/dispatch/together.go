@@ -54,6 +54,7 @@ type set struct {
 // or all of its items have ended.
 func (s *set) capture(ctx context.Context) bool {
 	s.setOrder()
+	s.dropGone(ctx)
 	var tasks []backup.Task
 	for n, i := range s.order {
 		t, err := s.member(ctx, i)
@@ -100,6 +101,28 @@ func (s *set) setOrder() {
 	}
 	s.order = slices.DeleteFunc(order, func(i int) bool {
 		return s.known(i) && s.outcomes[i].Status != events.OutcomeCompleted
+	})
+}
+
+// dropGone ends the items that are gone without anybody's fault: they do not keep the
+// others from being captured.
+func (s *set) dropGone(ctx context.Context) {
+	all, err := s.Runner.Engine.Containers(ctx)
+	if err != nil {
+		return // what captures them learns it too
+	}
+	s.order = slices.DeleteFunc(s.order, func(i int) bool {
+		item := s.plan.Items[i]
+		if s.known(i) || item.Kind != events.ItemContainer || item.Code != "" {
+			return false
+		}
+		now := findContainer(item, all)
+		if !now.gone(item) {
+			return false
+		}
+		o, err := s.itemFailed(i, item, now.judge(item, nil), s.began)
+		s.record(i, o, err)
+		return true
 	})
 }
 
