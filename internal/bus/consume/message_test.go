@@ -173,7 +173,7 @@ func TestRedeliver(t *testing.T) {
 			t.Fatal(err)
 		}
 		again := bustest.Next(t, own, 5*time.Second)
-		if again.Delivered != 2 || again.Sequence != left.Sequence {
+		if again.Delivered < 2 || again.Sequence != left.Sequence { // 3 if it came before anybody waited
 			t.Errorf("%+v", again)
 		}
 		bustest.Done(t, again)
