@@ -34,7 +34,7 @@ type table = [][]string
 // part is one part of the measurement under load.
 type part struct {
 	name string
-	// n is its number: of requests, of deaths, of seconds.
+	// n is its number: of requests, of containers, of deaths, of seconds.
 	n int
 	// measure returns what it measured, also beside an error.
 	measure func(l *lab, ctx context.Context, n int) ([]table, error)
@@ -43,6 +43,7 @@ type part struct {
 var parts = []part{
 	{"worker", 1000, (*lab).oneWorker},
 	{"fleet", 5000, (*lab).fleet},
+	{"wide", 200, (*lab).wide},
 	{"takeover", 10, (*lab).takeovers},
 	{"idle", 60, (*lab).idleFleet},
 }

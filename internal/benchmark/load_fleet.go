@@ -27,7 +27,7 @@ func (l *lab) fleet(ctx context.Context, n int) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := l.simulate(ctx, k, cluster, names)
+	h, err := l.simulate(ctx, k, cluster, names, hostContainers)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +50,9 @@ func fleetOrders(n int, hosts []string) []order {
 // fleetFigures is what was measured of a fleet at work.
 type fleetFigures struct {
 	hosts int
+	// restServers and restSelf are what the servers and the hosts use while nobody asks for anything, in
+	// CPU time for each second.
+	restServers, restSelf time.Duration
 	// What follows is of the requests at full speed.
 	full            []moments
 	publish         time.Duration
@@ -64,6 +67,9 @@ type fleetFigures struct {
 func (f *fleetFigures) measure(ctx context.Context, k *link, cluster *servers, orders []order) error {
 	watch, err := k.watch(nil)
 	if err != nil {
+		return err
+	}
+	if err := f.atRest(ctx, cluster); err != nil {
 		return err
 	}
 	full := len(orders) * fullShare / 5
@@ -84,14 +90,35 @@ func (f *fleetFigures) measure(ctx context.Context, k *link, cluster *servers, o
 	return err
 }
 
-func (f *fleetFigures) atFullSpeed(ctx context.Context, k *link, cluster *servers, watch *watch, orders []order) error {
-	say("%d requests at full speed", len(orders))
-	self := process(os.Getpid())
-	servers, err := cluster.cpu()
+// fleetRest is how long the fleet is left alone.
+const fleetRest = 5 * time.Second
+
+func (f *fleetFigures) atRest(ctx context.Context, cluster *servers) error {
+	servers, own, err := cpuTimes(cluster)
 	if err != nil {
 		return err
 	}
-	own, err := self.cpu()
+	if err := pause(ctx, fleetRest); err != nil {
+		return err
+	}
+	serversAfter, ownAfter, err := cpuTimes(cluster)
+	seconds := time.Duration(fleetRest / time.Second)
+	f.restServers, f.restSelf = (serversAfter-servers)/seconds, (ownAfter-own)/seconds
+	return err
+}
+
+// cpuTimes returns the CPU time of all servers, and of this process.
+func cpuTimes(cluster *servers) (servers, own time.Duration, err error) {
+	if servers, err = cluster.cpu(); err != nil {
+		return 0, 0, err
+	}
+	own, err = process(os.Getpid()).cpu()
+	return servers, own, err
+}
+
+func (f *fleetFigures) atFullSpeed(ctx context.Context, k *link, cluster *servers, watch *watch, orders []order) error {
+	say("%d requests at full speed", len(orders))
+	servers, own, err := cpuTimes(cluster)
 	if err != nil {
 		return err
 	}
@@ -104,11 +131,7 @@ func (f *fleetFigures) atFullSpeed(ctx context.Context, k *link, cluster *server
 		return err
 	}
 	f.full = watch.of(orders)
-	serversAfter, err := cluster.cpu()
-	if err != nil {
-		return err
-	}
-	ownAfter, err := self.cpu()
+	serversAfter, ownAfter, err := cpuTimes(cluster)
 	f.serverCPU, f.self = serversAfter-servers, ownAfter-own
 	return err
 }
@@ -120,6 +143,8 @@ func (f *fleetFigures) speed() table {
 		{fmt.Sprintf("publishing %d requests, %d publishers", jobs, fleetPublishers), seconds(f.publish)},
 		{"first published → last ended", seconds(took)},
 		{"jobs/s", fmt.Sprintf("%.1f", float64(jobs)/took.Seconds())},
+		{"at rest: CPU ms/s, all servers", millis(f.restServers)},
+		{"at rest: CPU ms/s, hosts and publishers (one process)", millis(f.restSelf)},
 		{"CPU time/job, all servers", millis(f.serverCPU / jobs)},
 		{"CPU time/job, hosts and publishers (one process)", millis(f.self / jobs)},
 		{"events/job", fmt.Sprintf("%.1f", float64(f.audit.events)/float64(f.audit.jobs))},
@@ -135,6 +160,7 @@ func (f *fleetFigures) latency() table {
 	}
 	return table{
 		{fmt.Sprintf("latency, %d requests at %.1f/s", len(f.half), 1/f.interval.Seconds()), "median", "99th percentile"},
+		row("published → acknowledged to the publisher", func(m moments) time.Duration { return m.stored.Sub(m.published) }),
 		row("published → accepted event received", func(m moments) time.Duration { return m.accepted.Sub(m.published) }),
 		row("published → completed event received", func(m moments) time.Duration { return m.ended.Sub(m.published) }),
 	}

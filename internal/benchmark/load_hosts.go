@@ -57,9 +57,9 @@ func hostNames(n int) []string {
 
 func containerName(i int) string { return fmt.Sprintf("c%d", i%hostContainers) }
 
-// simulate starts hosts of these names, which end with the part, and returns when
-// each of them serves.
-func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string) (*hosts, error) {
+// simulate starts hosts of these names with as many containers each, which end
+// with the part, and returns when each of them serves.
+func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string, containers int) (*hosts, error) {
 	dir, err := os.MkdirTemp(memoryDir, "holdfast-load-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder in memory for the simulated hosts: %w", err)
@@ -73,7 +73,7 @@ func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string)
 	for i := range starters {
 		group.Go(func() {
 			for j := i; j < len(names) && run.Err() == nil; j += starters {
-				h.start(run, s, filepath.Join(dir, names[j]), names[j])
+				h.start(run, s, filepath.Join(dir, names[j]), names[j], containers)
 			}
 		})
 	}
@@ -92,9 +92,9 @@ func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string)
 }
 
 // start starts one host.
-func (h *hosts) start(ctx context.Context, s *servers, dir, name string) {
+func (h *hosts) start(ctx context.Context, s *servers, dir, name string, containers int) {
 	n, err := node.Start(ctx, node.Options{
-		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name), HostID: name,
+		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name, containers), HostID: name,
 		Sinks: map[string]open.Config{events.DefaultSink: {URL: filepath.Join(dir, "state", "sink")}}, MakeSink: true,
 		Slots: 2, Compression: codec.Compression{Level: level},
 		Policy:       dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}, Quiesce: []events.Quiesce{events.QuiescePause}},
@@ -115,11 +115,11 @@ func (h *hosts) start(ctx context.Context, s *servers, dir, name string) {
 	})
 }
 
-func simulatedEngine(name string) *enginetest.Fake {
+func simulatedEngine(name string, containers int) *enginetest.Fake {
 	e := enginetest.NewFake(name)
 	e.AddImage("app:1")
-	for i := range hostContainers {
-		e.Add(enginetest.Spec{Name: containerName(i), Image: "app:1"}, events.StateRunning)
+	for i := range containers {
+		e.Add(enginetest.Spec{Name: fmt.Sprintf("c%d", i), Image: "app:1"}, events.StateRunning)
 	}
 	return e
 }

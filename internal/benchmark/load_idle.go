@@ -27,7 +27,7 @@ func (l *lab) idleFleet(ctx context.Context, n int) ([]table, error) {
 	if err := k.provision(ctx, 1, names); err != nil {
 		return nil, err
 	}
-	h, err := l.simulate(ctx, k, servers, names)
+	h, err := l.simulate(ctx, k, servers, names, hostContainers)
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func (k *link) provision(ctx context.Context, replicas int, hosts []string) erro
 	return nil
 }
 
-// order is one request to be: the containers of a host.
+// order is one request to be: the containers of a host, or all of them.
 type order struct {
 	id, host   string
 	containers []string
@@ -101,9 +101,10 @@ func (o order) job() string { return events.JobID(loadSource, o.id, o.host) }
 
 // send publishes a request, and returns when the server has stored it.
 func (k *link) send(ctx context.Context, o order) error {
+	selector := events.ContainerSelector{Names: o.containers, All: len(o.containers) == 0}
 	body, err := json.Marshal(map[string]any{
 		"specversion": "1.0", "id": o.id, "source": loadSource, "type": events.Backup.RequestType(),
-		"data": events.BackupRequest{Containers: &events.ContainerSelector{Names: o.containers}},
+		"data": events.BackupRequest{Containers: &selector},
 	})
 	if err != nil {
 		return err
@@ -128,6 +129,7 @@ func (k *link) publish(ctx context.Context, w *watch, publishers int, orders []o
 				if errs[p] = pause(ctx, time.Until(due)); errs[p] == nil {
 					w.expect(orders[i].job(), time.Now())
 					errs[p] = k.send(ctx, orders[i])
+					w.stored(orders[i].job(), time.Now())
 				}
 			}
 		})
@@ -138,7 +140,7 @@ func (k *link) publish(ctx context.Context, w *watch, publishers int, orders []o
 
 // moments are when a job went on, as an observer hears of it.
 type moments struct {
-	published, accepted, ended time.Time
+	published, stored, accepted, ended time.Time
 }
 
 // watch hears the events of all hosts as they are published. It may be used by
@@ -171,6 +173,13 @@ func (w *watch) expect(job string, published time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.jobs[job] = &moments{published: published}
+}
+
+// stored notes when the publisher had the server's acknowledgement.
+func (w *watch) stored(job string, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.jobs[job].stored = at
 }
 
 // hear takes the event on this subject. What comes again changes nothing.

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // what it is for. What a part finds wrong with a job is its error.
 func TestPartsUnderLoad(t *testing.T) {
 	b := testBuilds(t)
-	for name, n := range map[string]int{"worker": 4, "fleet": 10, "takeover": 1} {
+	for name, n := range map[string]int{"worker": 4, "fleet": 10, "wide": 3, "takeover": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
@@ -71,7 +71,7 @@ func TestInterruptedPartLeavesNothing(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := l.simulate(ctx, k, s, hostNames(1)); err != nil {
+		if _, err := l.simulate(ctx, k, s, hostNames(1), hostContainers); err != nil {
 			return nil, err
 		}
 		cancel()

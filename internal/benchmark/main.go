@@ -7,7 +7,8 @@
 // nothing to do, and how soon a request is carried out.
 //
 // With -load it measures Holdfast under load instead, in parts: one worker with
-// many requests, a simulated fleet, takeovers, and a fleet at rest.
+// many requests, a simulated fleet, one job of many containers, takeovers, and a
+// fleet at rest.
 //
 //	go run ./internal/benchmark
 //	go run ./internal/benchmark -load all
@@ -63,7 +64,7 @@ func main() {
 	flag.BoolVar(&o.big, "big", true, fmt.Sprintf("measure the memory with an image %d times as large, too", bigFactor))
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `folder` for temporary files and what is stored; choose a disk, not memory")
 	flag.StringVar(&load.part, "load", "", "measure under load this `part`, or all: "+partNames())
-	flag.IntVar(&load.n, "n", 0, "with -load: how many `requests` (worker, fleet), deaths (takeover), or seconds (idle); 0 is each part's own number")
+	flag.IntVar(&load.n, "n", 0, "with -load: how many `requests` (worker, fleet), containers (wide), deaths (takeover), or seconds (idle); 0 is each part's own number")
 	flag.IntVar(&load.hosts, "hosts", 200, "with -load: how many `hosts` are simulated (fleet, idle)")
 	flag.Parse()
 	load.dir = o.dir
