@@ -26,6 +26,13 @@ const (
 	WarningUnknownLabel WarningCode = "unknown_label"
 	// WarningImageLabel: a label of the container came with its image.
 	WarningImageLabel WarningCode = "image_label"
+	// WarningNaiveDiff: the Engine's storage driver misses files that were changed
+	// without changing their size and time.
+	WarningNaiveDiff WarningCode = "naive_diff"
+	// WarningRuntime: the container's runtime may keep its changes to itself.
+	WarningRuntime WarningCode = "runtime_hides_changes"
+	// WarningSwarmTask: the secrets and configs of a swarm service are not in the point.
+	WarningSwarmTask WarningCode = "swarm_task"
 	// WarningMore: there are more warnings than are listed.
 	WarningMore WarningCode = "more"
 )

@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/plan"
 )
 
 func (d *doctor) checkEngine(ctx context.Context) {
@@ -37,6 +38,9 @@ func (d *doctor) checkEngine(ctx context.Context) {
 	}
 	d.ok("engine", "%s at %s: %s %s, images in %s, %s; host id %s", about.Name, e.Host(), cmp.Or(about.Kind, "Engine"), about.Version,
 		about.Store, count(len(containers), "container"), d.host)
+	for _, w := range plan.EngineWarnings(about) {
+		d.warn("engine", "%s", w.Message)
+	}
 	d.checkCalls(ctx, e)
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func (c cleanups) Cleanup(f func()) { c.ts.Defer(f) }
 
 // container NAME [created|running|paused|exited|restarting] [option...] makes a
 // container. Options: label=K=V, volume=NAME:/path, rm, env=K=V, image=REF,
-// network=MODE, pid=MODE.
+// network=MODE, pid=MODE, shm=BYTES.
 func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: container NAME [STATE] [option...]")
@@ -111,6 +112,10 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Defer(func() { _ = e.api.VolumeRemove(context.Background(), name, true) })
 		case "tmpfs":
 			h.Tmpfs = map[string]string{value: ""}
+		case "shm":
+			size, err := strconv.ParseInt(value, 10, 64)
+			ts.Check(err)
+			h.ShmSize = size
 		case "network":
 			h.NetworkMode = container.NetworkMode(value)
 		case "pid":

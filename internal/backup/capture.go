@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -93,6 +94,10 @@ func (r *itemRun) inspect(ctx context.Context) error {
 	}
 	r.before = c
 	r.config = c.Raw
+	if strings.Contains(c.Runtime, "runsc") {
+		r.manifest.Warn(events.Warn(nil, events.WarningRuntime,
+			"container %s runs in gVisor (runtime %s), so the point may lack what it wrote to its own file system", c.Name, c.Runtime)...)
+	}
 	r.manifest.State = c.State
 	r.manifest.Quiesce = r.Item.Quiesce
 	r.manifest.Image.Reference = c.Image

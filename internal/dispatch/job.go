@@ -306,12 +306,17 @@ func (j *job) makePlan(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	about, err := j.Runner.Engine.About(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: ask the Engine what it is: %w", backup.ErrAway, err)
+	}
 	return plan.Make(time.Now(), j.backupData, containers, images, plan.Rules{
 		Quiesce:      j.Policy.Quiesce,
 		Allowed:      j.Policy.Containers,
 		HooksAllowed: j.Runner.HooksAllowed,
 		ImageLabels:  labels,
 		Namespaces:   namespaces,
+		Warnings:     plan.EngineWarnings(about),
 		Protected:    plan.Protected(containers, j.Lifeline(ctx, containers)),
 		SkipMissing:  j.target == events.TargetAll,
 		Explain:      j.backupData.DryRun,

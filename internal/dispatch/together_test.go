@@ -138,7 +138,7 @@ func TestCancelTogether(t *testing.T) {
 func TestCancelTogetherBeforeItBegins(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("a")
-		h.engine.Plan(enginetest.Fault{Op: enginetest.About, Hang: true})
+		h.engine.Plan(enginetest.Fault{Op: enginetest.About, After: 1, Hang: true})
 		h.start()
 		job := h.send(h.work, h.backup(allTogether))
 		synctest.Wait()

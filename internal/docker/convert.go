@@ -93,7 +93,7 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 	}
 	d := &engine.ContainerDetail{
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), State: events.State(c.State.Status), Image: c.Config.Image,
-		Labels: c.Config.Labels, AutoRemove: c.HostConfig.AutoRemove, Raw: raw, StopGrace: stopGrace(c.Config.StopTimeout),
+		Labels: c.Config.Labels, AutoRemove: c.HostConfig.AutoRemove, Runtime: c.HostConfig.Runtime, Raw: raw, StopGrace: stopGrace(c.Config.StopTimeout),
 	}
 	if !slices.Contains(events.States, d.State) {
 		return nil, badAnswer("its document of container %s has the state %q, which is none", id, brief(string(d.State)))
@@ -110,12 +110,19 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 	for _, dst := range slices.Sorted(maps.Keys(c.HostConfig.Tmpfs)) {
 		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: dst})
 	}
+	if size := c.HostConfig.ShmSize; size > 0 && size != defaultShmSize {
+		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: "/dev/shm"})
+	}
 	for _, m := range c.Mounts {
 		d.Mounts = append(d.Mounts, engine.Mount{Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination})
 	}
 	slices.SortFunc(d.Mounts, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
 	return d, nil
 }
+
+// defaultShmSize is the size of /dev/shm, in bytes, of a container for which nobody
+// chose one. All containers have it; one of another size is there to be used.
+const defaultShmSize = 64 << 20
 
 // stopGrace is how long an Engine waits for a container to stop before it kills
 // it. The configuration has seconds; without any it is the Engine's default, and

@@ -170,7 +170,7 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 	kind, _ := e.kind(ctx)
 	a := answer{
 		About: engine.About{Kind: kind, ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
-			DataRoot: info.DockerRootDir, Stages: !usesContainerd(info)},
+			DataRoot: info.DockerRootDir, Stages: !usesContainerd(info), NaiveDiff: naiveDiff(info)},
 		ahead: clock.Sub(asked),
 		at:    time.Now(),
 	}
@@ -221,6 +221,21 @@ func (e *Engine) now(ctx context.Context) (time.Time, error) {
 // sends an archive from where its layers lie. A graph driver packs them first.
 func usesContainerd(info system.Info) bool {
 	return slices.Contains(info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"})
+}
+
+// naiveDiff reports whether the Engine finds what a container changed by comparing
+// the times and sizes of files. Its storage drivers do so but for overlay2, where
+// the kernel lets them see it, and aufs.
+func naiveDiff(info system.Info) bool {
+	if usesContainerd(info) {
+		return false
+	}
+	for _, status := range info.DriverStatus {
+		if status[0] == "Native Overlay Diff" {
+			return status[1] == "false"
+		}
+	}
+	return slices.Contains([]string{"vfs", "fuse-overlayfs", "overlay", "devicemapper", "btrfs", "zfs"}, info.Driver)
 }
 
 func systemTime(info system.Info) (time.Time, error) {

@@ -130,6 +130,9 @@ type About struct {
 	// Stages is set if the Engine writes a whole image to DataRoot before the first
 	// byte of its archive is sent.
 	Stages bool
+	// NaiveDiff is set if a commit takes a file for unchanged whose size, time, mode
+	// and owner are those that it has in the image (moby#8242).
+	NaiveDiff bool
 }
 
 // Container is a container as it is listed.
@@ -187,6 +190,8 @@ type ContainerDetail struct {
 	Image string
 	// AutoRemove is set if the Engine removes the container when it stops.
 	AutoRemove bool
+	// Runtime is the name of the OCI runtime that it runs in: runc, runsc, …
+	Runtime string
 	// Shares are the ids of the other containers whose network, process or IPC
 	// namespace it uses.
 	Shares []string

@@ -23,6 +23,8 @@ type Rules struct {
 	Allowed Allowed
 	// HooksAllowed has the commands run that the labels of containers name.
 	HooksAllowed bool
+	// Warnings are about the host.
+	Warnings []events.Warning
 	// ImageLabels are the labels of the images of those containers that NeedsImage
 	// asks for.
 	ImageLabels ImageLabels
@@ -45,6 +47,9 @@ type Rules struct {
 // the order of the arguments. Lists are not shortened.
 func Make(now time.Time, req *events.BackupRequest, containers []engine.Container, images []engine.Image, rules Rules) *Plan {
 	plan := &Plan{Version: version, Time: now.UTC()}
+	if req.Containers != nil {
+		plan.Warnings = rules.Warnings
+	}
 	if req.Containers != nil {
 		planContainers(plan, req, slices.Clone(containers), rules)
 	}
@@ -137,7 +142,7 @@ func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Reg
 // planContainer settles the quiesce of a selected container, and whether it is
 // known already that it will fail.
 func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, item events.Item, by Selector, reason string) Item {
-	p := Item{PlannedItem: events.PlannedItem{Item: item, Reason: reason, Warnings: unknownLabels(c)}, Selector: by}
+	p := Item{PlannedItem: events.PlannedItem{Item: item, Reason: reason, Warnings: warningsOf(c)}, Selector: by}
 	if c.Lacks != "" {
 		p.Code = events.CodeBadEngineAnswer
 		p.Message = fmt.Sprintf("the Engine's list of containers lacks %s of container %s; see what answers in its place (holdfast doctor)", c.Lacks, c.Name)

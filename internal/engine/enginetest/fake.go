@@ -35,6 +35,7 @@ type Fake struct {
 	calls      map[Op]int
 	away       bool
 	refused    []engine.Call
+	naiveDiff  bool // see engine.About
 	streams    bool // an archive is sent as it is read, and not staged first
 }
 
@@ -62,6 +63,8 @@ type Spec struct {
 	// Network and Processes are the ids of other containers whose network and process
 	// namespaces it uses; empty for its own.
 	Network, Processes string
+	// Runtime is the name of the OCI runtime that it runs in.
+	Runtime string
 	// Tmpfs is the path of a file system in memory, Volume that of an anonymous
 	// volume; empty for none.
 	Tmpfs, Volume string
@@ -206,11 +209,18 @@ func (f *Fake) About(ctx context.Context) (engine.About, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return engine.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot, Stages: !f.streams}, nil
+	return engine.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot, Stages: !f.streams, NaiveDiff: f.naiveDiff}, nil
 }
 
 // DataRoot is the folder that a Fake says it keeps everything in.
 const DataRoot = "/nowhere"
+
+// SetNaiveDiff says that commits miss changes, as with some storage drivers.
+func (f *Fake) SetNaiveDiff() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.naiveDiff = true
+}
 
 // SetStreams says that images are kept in a way in which a save stages nothing.
 func (f *Fake) SetStreams() {
@@ -252,7 +262,7 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*engine.ContainerDetail,
 	}
 	d := &engine.ContainerDetail{
 		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, AutoRemove: c.AutoRemove,
-		StartedAt: c.started, StopGrace: 10 * time.Second, Shares: c.shares(),
+		StartedAt: c.started, StopGrace: 10 * time.Second, Shares: c.shares(), Runtime: c.Runtime,
 	}
 	if c.Tmpfs != "" {
 		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: c.Tmpfs})
