@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -202,6 +203,7 @@ func TestUnsettledJobs(t *testing.T) {
 			must(t, err)
 			got = append(got, job.ID)
 		}
+		slices.Sort(got) // a store lists in any order
 		if fmt.Sprint(got) != want {
 			t.Errorf("unsettled within %s: %v, want %s", within, got, want)
 		}
