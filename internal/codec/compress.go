@@ -28,13 +28,13 @@ const maxThreads = 4
 type compressor struct {
 	w    io.Writer
 	zstd *zstd.Encoder
-	// plain are the buffers that nobody fills or compresses, and filling is the one
-	// that is filled, nil if none is. There is one for each thread, and one more.
-	plain   chan []byte
+	// plain are buffers to fill, and filling is the one that is filled, nil if none
+	// is. There is one for each thread, and one more.
+	plain   *pool[[]byte]
 	filling []byte
-	// free are the frames that are on no way. There is one for each thread, and two
-	// that wait for their turn or are written meanwhile.
-	free    chan *frame
+	// frames has one for each thread, and two that wait for their turn or are
+	// written meanwhile.
+	frames  *pool[*frame]
 	work    chan *frame // on their way to a thread
 	ordered chan *frame // on their way to the writer; nil after the end
 	ended   chan struct{}
@@ -60,18 +60,15 @@ func newCompressor(w io.Writer, level zstd.EncoderLevel) (*compressor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up zstd: %w", err)
 	}
-	buffers, frames := threads+1, threads+2
+	frames := threads + 2
 	c := &compressor{
 		w: w, zstd: enc,
-		plain: make(chan []byte, buffers),
-		free:  make(chan *frame, frames), work: make(chan *frame, frames), ordered: make(chan *frame, frames),
+		plain: newPool(threads+1, func() []byte { return make([]byte, 0, frameSize) }),
+		frames: newPool(frames, func() *frame {
+			return &frame{stored: make([]byte, 0, enc.MaxEncodedSize(frameSize)), ready: make(chan struct{}, 1)}
+		}),
+		work: make(chan *frame, frames), ordered: make(chan *frame, frames),
 		ended: make(chan struct{}),
-	}
-	for range buffers {
-		c.plain <- make([]byte, 0, frameSize)
-	}
-	for range frames {
-		c.free <- &frame{stored: make([]byte, 0, enc.MaxEncodedSize(frameSize)), ready: make(chan struct{}, 1)}
 	}
 	for range threads {
 		go c.encode()
@@ -87,7 +84,7 @@ func (c *compressor) Write(p []byte) (n int, err error) {
 			return n, *failure
 		}
 		if c.filling == nil {
-			c.filling = <-c.plain
+			c.filling = c.plain.get()
 		}
 		taken := copy(c.filling[len(c.filling):cap(c.filling)], p)
 		c.filling = c.filling[:len(c.filling)+taken]
@@ -102,7 +99,7 @@ func (c *compressor) Write(p []byte) (n int, err error) {
 // compress has the buffer that was filled compressed and written. Frames are taken
 // in their order, so the next one to be written always has one.
 func (c *compressor) compress() {
-	f := <-c.free
+	f := c.frames.get()
 	f.plain, c.filling = c.filling, nil
 	c.ordered <- f
 	c.work <- f
@@ -112,7 +109,7 @@ func (c *compressor) compress() {
 func (c *compressor) encode() {
 	for f := range c.work {
 		f.stored = c.zstd.EncodeAll(f.plain, f.stored[:0])
-		c.plain <- f.plain[:0]
+		c.plain.put(f.plain[:0])
 		f.plain = nil
 		f.ready <- struct{}{}
 	}
@@ -128,7 +125,7 @@ func (c *compressor) flush(w io.Writer, ordered <-chan *frame) {
 				c.failure.Store(&err)
 			}
 		}
-		c.free <- f
+		c.frames.put(f)
 	}
 }
 
@@ -167,3 +164,26 @@ func (c *compressor) end() {
 	<-c.ended
 	c.ordered, c.filling = nil, nil
 }
+
+// pool lends at most so many buffers, and makes one when it is needed: what is
+// short needs few. One goroutine gets, and any put back.
+type pool[T any] struct {
+	free   chan T
+	unmade int
+	make   func() T
+}
+
+func newPool[T any](size int, one func() T) *pool[T] {
+	return &pool[T]{free: make(chan T, size), unmade: size, make: one}
+}
+
+// get waits until a buffer is free.
+func (p *pool[T]) get() T {
+	if len(p.free) == 0 && p.unmade > 0 {
+		p.unmade--
+		return p.make()
+	}
+	return <-p.free
+}
+
+func (p *pool[T]) put(buffer T) { p.free <- buffer }
