@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // Causes that a job's context is cancelled with.
@@ -118,6 +119,8 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeSinkUnavailable, true
 	case errors.Is(err, archive.ErrCorrupt):
 		return events.CodeCorruptArchive, true
+	case errors.Is(err, undo.ErrBlocked) && !errors.Is(err, engine.ErrEngineUnavailable):
+		return events.CodeNotRestored, true
 	case errors.Is(err, engine.ErrRefused): // before what the Engine says: it was not asked
 		return events.CodeEngineRefused, false
 	case errors.Is(err, engine.ErrNotFound):

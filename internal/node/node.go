@@ -32,6 +32,9 @@ const (
 	statePoll = 250 * time.Millisecond
 	// sweepBound is how long a process that ends goes on to undo.
 	sweepBound = 10 * time.Second
+	// sweepPatience is after how many failures in a row nobody waits for an undoing:
+	// after nearly two seconds.
+	sweepPatience = 4
 	// offlineGrace is how long a node waits for the message server before it undoes
 	// what its undo records name without asking whether another worker has taken over.
 	offlineGrace = 5 * time.Second
@@ -169,7 +172,7 @@ func (n *Node) beginSweeping() error {
 	if err != nil {
 		return err
 	}
-	n.sweeper = &undo.Sweeper{Engine: n.engine, Sinks: n.Sinks, Store: records, Locks: &undo.Locks{}, Log: n.o.Log}
+	n.sweeper = &undo.Sweeper{Engine: n.engine, Sinks: n.Sinks, Store: records, Locks: &undo.Locks{}, Patience: sweepPatience, Log: n.o.Log}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stopSweeping, n.sweeping = stop, make(chan struct{})
 	go func() {
@@ -184,7 +187,7 @@ func (n *Node) endSweeping() {
 	defer cancel()
 	_ = n.sweeper.Wait(ctx) // what is left is named below
 	if left := n.sweeper.Left(); len(left) > 0 {
-		n.o.Log.Warn("not all is undone; the next worker goes on with it", zap.Strings("records", left))
+		n.o.Log.Warn("not all is undone; the next worker or command goes on with it", zap.Strings("records", left))
 	}
 	n.stopSweeping()
 	<-n.sweeping

@@ -2,8 +2,14 @@ package undo
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 )
+
+// ErrBlocked: what an attempt left of a container cannot be undone before somebody
+// else does something, so that nobody can have its lock for now.
+var ErrBlocked = errors.New("what an earlier backup left of it cannot be undone for now")
 
 // Resource names what a lock is for.
 type Resource string
@@ -22,18 +28,68 @@ type Locks struct {
 type lock struct {
 	sem   chan struct{}
 	users int
+	// why says that its holder cannot release it for now; nil if it can. changed is
+	// closed at the next change of why.
+	why     error
+	changed chan struct{}
 }
 
-// Acquire waits until r is free or ctx ends. The caller calls release once.
+// Acquire waits until r is free or ctx ends. It reports ErrBlocked as soon as the
+// holder cannot release r for now. The caller calls release once.
 func (l *Locks) Acquire(ctx context.Context, r Resource) (release func(), err error) {
+	return l.acquire(ctx, r, false)
+}
+
+// acquire is Acquire, and with patient it waits for a holder that is blocked too.
+func (l *Locks) acquire(ctx context.Context, r Resource, patient bool) (release func(), err error) {
 	k := l.enter(r)
-	select {
-	case k.sem <- struct{}{}:
-		return func() { <-k.sem; l.leave(r, k) }, nil
-	case <-ctx.Done():
-		l.leave(r, k)
-		return nil, context.Cause(ctx)
+	for {
+		why, changed := l.blocked(k)
+		if why != nil && !patient {
+			l.leave(r, k)
+			return nil, fmt.Errorf("%w: %w", ErrBlocked, why)
+		}
+		select {
+		case k.sem <- struct{}{}:
+			return l.releaser(r, k), nil
+		case <-changed:
+		case <-ctx.Done():
+			l.leave(r, k)
+			return nil, context.Cause(ctx)
+		}
 	}
+}
+
+func (l *Locks) releaser(r Resource, k *lock) (release func()) {
+	return func() {
+		l.block(k, nil)
+		<-k.sem
+		l.leave(r, k)
+	}
+}
+
+// Block says why the holder of r cannot release it for now; nil for that it can.
+func (l *Locks) Block(r Resource, why error) {
+	l.mu.Lock()
+	k := l.held[r]
+	l.mu.Unlock()
+	if k != nil {
+		l.block(k, why)
+	}
+}
+
+func (l *Locks) block(k *lock, why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k.why = why
+	close(k.changed)
+	k.changed = make(chan struct{})
+}
+
+func (l *Locks) blocked(k *lock) (why error, changed <-chan struct{}) { //nolint:staticcheck // why is no error of this call
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return k.why, k.changed
 }
 
 // TryAcquire is Acquire if r is free, and reports whether it is.
@@ -41,7 +97,7 @@ func (l *Locks) TryAcquire(r Resource) (release func(), ok bool) {
 	k := l.enter(r)
 	select {
 	case k.sem <- struct{}{}:
-		return func() { <-k.sem; l.leave(r, k) }, true
+		return l.releaser(r, k), true
 	default:
 		l.leave(r, k)
 		return nil, false
@@ -56,7 +112,7 @@ func (l *Locks) enter(r Resource) *lock {
 	}
 	k := l.held[r]
 	if k == nil {
-		k = &lock{sem: make(chan struct{}, 1)}
+		k = &lock{sem: make(chan struct{}, 1), changed: make(chan struct{})}
 		l.held[r] = k
 	}
 	k.users++

@@ -68,9 +68,8 @@ type Entry struct {
 
 	live bool          // a living attempt has it
 	gone chan struct{} // closed when the record is gone
-	// blocked is why nothing goes on before somebody else does something; nil while
-	// that is not so.
-	blocked error
+	// failing is why it cannot be undone for now; nil while undoing goes on.
+	failing error
 	leftovers
 
 	// adopted is closed when a record that is adopted is ready, or failed tells that it

@@ -70,9 +70,26 @@ func (p *pass) lock(ctx context.Context, locks *Locks) error {
 		return nil
 	}
 	release, err := locks.Acquire(ctx, Container(container))
+	if errors.Is(err, ErrBlocked) { // by what another attempt left of the container
+		p.sweeper.fail(p.Entry, err)
+		release, err = locks.acquire(ctx, Container(container), true)
+		p.sweeper.fail(p.Entry, nil)
+	}
 	p.release = release
 	return err
 }
+
+// failsOnEngine tells those who wait for the undoing, and those who wait for the
+// container, why nothing goes on for now; nil for that it goes on.
+func (p *pass) failsOnEngine(why error) {
+	p.fails(why)
+	r := p.Record()
+	if container, holds := r.container(); holds && p.release != nil {
+		p.sweeper.Locks.Block(Container(container), why)
+	}
+}
+
+func (p *pass) fails(why error) { p.sweeper.fail(p.Entry, why) }
 
 func (p *pass) unlock() {
 	if p.release != nil {
@@ -88,11 +105,11 @@ func (p *pass) all(ctx context.Context) error {
 	var both sync.WaitGroup
 	var engineErr, sinkErr error
 	both.Go(func() {
-		engineErr = p.repeat(ctx, "undo what was done on the Engine", func() (bool, error) { return p.onEngine(ctx) })
+		engineErr = p.repeat(ctx, "undo what was done on the Engine", func() (bool, error) { return p.onEngine(ctx) }, p.failsOnEngine)
 	})
 	both.Go(func() {
 		if sinkErr = p.wait(ctx); sinkErr == nil { // it may still write there
-			sinkErr = p.repeat(ctx, "remove what was staged", func() (bool, error) { return true, p.unstage(ctx) })
+			sinkErr = p.repeat(ctx, "remove what was staged", func() (bool, error) { return true, p.unstage(ctx) }, p.fails)
 		}
 	})
 	both.Wait()
@@ -114,12 +131,16 @@ func (p *pass) wait(ctx context.Context) error {
 
 // repeat calls op until it is done or ctx ends, with growing delays, and at once
 // when the attempt ends. A failure is logged at once, and again after growing times.
-func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, err error)) error {
+// tell is told why it fails for now, and nil when it goes on.
+func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, err error), tell func(why error)) error {
 	ended := p.ended
 	remind := reminder{next: firstReminder}
+	failures := 0 // in a row
 	for delay := firstDelay; ; delay *= 2 {
 		done, err := op()
-		blocked := isBlocked(err)
+		if failures++; err == nil {
+			failures = 0
+		}
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -129,13 +150,13 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 			delay = min(delay, lookDelay)
 		case errors.Is(err, errNoSink):
 			delay = unknownDelay
-		case blocked:
+		case isBlocked(err):
 			delay = min(delay, blockedDelay)
 		default:
 			delay = min(delay, awayDelay)
 		}
-		if blocked {
-			p.sweeper.block(p.Entry, err)
+		if patience := p.sweeper.Patience; err == nil || isBlocked(err) || patience > 0 && failures >= patience {
+			tell(err)
 		}
 		if err != nil && remind.due() {
 			p.log.Warn("cannot "+what+" yet; it is retried until it succeeds", zap.Strings("left", p.left()), zap.Error(err))

@@ -30,12 +30,17 @@ type Sweeper struct {
 	Locks  *Locks
 	Store  Store
 	Sinks  Sinks
-	Log    *zap.Logger
+	// Patience is after how many failures in a row nobody waits any longer for a record,
+	// which is retried all the same: [Sweeper.Wait] returns, and who wants its container
+	// gets ErrBlocked. 0 is for ever. What somebody else has to mend first is not waited
+	// for at all.
+	Patience int
+	Log      *zap.Logger
 
 	mu      sync.Mutex
 	running context.Context // of Run; nil when it does not run
 	entries map[string]*Entry
-	changed chan struct{} // closed when an entry is gone, is handed over, or is blocked
+	changed chan struct{} // closed when an entry is gone, is handed over, or fails
 	// undone are the ids of records that were undone: the ledger may have a copy of
 	// one that says less of what was undone before. order has them by age.
 	undone map[string]bool
@@ -159,14 +164,15 @@ func (s *Sweeper) Undone(ctx context.Context, id string) error {
 	}
 }
 
-// Wait waits until nothing is left to be undone but what is blocked, or ctx ends. A
-// worker that stops waits a while, so that it leaves nothing to the next one.
+// Wait waits until nothing is left to be undone but what fails for now (see
+// Patience), or ctx ends. A worker that stops waits a while, so that it leaves
+// nothing to the next one.
 func (s *Sweeper) Wait(ctx context.Context) error {
 	for {
 		s.mu.Lock()
 		waiting := false
 		for _, e := range s.entries {
-			waiting = waiting || !e.live && e.blocked == nil
+			waiting = waiting || !e.live && e.failing == nil
 		}
 		changed := s.changes()
 		s.mu.Unlock()
@@ -244,11 +250,11 @@ func (s *Sweeper) dropLive(e *Entry) {
 	}
 }
 
-// block says why an entry cannot be undone for now; nil for that it can.
-func (s *Sweeper) block(e *Entry, why error) {
+// fail says why an entry cannot be undone for now; nil for that it can.
+func (s *Sweeper) fail(e *Entry, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.blocked = why
+	e.failing = why
 	s.change()
 }
 
@@ -310,7 +316,7 @@ func (s *Sweeper) sweep(ctx context.Context, e *Entry) {
 		return
 	}
 	remove := func() (bool, error) { return true, s.Store.Remove(e.id) }
-	if p.repeat(ctx, "remove the undo record", remove) != nil {
+	if p.repeat(ctx, "remove the undo record", remove, p.fails) != nil {
 		return
 	}
 	p.log.Info("undone")
