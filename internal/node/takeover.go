@@ -10,6 +10,7 @@ import (
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/state"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -29,8 +30,9 @@ const (
 	nudgesOfEnded = 3
 )
 
-// adoptOwnRecords gives the undo records on our own disk to the sweeper. Of a job that another
-// worker has taken over since, only what bears our attempt's name is removed.
+// adoptOwnRecords gives the undo records on our own disk to the sweeper. Of a job that a
+// worker with another disk has taken over since, only what bears our attempt's name is
+// removed: that one has the record too.
 func (n *Node) adoptOwnRecords(ctx context.Context) error {
 	var failure error
 	err := n.adopt(ctx, func(r undo.Record) bool {
@@ -42,7 +44,7 @@ func (n *Node) adoptOwnRecords(ctx context.Context) error {
 			failure = errors.Join(failure, err)
 			return false
 		}
-		return job.Attempt == r.Attempt
+		return job.Attempt == r.Attempt || state.SameDir(job.Owner, n.owner)
 	})
 	return errors.Join(err, failure)
 }

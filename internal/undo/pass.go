@@ -37,6 +37,8 @@ const (
 	// commitWindow is how long after its record an unobserved commit may still produce
 	// an image.
 	commitWindow = 10 * time.Minute
+	// likelyWindow is how long a worker that stops waits for such an image.
+	likelyWindow = 30 * time.Second
 	// ownRelease is how long the Engine may take to unpause a container whose commit
 	// has made its image.
 	ownRelease = 5 * time.Second
@@ -58,6 +60,9 @@ type pass struct {
 
 	dirty atomic.Bool // the record on disk names what is undone
 }
+
+// errAwaitsImage means that an unobserved commit may still produce an image.
+var errAwaitsImage = errors.New("its commit may still produce an image")
 
 // errNoSink means that the configuration has no such sink.
 var errNoSink = errors.New("the sink is not configured")
@@ -82,11 +87,22 @@ func (p *pass) lock(ctx context.Context, locks *Locks) error {
 // failsOnEngine tells those who wait for the undoing, and those who wait for the
 // container, why nothing goes on for now; nil for that it goes on.
 func (p *pass) failsOnEngine(why error) {
+	if why == nil && p.sweeper.Patience > 0 && p.awaitsImage() {
+		p.fails(errAwaitsImage)
+		return
+	}
 	p.fails(why)
 	r := p.Record()
 	if container, holds := r.container(); holds && p.release != nil {
 		p.sweeper.Locks.Block(Container(container), why)
 	}
+}
+
+// awaitsImage reports whether all that is left is an image that an unobserved commit
+// may still produce, though by now that is not likely.
+func (p *pass) awaitsImage() bool {
+	r := p.Record()
+	return !r.has(IsResume) && !r.has(IsHook) && r.has(IsImage) && p.attemptEnded() && time.Since(r.Time) >= likelyWindow
 }
 
 func (p *pass) fails(why error) { p.sweeper.fail(p.Entry, why) }

@@ -32,8 +32,8 @@ type Sweeper struct {
 	Sinks  Sinks
 	// Patience is after how many failures in a row nobody waits any longer for a record,
 	// which is retried all the same: [Sweeper.Wait] returns, and who wants its container
-	// gets ErrBlocked. 0 is for ever. What somebody else has to mend first is not waited
-	// for at all.
+	// gets ErrBlocked. Nor is an image waited for then that is not likely to come. 0 is for
+	// ever. What somebody else has to mend first is not waited for at all.
 	Patience int
 	Log      *zap.Logger
 

@@ -1,6 +1,7 @@
 package undo_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -63,4 +64,41 @@ func TestSweeperLetsTheEngineEndItsOwnPause(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nobody waits for what fails again and again, nor for an image that an unobserved
+// commit is not likely to produce any more; both are undone when that is possible.
+func TestSweeperIsNotWaitedFor(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		r := b.died(id, 1, events.QuiesceStop)
+		if err := b.engine.Stop(b.Context(), id); err != nil {
+			b.Fatal(err)
+		}
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Start, Err: errors.New("the port is taken"), Times: 10})
+		b.sweeper.Patience = 4
+		began := time.Now()
+		b.adopt(true, r)
+		if _, err := b.sweeper.Locks.Acquire(b.Context(), undo.Container(id)); !errors.Is(err, undo.ErrBlocked) {
+			b.Errorf("who wants the container gets %v, want ErrBlocked", err)
+		}
+		if err := b.sweeper.Wait(b.Context()); err != nil || time.Since(began) > 3*time.Second {
+			b.Errorf("it was waited for %s: %v", time.Since(began), err)
+		}
+		if left := b.sweeper.Left(); len(left) != 1 {
+			b.Errorf("%q are left, want the record", left)
+		}
+		for b.engine.State(id) != events.StateRunning {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		began = time.Now()
+		if err := b.sweeper.Wait(b.Context()); err != nil || time.Since(began) > time.Second {
+			b.Errorf("an image that may still come was waited for %s: %v", time.Since(began), err)
+		}
+		time.Sleep(15 * time.Minute)
+		if left := append(b.sweeper.Left(), b.recorded()...); len(left) > 0 {
+			b.Errorf("%q are left", left)
+		}
+	})
 }
