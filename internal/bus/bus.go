@@ -9,6 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -73,6 +76,26 @@ func (b *Bus) Closing() <-chan struct{} { return b.link.closing }
 // PeerAddr is the address and port of the server that the bus is connected to;
 // empty while it is not.
 func (b *Bus) PeerAddr() string { return b.nc.ConnectedAddr() }
+
+// Peers are the address of the server that the bus is connected to, while it is,
+// and those of the other servers of its cluster, as far as they are known by an
+// address: the bus may be connected to one of them a moment later.
+func (b *Bus) Peers() []netip.AddrPort {
+	hosts := []string{b.nc.ConnectedAddr()}
+	for _, server := range b.nc.Servers() {
+		if u, err := url.Parse(server); err == nil {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	var peers []netip.AddrPort
+	for _, host := range hosts {
+		at, err := netip.ParseAddrPort(host)
+		if at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port()); err == nil && !slices.Contains(peers, at) {
+			peers = append(peers, at)
+		}
+	}
+	return peers
+}
 
 // Close ends every Next that waits, gives back at once what arrives for it
 // meanwhile, sends what is not yet sent, and disconnects. It returns after a few

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/bustest"
@@ -90,6 +93,30 @@ func TestConnectWaits(t *testing.T) {
 	}
 	if logs.Len() != 1 {
 		t.Errorf("logged %d lines: %+v", logs.Len(), logs.All())
+	}
+}
+
+// Who is connected to one server of a cluster knows the others: it may be connected
+// to one of them next.
+func TestPeersOfACluster(t *testing.T) {
+	t.Parallel()
+	s := bustest.Cluster(t, 3)
+	b, err := bus.Connect(bustest.Within(t, 20*time.Second), bus.Options{URL: s.Nodes[1].URL, User: s.User, Password: s.Password, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	var got []string
+	for _, p := range b.Peers() {
+		got = append(got, "nats://"+p.String())
+	}
+	if len(got) == 0 || got[0] != s.Nodes[1].URL {
+		t.Errorf("the peers are %q, and the bus is connected to %s", got, s.Nodes[1].URL)
+	}
+	for _, n := range s.Nodes {
+		if !slices.Contains(got, n.URL) {
+			t.Errorf("the peers are %q, without %s", got, n.URL)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -240,10 +239,7 @@ func (n *Node) lifeline(ctx context.Context, containers []engine.Container) plan
 		connections = append(connections, lifeline.Connection{What: "the Engine", Addresses: n.Engine.Peers(ctx), Socket: socket})
 	}
 	if n.server == nil {
-		if peer, err := netip.ParseAddrPort(n.Bus.PeerAddr()); err == nil {
-			connections = append(connections, lifeline.Connection{What: "NATS",
-				Addresses: []netip.AddrPort{netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())}})
-		}
+		connections = append(connections, lifeline.Connection{What: "NATS", Addresses: n.Bus.Peers()})
 	}
 	return lifeline.Find(ctx, containers, connections)
 }
