@@ -36,7 +36,7 @@ lint: ## dependency rules and checks, see .golangci.yml
 	golangci-lint run
 
 bench: ## holdfast beside docker commit, save and zstd, in one run
-	go run ./internal/benchmark
+	go run ./internal/bench/compare
 
 bench-load: ## holdfast under load: one worker, 200 simulated hosts, takeovers, a fleet at rest
-	go run ./internal/benchmark -load all
+	go run ./internal/bench/load

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"holdfast.io/holdfast/internal/bench"
 	"holdfast.io/holdfast/internal/bus"
 )
 
@@ -33,7 +34,7 @@ type servers struct {
 
 // messageServer is a nats-server that runs in a process of its own.
 type messageServer struct {
-	process
+	bench.Process
 	cmd     *exec.Cmd
 	address string // for clients
 	monitor string // for questions, over HTTP
@@ -77,11 +78,11 @@ func (l *lab) startServer(ctx context.Context, i int, routes []string) (m *messa
 	if err := os.WriteFile(config, []byte(m.configuration(dir, i, routes)), 0o600); err != nil {
 		return nil, err
 	}
-	m.cmd = l.command(ctx, l.nats, "-c", config)
+	m.cmd = l.Command(ctx, l.nats, "-c", config)
 	if err := m.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start nats-server: %w", err)
 	}
-	m.process = process(m.cmd.Process.Pid)
+	m.Process = bench.Process(m.cmd.Process.Pid)
 	l.atEnd(func(context.Context) error { return m.stop() })
 	listens := func() bool {
 		c, err := net.Dial("tcp", m.address)
@@ -90,7 +91,7 @@ func (l *lab) startServer(ctx context.Context, i int, routes []string) (m *messa
 		}
 		return c.Close() == nil
 	}
-	if !until(ctx, startBound, listens) {
+	if !bench.Until(ctx, bench.StartBound, listens) {
 		said, _ := os.ReadFile(filepath.Join(dir, "nats.log"))
 		return nil, fmt.Errorf("nats-server does not listen on %s: %s", m.address, bytes.TrimSpace(said))
 	}
@@ -147,7 +148,7 @@ func (s *servers) busOptions() bus.Options {
 // cpu is the CPU time of all servers.
 func (s *servers) cpu() (sum time.Duration, err error) {
 	for _, m := range s.all {
-		used, err := m.cpu()
+		used, err := m.CPU()
 		if err != nil {
 			return 0, err
 		}
@@ -189,7 +190,7 @@ func (m *messageServer) trafficWith(ctx context.Context, name string) (t traffic
 }
 
 func (m *messageServer) question(ctx context.Context, what string, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, startBound)
+	ctx, cancel := context.WithTimeout(ctx, bench.StartBound)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.monitor+"/"+what, http.NoBody)
 	if err != nil {

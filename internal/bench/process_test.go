@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package bench
 
 import (
 	"os"
@@ -19,19 +19,19 @@ func TestParseStatReadsBehindAnOddName(t *testing.T) {
 }
 
 func TestProcessReadsThisOne(t *testing.T) {
-	self := process(os.Getpid())
-	now, err := self.resident()
+	self := Process(os.Getpid())
+	now, err := self.Resident()
 	if err != nil {
 		t.Fatal(err)
 	}
-	most, err := self.peak()
+	most, err := self.Peak()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if now <= 0 || most <= 0 {
 		t.Errorf("%d bytes are resident, and were %d at most", now, most)
 	}
-	if _, err := self.cpu(); err != nil {
+	if _, err := self.CPU(); err != nil {
 		t.Error(err)
 	}
 	if _, err := self.status("VmNothing"); err == nil {

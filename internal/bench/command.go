@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package bench
 
 import (
 	"bytes"
@@ -22,36 +22,36 @@ const endBound = time.Minute
 // contexts do not lead it to another Engine than Holdfast.
 const defaultEngine = "unix:///var/run/docker.sock"
 
-// programs runs other programs, all in one environment.
-type programs struct {
-	env []string
+// Programs runs other programs, all in one environment.
+type Programs struct {
+	Env []string
 }
 
-// newPrograms returns programs that share the Engine and the number of threads,
+// NewPrograms returns programs that share the Engine and the number of threads,
 // and know nothing of the user's own Holdfast.
-func newPrograms() programs {
+func NewPrograms() Programs {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "HOLDFAST_") })
 	if os.Getenv("DOCKER_HOST") == "" {
 		env = append(env, "DOCKER_HOST="+defaultEngine)
 	}
-	env = append(env, fmt.Sprintf("GOMAXPROCS=%d", threads))
-	return programs{env: slices.Clip(env)} // whoever appends to it has a copy
+	env = append(env, fmt.Sprintf("GOMAXPROCS=%d", Threads))
+	return Programs{Env: slices.Clip(env)} // whoever appends to it has a copy
 }
 
-// command returns a program to start. It is asked to end when ctx ends. A
+// Command returns a program to start. It is asked to end when ctx ends. A
 // Ctrl-C on the terminal does not reach it: it would come twice.
-func (p programs) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+func (p Programs) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = p.env
+	cmd.Env = p.Env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = endBound
 	return cmd
 }
 
-// output runs a program, which reads stdin, and returns what it prints.
-func (p programs) output(ctx context.Context, stdin io.Reader, name string, args ...string) (string, error) {
-	cmd := p.command(ctx, name, args...)
+// Output runs a program, which reads stdin, and returns what it prints.
+func (p Programs) Output(ctx context.Context, stdin io.Reader, name string, args ...string) (string, error) {
+	cmd := p.Command(ctx, name, args...)
 	cmd.Stdin = stdin
 	return output(cmd)
 }
@@ -65,20 +65,20 @@ func output(cmd *exec.Cmd) (string, error) {
 	return strings.TrimSpace(stdout.String()), nil
 }
 
-// docker runs the docker command.
-func (p programs) docker(ctx context.Context, args ...string) (string, error) {
-	return p.output(ctx, nil, "docker", args...)
+// Docker runs the docker command.
+func (p Programs) Docker(ctx context.Context, args ...string) (string, error) {
+	return p.Output(ctx, nil, "docker", args...)
 }
 
-// commit commits a container and returns the image's id. It is not interrupted:
+// Commit commits a container and returns the image's id. It is not interrupted:
 // the Engine would go on with it, and leave the image.
-func (p programs) commit(ctx context.Context, container string) (string, error) {
-	return p.docker(context.WithoutCancel(ctx), "commit", container)
+func (p Programs) Commit(ctx context.Context, container string) (string, error) {
+	return p.Docker(context.WithoutCancel(ctx), "commit", container)
 }
 
-// pipe runs two programs, with the output of the first as the input of the
+// Pipe runs two programs, with the output of the first as the input of the
 // second, as a shell does.
-func pipe(from, to *exec.Cmd) error {
+func Pipe(from, to *exec.Cmd) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -110,8 +110,8 @@ func failed(cmd *exec.Cmd, err error, stderr []byte) error {
 	return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(stderr))
 }
 
-// requirePrograms reports all programs that are missing.
-func requirePrograms() error {
+// RequirePrograms reports all programs that are missing.
+func RequirePrograms() error {
 	var missing []string
 	for _, name := range []string{"docker", "zstd", "sync", "go"} {
 		if _, err := exec.LookPath(name); err != nil {

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"holdfast.io/holdfast/internal/bench"
 )
 
 // baseline is what Holdfast is held against: the docker command and zstd.
 type baseline struct {
-	programs
+	bench.Programs
 	dir string
 }
 
@@ -38,13 +40,13 @@ func (b *baseline) backup(ctx context.Context, container string) (r baselineRun,
 		took *time.Duration
 		do   func() error
 	}{
-		{&r.commit, func() error { id, err = b.commit(ctx, container); return err }},
+		{&r.commit, func() error { id, err = b.Commit(ctx, container); return err }},
 		{&r.save, func() error {
-			return pipe(b.command(ctx, "docker", "save", id),
-				b.command(ctx, "zstd", fmt.Sprintf("-%d", level), fmt.Sprintf("-T%d", threads), "-q", "-f", "-o", file))
+			return bench.Pipe(b.Command(ctx, "docker", "save", id),
+				b.Command(ctx, "zstd", fmt.Sprintf("-%d", bench.Level), fmt.Sprintf("-T%d", bench.Threads), "-q", "-f", "-o", file))
 		}},
-		{&r.sync, func() error { _, err := b.output(ctx, nil, "sync", file); return err }},
-		{&r.remove, func() error { _, err := b.docker(ctx, "rmi", id); return err }},
+		{&r.sync, func() error { _, err := b.Output(ctx, nil, "sync", file); return err }},
+		{&r.remove, func() error { _, err := b.Docker(ctx, "rmi", id); return err }},
 	}
 	for _, s := range steps {
 		began := time.Now()

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"holdfast.io/holdfast/internal/bench"
 )
 
 const (
@@ -78,7 +80,7 @@ func (f *fleetFigures) measure(ctx context.Context, k *link, cluster *servers, o
 	}
 	f.interval = 2 * span(f.full) / time.Duration(full)
 	half := orders[full:]
-	say("%d requests, one each %s", len(half), f.interval)
+	bench.Say("%d requests, one each %s", len(half), f.interval)
 	if err := k.publish(ctx, watch, fleetPublishers, half, f.interval); err != nil {
 		return err
 	}
@@ -98,11 +100,11 @@ func (f *fleetFigures) atRest(ctx context.Context, cluster *servers) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, fleetRest); err != nil {
+	if err := bench.Pause(ctx, fleetRest); err != nil {
 		return err
 	}
 	serversAfter, ownAfter, err := cpuTimes(cluster)
-	seconds := time.Duration(fleetRest / time.Second)
+	seconds := fleetRest / time.Second
 	f.restServers, f.restSelf = (serversAfter-servers)/seconds, (ownAfter-own)/seconds
 	return err
 }
@@ -112,12 +114,12 @@ func cpuTimes(cluster *servers) (servers, own time.Duration, err error) {
 	if servers, err = cluster.cpu(); err != nil {
 		return 0, 0, err
 	}
-	own, err = process(os.Getpid()).cpu()
+	own, err = bench.Process(os.Getpid()).CPU()
 	return servers, own, err
 }
 
 func (f *fleetFigures) atFullSpeed(ctx context.Context, k *link, cluster *servers, watch *watch, orders []order) error {
-	say("%d requests at full speed", len(orders))
+	bench.Say("%d requests at full speed", len(orders))
 	servers, own, err := cpuTimes(cluster)
 	if err != nil {
 		return err
@@ -140,13 +142,13 @@ func (f *fleetFigures) speed() table {
 	took, jobs := span(f.full), time.Duration(len(f.full))
 	return table{
 		{fmt.Sprintf("%d hosts, %d servers, %d replicas", f.hosts, fleetServers, fleetServers), ""},
-		{fmt.Sprintf("publishing %d requests, %d publishers", jobs, fleetPublishers), seconds(f.publish)},
-		{"first published → last ended", seconds(took)},
+		{fmt.Sprintf("publishing %d requests, %d publishers", jobs, fleetPublishers), bench.Seconds(f.publish)},
+		{"first published → last ended", bench.Seconds(took)},
 		{"jobs/s", fmt.Sprintf("%.1f", float64(jobs)/took.Seconds())},
-		{"at rest: CPU ms/s, all servers", millis(f.restServers)},
-		{"at rest: CPU ms/s, hosts and publishers (one process)", millis(f.restSelf)},
-		{"CPU time/job, all servers", millis(f.serverCPU / jobs)},
-		{"CPU time/job, hosts and publishers (one process)", millis(f.self / jobs)},
+		{"at rest: CPU ms/s, all servers", bench.Millis(f.restServers)},
+		{"at rest: CPU ms/s, hosts and publishers (one process)", bench.Millis(f.restSelf)},
+		{"CPU time/job, all servers", bench.Millis(f.serverCPU / jobs)},
+		{"CPU time/job, hosts and publishers (one process)", bench.Millis(f.self / jobs)},
 		{"events/job", fmt.Sprintf("%.1f", float64(f.audit.events)/float64(f.audit.jobs))},
 		{"jobs with exactly one terminal event", f.audit.endings()},
 		{"jobs that succeeded", ofAll(f.audit.succeeded, f.audit.jobs)},
@@ -155,8 +157,8 @@ func (f *fleetFigures) speed() table {
 
 func (f *fleetFigures) latency() table {
 	row := func(name string, figure func(m moments) time.Duration) []string {
-		values := each(f.half, figure)
-		return []string{name, millis(median(values)), millis(quantile(values, 0.99))}
+		values := bench.Each(f.half, figure)
+		return []string{name, bench.Millis(bench.Median(values)), bench.Millis(bench.Quantile(values, 0.99))}
 	}
 	return table{
 		{fmt.Sprintf("latency, %d requests at %.1f/s", len(f.half), 1/f.interval.Seconds()), "median", "99th percentile"},

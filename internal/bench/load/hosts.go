@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bench"
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/dispatch"
@@ -68,7 +69,7 @@ func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string,
 	run, stop := context.WithCancel(ctx)
 	h := &hosts{names: names, stopRun: stop}
 	l.atEnd(func(context.Context) error { return h.stop() })
-	say("starting %d simulated hosts", len(names))
+	bench.Say("starting %d simulated hosts", len(names))
 	var group sync.WaitGroup
 	for i := range starters {
 		group.Go(func() {
@@ -78,7 +79,7 @@ func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string,
 		})
 	}
 	group.Wait()
-	all := until(ctx, serveBound, func() bool {
+	all := bench.Until(ctx, serveBound, func() bool {
 		locked, err := fleet.Of(k.bus).LockedHosts(ctx)
 		return h.failure() != nil || err == nil && len(locked) == len(names)
 	})
@@ -96,7 +97,7 @@ func (h *hosts) start(ctx context.Context, s *servers, dir, name string, contain
 	n, err := node.Start(ctx, node.Options{
 		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name, containers), HostID: name,
 		Sinks: map[string]open.Config{events.DefaultSink: {URL: filepath.Join(dir, "state", "sink")}}, MakeSink: true,
-		Slots: 2, Compression: codec.Compression{Level: level},
+		Slots: 2, Compression: codec.Compression{Level: bench.Level},
 		Policy:       dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}, Quiesce: []events.Quiesce{events.QuiescePause}},
 		StallTimeout: 10 * time.Minute, RetryFor: 10 * time.Minute, ShutdownGrace: time.Second,
 		Wait: true, Version: "simulated", Log: zap.NewNop(),

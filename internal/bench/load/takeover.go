@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bench"
 )
 
 const (
@@ -35,8 +36,8 @@ type pair struct {
 }
 
 type member struct {
-	program *holdfast
-	worker  *worker
+	program *bench.Holdfast
+	worker  *bench.Worker
 }
 
 // takeovers kills the worker that serves, n times, each in the midst of a job.
@@ -57,7 +58,7 @@ func (l *lab) takeovers(ctx context.Context, n int) ([]table, error) {
 	var all []takeover
 	var orders []order
 	for i := range n {
-		say("death %d of %d", i+1, n)
+		bench.Say("death %d of %d", i+1, n)
 		o := order{id: strconv.Itoa(i), host: p.host, containers: containers}
 		t, err := p.die(ctx, o)
 		if err != nil {
@@ -69,7 +70,7 @@ func (l *lab) takeovers(ctx context.Context, n int) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	paused, err := l.docker(ctx, "ps", "--quiet", "--filter", "status=paused", "--filter", "label="+label+"="+l.run)
+	paused, err := l.Docker(ctx, "ps", "--quiet", "--filter", "status=paused", "--filter", "label="+bench.Label+"="+l.run)
 	if err != nil {
 		return nil, err
 	}
@@ -88,13 +89,13 @@ func (p *pair) start(ctx context.Context, server *servers) error {
 			return err
 		}
 		if sink == "" {
-			sink = h.sink
+			sink = h.Sink
 		}
-		h.sink, m.program = sink, h
+		h.Sink, m.program = sink, h
 		if m.worker, err = p.lab.serveHost(ctx, p.link, h, p.host); err != nil {
 			return err
 		}
-		p.lab.atEnd(func(context.Context) error { return m.worker.stop() })
+		p.lab.atEnd(func(context.Context) error { return m.worker.Stop() })
 	}
 	return nil
 }
@@ -114,7 +115,7 @@ func (p *pair) die(ctx context.Context, o order) (t takeover, err error) {
 	if _, err := hearOf(ctx, heard, func(eventType string) bool { return eventType == events.Backup.ResultType(events.ResultItemCompleted) }); err != nil {
 		return t, err
 	}
-	if err := p.serving.worker.kill(); err != nil {
+	if err := p.serving.worker.Kill(); err != nil {
 		return t, err
 	}
 	killed := time.Now()
@@ -182,8 +183,8 @@ func hearOf(ctx context.Context, heard chan *nats.Msg, is func(eventType string)
 
 func takeoverTable(all []takeover, a *audit, paused int) table {
 	row := func(name, goal string, figure func(t takeover) time.Duration) []string {
-		values := each(all, figure)
-		return []string{name, seconds(median(values)), seconds(slices.Max(values)), goal}
+		values := bench.Each(all, figure)
+		return []string{name, bench.Seconds(bench.Median(values)), bench.Seconds(slices.Max(values)), goal}
 	}
 	return table{
 		{fmt.Sprintf("a worker is killed in a job of %d containers, %d times; another stands by", takeoverContainers, len(all)), "median", "worst", "goal"},

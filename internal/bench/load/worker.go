@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bench"
 	"holdfast.io/holdfast/internal/bus/fleet"
 )
 
@@ -38,11 +39,11 @@ type sample struct {
 	resident int64
 }
 
-func (p process) sample() (s sample, err error) {
-	if s.cpu, err = p.cpu(); err != nil {
+func sampleOf(p bench.Process) (s sample, err error) {
+	if s.cpu, err = p.CPU(); err != nil {
 		return s, err
 	}
-	s.resident, err = p.resident()
+	s.resident, err = p.Resident()
 	return s, err
 }
 
@@ -65,7 +66,7 @@ func (l *lab) oneWorker(ctx context.Context, n int) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.atEnd(func(context.Context) error { return w.stop() })
+	l.atEnd(func(context.Context) error { return w.Stop() })
 	orders := make([]order, n)
 	for i := range orders {
 		orders[i] = order{id: strconv.Itoa(i), host: host, containers: []string{containers[i%len(containers)]}}
@@ -74,8 +75,8 @@ func (l *lab) oneWorker(ctx context.Context, n int) ([]table, error) {
 	if err := f.measure(ctx, k, server.all[0], w, orders); err != nil {
 		return nil, err
 	}
-	say("verifying %d points", len(f.audit.stored))
-	if f.right, err = verify(ctx, h.sink, f.audit.stored); err == nil && f.right < n {
+	bench.Say("verifying %d points", len(f.audit.stored))
+	if f.right, err = verify(ctx, h.Sink, f.audit.stored); err == nil && f.right < n {
 		err = fmt.Errorf("%d of %d points are right", f.right, n)
 	}
 	if err == nil {
@@ -91,13 +92,13 @@ func (l *lab) containers(ctx context.Context, n int) (names []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	image, err := f.base(ctx)
+	image, err := f.Base(ctx)
 	if err != nil {
 		return nil, err
 	}
-	say("starting %d containers", n)
+	bench.Say("starting %d containers", n)
 	for i := range n {
-		name, err := f.container(ctx, image, strconv.Itoa(i), 0)
+		name, err := f.Container(ctx, image, strconv.Itoa(i), 0)
 		if err != nil {
 			return nil, err
 		}
@@ -107,19 +108,19 @@ func (l *lab) containers(ctx context.Context, n int) (names []string, err error)
 }
 
 // serveHost starts a worker, and waits until it serves the host or stands by.
-func (l *lab) serveHost(ctx context.Context, k *link, h *holdfast, host string) (*worker, error) {
+func (l *lab) serveHost(ctx context.Context, k *link, h *bench.Holdfast, host string) (*bench.Worker, error) {
 	before, err := fleet.Of(k.bus).Hosts(ctx, []string{host}, time.Second)
 	if err != nil {
 		return nil, err
 	}
-	w, err := h.launch(ctx)
+	w, err := h.Launch(ctx)
 	if err != nil {
 		return nil, err
 	}
 	known := func(s events.HostStatus) bool { // the dead do not answer, so whoever is new is this one
 		return slices.ContainsFunc(before, func(b events.HostStatus) bool { return b.Owner == s.Owner })
 	}
-	err = w.await(ctx, func() bool {
+	err = w.Await(ctx, func() bool {
 		now, err := fleet.Of(k.bus).Hosts(ctx, []string{host}, time.Second)
 		settled := slices.ContainsFunc(now, func(s events.HostStatus) bool { return s.Role == events.RoleServing })
 		return err == nil && settled && slices.ContainsFunc(now, func(s events.HostStatus) bool { return !known(s) })
@@ -131,14 +132,14 @@ func (l *lab) serveHost(ctx context.Context, k *link, h *holdfast, host string) 
 }
 
 // measure has the orders carried out.
-func (f *workerFigures) measure(ctx context.Context, k *link, server *messageServer, w *worker, orders []order) error {
-	begin, err := w.sample()
+func (f *workerFigures) measure(ctx context.Context, k *link, server *messageServer, w *bench.Worker, orders []order) error {
+	begin, err := sampleOf(w.Process)
 	if err != nil {
 		return err
 	}
 	f.samples = []sample{begin}
 	watch, err := k.watch(func() {
-		s, err := w.sample()
+		s, err := sampleOf(w.Process)
 		if err != nil { // it has died; that shows by itself
 			return
 		}
@@ -151,7 +152,7 @@ func (f *workerFigures) measure(ctx context.Context, k *link, server *messageSer
 	if err != nil {
 		return err
 	}
-	say("%d requests from %d publishers", len(orders), workerPublishers)
+	bench.Say("%d requests from %d publishers", len(orders), workerPublishers)
 	began := time.Now()
 	if err := k.publish(ctx, watch, workerPublishers, orders, 0); err != nil {
 		return err
@@ -166,7 +167,7 @@ func (f *workerFigures) measure(ctx context.Context, k *link, server *messageSer
 		return err
 	}
 	f.to, f.from = after.In-before.In, after.Out-before.Out
-	if f.peak, err = w.peak(); err != nil {
+	if f.peak, err = w.Peak(); err != nil {
 		return err
 	}
 	if f.ledger, err = k.ledger(ctx); err != nil {
@@ -180,12 +181,12 @@ func (f *workerFigures) tables() []table {
 	jobs := f.audit.jobs
 	perJob := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/float64(jobs)) }
 	step := func(figure func(events.Durations) int64) string {
-		return fmt.Sprintf("%d", median(each(f.audit.stored, func(c events.BackupItemCompleted) int64 { return figure(c.DurationsMillis) })))
+		return fmt.Sprintf("%d", bench.Median(bench.Each(f.audit.stored, func(c events.BackupItemCompleted) int64 { return figure(c.DurationsMillis) })))
 	}
 	figures := table{
 		{fmt.Sprintf("one worker, %d slots: %d requests for %d containers", workerSlots, jobs, f.containers), ""},
-		{fmt.Sprintf("publishing, %d publishers", workerPublishers), seconds(f.publish)},
-		{"first published → last ended", seconds(f.carry)},
+		{fmt.Sprintf("publishing, %d publishers", workerPublishers), bench.Seconds(f.publish)},
+		{"first published → last ended", bench.Seconds(f.carry)},
 		{"jobs/s", fmt.Sprintf("%.1f", float64(jobs)/f.carry.Seconds())},
 		{"median ms: inspect, commit, save, publish, remove", fmt.Sprintf("%s, %s, %s, %s, %s",
 			step(func(d events.Durations) int64 { return d.Inspect }), step(func(d events.Durations) int64 { return d.Commit }),
@@ -213,8 +214,8 @@ func (f *workerFigures) processTable() table {
 	for _, from := range []int{0, n * 4 / 10, n - width} {
 		window := f.samples[from : from+width+1]
 		head = append(head, fmt.Sprintf("%d–%d", from+1, from+width))
-		cpu = append(cpu, millis((window[width].cpu-window[0].cpu)/time.Duration(width)))
-		resident = append(resident, mebibytes(median(each(window[1:], func(s sample) int64 { return s.resident }))))
+		cpu = append(cpu, bench.Millis((window[width].cpu-window[0].cpu)/time.Duration(width)))
+		resident = append(resident, bench.Mebibytes(bench.Median(bench.Each(window[1:], func(s sample) int64 { return s.resident }))))
 	}
-	return table{append(head, "most"), append(cpu, none), append(resident, mebibytes(f.peak))}
+	return table{append(head, "most"), append(cpu, bench.None), append(resident, bench.Mebibytes(f.peak))}
 }

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+
+	"holdfast.io/holdfast/internal/bench"
 )
 
 // machine is what the figures depend on.
@@ -17,25 +19,25 @@ type machine struct {
 	cores                                         int
 }
 
-func describe(ctx context.Context, p programs, holdfast string) (m machine, err error) {
+func describe(ctx context.Context, p bench.Programs, holdfast string) (m machine, err error) {
 	m.golang, m.cores = runtime.Version(), runtime.NumCPU()
 	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return m, err
 	}
 	m.kernel = strings.TrimSpace(string(kernel))
-	if m.engine, err = p.docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
+	if m.engine, err = p.Docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
 		return m, err
 	}
-	if m.store, err = p.docker(ctx, "info", "--format", "{{.Driver}} {{range .DriverStatus}}{{println}}{{index . 0}} {{index . 1}}{{end}}"); err != nil {
+	if m.store, err = p.Docker(ctx, "info", "--format", "{{.Driver}} {{range .DriverStatus}}{{println}}{{index . 0}} {{index . 1}}{{end}}"); err != nil {
 		return m, err
 	}
 	m.store = storeOf(m.store)
-	if m.zstd, err = p.output(ctx, nil, "zstd", "--version"); err != nil {
+	if m.zstd, err = p.Output(ctx, nil, "zstd", "--version"); err != nil {
 		return m, err
 	}
 	m.zstd = regexp.MustCompile(`v?\d+\.\d+\.\d+`).FindString(m.zstd)
-	m.holdfast, err = p.output(ctx, nil, holdfast, "version")
+	m.holdfast, err = p.Output(ctx, nil, holdfast, "version")
 	return m, err
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bench"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/provision"
 )
@@ -61,7 +62,7 @@ func (l *lab) network(ctx context.Context, n int, hosts ...string) (*servers, *l
 	if err != nil {
 		return nil, nil, err
 	}
-	say("enrolling %d hosts on %d servers", len(hosts), n)
+	bench.Say("enrolling %d hosts on %d servers", len(hosts), n)
 	return s, k, k.provision(ctx, n, hosts)
 }
 
@@ -80,7 +81,7 @@ const provisionBound = time.Minute
 // provision makes the streams of the contract and enrols the hosts.
 func (k *link) provision(ctx context.Context, replicas int, hosts []string) error {
 	var err error
-	done := until(ctx, provisionBound, func() bool {
+	done := bench.Until(ctx, provisionBound, func() bool {
 		_, err = provision.Run(ctx, k.bus, provision.Options{Hosts: hosts, Replicas: replicas})
 		return err == nil
 	})
@@ -126,7 +127,7 @@ func (k *link) publish(ctx context.Context, w *watch, publishers int, orders []o
 		group.Go(func() {
 			for i := p; i < len(orders) && errs[p] == nil; i += publishers {
 				due := began.Add(time.Duration(i) * interval)
-				if errs[p] = pause(ctx, time.Until(due)); errs[p] == nil {
+				if errs[p] = bench.Pause(ctx, time.Until(due)); errs[p] == nil {
 					w.expect(orders[i].job(), time.Now())
 					errs[p] = k.send(ctx, orders[i])
 					w.stored(orders[i].job(), time.Now())

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bench"
 )
 
 // auditBound is how long the last request may take to be settled, and the next
@@ -57,7 +58,7 @@ type terminals struct {
 func (k *link) settled(ctx context.Context) error {
 	var left uint64
 	var err error
-	none := until(ctx, auditBound, func() bool {
+	none := bench.Until(ctx, auditBound, func() bool {
 		var stream jetstream.Stream
 		if stream, err = k.js.Stream(ctx, events.StreamRequests); err == nil {
 			left = stream.CachedInfo().State.Msgs

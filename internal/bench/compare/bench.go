@@ -11,53 +11,55 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+
+	"holdfast.io/holdfast/internal/bench"
 )
 
-// bench is one run of the benchmark, with all that it makes.
-type bench struct {
+// session is one run of the benchmark, with all that it makes.
+type session struct {
 	options
-	programs
-	fixture  *fixture
+	bench.Programs
+	fixture  *bench.Fixture
 	baseline *baseline
-	serving  *holdfast // asks the worker
-	alone    *holdfast // is its own worker
-	worker   *worker
+	serving  *bench.Holdfast // asks the worker
+	alone    *bench.Holdfast // is its own worker
+	worker   *bench.Worker
 }
 
 // start makes a folder, builds the programs and starts the worker. The caller
 // calls close, also after an error.
-func start(ctx context.Context, o options) (b *bench, err error) {
-	b = &bench{options: o, programs: newPrograms()}
+func start(ctx context.Context, o options) (b *session, err error) {
+	b = &session{options: o, Programs: bench.NewPrograms()}
 	if b.dir, err = os.MkdirTemp(o.dir, "holdfast-benchmark-"); err != nil {
 		return b, fmt.Errorf("%w; choose another folder with -dir", err)
 	}
-	b.baseline = &baseline{programs: b.programs, dir: b.dir}
-	say("building the programs")
-	if b.fixture, err = newFixture(ctx, b.programs, uuid.NewString()[:8], b.dir); err != nil {
+	b.baseline = &baseline{Programs: b.Programs, dir: b.dir}
+	bench.Say("building the programs")
+	if b.fixture, err = bench.NewFixture(ctx, b.Programs, uuid.NewString()[:8], b.dir); err != nil {
 		return b, err
 	}
 	program := filepath.Join(b.dir, "holdfast")
-	if err := b.build(ctx, program, "holdfast.io/holdfast/worker"); err != nil {
+	if err := b.Build(ctx, program, "holdfast.io/holdfast/worker"); err != nil {
 		return b, err
 	}
-	if b.serving, err = newHoldfast(b.programs, program, filepath.Join(b.dir, "serving")); err != nil {
+	if b.serving, err = bench.NewHoldfast(b.Programs, program, filepath.Join(b.dir, "serving")); err != nil {
 		return b, err
 	}
-	if b.alone, err = newHoldfast(b.programs, program, filepath.Join(b.dir, "alone")); err != nil {
+	if b.alone, err = bench.NewHoldfast(b.Programs, program, filepath.Join(b.dir, "alone")); err != nil {
 		return b, err
 	}
-	b.worker, err = b.serving.serve(ctx)
+	b.worker, err = b.serving.Serve(ctx)
 	return b, err
 }
 
 // close removes all that was made.
-func (b *bench) close(ctx context.Context) error {
+func (b *session) close(ctx context.Context) error {
 	var errs error
 	if b.worker != nil {
-		errs = b.worker.stop()
+		errs = b.worker.Stop()
 	}
 	if b.fixture != nil {
-		errs = errors.Join(errs, b.fixture.remove(ctx))
+		errs = errors.Join(errs, b.fixture.Remove(ctx))
 	}
 	if b.baseline != nil {
 		errs = errors.Join(errs, os.RemoveAll(b.dir))
@@ -66,13 +68,13 @@ func (b *bench) close(ctx context.Context) error {
 }
 
 // measure takes all figures.
-func (b *bench) measure(ctx context.Context) (*report, error) {
+func (b *session) measure(ctx context.Context) (*report, error) {
 	r := &report{rounds: b.rounds}
 	var err error
-	if r.machine, err = describe(ctx, b.programs, b.serving.path); err != nil {
+	if r.machine, err = describe(ctx, b.Programs, b.serving.Path); err != nil {
 		return nil, err
 	}
-	if r.fresh, err = b.worker.rest(ctx); err != nil {
+	if r.fresh, err = b.worker.Rest(ctx); err != nil {
 		return nil, err
 	}
 	if r.latencies, err = b.latencies(ctx); err != nil {
@@ -88,21 +90,21 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 		}
 		r.comparisons = append(r.comparisons, big)
 	}
-	r.used, err = b.worker.rest(ctx)
+	r.used, err = b.worker.Rest(ctx)
 	return r, err
 }
 
 // latencies measures the latency with an image of nothing but a program.
-func (b *bench) latencies(ctx context.Context) ([]latency, error) {
-	image, err := b.fixture.base(ctx)
+func (b *session) latencies(ctx context.Context) ([]latency, error) {
+	image, err := b.fixture.Base(ctx)
 	if err != nil {
 		return nil, err
 	}
-	container, err := b.fixture.container(ctx, image, "tiny", 0)
+	container, err := b.fixture.Container(ctx, image, "tiny", 0)
 	if err != nil {
 		return nil, err
 	}
-	say("%d requests, one after another", requests)
+	bench.Say("%d requests, one after another", requests)
 	return measureLatency(ctx, b.worker.Endpoint, container)
 }
 
@@ -110,27 +112,27 @@ func (b *bench) latencies(ctx context.Context) ([]latency, error) {
 type comparison struct {
 	image, layer   int // megabytes
 	baseline       []baselineRun
-	serving, alone []holdfastRun
+	serving, alone []bench.HoldfastRun
 	// peak is the largest resident memory of the worker in any of its runs.
 	peak int64
 }
 
 // comparisons measures both ways with a small and a large writable layer.
-func (b *bench) comparisons(ctx context.Context) ([]comparison, error) {
-	say("making an image of %d MB", b.size)
-	image, err := b.fixture.image(ctx, "base", b.size)
+func (b *session) comparisons(ctx context.Context) ([]comparison, error) {
+	bench.Say("making an image of %d MB", b.size)
+	image, err := b.fixture.Image(ctx, "base", b.size)
 	if err != nil {
 		return nil, err
 	}
 	var all []comparison
 	for _, layer := range []int{smallLayer, largeLayer} {
-		container, err := b.fixture.container(ctx, image, fmt.Sprintf("%d-mb", layer), layer)
+		container, err := b.fixture.Container(ctx, image, fmt.Sprintf("%d-mb", layer), layer)
 		if err != nil {
 			return nil, err
 		}
 		c := comparison{image: b.size, layer: layer}
 		for round := range b.rounds {
-			say("%d MB image, %d MB layer: round %d of %d", c.image, c.layer, round+1, b.rounds)
+			bench.Say("%d MB image, %d MB layer: round %d of %d", c.image, c.layer, round+1, b.rounds)
 			if err := b.round(ctx, &c, container, round%2 == 1); err != nil {
 				return nil, err
 			}
@@ -141,31 +143,31 @@ func (b *bench) comparisons(ctx context.Context) ([]comparison, error) {
 }
 
 // bigImage measures one backup of a big image.
-func (b *bench) bigImage(ctx context.Context) (c comparison, err error) {
+func (b *session) bigImage(ctx context.Context) (c comparison, err error) {
 	c = comparison{image: bigFactor * b.size, layer: smallLayer}
-	say("making an image of %d MB", c.image)
-	image, err := b.fixture.image(ctx, "big", c.image)
+	bench.Say("making an image of %d MB", c.image)
+	image, err := b.fixture.Image(ctx, "big", c.image)
 	if err != nil {
 		return c, err
 	}
-	container, err := b.fixture.container(ctx, image, "big", c.layer)
+	container, err := b.fixture.Container(ctx, image, "big", c.layer)
 	if err != nil {
 		return c, err
 	}
-	say("%d MB image, %d MB layer", c.image, c.layer)
+	bench.Say("%d MB image, %d MB layer", c.image, c.layer)
 	return c, b.runServing(ctx, &c, container)
 }
 
 // round measures each way once. Every other round is in the reverse order, so
 // that nobody always comes after the same one.
-func (b *bench) round(ctx context.Context, c *comparison, container string, reverse bool) error {
+func (b *session) round(ctx context.Context, c *comparison, container string, reverse bool) error {
 	ways := []func(ctx context.Context, c *comparison, container string) error{b.runBaseline, b.runServing, b.runAlone}
 	if reverse {
 		slices.Reverse(ways)
 	}
 	for _, way := range ways {
 		// What was written before must not have to be written during the next one.
-		if _, err := b.output(ctx, nil, "sync"); err != nil {
+		if _, err := b.Output(ctx, nil, "sync"); err != nil {
 			return err
 		}
 		if err := way(ctx, c, container); err != nil {
@@ -175,28 +177,28 @@ func (b *bench) round(ctx context.Context, c *comparison, container string, reve
 	return nil
 }
 
-func (b *bench) runBaseline(ctx context.Context, c *comparison, container string) error {
+func (b *session) runBaseline(ctx context.Context, c *comparison, container string) error {
 	run, err := b.baseline.backup(ctx, container)
 	c.baseline = append(c.baseline, run)
 	return err
 }
 
-func (b *bench) runServing(ctx context.Context, c *comparison, container string) error {
-	if err := b.worker.resetPeak(); err != nil {
+func (b *session) runServing(ctx context.Context, c *comparison, container string) error {
+	if err := b.worker.ResetPeak(); err != nil {
 		return err
 	}
-	run, err := b.serving.backup(ctx, container)
+	run, err := b.serving.Backup(ctx, container)
 	if err != nil {
 		return err
 	}
 	c.serving = append(c.serving, run)
-	peak, err := b.worker.peak()
+	peak, err := b.worker.Peak()
 	c.peak = max(c.peak, peak)
 	return err
 }
 
-func (b *bench) runAlone(ctx context.Context, c *comparison, container string) error {
-	run, err := b.alone.backup(ctx, container, "--sink", b.alone.sink)
+func (b *session) runAlone(ctx context.Context, c *comparison, container string) error {
+	run, err := b.alone.Backup(ctx, container, "--sink", b.alone.Sink)
 	c.alone = append(c.alone, run)
 	return err
 }

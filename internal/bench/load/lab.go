@@ -13,10 +13,12 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"holdfast.io/holdfast/internal/bench"
 )
 
-// loadOptions say what is measured under load, and with which numbers.
-type loadOptions struct {
+// options say what is measured under load, and with which numbers.
+type options struct {
 	// part is the name of a part, or allParts.
 	part string
 	// n is a part's own number; 0 means that of its definition.
@@ -57,7 +59,7 @@ func partNames() string {
 }
 
 // check reports what makes no sense.
-func (o loadOptions) check() error {
+func (o options) check() error {
 	known := o.part == allParts || slices.ContainsFunc(parts, func(p part) bool { return p.name == o.part })
 	switch {
 	case !known:
@@ -70,7 +72,7 @@ func (o loadOptions) check() error {
 
 // builds are the programs that the parts share.
 type builds struct {
-	programs
+	bench.Programs
 	dir      string
 	holdfast string // the path of the program
 	nats     string // the path of the message server's
@@ -79,31 +81,31 @@ type builds struct {
 // build builds the programs in a new folder below dir. The caller calls remove,
 // also after an error.
 func build(ctx context.Context, dir string) (b *builds, err error) {
-	b = &builds{programs: newPrograms()}
+	b = &builds{Programs: bench.NewPrograms()}
 	if b.dir, err = os.MkdirTemp(dir, "holdfast-load-"); err != nil {
 		return b, fmt.Errorf("%w; choose another folder with -dir", err)
 	}
-	say("building the programs")
+	bench.Say("building the programs")
 	b.holdfast, b.nats = filepath.Join(b.dir, "holdfast"), filepath.Join(b.dir, "nats-server")
-	if err := b.build(ctx, b.holdfast, "holdfast.io/holdfast/worker"); err != nil {
+	if err := b.Build(ctx, b.holdfast, "holdfast.io/holdfast/worker"); err != nil {
 		return b, err
 	}
-	return b, b.build(ctx, b.nats, "github.com/nats-io/nats-server/v2")
+	return b, b.Build(ctx, b.nats, "github.com/nats-io/nats-server/v2")
 }
 
 func (b *builds) remove() error { return os.RemoveAll(b.dir) }
 
 // lab is where one part is measured, with a folder for all that is written.
 type lab struct {
-	loadOptions
+	options
 	*builds
 	dir  string
 	run  string // identifies the run
 	ends []func(ctx context.Context) error
 }
 
-// runLoad measures the parts that o names, and writes a report in Markdown.
-func runLoad(ctx context.Context, o loadOptions, w io.Writer) (err error) {
+// run measures the parts that o names, and writes a report in Markdown.
+func run(ctx context.Context, o options, w io.Writer) (err error) {
 	b, err := build(ctx, o.dir)
 	defer func() { err = errors.Join(err, b.remove()) }()
 	if err != nil {
@@ -113,7 +115,7 @@ func runLoad(ctx context.Context, o loadOptions, w io.Writer) (err error) {
 }
 
 // measure measures the parts that o names with these programs.
-func (b *builds) measure(ctx context.Context, o loadOptions, w io.Writer) error {
+func (b *builds) measure(ctx context.Context, o options, w io.Writer) error {
 	var errs error
 	for _, p := range parts {
 		if o.part != allParts && o.part != p.name {
@@ -125,7 +127,7 @@ func (b *builds) measure(ctx context.Context, o loadOptions, w io.Writer) error 
 		}
 		tables, err := b.measurePart(ctx, o, p, n)
 		for _, t := range tables {
-			_, werr := io.WriteString(w, markdown(t)+"\n")
+			_, werr := io.WriteString(w, bench.Markdown(t)+"\n")
 			err = errors.Join(err, werr)
 		}
 		if err != nil {
@@ -139,11 +141,11 @@ func (b *builds) measure(ctx context.Context, o loadOptions, w io.Writer) error 
 }
 
 // measurePart measures one part in a lab of its own, which is gone at the end.
-func (b *builds) measurePart(ctx context.Context, o loadOptions, p part, n int) (tables []table, err error) {
-	l := &lab{loadOptions: o, builds: b, run: uuid.NewString()[:8]}
+func (b *builds) measurePart(ctx context.Context, o options, p part, n int) (tables []table, err error) {
+	l := &lab{options: o, builds: b, run: uuid.NewString()[:8]}
 	defer func() {
-		say("part %s: removing what was made", p.name)
-		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeBound)
+		bench.Say("part %s: removing what was made", p.name)
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), bench.RemoveBound)
 		defer cancel()
 		err = errors.Join(err, l.close(bound))
 	}()
@@ -151,7 +153,7 @@ func (b *builds) measurePart(ctx context.Context, o loadOptions, p part, n int) 
 		return nil, err
 	}
 	l.atEnd(func(context.Context) error { return os.RemoveAll(l.dir) })
-	say("part %s", p.name)
+	bench.Say("part %s", p.name)
 	return p.measure(l, ctx, n)
 }
 
@@ -167,22 +169,22 @@ func (l *lab) close(ctx context.Context) error {
 }
 
 // images returns what makes images and containers; they are removed at the end.
-func (l *lab) images(ctx context.Context) (*fixture, error) {
-	f, err := newFixture(ctx, l.programs, l.run, l.dir)
+func (l *lab) images(ctx context.Context) (*bench.Fixture, error) {
+	f, err := bench.NewFixture(ctx, l.Programs, l.run, l.dir)
 	if f != nil {
-		l.atEnd(f.remove)
+		l.atEnd(f.Remove)
 	}
 	return f, err
 }
 
 // workerOf returns the program as a worker of the host, with the folder for its
 // state named.
-func (l *lab) workerOf(s *servers, host, name string, slots int) (*holdfast, error) {
-	h, err := newHoldfast(l.programs, l.holdfast, filepath.Join(l.dir, name))
+func (l *lab) workerOf(s *servers, host, name string, slots int) (*bench.Holdfast, error) {
+	h, err := bench.NewHoldfast(l.Programs, l.holdfast, filepath.Join(l.dir, name))
 	if err != nil {
 		return nil, err
 	}
-	h.env = append(h.env, "HOLDFAST_NATS_URL="+s.url(), "HOLDFAST_NATS_USER="+serverUser, "HOLDFAST_NATS_PASSWORD="+serverPassword,
+	h.Env = append(h.Env, "HOLDFAST_NATS_URL="+s.url(), "HOLDFAST_NATS_USER="+serverUser, "HOLDFAST_NATS_PASSWORD="+serverPassword,
 		"HOLDFAST_HOST_ID="+host, fmt.Sprintf("HOLDFAST_SLOTS=%d", slots))
 	return h, nil
 }

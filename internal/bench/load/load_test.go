@@ -28,7 +28,7 @@ func TestPartsUnderLoad(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			var out strings.Builder
-			if err := b.measure(t.Context(), loadOptions{part: name, n: n, hosts: 2, dir: dir}, &out); err != nil {
+			if err := b.measure(t.Context(), options{part: name, n: n, hosts: 2, dir: dir}, &out); err != nil {
 				t.Fatalf("%v\n%s", err, &out)
 			}
 			if !strings.Contains(out.String(), "| --- |") {
@@ -53,7 +53,7 @@ func TestRunLoadReportsAPartAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var out strings.Builder
-	if err := runLoad(t.Context(), loadOptions{part: "idle", n: 1, hosts: 1, dir: dir}, &out); err != nil {
+	if err := run(t.Context(), options{part: "idle", n: 1, hosts: 1, dir: dir}, &out); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "| 1 idle hosts on one server, 1s | all | per host |") {
@@ -77,7 +77,7 @@ func TestInterruptedPartLeavesNothing(t *testing.T) {
 		cancel()
 		return nil, ctx.Err()
 	}}
-	o := loadOptions{part: p.name, hosts: 1, dir: dir}
+	o := options{part: p.name, hosts: 1, dir: dir}
 	if _, err := b.measurePart(ctx, o, p, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ends with %v", err)
 	}
@@ -97,11 +97,11 @@ func empty(t *testing.T, dir string) {
 }
 
 func TestLoadOptionsAreChecked(t *testing.T) {
-	good := loadOptions{part: allParts, hosts: 1}
+	good := options{part: allParts, hosts: 1}
 	if err := good.check(); err != nil {
 		t.Error(err)
 	}
-	for _, bad := range []loadOptions{{part: "unknown", hosts: 1}, {part: allParts}, {part: allParts, hosts: 1, n: -1}} {
+	for _, bad := range []options{{part: "unknown", hosts: 1}, {part: allParts}, {part: allParts, hosts: 1, n: -1}} {
 		if bad.check() == nil {
 			t.Errorf("%+v is taken", bad)
 		}

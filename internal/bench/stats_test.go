@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package bench
 
 import (
 	"testing"
@@ -13,7 +13,7 @@ func TestQuantileIsTheNearestRank(t *testing.T) {
 		values = append(values, 200-i)
 	}
 	for q, want := range map[float64]int64{0: 1, 0.5: 100, 0.99: 198, 1: 200} {
-		if got := quantile(values, q); got != want {
+		if got := Quantile(values, q); got != want {
 			t.Errorf("quantile %v of 1 to 200 is %d, not %d", q, got, want)
 		}
 	}
@@ -29,7 +29,7 @@ func TestMedian(t *testing.T) {
 		{[]time.Duration{8, 1, 4, 2}, 3},
 	}
 	for _, tt := range tests {
-		if got := median(tt.values); got != tt.want {
+		if got := Median(tt.values); got != tt.want {
 			t.Errorf("the median of %v is %v, not %v", tt.values, got, tt.want)
 		}
 	}

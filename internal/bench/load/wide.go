@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"holdfast.io/holdfast/internal/bench"
 )
 
 // wide has one simulated host carry out one job of n containers of one image: what
@@ -30,7 +32,7 @@ func (l *lab) wide(ctx context.Context, n int) ([]table, error) {
 		return nil, err
 	}
 	orders := []order{{id: "wide", host: names[0]}}
-	say("one job of %d containers", n)
+	bench.Say("one job of %d containers", n)
 	if err := k.publish(ctx, watch, 1, orders, 0); err != nil {
 		return nil, err
 	}
@@ -52,9 +54,9 @@ func (l *lab) wide(ctx context.Context, n int) ([]table, error) {
 	}
 	return []table{{
 		{fmt.Sprintf("one job of %d containers of one image, %d servers, %d replicas", n, fleetServers, fleetServers), ""},
-		{"published → accepted event received", millis(m.accepted.Sub(m.published))},
-		{"published → completed event received", seconds(took)},
-		{"the same/container", millis(took / time.Duration(n))},
+		{"published → accepted event received", bench.Millis(m.accepted.Sub(m.published))},
+		{"published → completed event received", bench.Seconds(took)},
+		{"the same/container", bench.Millis(took / time.Duration(n))},
 		{"events", fmt.Sprint(a.events)},
 		{"ledger: writes", fmt.Sprint(after.writes - before.writes)},
 		{"ledger: KiB in the end", fmt.Sprintf("%.0f", float64(after.bytes)/1024)},

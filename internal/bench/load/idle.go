@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"holdfast.io/holdfast/internal/bench"
 )
 
 // idleFleet leaves simulated hosts on one server alone for some seconds.
@@ -35,7 +37,7 @@ func (l *lab) idleFleet(ctx context.Context, n int) ([]table, error) {
 		return nil, err
 	}
 	f := idleFigures{alone: alone, hosts: l.hosts, took: time.Duration(n) * time.Second}
-	say("leaving the hosts alone for %s", settleTime+f.took)
+	bench.Say("leaving the hosts alone for %s", bench.SettleTime+f.took)
 	if err := f.measure(ctx, servers.all[0]); err != nil {
 		return nil, err
 	}
@@ -54,32 +56,32 @@ type idleFigures struct {
 }
 
 func (f *idleFigures) measure(ctx context.Context, m *messageServer) error {
-	if err := pause(ctx, settleTime); err != nil {
+	if err := bench.Pause(ctx, bench.SettleTime); err != nil {
 		return err
 	}
-	self := process(os.Getpid())
-	server, err := m.sample()
+	self := bench.Process(os.Getpid())
+	server, err := sampleOf(m.Process)
 	if err != nil {
 		return err
 	}
-	own, err := self.cpu()
+	own, err := self.CPU()
 	if err != nil {
 		return err
 	}
 	if f.before, err = m.traffic(ctx); err != nil {
 		return err
 	}
-	if err := pause(ctx, f.took); err != nil {
+	if err := bench.Pause(ctx, f.took); err != nil {
 		return err
 	}
 	if f.after, err = m.traffic(ctx); err != nil {
 		return err
 	}
-	ownAfter, err := self.cpu()
+	ownAfter, err := self.CPU()
 	if err != nil {
 		return err
 	}
-	serverAfter, err := m.sample()
+	serverAfter, err := sampleOf(m.Process)
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func (f *idleFigures) table() table {
 		row("messages/s, server → hosts", "%.1f", perSecond(f.after.Out-f.before.Out)),
 		row("server, CPU ms/s", "%.1f", ms(f.serverCPU)),
 		row("hosts (one process), CPU ms/s", "%.1f", ms(f.self)),
-		{"server, resident memory", mebibytes(f.resident), mebibytes(f.resident / int64(f.hosts))},
+		{"server, resident memory", bench.Mebibytes(f.resident), bench.Mebibytes(f.resident / int64(f.hosts))},
 		row("connections", "%.0f", float64(f.after.Connections)),
 		row("subscriptions, beyond those of a server alone", "%.0f", float64(f.after.Subscriptions)-float64(f.alone.Subscriptions)),
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package bench
 
 import (
 	"bytes"
@@ -15,20 +15,20 @@ import (
 // every architecture.
 const tick = time.Second / 100
 
-// process is a running process in /proc.
-type process int
+// Process is a running process in /proc.
+type Process int
 
-func (p process) file(name string) string { return filepath.Join("/proc", strconv.Itoa(int(p)), name) }
+func (p Process) file(name string) string { return filepath.Join("/proc", strconv.Itoa(int(p)), name) }
 
-// resident is how much memory is resident now, peak how much was at most since
+// Resident is how much memory is resident now, peak how much was at most since
 // resetPeak.
-func (p process) resident() (int64, error) { return p.status("VmRSS") }
-func (p process) peak() (int64, error)     { return p.status("VmHWM") }
+func (p Process) Resident() (int64, error) { return p.status("VmRSS") }
+func (p Process) Peak() (int64, error)     { return p.status("VmHWM") }
 
-func (p process) resetPeak() error { return os.WriteFile(p.file("clear_refs"), []byte("5"), 0) }
+func (p Process) ResetPeak() error { return os.WriteFile(p.file("clear_refs"), []byte("5"), 0) }
 
 // status returns a size in /proc/PID/status, in bytes.
-func (p process) status(name string) (int64, error) {
+func (p Process) status(name string) (int64, error) {
 	raw, err := os.ReadFile(p.file("status"))
 	if err != nil {
 		return 0, err
@@ -46,8 +46,8 @@ func parseStatus(raw []byte, name string) (int64, error) {
 	return 0, fmt.Errorf("/proc does not tell a process's %s", name)
 }
 
-// cpu is the CPU time used so far, by the program and by the kernel for it.
-func (p process) cpu() (time.Duration, error) {
+// CPU is the CPU time used so far, by the program and by the kernel for it.
+func (p Process) CPU() (time.Duration, error) {
 	raw, err := os.ReadFile(p.file("stat"))
 	if err != nil {
 		return 0, err
