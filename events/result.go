@@ -160,6 +160,9 @@ type HookResult struct {
 	// ExitCode is the command's own; -1 if it was not run, or did not end in time.
 	ExitCode int   `json:"exitCode"`
 	Millis   int64 `json:"ms"`
+	// OutputBytes is how much it wrote to its standard output and standard error. What
+	// it wrote stays in the container, unless the host's policy lets it out.
+	OutputBytes int64 `json:"outputBytes,omitempty"`
 	// Error says why it failed; empty if it did not.
 	Error string `json:"error,omitempty"`
 }

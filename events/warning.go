@@ -33,6 +33,13 @@ const (
 	WarningRuntime WarningCode = "runtime_hides_changes"
 	// WarningSwarmTask: the secrets and configs of a swarm service are not in the point.
 	WarningSwarmTask WarningCode = "swarm_task"
+	// WarningStopKilled: the container did not end within its grace period when it was
+	// stopped, and was killed.
+	WarningStopKilled WarningCode = "stop_killed"
+	// WarningSnapshotKept: the temporary image could not be removed yet.
+	WarningSnapshotKept WarningCode = "snapshot_kept"
+	// WarningEngineRoom: the Engine may have no room to save the image.
+	WarningEngineRoom WarningCode = "engine_room"
 	// WarningMore: there are more warnings than are listed.
 	WarningMore WarningCode = "more"
 )
@@ -44,10 +51,15 @@ const (
 	MaxWarning = 400
 )
 
+// NewWarning returns a warning, within its bound.
+func NewWarning(code WarningCode, format string, args ...any) Warning {
+	return Warning{Code: code, Message: shortened(fmt.Sprintf(format, args...), MaxWarning)}
+}
+
 // Warn returns the list with one more warning, within its bounds. A warning that
 // is there already is not added again.
 func Warn(list []Warning, code WarningCode, format string, args ...any) []Warning {
-	w := Warning{Code: code, Message: shortened(fmt.Sprintf(format, args...), MaxWarning)}
+	w := NewWarning(code, format, args...)
 	switch {
 	case slices.Contains(list, w) || len(list) >= MaxWarnings:
 		return list

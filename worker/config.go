@@ -106,6 +106,9 @@ type policyConfig struct {
 	Quiesce []events.Quiesce `yaml:"quiesce" env:"QUIESCE"`
 	// Hooks has the commands run that the labels of containers name.
 	Hooks bool `yaml:"hooks" env:"HOOKS"`
+	// HookOutput lets the last line out that a failing command wrote: into events, the
+	// ledger and logs. It may hold secrets of the container.
+	HookOutput bool `yaml:"hookOutput" env:"HOOK_OUTPUT"`
 	// Sinks are names of configured sinks; empty means all.
 	Sinks      []string         `yaml:"sinks" env:"SINKS"`
 	Containers containersPolicy `yaml:"containers" envPrefix:"CONTAINERS_"`

@@ -11,76 +11,54 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/hook"
+	"holdfast.io/holdfast/internal/panics"
+	"holdfast.io/holdfast/internal/quiesce"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
 )
 
-// capture makes the snapshot of a container that is captured alone: it quiesces
-// and commits it, lets it go, and proves that it stood still meanwhile.
-func (r *itemRun) capture(ctx context.Context) error {
-	if err := r.lock(ctx); err != nil {
-		return err
-	}
-	ctx, endWatch := context.WithCancel(ctx)
-	defer endWatch()
-	if err := r.prepare(ctx); err != nil {
-		return err
-	}
-	err := r.runPreHook(ctx)
-	if err == nil {
-		err = r.quiesce(ctx)
-	}
-	if err == nil {
-		// The Engine's own pause ends with the commit.
-		err = r.commit(ctx, r.Item.Quiesce == events.QuiescePause && r.before.State != events.StatePaused)
-	}
-	r.durations.Commit = time.Since(r.account.began).Milliseconds()
-	if err != nil {
-		return r.captureFailed(ctx, err)
-	}
-	return r.settle(ctx)
-}
+// settleBound bounds the looking at a container that was started again.
+const settleBound = 15 * time.Second
 
 // lock waits until no other attempt has the container.
-func (r *itemRun) lock(ctx context.Context) error {
+func (r *attempt) lock(ctx context.Context) error {
 	release, err := r.Sweeper.Locks.Acquire(ctx, undo.Container(r.Item.ID))
 	if err != nil {
-		return r.failed(ctx, events.StepCommit, err, "wait for another backup of container %s", r.Item.Name)
+		return at(events.StepCommit, err, "wait for another backup of container %s", r.Item.Name)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.release = release
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	r.shared.release = release
 	return nil
 }
 
-// prepare has the container watched until ctx ends, takes it down as it is, and
-// notes what is going to be done to it.
-func (r *itemRun) prepare(ctx context.Context) error {
-	changes, err := r.Engine.Watch(ctx, r.Item.ID)
-	if err != nil {
-		return r.failed(ctx, events.StepInspect, err, "watch container %s", r.Item.Name)
-	}
+// prepare watches the container until ctx ends, takes it down as it is, proves what
+// will be needed, records what is going to be done to it, and makes room in the sink:
+// whatever is in the way is found before the container is touched. With byCommit the
+// container's pause is left to its commit.
+func (r *attempt) prepare(ctx context.Context, byCommit bool) error {
+	r.container = &quiesce.Container{Engine: r.Engine, Log: r.Log, ID: r.Item.ID, Name: r.Item.Name, Mode: r.Item.Quiesce,
+		ByCommit: byCommit, Kick: r.watch.Kick}
 	if err := r.inspect(ctx); err != nil {
 		return err
 	}
-	if r.hooks, err = r.hooksOf(r.Item.Item, r.before, r.IgnoredLabels); err != nil {
-		return err
-	}
-	if err := r.begin(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{r.probe, r.roomForBase, r.begin, r.stage} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	r.progress(events.StepCommit, 0, 0, 0)
-	r.account = &account{changes: changes, before: r.before.State, mode: r.Item.Quiesce, began: time.Now()}
-	r.manifest.SnapshotTime = r.account.began.UTC()
+	r.manifest.SnapshotTime = time.Now().UTC()
 	return nil
 }
 
 // inspect takes down the container as it is, and refuses what cannot be done.
-func (r *itemRun) inspect(ctx context.Context) error {
+func (r *attempt) inspect(ctx context.Context) error {
 	defer measure(&r.durations.Inspect)()
-	c, err := r.Engine.Inspect(ctx, r.Item.ID)
+	c, err := r.container.Watch(ctx)
 	if err != nil {
-		return r.failed(ctx, events.StepInspect, err, "inspect container %s", r.Item.Name)
+		return at(events.StepInspect, err, "container %s", r.Item.Name)
 	}
 	if !engine.Committable(c.State) {
 		return &ItemError{Step: events.StepInspect, Code: events.CodeUncommittable,
@@ -92,8 +70,14 @@ func (r *itemRun) inspect(ctx context.Context) error {
 				Err: fmt.Errorf("container %s is not stopped: %s; use quiesce pause", r.Item.Name, why)}
 		}
 	}
-	r.before = c
+	if r.hooks, err = (hook.Runner{Execer: r.Engine, Allowed: r.HooksAllowed, ShowOutput: r.HookOutput, Log: r.Log}).Open(c, r.IgnoredLabels); err != nil {
+		return at(events.StepHook, err, "container %s", r.Item.Name)
+	}
 	r.config = c.Raw
+	if strings.Contains(c.Runtime, "runsc") {
+		r.manifest.Warn(events.NewWarning(events.WarningRuntime,
+			"container %s runs in gVisor (runtime %s), so the point may lack what it wrote to its own file system", c.Name, c.Runtime))
+	}
 	if strings.Contains(c.Runtime, "runsc") {
 		r.manifest.Warn(events.Warn(nil, events.WarningRuntime,
 			"container %s runs in gVisor (runtime %s), so the point may lack what it wrote to its own file system", c.Name, c.Runtime)...)
@@ -110,146 +94,103 @@ func (r *itemRun) inspect(ctx context.Context) error {
 
 // runPreHook runs the command that the container's labels name. It has a bound of
 // its own, and is no lack of progress.
-func (r *itemRun) runPreHook(ctx context.Context) error {
+func (r *attempt) runPreHook(ctx context.Context) error {
 	defer r.watch.Suspend()()
-	if err := r.hooks.pre(ctx); err != nil {
-		return err
+	if err := r.hooks.Pre(ctx); err != nil {
+		return at(events.StepHook, err, "container %s", r.Item.Name)
 	}
 	step.At(ctx, step.HookRun)
 	return nil
 }
 
-// quiesce stops the container if that is what is planned, and pauses it if that
-// is not left to its commit.
-func (r *itemRun) quiesce(ctx context.Context) error {
-	switch {
-	case !r.resumes():
-		return nil
-	case r.Item.Quiesce == events.QuiesceStop:
-		if err := r.tell(ctx, r.Engine.Stop); err != nil {
-			return fmt.Errorf("stop it: %w", err)
-		}
-		step.At(ctx, step.Stopped)
-	case r.isHeld():
-		if err := r.tell(ctx, r.Engine.Pause); err != nil {
-			return fmt.Errorf("pause it: %w", err)
-		}
-		step.At(ctx, step.Paused)
+// hold stops or pauses the container, unless its commit does that.
+func (r *attempt) hold(ctx context.Context) error {
+	killed, err := r.container.Hold(ctx)
+	if err != nil {
+		return at(events.StepCommit, r.orGone(ctx, err), "container %s", r.Item.Name)
 	}
-	r.watch.Kick()
+	if killed {
+		r.manifest.Warn(events.NewWarning(events.WarningStopKilled,
+			"container %s did not end within its grace period when it was stopped, and the Engine killed it (exit code 137): "+
+				"its snapshot is as after a crash; have it end on its stop signal, give it a longer one (stop_grace_period), or use quiesce pause", r.Item.Name))
+	}
 	return nil
 }
 
 // commit makes the snapshot, and records its id: the snapshot is gone when that is.
-func (r *itemRun) commit(ctx context.Context, pause bool) error {
-	return r.tell(ctx, func(ctx context.Context, id string) (err error) {
-		r.imageID, err = r.Engine.Commit(ctx, id, engine.CommitOptions{Reference: r.ref, Comment: engine.SnapshotComment(r.ref), Pause: pause})
-		if err == nil {
-			r.entry.Change(func(rec *undo.Record) { rec.EndCommit(r.ref, r.imageID) })
-			step.At(ctx, step.Committed)
-			r.watch.Kick()
-		}
-		return err
-	})
+func (r *attempt) commit(ctx context.Context) error {
+	imageID, retried, err := r.container.Commit(ctx, r.ref)
+	r.retried = r.retried || retried
+	if err != nil {
+		return at(events.StepCommit, r.orGone(ctx, err), "container %s", r.Item.Name)
+	}
+	r.imageID = imageID
+	r.shared.entry.Change(func(rec *undo.Record) { rec.EndCommit(r.ref, imageID) })
+	return nil
 }
 
-// tell has the Engine do something to the container. It is not begun when ctx has
-// ended; once begun it is not cancelled, as the Engine would go on with it after
-// its client has gone, and nobody would learn of the end.
-func (r *itemRun) tell(ctx context.Context, call func(ctx context.Context, id string) error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	r.touched = true
-	err := call(context.WithoutCancel(ctx), r.before.ID)
-	if errors.Is(err, engine.ErrEngineUnavailable) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.lost = true
-	}
-	return err
-}
-
-// captureFailed lets a container go whose capture failed, and returns the item's
-// error. If the Engine is away that is left to the Sweeper.
-func (r *itemRun) captureFailed(ctx context.Context, err error) error {
-	failure := r.failed(ctx, events.StepCommit, r.orGone(ctx, err), "commit container %s", r.Item.Name)
-	if r.isLost() || failure.Code == events.CodeEngineUnavailable {
-		return failure
-	}
-	if worse := r.bringBack(ctx); worse != nil {
-		if ctx.Err() == nil {
-			r.Log.Error("the commit failed, and the container does not run again", zap.String("container", r.Item.Name), zap.Error(err))
-		}
-		return worse
-	}
-	r.letGo(ctx)
-	return failure
-}
-
-// orGone is the error of what was done to the container, or that the container
-// has gone meanwhile, which an Engine reports in many ways.
-func (r *itemRun) orGone(ctx context.Context, err error) error {
+// orGone is the error of what was done to the container, or that the container was
+// removed meanwhile, which Engines report in many ways.
+func (r *attempt) orGone(ctx context.Context, err error) error {
 	if _, gone := r.Engine.Inspect(ctx, r.Item.ID); errors.Is(gone, engine.ErrNotFound) {
 		return fmt.Errorf("%w (%v)", gone, err) //nolint:errorlint // what broke is the container's going
 	}
 	return err
 }
 
-// settle lets a container run again as before that was committed, and proves by
-// the Engine's account that it stood still meanwhile.
-func (r *itemRun) settle(ctx context.Context) error {
-	if r.Item.Quiesce == events.QuiesceStop {
-		if err := r.bringBack(ctx); err != nil {
-			return err
+// resume resumes the container. One that does not run again is left to the Sweeper.
+func (r *attempt) resume(ctx context.Context, committed string) error {
+	if r.resumeErr = r.container.Resume(ctx, committed); r.resumeErr != nil {
+		r.resumeErr = at(events.StepCommit, r.resumeErr, "container %s", r.Item.Name)
+		if ctx.Err() == nil {
+			r.Log.Error("a container does not run again", zap.String("container", r.Item.Name), zap.Error(r.resumeErr))
 		}
 	}
-	if r.Item.Quiesce == events.QuiesceNone {
-		r.letGo(ctx)
-		return nil
-	}
-	s, err := r.stood(ctx)
-	if err != nil {
-		return err
-	}
-	if !s.Began.IsZero() {
-		r.manifest.SnapshotTime = s.Began.UTC()
-	}
-	r.manifest.NotRunningMillis = r.account.notRunning(s)
-	return nil
+	return r.resumeErr
 }
 
-// stood proves by the Engine's account that the container stood still while it
-// was committed. It lets it go if the Engine left it paused.
-func (r *itemRun) stood(ctx context.Context) (stand, error) {
-	s, err := r.account.follow(r.imageID)
-	if err != nil || !s.settled() {
-		if err := r.bringBack(ctx); err != nil {
-			return s, err
-		}
-	}
-	r.letGo(ctx)
-	if err == nil && !s.settled() {
-		s, err = r.account.follow(r.imageID)
-	}
-	if err == nil && !s.Quiesced {
-		err = errors.New(s.Why)
-	}
+// release runs the command after the snapshot, if the container's labels name one,
+// records that the container runs as before, and lets others have it: from now on it
+// is not ours to start or to unpause.
+func (r *attempt) release(ctx context.Context) {
+	resume := r.watch.Suspend()
+	err := r.hooks.Post(ctx)
+	resume()
 	if err != nil {
-		return s, r.notQuiesced(ctx, err)
+		r.Log.Warn("the hook after the snapshot is still to be run", zap.String("container", r.Item.Name), zap.Error(err))
 	}
-	return s, nil
+	entry := r.shared.entry
+	entry.Change(func(rec *undo.Record) {
+		rec.Drop(func(a undo.Action) bool { return undo.IsResume(a) || err == nil && undo.IsHook(a) })
+		rec.EndCommit(r.ref, r.imageID)
+	})
+	if err := entry.Save(); err != nil {
+		r.Log.Warn("the undo record does not say that the container runs again", zap.String("record", r.id), zap.Error(err))
+	}
+	step.At(ctx, step.Resumed)
+	r.watch.Kick()
+	if !r.container.IsSettling() {
+		r.unlock()
+		return
+	}
+	// Nothing else of the item waits for that.
+	settling, stop := context.WithTimeout(context.WithoutCancel(ctx), settleBound)
+	r.shared.mu.Lock()
+	r.shared.stopSettling = stop
+	r.shared.mu.Unlock()
+	r.settled = make(chan error, 1)
+	go r.settle(settling)
 }
 
-// notQuiesced is the error of a snapshot that is not proven. An account breaks off
-// also because the item was told to end, or the Engine went away.
-func (r *itemRun) notQuiesced(ctx context.Context, why error) error {
-	failure := r.failed(ctx, events.StepCommit, why, "watch container %s", r.Item.Name)
-	if failure.Code == events.CodeEngine {
-		failure.Code = events.CodeNotQuiesced
-		failure.Err = fmt.Errorf("container %s was not proven to stand still, so its snapshot is not kept: %w", r.Item.Name, why)
+// settle sees whether a container that was started again still runs a moment later,
+// and lets others have it then.
+func (r *attempt) settle(ctx context.Context) {
+	err := panics.Catch(func() error { return r.container.Settled(ctx) })
+	if errors.Is(err, quiesce.ErrNotResumed) {
+		r.Log.Error("a container that was started again does not run", zap.String("container", r.Item.Name), zap.Error(err))
 	}
-	return failure
+	r.settled <- err
+	r.unlock()
 }
 
 func notIncludedReason(mountType string) string {

@@ -79,7 +79,7 @@ func TestTakeoverOfASet(t *testing.T) {
 				withBench(t, func(b *bench) {
 					ids, tasks := b.set(three...)
 					b.crash(op, ids[member], func(ctx context.Context) {
-						if _, errs := b.storeAll(b.runner.RunTogether(ctx, tasks)); errs[0] == nil {
+						if _, errs := b.storeAll(b.runner.Capture(ctx, tasks)); errs[0] == nil {
 							b.Error("it did not crash")
 						}
 					})
@@ -88,7 +88,7 @@ func TestTakeoverOfASet(t *testing.T) {
 						tasks[i].Attempt = 2
 					}
 					began := time.Now()
-					results, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
+					results, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
 					b.wantCodes(errs, "", "", "")
 					for i, r := range results {
 						if r != nil && r.Manifest.State != events.StateRunning {

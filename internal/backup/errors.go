@@ -9,7 +9,9 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/panics"
+	"holdfast.io/holdfast/internal/quiesce"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/undo"
@@ -49,37 +51,67 @@ func (e *ItemError) Is(target error) bool {
 	return target == ErrAway && (e.Code == events.CodeEngineUnavailable || e.Code == events.CodeSinkUnavailable)
 }
 
-// failed makes an ItemError of err, with a message of what was being done. The
-// code is found from what err wraps.
-func failed(ctx context.Context, step events.Step, err error, format string, args ...any) *ItemError {
+// stepError says at which step, and at what, err came up. It becomes an [ItemError]
+// when the item ends.
+type stepError struct {
+	step events.Step
+	what string
+	err  error
+}
+
+func (e *stepError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *stepError) Unwrap() error { return e.err }
+
+// at returns err with the step and what was being done, unless it has that already.
+func at(step events.Step, err error, format string, args ...any) error {
+	if _, ok := errors.AsType[*ItemError](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*stepError](err); ok {
+		return err
+	}
+	return &stepError{step: step, what: fmt.Sprintf(format, args...), err: err}
+}
+
+// itemError makes an ItemError of err. If ctx has ended, that is the reason.
+func itemError(ctx context.Context, err error) *ItemError {
 	if already, ok := errors.AsType[*ItemError](err); ok {
 		return already
 	}
-	if panics.Stack(err) != nil {
-		return faultOf(step, err)
+	e := &ItemError{Step: events.StepInspect, Err: err}
+	s, ok := errors.AsType[*stepError](err)
+	if ok {
+		e.Step = s.step
 	}
-	e := &ItemError{Step: step, Err: fmt.Errorf(format+": %w", append(args, err)...)}
+	if panics.Stack(err) != nil {
+		return faultOf(e.Step, err)
+	}
 	e.Code, e.Retryable = classify(ctx, err)
+	if !ok {
+		return e
+	}
 	if cause := context.Cause(ctx); cause != nil && (e.Code == events.CodeCancelled || e.Code == events.CodeTimeout) {
-		e.Err = fmt.Errorf(format+": %w", append(args, cause)...)
+		e.Err = fmt.Errorf("%s: %w", s.what, cause)
 	}
 	return e
 }
 
 // SinkFailed makes an ItemError of a sink that could not be opened.
 func SinkFailed(ctx context.Context, err error) *ItemError {
-	return failed(ctx, events.StepSave, sinkError(err), "store the item")
+	return itemError(ctx, at(events.StepSave, sinkError(err), "store the item"))
 }
 
 // pingBound is how long an Engine has to show that it is there.
 const pingBound = 5 * time.Second
 
-// failed makes an ItemError of err. An Engine that was killed breaks off what it
-// was doing in ways that look like its own or the archive's fault, so one that
-// seems to have failed is asked whether it is there.
-func (r *itemRun) failed(ctx context.Context, step events.Step, err error, format string, args ...any) *ItemError {
-	e := failed(ctx, step, err, format, args...)
-	if e.Code != events.CodeEngine && e.Code != events.CodeCorruptArchive {
+// itemError makes an ItemError of the error that an item ends with. An Engine that was
+// killed breaks off what it was doing in ways that look like its own or the archive's
+// fault, so one that seems to have failed is asked whether it is there.
+func (r *attempt) itemError(ctx context.Context, err error) *ItemError {
+	e := itemError(ctx, err)
+	switch e.Code {
+	case events.CodeEngine, events.CodeCorruptArchive, events.CodeNotQuiesced:
+	default:
 		return e
 	}
 	bounded, cancel := context.WithTimeout(ctx, pingBound)
@@ -88,7 +120,7 @@ func (r *itemRun) failed(ctx context.Context, step events.Step, err error, forma
 	if away == nil || ctx.Err() != nil {
 		return e
 	}
-	e.Code = events.CodeEngineUnavailable
+	e.Code, e.Retryable = classify(ctx, away)
 	e.Err = fmt.Errorf("%w: %w", e.Err, away)
 	return e
 }
@@ -113,6 +145,8 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeCancelled, true
 	}
 	switch {
+	case errors.Is(err, quiesce.ErrNotResumed): // whatever the reason
+		return events.CodeNotRestored, true
 	case errors.Is(err, sink.ErrFull):
 		return events.CodeSinkFull, true
 	case errors.Is(err, sink.ErrUnavailable):
@@ -127,8 +161,14 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		return events.CodeNotFound, false
 	case errors.Is(err, engine.ErrEngineFull):
 		return events.CodeEngineFull, true
+	case errors.Is(err, hook.ErrBadLabel):
+		return events.CodeBadLabel, false
+	case errors.Is(err, hook.ErrFailed):
+		return events.CodeHookFailed, true
 	case errors.Is(err, engine.ErrEngineUnavailable):
 		return events.CodeEngineUnavailable, true
+	case errors.Is(err, quiesce.ErrNotQuiesced):
+		return events.CodeNotQuiesced, true
 	}
 	for sentinel, code := range final {
 		if errors.Is(err, sentinel) {

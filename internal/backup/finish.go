@@ -6,6 +6,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/quiesce"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
 )
@@ -14,26 +16,56 @@ import (
 // the Sweeper.
 const undoBound = 10 * time.Second
 
-// finish ends the item with err, and undoes what it did. If ctx has ended, that
-// is left to the one who waits for the item, and who has it in hand by then.
-func (r *itemRun) finish(ctx context.Context, err error) {
-	r.mu.Lock()
-	r.err = err
-	recorded, lost := r.entry != nil, r.lost
-	r.mu.Unlock()
-	switch {
-	case !recorded:
+// finish ends the item with err, which may be nil, and undoes what it did. If ctx is
+// done, the caller of Run has taken over and undoes the rest.
+func (r *attempt) finish(ctx context.Context, err error) {
+	if err != nil {
+		err = r.itemError(ctx, err)
+	}
+	r.shared.mu.Lock()
+	r.shared.err = err
+	recorded := r.shared.entry != nil
+	r.shared.endSettling()
+	r.shared.mu.Unlock()
+	if !recorded {
 		r.unlock()
+		return
+	}
+	r.discard(ctx)
+	switch {
 	case ctx.Err() != nil:
-	case lost, r.staged, r.holds():
+	case r.pending(), r.staged, r.holds():
 		r.handOver(closed)
 	default:
-		if err := r.removeSnapshot(ctx, err != nil); err != nil {
-			r.Log.Warn("the snapshot is still there; it will be removed", zap.String("container", r.Item.Name), zap.Error(err))
+		if rerr := r.removeSnapshot(ctx, err != nil); rerr != nil {
+			r.Log.Warn("the snapshot is still there; it will be removed", zap.String("container", r.Item.Name), zap.Error(rerr))
+			r.warnStored(events.WarningSnapshotKept, "the snapshot of container %s is still on the Engine: %v; it is removed as soon as that is possible", r.Item.Name, rerr)
 			r.handOver(closed)
 			return
 		}
 		r.forget(ctx)
+		r.unlock()
+	}
+}
+
+// discard throws away what is staged and was not published.
+func (r *attempt) discard(ctx context.Context) {
+	if r.staging == nil {
+		return
+	}
+	err := r.staging.Discard(context.WithoutCancel(ctx))
+	r.staging = nil
+	if r.staged = err != nil; r.staged {
+		r.Log.Warn("what was staged is still there; it will be removed", zap.String("point", r.Point), zap.Error(err))
+	}
+}
+
+// warnStored adds a warning to the result of an item that is stored.
+func (r *attempt) warnStored(code events.WarningCode, format string, args ...any) {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	if r.shared.result != nil {
+		r.shared.result.Warnings = events.Warn(r.shared.result.Warnings, code, format, args...)
 	}
 }
 
@@ -45,68 +77,71 @@ var closed = func() <-chan struct{} {
 }()
 
 // forget removes the undo record of an item that has undone itself.
-func (r *itemRun) forget(ctx context.Context) {
-	if err := r.entry.End(); err != nil {
+func (r *attempt) forget(ctx context.Context) {
+	if err := r.shared.entry.End(); err != nil {
 		r.Log.Warn("the undo record of what is undone is still there", zap.String("record", r.id), zap.Error(err))
 		r.handOver(closed)
 		return
 	}
 	step.At(ctx, step.RecordGone)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.entry = nil
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	r.shared.entry = nil
 }
 
 // handOver leaves the undoing to the Sweeper, with the container's lock. ended is
 // closed when nothing of the item runs in this process any more.
-func (r *itemRun) handOver(ended <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.entry == nil || r.left {
+func (r *attempt) handOver(ended <-chan struct{}) {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	r.shared.endSettling()
+	if r.shared.entry == nil || r.shared.handedOver {
 		return
 	}
-	r.left = true
-	r.entry.HandOver(r.release, ended, r.isLost)
-	r.release = nil
+	r.shared.handedOver = true
+	r.shared.entry.HandOver(r.shared.release, ended, r.pending)
+	r.shared.release = nil
+}
+
+// endSettling is called with the mutex held.
+func (s *shared) endSettling() {
+	if s.stopSettling != nil {
+		s.stopSettling()
+		s.stopSettling = nil
+	}
 }
 
 // failure is the error that the item has ended with so far.
-func (r *itemRun) failure() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.err
+func (r *attempt) failure() error {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	return r.shared.err
 }
 
-func (r *itemRun) isStored() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.result != nil
+func (r *attempt) isStored() bool {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	return r.shared.result != nil
 }
 
-func (r *itemRun) isRecorded() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.entry != nil
-}
-
-func (r *itemRun) isLost() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.lost
+func (r *attempt) isRecorded() bool {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	return r.shared.entry != nil
 }
 
 // holds reports whether something of the container is still to be undone.
-func (r *itemRun) holds() bool {
-	rec := r.entry.Record()
+func (r *attempt) holds() bool {
+	rec := r.shared.entry.Record()
 	return rec.Holds()
 }
 
 // unlock lets others have the container.
-func (r *itemRun) unlock() {
-	r.mu.Lock()
-	release := r.release
-	r.release = nil
-	r.mu.Unlock()
+func (r *attempt) unlock() {
+	r.shared.mu.Lock()
+	release := r.shared.release
+	r.shared.release = nil
+	r.shared.mu.Unlock()
 	if release != nil {
 		release()
 	}
@@ -114,27 +149,27 @@ func (r *itemRun) unlock() {
 
 // removeSnapshot removes the snapshot. After a failure it looks also for one that
 // has no name.
-func (r *itemRun) removeSnapshot(ctx context.Context, failed bool) error {
+func (r *attempt) removeSnapshot(ctx context.Context, failed bool) error {
 	if r.ref == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, undoBound)
 	defer cancel()
 	defer measure(&r.durations.Remove)()
-	err := retry(ctx, func() error { return r.removeImages(ctx, failed) })
+	err := quiesce.Retry(ctx, func() error { return r.removeImages(ctx, failed || r.retried) })
 	if err != nil {
 		return err
 	}
 	step.At(ctx, step.Removed)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.result != nil {
-		r.result.Durations = r.durations
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	if r.shared.result != nil {
+		r.shared.result.Durations = r.durations
 	}
 	return nil
 }
 
-func (r *itemRun) removeImages(ctx context.Context, failed bool) error {
+func (r *attempt) removeImages(ctx context.Context, failed bool) error {
 	ids := []string{r.imageID}
 	if failed {
 		var err error

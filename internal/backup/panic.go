@@ -13,36 +13,30 @@ import (
 // await does work of some attempts as [stall.Await] does. If it panics, they fail,
 // and the Sweeper undoes what they hold: a fault costs these items, and not the
 // process.
-func await(ctx context.Context, runs []*itemRun, work func()) (ended <-chan struct{}) {
+func await(ctx context.Context, all []*attempt, work func()) (ended <-chan struct{}) {
 	return stall.Await(ctx, func() {
 		err := panics.Catch(func() error { work(); return nil })
 		if err == nil {
 			return
 		}
-		for _, r := range runs {
+		for _, r := range all {
 			r.panicked(err)
 		}
 	})
 }
 
 // panicked ends an item whose work has panicked.
-func (r *itemRun) panicked(err error) {
-	e := faultOf(r.step(), err)
+func (r *attempt) panicked(err error) {
+	r.shared.mu.Lock()
+	r.shared.err = faultOf(r.shared.step, err)
+	r.shared.endSettling()
+	r.shared.mu.Unlock()
 	r.Log.Error("an item failed by a fault of Holdfast", zap.String("item", r.Item.Name), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
-	r.mu.Lock()
-	r.err = e
-	r.mu.Unlock()
 	if r.isRecorded() {
 		r.handOver(closed)
 		return
 	}
 	r.unlock()
-}
-
-func (r *itemRun) step() events.Step {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.at
 }
 
 // faultOf is the error of an item at which the program panicked.

@@ -14,7 +14,7 @@ import (
 func TestRunKeepsAPausedContainerPaused(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StatePaused)
-		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), Late: true})
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), Late: true, Times: 3})
 		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeEngine, true)
 		b.wantNothingLeft(id, events.StatePaused)
@@ -28,7 +28,7 @@ func TestRunKeepsAPausedContainerPaused(t *testing.T) {
 func TestRunLeavesAloneWhatIsNotToBeQuiesced(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
-		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), During: func() { b.engine.Freeze(id) }})
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), Times: 3, During: func() { b.engine.Freeze(id) }})
 		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceNone))
 		b.wantError(err, events.StepCommit, events.CodeEngine, true)
 		b.wantNothingLeft(id, events.StatePaused)
@@ -41,10 +41,10 @@ func TestRunStartsAgainWhatItStopped(t *testing.T) {
 		faults []enginetest.Fault
 		code   events.Code // empty: it succeeds
 	}{
-		"the commit fails":           {[]enginetest.Fault{{Op: enginetest.Commit, Err: broken}}, events.CodeEngine},
-		"the stop fails for us":      {[]enginetest.Fault{{Op: enginetest.Stop, Err: broken, Late: true}}, events.CodeEngine},
+		"the commit fails":           {[]enginetest.Fault{{Op: enginetest.Commit, Err: broken, Times: 3}}, events.CodeEngine},
+		"the stop fails for us":      {[]enginetest.Fault{{Op: enginetest.Stop, Err: broken, Late: true, Times: 3}}, events.CodeEngine},
 		"the start takes some tries": {[]enginetest.Fault{{Op: enginetest.Start, Err: broken, Times: 3}}, ""},
-		"both": {[]enginetest.Fault{{Op: enginetest.Commit, Err: broken},
+		"both": {[]enginetest.Fault{{Op: enginetest.Commit, Err: broken, Times: 3},
 			{Op: enginetest.Start, Err: broken, Times: 3}}, events.CodeEngine},
 	}
 	for name, c := range cases {

@@ -7,8 +7,6 @@ import (
 	"io"
 	"time"
 
-	"go.uber.org/zap"
-
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/codec"
@@ -19,37 +17,36 @@ import (
 	"holdfast.io/holdfast/internal/step"
 )
 
-// store saves the image to the sink and publishes the point.
-func (r *itemRun) store(ctx context.Context, img *engine.ImageDetail) error {
+// stage begins the point in the sink, which shows whether it can be written.
+func (r *attempt) stage(ctx context.Context) (err error) {
 	r.staged = true // also if that fails: the sink may be gone with it
-	staging, err := r.Sink.Stage(ctx, r.dir, stagingName(r.Attempt))
-	if err != nil {
-		return r.failed(ctx, events.StepSave, sinkError(err), "store %s %s", r.Item.Kind, r.Item.Name)
+	if r.staging, err = r.Sink.Stage(ctx, r.dir, stagingName(r.Attempt)); err != nil {
+		r.staging = nil
+		return at(events.StepSave, sinkError(err), "store %s %s", r.Item.Kind, r.Item.Name)
 	}
 	step.At(ctx, step.Staged)
-	defer func() {
-		err := staging.Discard(context.WithoutCancel(ctx))
-		if r.staged = err != nil; r.staged {
-			r.Log.Warn("what was staged is still there; it will be removed", zap.String("point", r.Point), zap.Error(err))
-		}
-	}()
+	return nil
+}
+
+// store saves the image to the sink and publishes the point.
+func (r *attempt) store(ctx context.Context, img *engine.ImageDetail) error {
 	done := measure(&r.durations.Save)
-	err = r.save(ctx, staging, img)
+	err := r.save(ctx, r.staging, img)
 	done()
 	if err != nil {
-		return r.failed(ctx, events.StepSave, err, "save %s %s", r.Item.Kind, r.Item.Name)
+		return at(events.StepSave, err, "save %s %s", r.Item.Kind, r.Item.Name)
 	}
 	if r.config != nil {
-		if err := r.saveConfig(ctx, staging); err != nil {
-			return r.failed(ctx, events.StepSave, err, "store the configuration of container %s", r.Item.Name)
+		if err := r.saveConfig(ctx, r.staging); err != nil {
+			return at(events.StepSave, err, "store the configuration of container %s", r.Item.Name)
 		}
 	}
 	step.At(ctx, step.Saved)
-	return r.publish(ctx, staging)
+	return r.publish(ctx, r.staging)
 }
 
 // publish makes the point appear.
-func (r *itemRun) publish(ctx context.Context, staging sink.Staging) error {
+func (r *attempt) publish(ctx context.Context, staging sink.Staging) error {
 	defer measure(&r.durations.Publish)()
 	r.manifest.StoredTime = time.Now().UTC()
 	raw, err := r.manifest.Encode()
@@ -63,7 +60,7 @@ func (r *itemRun) publish(ctx context.Context, staging sink.Staging) error {
 		r.manifest, err = point.Read(ctx, r.Sink, r.dir)
 	}
 	if err != nil {
-		return r.failed(ctx, events.StepPublish, sinkError(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
+		return at(events.StepPublish, sinkError(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	step.At(ctx, step.Published)
 	r.stored(r.manifest)
@@ -71,8 +68,8 @@ func (r *itemRun) publish(ctx context.Context, staging sink.Staging) error {
 }
 
 // save streams the image's archive into the staging.
-func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *engine.ImageDetail) (err error) {
-	staged, err := r.reserve(r.about, img.Size)
+func (r *attempt) save(ctx context.Context, staging sink.Staging, img *engine.ImageDetail) (err error) {
+	staged, err := r.reserve(img.Size)
 	if err != nil {
 		return err
 	}
@@ -103,7 +100,7 @@ func (r *itemRun) save(ctx context.Context, staging sink.Staging, img *engine.Im
 	return nil
 }
 
-func (r *itemRun) saveConfig(ctx context.Context, staging sink.Staging) error {
+func (r *attempt) saveConfig(ctx context.Context, staging sink.Staging) error {
 	return r.artifact(ctx, staging, point.ContainerConfig, point.MediaTypeContainerConfig, func(w io.Writer) (codec.Stored, error) {
 		out := codec.NewPlainWriter(w)
 		if _, err := out.Write(r.config); err != nil {
@@ -115,7 +112,7 @@ func (r *itemRun) saveConfig(ctx context.Context, staging sink.Staging) error {
 
 // artifact stores one artifact, which write writes. If that fails, nothing of the
 // artifact becomes durable.
-func (r *itemRun) artifact(
+func (r *attempt) artifact(
 	ctx context.Context, staging sink.Staging, name, mediaType string, write func(w io.Writer) (codec.Stored, error),
 ) error {
 	w, key, err := staging.Create(ctx, name)
@@ -173,7 +170,7 @@ func (o *observedReader) Read(p []byte) (int, error) {
 
 // imageError is the Engine's error about the image that is saved. That a
 // container's snapshot is gone does not mean that the container is.
-func (r *itemRun) imageError(err error) error {
+func (r *attempt) imageError(err error) error {
 	if r.Item.Kind == events.ItemContainer && errors.Is(err, engine.ErrNotFound) {
 		return fmt.Errorf("somebody removed its snapshot: %v", err) //nolint:errorlint // hides ErrNotFound
 	}

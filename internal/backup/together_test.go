@@ -78,7 +78,7 @@ func (b *bench) wantSet(ids []string, members []member) {
 	}
 }
 
-func TestRunTogether(t *testing.T) {
+func TestCapture(t *testing.T) {
 	withBench(t, func(b *bench) {
 		members := append([]member{
 			{events.StateRunning, events.QuiesceNone}, {events.StatePaused, events.QuiescePause}, {events.StateExited, events.QuiesceStop},
@@ -106,7 +106,7 @@ func TestRunTogether(t *testing.T) {
 			b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, During: at("Commit", id)})
 		}
 		began := time.Now().UTC()
-		set := b.runner.RunTogether(b.Context(), tasks)
+		set := b.runner.Capture(b.Context(), tasks)
 		captured := time.Since(began)
 		results, errs := b.storeAll(set)
 		b.wantCodes(errs, "", "", "", "", "", "")
@@ -132,8 +132,8 @@ func TestRunTogether(t *testing.T) {
 	})
 }
 
-// TestRunTogetherFails has one member fail at every step: then none is stored.
-func TestRunTogetherFails(t *testing.T) {
+// TestCaptureFails has one member fail at every step: then none is stored.
+func TestCaptureFails(t *testing.T) {
 	const all = events.CodeNotTogether
 	broken := errors.New("broken")
 	cases := map[string]struct {
@@ -145,9 +145,9 @@ func TestRunTogetherFails(t *testing.T) {
 		}, events.CodeBadLabel},
 		"it is gone":              {func(b *bench, ids []string, _ []backup.Task) { b.engine.Remove(ids[1]) }, events.CodeNotFound},
 		"it cannot be watched":    {fault(enginetest.Fault{Op: enginetest.Watch, Err: broken}), events.CodeEngine},
-		"it cannot be stopped":    {fault(enginetest.Fault{Op: enginetest.Stop, Err: broken}), events.CodeEngine},
-		"it is not known to be":   {fault(enginetest.Fault{Op: enginetest.Stop, Err: broken, Late: true}), events.CodeEngine},
-		"it cannot be committed":  {fault(enginetest.Fault{Op: enginetest.Commit, Err: broken}), events.CodeEngine},
+		"it cannot be stopped":    {fault(enginetest.Fault{Op: enginetest.Stop, Err: broken, Times: 3}), events.CodeEngine},
+		"it is not known to be":   {fault(enginetest.Fault{Op: enginetest.Stop, Err: broken, Late: true, Times: 3}), events.CodeEngine},
+		"it cannot be committed":  {fault(enginetest.Fault{Op: enginetest.Commit, Err: broken, Times: 3}), events.CodeEngine},
 		"the Engine is full":      {fault(enginetest.Fault{Op: enginetest.Commit, Err: engine.ErrEngineFull}), events.CodeEngineFull},
 		"it cannot be started":    {fault(enginetest.Fault{Op: enginetest.Start, Err: broken, Times: 100}), events.CodeNotRestored},
 		"its account breaks off":  {fault(enginetest.Fault{Op: enginetest.Watch, Cut: 1}), events.CodeNotQuiesced},
@@ -162,7 +162,7 @@ func TestRunTogetherFails(t *testing.T) {
 			withBench(t, func(b *bench) {
 				ids, tasks := b.set(three...)
 				c.plan(b, ids, tasks)
-				_, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
+				_, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
 				b.wantCodes(errs, all, c.want, all)
 				away := c.want == events.CodeSinkUnavailable || c.want == events.CodeEngineUnavailable
 				for i, err := range errs {
@@ -210,14 +210,14 @@ func (b *bench) inTheMidst(id string, do func(id string)) {
 }
 
 // What was not touched yet is left as its user wants it.
-func TestRunTogetherThatTouchesNothing(t *testing.T) {
+func TestCaptureThatTouchesNothing(t *testing.T) {
 	withBench(t, func(b *bench) {
 		ids, tasks := b.set(three...)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Inspect, On: ids[2], Err: errors.New("broken"), During: func() {
 			b.engine.Freeze(ids[0])
 			b.engine.Kill(ids[1])
 		}})
-		_, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
+		_, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
 		b.wantCodes(errs, events.CodeNotTogether, events.CodeNotTogether, events.CodeEngine)
 		members := slices.Clone(three)
 		members[0].state, members[1].state = events.StatePaused, events.StateExited
@@ -226,13 +226,13 @@ func TestRunTogetherThatTouchesNothing(t *testing.T) {
 }
 
 // A container that stood before, and not for our sake, must stand as long.
-func TestRunTogetherWithOneThatIsLetGoByItsUser(t *testing.T) {
+func TestCaptureWithOneThatIsLetGoByItsUser(t *testing.T) {
 	for _, state := range []events.State{events.StatePaused, events.StateExited} {
 		withBench(t, func(b *bench) {
 			members := []member{{events.StateRunning, events.QuiescePause}, {state, events.QuiescePause}, {events.StateRunning, events.QuiescePause}}
 			ids, tasks := b.set(members...)
 			b.inTheMidst(ids[1], b.engine.Restart)
-			_, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
+			_, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
 			b.wantCodes(errs, events.CodeNotTogether, events.CodeNotQuiesced, events.CodeNotTogether)
 			members[1].state = events.StateRunning
 			b.wantSet(ids, members)
@@ -241,10 +241,10 @@ func TestRunTogetherWithOneThatIsLetGoByItsUser(t *testing.T) {
 }
 
 // What an earlier attempt stored stays; the time of the others has passed.
-func TestRunTogetherAgain(t *testing.T) {
+func TestCaptureAgain(t *testing.T) {
 	withBench(t, func(b *bench) {
 		ids, tasks := b.set(three...)
-		set := b.runner.RunTogether(b.Context(), tasks)
+		set := b.runner.Capture(b.Context(), tasks)
 		if _, err := set[1].Store(b.Context()); err != nil {
 			b.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestRunTogetherAgain(t *testing.T) {
 		for i := range tasks {
 			tasks[i].Attempt = 2
 		}
-		results, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
+		results, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
 		b.wantCodes(errs, events.CodeNotTogether, "", events.CodeNotTogether)
 		if errs[0].(*backup.ItemError).Retryable || results[1].Manifest.Attempt != 1 {
 			b.Errorf("%v can be retried, or attempt %d is stored", errs[0], results[1].Manifest.Attempt)
@@ -268,9 +268,9 @@ func TestRunTogetherAgain(t *testing.T) {
 	})
 	withBench(t, func(b *bench) { // all are stored
 		ids, tasks := b.set(three...)
-		_, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
+		_, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
 		b.wantCodes(errs, "", "", "")
-		results, errs := b.storeAll(b.runner.RunTogether(b.Context(), tasks))
+		results, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
 		b.wantCodes(errs, "", "", "")
 		if len(results) != 3 || b.engine.Calls(enginetest.Commit) != 3 {
 			b.Errorf("there are %d results of %d commits", len(results), b.engine.Calls(enginetest.Commit))
@@ -280,12 +280,12 @@ func TestRunTogetherAgain(t *testing.T) {
 }
 
 // After the capture each is stored for itself, and an image with them.
-func TestRunTogetherStoresEachForItself(t *testing.T) {
+func TestCaptureStoresEachForItself(t *testing.T) {
 	withBench(t, func(b *bench) {
 		ids, tasks := b.set(three...)
 		image := b.task("", "")
 		image.Item = events.PlannedItem{Item: events.Item{Kind: events.ItemImage, ID: b.engine.AddImage(), Name: "db"}}
-		set := b.runner.RunTogether(b.Context(), append(tasks, image))
+		set := b.runner.Capture(b.Context(), append(tasks, image))
 		b.sink.Fail(b, sinktest.OpPublish, 2, errors.New("broken"))
 		_, errs := b.storeAll(set)
 		b.wantCodes(errs, "", events.CodeSinkError, "", "")
@@ -294,7 +294,7 @@ func TestRunTogetherStoresEachForItself(t *testing.T) {
 }
 
 // A set that is told to end is left at once, wherever it is.
-func TestRunTogetherCancelled(t *testing.T) {
+func TestCaptureCancelled(t *testing.T) {
 	for _, op := range []enginetest.Op{enginetest.Watch, enginetest.Stop, enginetest.Pause, enginetest.Commit, enginetest.Unpause} {
 		t.Run(string(op), func(t *testing.T) {
 			withBench(t, func(b *bench) {
@@ -306,7 +306,7 @@ func TestRunTogetherCancelled(t *testing.T) {
 					cancel(backup.ErrCancelled)
 					time.Sleep(time.Minute)
 				}})
-				_, errs := b.storeAll(b.runner.RunTogether(ctx, tasks))
+				_, errs := b.storeAll(b.runner.Capture(ctx, tasks))
 				if took := time.Since(cancelled); took > time.Second {
 					b.Errorf("it returned after %s", took)
 				}
@@ -334,7 +334,7 @@ func TestTwoSetsOfTheSameContainers(t *testing.T) {
 		var both sync.WaitGroup
 		for _, set := range [][]backup.Task{tasks, backwards} {
 			both.Go(func() {
-				_, errs := b.storeAll(b.runner.RunTogether(b.Context(), set))
+				_, errs := b.storeAll(b.runner.Capture(b.Context(), set))
 				b.wantCodes(errs, "", "", "")
 			})
 		}

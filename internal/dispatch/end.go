@@ -106,5 +106,4 @@ func completed(o *events.ItemOutcome, m *point.Manifest) {
 	}
 	o.NotRunningMillis = m.NotRunningMillis
 	o.NotIncluded = m.NotIncluded
-	o.Warnings = events.WarningCodes(m.PublicWarnings())
 }

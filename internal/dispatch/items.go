@@ -249,11 +249,12 @@ func (j *job) itemStored(i int, item plan.Item, result *backup.Result, began tim
 	m := result.Manifest
 	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds()}
 	completed(&o, m)
+	o.Warnings = events.WarningCodes(result.Warnings)
 	ev := j.event(time.Now(), events.Backup.ResultType(events.ResultItemCompleted), item.Name, string(item.Kind)+item.ID, events.BackupItemCompleted{
 		Job: j.job, Host: j.Host, Item: item.Item, Point: m.ID, Sink: j.sink, Path: result.Dir,
 		ImageID: imageID(m), Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
-		Hooks: result.Hooks, DurationsMillis: result.Durations, Warnings: m.PublicWarnings(),
+		Hooks: result.Hooks, DurationsMillis: result.Durations, Warnings: result.Warnings,
 	})
 	return j.endItem(i, o, &ev)
 }

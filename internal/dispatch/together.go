@@ -68,7 +68,7 @@ func (s *set) capture(ctx context.Context) bool {
 		}
 		tasks = append(tasks, t)
 	}
-	s.captured = s.Runner.RunTogether(ctx, tasks)
+	s.captured = s.Runner.Capture(ctx, tasks)
 	for _, c := range s.captured {
 		if err := c.Err(); errors.Is(err, backup.ErrAway) && s.mayWait() {
 			s.putOff(err)

@@ -49,7 +49,7 @@ func TestTogetherOrNotAtAll(t *testing.T) {
 	withHost(t, 2, func(h *host) {
 		id := h.container("a")
 		bad := h.container("b")
-		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Err: errBroken})
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Times: 3, Err: errBroken})
 		h.start()
 		h.do(h.backup(allTogether))
 		if got := h.failures(); h.ended().Status != events.StatusFailed || got["a"] != events.CodeNotTogether || got["b"] != events.CodeEngine {

@@ -136,7 +136,7 @@ func TestBackupGoesOnAfterAnError(t *testing.T) {
 		h.container("a")
 		bad := h.container("b")
 		h.container("c")
-		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Err: errBroken})
+		h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Times: 3, Err: errBroken})
 		h.start()
 		h.do(h.backup(`{"containers": {"all": true}}`))
 		h.want("backup.accepted "+jobID, "backup.item.completed a", "backup.item.failed b", "backup.item.completed c",
@@ -221,7 +221,7 @@ func TestAbortOnError(t *testing.T) {
 			h.container("a")
 			bad := h.container("b")
 			h.container("c")
-			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Err: errBroken})
+			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Times: 3, Err: errBroken})
 			h.start()
 			h.do(h.backup(fmt.Sprintf(aborting, "")))
 			h.want("backup.accepted "+jobID, "backup.item.completed a", "backup.item.failed b", "backup.failed "+jobID, "done 1")
@@ -235,7 +235,7 @@ func TestAbortOnError(t *testing.T) {
 			bad := h.container("a")
 			slow := h.container("b")
 			h.container("c")
-			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Err: errBroken, During: func() { time.Sleep(time.Second) }},
+			h.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: bad, Times: 3, Err: errBroken, During: func() { time.Sleep(time.Second) }},
 				enginetest.Fault{Op: enginetest.Commit, On: slow, During: func() { time.Sleep(time.Minute) }})
 			h.start()
 			h.do(h.backup(fmt.Sprintf(aborting, "")))

@@ -109,7 +109,7 @@ func TestTogether(t *testing.T) {
 	w := newWorker(t)
 	tasks := []backup.Task{w.task(t, events.QuiescePause), w.task(t, events.QuiesceStop), w.task(t, events.QuiescePause), w.task(t, events.QuiesceNone)}
 	var times []time.Time
-	for _, c := range w.RunTogether(t.Context(), tasks) {
+	for _, c := range w.Capture(t.Context(), tasks) {
 		result, err := c.Store(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -94,6 +94,7 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 	d := &engine.ContainerDetail{
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), State: events.State(c.State.Status), Image: c.Config.Image,
 		Labels: c.Config.Labels, AutoRemove: c.HostConfig.AutoRemove, Runtime: c.HostConfig.Runtime, Raw: raw, StopGrace: stopGrace(c.Config.StopTimeout),
+		ExitCode: c.State.ExitCode,
 	}
 	if !slices.Contains(events.States, d.State) {
 		return nil, badAnswer("its document of container %s has the state %q, which is none", id, brief(string(d.State)))

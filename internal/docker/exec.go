@@ -52,7 +52,7 @@ func (e *Engine) exec(ctx context.Context, containerID string, command []string)
 		return engine.ExecResult{}, err
 	}
 	code, err := e.exitCode(ctx, made.ID)
-	return engine.ExecResult{ExitCode: code, Output: output}, err
+	return engine.ExecResult{ExitCode: code, Output: output.last, Written: output.written}, err
 }
 
 // startExec begins a command, and returns the stream of its output. The client
@@ -126,13 +126,17 @@ func (e *Engine) exitCode(ctx context.Context, execID string) (int, error) {
 	}
 }
 
-// tail keeps the last bytes that are written to it.
-type tail []byte
+// tail keeps the end of what is written to it, and counts it.
+type tail struct {
+	last    []byte
+	written int64
+}
 
 func (t *tail) Write(p []byte) (int, error) {
-	*t = append(*t, p[max(0, len(p)-engine.ExecOutput):]...)
-	if over := len(*t) - engine.ExecOutput; over > 0 {
-		*t = append((*t)[:0], (*t)[over:]...)
+	t.written += int64(len(p))
+	t.last = append(t.last, p[max(0, len(p)-engine.ExecOutput):]...)
+	if over := len(t.last) - engine.ExecOutput; over > 0 {
+		t.last = append(t.last[:0], t.last[over:]...)
 	}
 	return len(p), nil
 }

@@ -125,8 +125,8 @@ func TestTail(t *testing.T) {
 			}
 		}
 		want := all.Bytes()[max(0, all.Len()-engine.ExecOutput):]
-		if !bytes.Equal(got, want) || cap(got) > 4*engine.ExecOutput {
-			t.Errorf("of pieces of %d bytes %d are kept in %d, want the last %d", size, len(got), cap(got), len(want))
+		if !bytes.Equal(got.last, want) || cap(got.last) > 4*engine.ExecOutput {
+			t.Errorf("of pieces of %d bytes %d are kept in %d, want the last %d", size, len(got.last), cap(got.last), len(want))
 		}
 	}
 }

@@ -183,6 +183,8 @@ type ContainerDetail struct {
 	// StartedAt is when it was last started; zero if it never was. It stays when
 	// the container is paused, unpaused or stopped.
 	StartedAt time.Time
+	// ExitCode is that with which its process ended; 0 if it runs or never ran.
+	ExitCode int
 	// StopGrace is how long its process has to end when it is told to; 0 for as
 	// long as it takes.
 	StopGrace time.Duration

@@ -30,4 +30,6 @@ type ExecResult struct {
 	// Output is the last of what the command wrote to its standard output and
 	// standard error together, at most ExecOutput bytes.
 	Output []byte
+	// Written is how many bytes it wrote in all.
+	Written int64
 }

@@ -15,23 +15,25 @@ import (
 // errTimeout is the cause of a command's own bound.
 var errTimeout = errors.New("the hook's timeout has passed")
 
-// Run runs a command in a container, and says what came of it. Whatever is the
+// run runs a command in a container, and says what came of it. Whatever is the
 // command's own or the container's fault is in the result. An error says that
 // nothing is known of the command: ctx ended, or the Engine or the container is not
 // there, or refuses the call.
-func Run(ctx context.Context, execer engine.Execer, containerID string, when events.HookWhen, c *Command) (events.HookResult, error) {
+func (h Runner) run(ctx context.Context, containerID string, when events.HookWhen, c *Command) (events.HookResult, error) {
 	bounded, cancel := context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
 	defer cancel()
 	began := time.Now()
-	r, err := execer.Exec(bounded, containerID, c.Command)
-	result := events.HookResult{When: when, ExitCode: r.ExitCode, Millis: time.Since(began).Milliseconds()}
+	r, err := h.Execer.Exec(bounded, containerID, c.Command)
+	result := events.HookResult{When: when, ExitCode: r.ExitCode, OutputBytes: r.Written, Millis: time.Since(began).Milliseconds()}
 	switch {
 	case err == nil && r.ExitCode == 0:
 		return result, nil
 	case err == nil:
-		result.Error = fmt.Sprintf("ended with exit code %d", r.ExitCode)
-		if line := lastLine(r.Output); line != "" {
+		result.Error = fmt.Sprintf("ended with exit code %d%s", r.ExitCode, meaning[r.ExitCode])
+		if line := lastLine(r.Output); h.ShowOutput && line != "" {
 			result.Error += " and said " + line
+		} else if r.Written > 0 {
+			result.Error += fmt.Sprintf(" and wrote %d bytes", r.Written)
 		}
 		return result, nil
 	case ctx.Err() != nil:
@@ -53,8 +55,8 @@ func Run(ctx context.Context, execer engine.Execer, containerID string, when eve
 
 // RunPost runs the command after the snapshot. A container that is gone needs it no
 // more.
-func RunPost(ctx context.Context, execer engine.Execer, containerID string, c *Command) (events.HookResult, error) {
-	result, err := Run(ctx, execer, containerID, events.HookPost, c)
+func (h Runner) RunPost(ctx context.Context, containerID string, c *Command) (events.HookResult, error) {
+	result, err := h.run(ctx, containerID, events.HookPost, c)
 	if errors.Is(err, engine.ErrNotFound) {
 		return events.HookResult{When: events.HookPost, ExitCode: -1, Error: "was not run: the container is gone"}, nil
 	}
@@ -62,6 +64,11 @@ func RunPost(ctx context.Context, execer engine.Execer, containerID string, c *C
 		return result, fmt.Errorf("run %s: %w", LabelPost, err)
 	}
 	return result, nil
+}
+
+// meaning is what shells and Engines mean by an exit code.
+var meaning = map[int]string{
+	126: " (the program cannot be executed)", 127: " (the program was not found)", 137: " (it was killed)",
 }
 
 // maxLine bounds what is quoted of a command's output, in characters.

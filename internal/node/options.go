@@ -36,8 +36,10 @@ type Options struct {
 	Compression codec.Compression
 	Policy      dispatch.Policy
 	// Hooks lets the labels of containers name commands that run inside them.
-	Hooks    bool
-	Timeouts dispatch.Timeouts
+	Hooks bool
+	// HookOutput lets the last line out that a failing command wrote.
+	HookOutput bool
+	Timeouts   dispatch.Timeouts
 	// StallTimeout bounds how long an item may be without progress; 0 means no bound.
 	StallTimeout time.Duration
 	// RetryFor is how long a job waits for an Engine or a sink that is away.

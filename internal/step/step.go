@@ -16,12 +16,12 @@ const (
 	Accepted     Name = "accepted"      // the accepted event is published
 	ItemBegun    Name = "item-begun"    // the ledger knows that the item is begun
 	Recorded     Name = "recorded"      // the undo record is on disk
+	Staged       Name = "staged"        // the attempt's folder is in the sink
 	HookRun      Name = "hook-run"      // the command before the snapshot has run
 	Paused       Name = "paused"        // a container that is captured with others is paused
 	Stopped      Name = "stopped"       // the container is stopped
 	Committed    Name = "committed"     // the snapshot is there
 	Resumed      Name = "resumed"       // the container runs as before
-	Staged       Name = "staged"        // the attempt's folder is in the sink
 	Saved        Name = "saved"         // all artifacts are in it
 	Published    Name = "published"     // the point is there
 	Removed      Name = "removed"       // the snapshot is gone
@@ -34,7 +34,7 @@ const (
 )
 
 var all = []Name{
-	Claimed, Planned, Accepted, ItemBegun, Recorded, HookRun, Paused, Stopped, Committed, Resumed, Staged, Saved,
+	Claimed, Planned, Accepted, ItemBegun, Recorded, Staged, HookRun, Paused, Stopped, Committed, Resumed, Saved,
 	Published, Removed, RecordGone, ItemEnded, ItemReported, Ended, EndReported, Acknowledged,
 }
 

@@ -52,6 +52,7 @@ type pass struct {
 	*Entry
 	engine Engine
 	sinks  Sinks
+	hooks  hook.Runner
 	log    *zap.Logger
 
 	seenAt     time.Time // when the container was first seen
@@ -166,7 +167,7 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 			delay = min(delay, lookDelay)
 		case errors.Is(err, errNoSink):
 			delay = unknownDelay
-		case isBlocked(err):
+		case errors.Is(err, engine.ErrInUse):
 			delay = min(delay, blockedDelay)
 		default:
 			delay = min(delay, awayDelay)
@@ -190,7 +191,7 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 // isBlocked reports whether somebody else has to do something before undoing can go
 // on.
 func isBlocked(err error) bool {
-	return errors.Is(err, errNoSink) || errors.Is(err, engine.ErrInUse)
+	return errors.Is(err, errNoSink) || errors.Is(err, engine.ErrInUse) || errors.Is(err, engine.ErrRefused)
 }
 
 // reminder says when a failure that lasts is logged.
@@ -311,7 +312,7 @@ func (p *pass) windowPassed() bool {
 // resumed. An error says that it has to be tried again.
 func (p *pass) runHook(ctx context.Context, h *Hook) error {
 	r := p.Record()
-	result, err := hook.RunPost(ctx, p.engine, h.Container, &h.Command)
+	result, err := p.hooks.RunPost(ctx, h.Container, &h.Command)
 	if err != nil {
 		return fmt.Errorf("container %s: %w", r.Item.Name, err)
 	}

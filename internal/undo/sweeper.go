@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -35,7 +36,9 @@ type Sweeper struct {
 	// gets ErrBlocked. Nor is an image waited for then that is not likely to come. 0 is for
 	// ever. What somebody else has to mend first is not waited for at all.
 	Patience int
-	Log      *zap.Logger
+	// HookOutput has the last line logged that a failing hook wrote.
+	HookOutput bool
+	Log        *zap.Logger
 
 	mu      sync.Mutex
 	running context.Context // of Run; nil when it does not run
@@ -306,7 +309,8 @@ func (s *Sweeper) change() {
 func (s *Sweeper) sweep(ctx context.Context, e *Entry) {
 	r := e.Record()
 	p := &pass{Entry: e, engine: s.Engine, sinks: s.Sinks,
-		log: s.Log.With(zap.String("record", e.id), zap.String("item", r.Item.Name))}
+		hooks: hook.Runner{Execer: s.Engine, ShowOutput: s.HookOutput, Log: s.Log},
+		log:   s.Log.With(zap.String("record", e.id), zap.String("item", r.Item.Name))}
 	defer p.unlock()
 	if err := p.lock(ctx, s.Locks); err != nil {
 		return

@@ -37,6 +37,7 @@ func (f *Fake) Exec(ctx context.Context, id string, command []string) (engine.Ex
 	if ctx.Err() != nil {
 		return engine.ExecResult{}, context.Cause(ctx)
 	}
+	result.Written = int64(len(result.Output))
 	result.Output = bytes.Clone(result.Output[max(0, len(result.Output)-engine.ExecOutput):])
 	return result, fault.late()
 }

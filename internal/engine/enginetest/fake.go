@@ -68,6 +68,10 @@ type Spec struct {
 	// Tmpfs is the path of a file system in memory, Volume that of an anonymous
 	// volume; empty for none.
 	Tmpfs, Volume string
+	// StopExit is the exit code with which its process ends when it is stopped, and
+	// EndsAfter how long after a start of the container it ends by itself; 0 for never.
+	StopExit  int
+	EndsAfter time.Duration
 }
 
 type container struct {
@@ -79,6 +83,7 @@ type container struct {
 	started time.Time
 	files   map[string][]byte // what was written since it was made, by path
 	script  Script            // nil for the one of all containers
+	exit    int               // of its process, when it does not run
 }
 
 // Add makes a container in this state. It panics if there is no such image.
@@ -262,7 +267,7 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*engine.ContainerDetail,
 	}
 	d := &engine.ContainerDetail{
 		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, AutoRemove: c.AutoRemove,
-		StartedAt: c.started, StopGrace: 10 * time.Second, Shares: c.shares(), Runtime: c.Runtime,
+		StartedAt: c.started, StopGrace: 10 * time.Second, Shares: c.shares(), Runtime: c.Runtime, ExitCode: c.exit,
 	}
 	if c.Tmpfs != "" {
 		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: c.Tmpfs})
@@ -289,6 +294,7 @@ func (f *Fake) Stop(ctx context.Context, id string) error {
 			return nil
 		}
 		f.die(c)
+		c.exit = c.StopExit
 		f.emit(engine.ActionStop, c.id, "")
 		if c.AutoRemove {
 			delete(f.containers, c.id)
@@ -431,8 +437,18 @@ func (f *Fake) unpause(c *container) {
 }
 
 func (f *Fake) start(c *container) {
-	c.state, c.started = events.StateRunning, time.Now()
+	c.state, c.started, c.exit = events.StateRunning, time.Now(), 0
 	f.emit(engine.ActionStart, c.id, "")
+	if started := c.started; c.EndsAfter > 0 {
+		time.AfterFunc(c.EndsAfter, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if c.state == events.StateRunning && c.started.Equal(started) {
+				f.die(c)
+				c.exit = 1
+			}
+		})
+	}
 }
 
 func (f *Fake) die(c *container) {

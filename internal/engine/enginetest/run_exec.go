@@ -40,6 +40,9 @@ func (s *suite) execOutput(tt *testing.T) {
 	for _, n := range []int{1, engine.ExecOutput, engine.ExecOutput + 1, 1 << 20} {
 		r, err := t.Bench.Exec(t.ctx, id, []string{Program, "fill", fmt.Sprint(n)})
 		t.must(err)
+		if r.Written != int64(n) {
+			t.Errorf("of %d bytes of output %d are counted", n, r.Written)
+		}
 		want := strings.Repeat("x", min(n, engine.ExecOutput)-1) + "."
 		if string(r.Output) != want {
 			t.Errorf("of %d bytes of output %d are kept, that end in %q; want %d, the last of them",

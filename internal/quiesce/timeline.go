@@ -1,4 +1,4 @@
-package backup
+package quiesce
 
 import (
 	"errors"
@@ -12,60 +12,60 @@ import (
 // calls that cause the events.
 const (
 	commitBound  = 10 * time.Second // for the commit to show
-	releaseBound = 2 * time.Second  // and then for what lets the container go
+	releaseBound = 2 * time.Second  // and then for what resumes the container
 )
 
-// account is the Engine's own account of one container during one backup.
-type account struct {
+// timeline is what the Engine's events say of one container during one backup.
+type timeline struct {
 	changes <-chan engine.Change
-	before  events.State // when the account began
+	before  events.State // when the timeline began
 	mode    events.Quiesce
-	began   time.Time // when the container was begun to be quiesced, by our own clock
+	began   time.Time // when the container was begun to be quiesced, by this machine's clock
 	seen    []engine.Change
 }
 
-// stand is what an account says of a container around a commit.
-type stand struct {
+// Proof is what the Engine's events say of a container around a commit.
+type Proof struct {
 	// Quiesced is set if nothing in the container ran from the beginning of the
 	// commit to its end; Why says why it is not.
 	Quiesced bool
 	Why      string
-	// Began is when the container came to stand for our sake; zero if it stood
-	// before. Ended is when it was let go; zero if it was not yet.
+	// Began is when this backup had paused or stopped the container; zero if it did
+	// not run before. Ended is when it ran again; zero if it does not yet.
 	Began, Ended time.Time
-	// Committed is set if the commit is in the account, and CommittedAt is when it
+	// Committed is set if the commit is among the events, and CommittedAt is when it
 	// ended.
 	Committed   bool
 	CommittedAt time.Time
 }
 
-// settled reports whether the account can say no more.
-func (s stand) settled() bool {
+// settled reports whether no further event can matter.
+func (s Proof) settled() bool {
 	return s.Committed && (!s.Quiesced || s.Began.IsZero() || !s.Ended.IsZero())
 }
 
-// notRunning is how many milliseconds the container stood for our sake. If the account broke
-// off before the container was let go, it is measured by our own clock, and
-// rather too long than too short.
-func (a *account) notRunning(s stand) float64 {
-	stood := s.Ended.Sub(s.Began)
+// notRunning is how many milliseconds the container was paused or stopped by this
+// backup. If the events broke off before it ran again, that is measured by this
+// machine's clock, and rather too long than too short.
+func (t *timeline) notRunning(s Proof) float64 {
+	held := s.Ended.Sub(s.Began)
 	switch {
 	case s.Began.IsZero():
 		return 0
 	case s.Ended.IsZero():
-		stood = time.Since(a.began)
+		held = time.Since(t.began)
 	}
-	return float64(stood.Microseconds()) / 1000
+	return float64(held.Microseconds()) / 1000
 }
 
-// follow reads the account until it is settled, it ends, or nothing that matters
-// comes within the bounds. An error means that the account does not show the
-// commit.
-func (a *account) follow(imageID string) (stand, error) {
+// follow reads events until none can matter any more, the stream ends, or nothing
+// that matters comes within the bounds. An error means that the events do not show
+// the commit.
+func (t *timeline) follow(imageID string) (Proof, error) {
 	timer := time.NewTimer(commitBound)
 	defer timer.Stop()
 	for committed := false; ; {
-		s := judge(a.before, a.mode, imageID, a.seen)
+		s := judge(t.before, t.mode, imageID, t.seen)
 		if s.settled() {
 			return s, nil
 		}
@@ -74,9 +74,9 @@ func (a *account) follow(imageID string) (stand, error) {
 			timer.Reset(releaseBound)
 		}
 		select {
-		case c, ok := <-a.changes:
+		case c, ok := <-t.changes:
 			if ok {
-				a.seen = append(a.seen, c)
+				t.seen = append(t.seen, c)
 				continue
 			}
 			if !s.Committed {
@@ -92,20 +92,20 @@ func (a *account) follow(imageID string) (stand, error) {
 	}
 }
 
-// stoodUntil reports whether a container that is quiesced, by s, did not run before
-// until either, as far as the account has come.
-func (a *account) stoodUntil(s stand, until time.Time) bool {
+// quiescedUntil reports whether a container that s shows quiesced stayed so until the
+// given time, as far as events have arrived.
+func (t *timeline) quiescedUntil(s Proof, until time.Time) bool {
 	for more := true; more; {
 		select {
-		case c, ok := <-a.changes:
+		case c, ok := <-t.changes:
 			if more = ok; ok {
-				a.seen = append(a.seen, c)
+				t.seen = append(t.seen, c)
 			}
 		default:
 			more = false
 		}
 	}
-	for _, c := range a.seen {
+	for _, c := range t.seen {
 		runs := c.Action == engine.ActionStart || c.Action == engine.ActionUnpause
 		if runs && !c.Time.Before(s.Began) && c.Time.Before(until) {
 			return false
@@ -115,16 +115,16 @@ func (a *account) stoodUntil(s stand, until time.Time) bool {
 }
 
 // judge reads what happened to a container that was in state before when the
-// account began, and was quiesced by mode and committed to the image imageID.
+// timeline began, and was quiesced by mode and committed to the image imageID.
 // It is a pure function.
 //
 // The Engine discards errors from its own pause and unpause
-// (moby daemon/commit.go), so only its account tells what was done. It does not
+// (moby daemon/commit.go), so only its events tell what was done. They do not
 // tell when a commit began. So what ran at any time counts as having run during
-// the commit, unless it came to stand later, and for our sake: by the first pause
-// or the first stop of a container that ran before.
-func judge(before events.State, mode events.Quiesce, imageID string, seen []engine.Change) stand {
-	var s stand
+// the commit, unless this backup paused or stopped it later: by the first pause or
+// the first stop of a container that ran before.
+func judge(before events.State, mode events.Quiesce, imageID string, seen []engine.Change) Proof {
+	var s Proof
 	running := before == events.StateRunning
 	ran := running
 	died := time.Time{}
@@ -146,7 +146,7 @@ func judge(before events.State, mode events.Quiesce, imageID string, seen []engi
 		case engine.ActionDie:
 			running, died = false, c.Time
 			if mode == events.QuiescePause && !s.Began.IsZero() && s.Ended.IsZero() {
-				s.Ended = c.Time // it was killed as it stood
+				s.Ended = c.Time // it was killed while it was paused
 			}
 		case engine.ActionUnpause, engine.ActionStart:
 			running, ran, died = true, true, time.Time{}

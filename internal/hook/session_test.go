@@ -1,4 +1,4 @@
-package backup
+package hook
 
 import (
 	"context"
@@ -17,7 +17,12 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
-	"holdfast.io/holdfast/internal/hook"
+)
+
+// Causes of a context.
+var (
+	errCancelled  = errors.New("the job was cancelled")
+	errJobTimeout = errors.New("the timeout has passed")
 )
 
 // execer is an Engine that only runs commands, and knows what was run.
@@ -56,12 +61,12 @@ func ending(ctx context.Context, program string) (engine.ExecResult, error) {
 
 // withHooks returns the hooks of a running container with these labels, the
 // Engine that runs them, and what is logged.
-func withHooks(t *testing.T, labels map[string]string) (*hookRun, *execer, *observer.ObservedLogs) {
+func withHooks(t *testing.T, labels map[string]string) (*Session, *execer, *observer.ObservedLogs) {
 	t.Helper()
 	core, logged := observer.New(zapcore.InfoLevel)
 	e := &execer{run: ending}
-	b := &Runner{Engine: e, HooksAllowed: true, Log: zap.New(core)}
-	h, err := b.hooksOf(events.Item{ID: "c1", Name: "web"}, &engine.ContainerDetail{ID: "c1", State: events.StateRunning, Labels: labels}, nil)
+	r := Runner{Execer: e, Allowed: true, ShowOutput: true, Log: zap.New(core)}
+	h, err := r.Open(&engine.ContainerDetail{ID: "c1", Name: "web", State: events.StateRunning, Labels: labels}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,33 +84,33 @@ func TestHooks(t *testing.T) {
 		warnings int
 	}{
 		"none": {},
-		"both": {labels: map[string]string{hook.LabelPre: `["ok","x"]`, hook.LabelPost: `["ok"]`},
+		"both": {labels: map[string]string{LabelPre: `["ok","x"]`, LabelPost: `["ok"]`},
 			results: []events.HookResult{good("pre"), good("post")}, ran: []string{"c1 ok x", "c1 ok"}},
-		"only before": {labels: map[string]string{hook.LabelPre: `["ok"]`}, results: []events.HookResult{good("pre")}, ran: []string{"c1 ok"}},
-		"only after":  {labels: map[string]string{hook.LabelPost: `["ok"]`}, results: []events.HookResult{good("post")}, ran: []string{"c1 ok"}},
-		"the first fails, and the second is run": {labels: map[string]string{hook.LabelPre: `["bad"]`, hook.LabelPost: `["ok"]`},
+		"only before": {labels: map[string]string{LabelPre: `["ok"]`}, results: []events.HookResult{good("pre")}, ran: []string{"c1 ok"}},
+		"only after":  {labels: map[string]string{LabelPost: `["ok"]`}, results: []events.HookResult{good("post")}, ran: []string{"c1 ok"}},
+		"the first fails, and the second is run": {labels: map[string]string{LabelPre: `["bad"]`, LabelPost: `["ok"]`},
 			results: []events.HookResult{bad, good("post")}, ran: []string{"c1 bad", "c1 ok"},
-			failed: `container web is left as it was: the command of its label holdfast.hook.pre ended with exit code 3 and said "no \x1b[31mroom"`},
-		"the first fails without a word": {labels: map[string]string{hook.LabelPre: `["mute"]`},
+			failed: `the container is left as it was: the command of its label holdfast.hook.pre ended with exit code 3 and said "no \x1b[31mroom"`},
+		"the first fails without a word": {labels: map[string]string{LabelPre: `["mute"]`},
 			results: []events.HookResult{{When: "pre", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"}, failed: "exit code 1"},
-		"the first fails, and it goes on": {labels: map[string]string{hook.LabelPre: `["bad"]`, hook.LabelOnError: "continue"},
+		"the first fails, and it goes on": {labels: map[string]string{LabelPre: `["bad"]`, LabelOnError: "continue"},
 			results: []events.HookResult{bad}, ran: []string{"c1 bad"}, warnings: 1},
-		"the first cannot be run": {labels: map[string]string{hook.LabelPre: `["fly"]`},
+		"the first cannot be run": {labels: map[string]string{LabelPre: `["fly"]`},
 			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: `could not be run: "cannot fly"`}}, ran: []string{"c1 fly"}, failed: "cannot fly"},
-		"the first does not end": {labels: map[string]string{hook.LabelPre: `["hang"]`, hook.LabelTimeout: "3s"},
+		"the first does not end": {labels: map[string]string{LabelPre: `["hang"]`, LabelTimeout: "3s"},
 			results: []events.HookResult{{When: "pre", ExitCode: -1, Millis: 3000, Error: "did not end within 3s, and may still run; see holdfast.hook.timeout"}},
 			ran:     []string{"c1 hang"}, failed: "did not end within 3s"},
-		"the container stands by now": {labels: map[string]string{hook.LabelPre: `["stands"]`},
+		"the container stands by now": {labels: map[string]string{LabelPre: `["stands"]`},
 			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: "was not run: the container does not run, or is paused"}},
 			ran:     []string{"c1 stands"}, failed: "does not run"},
-		"the second fails": {labels: map[string]string{hook.LabelPost: `["mute"]`},
+		"the second fails": {labels: map[string]string{LabelPost: `["mute"]`},
 			results: []events.HookResult{{When: "post", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"}, warnings: 1},
-		"the second does not end": {labels: map[string]string{hook.LabelPost: `["hang"]`},
+		"the second does not end": {labels: map[string]string{LabelPost: `["hang"]`},
 			results: []events.HookResult{{When: "post", ExitCode: -1, Millis: 30000, Error: "did not end within 30s, and may still run; see holdfast.hook.timeout"}},
 			ran:     []string{"c1 hang"}, warnings: 1},
-		"the second finds the container gone": {labels: map[string]string{hook.LabelPost: `["gone"]`},
+		"the second finds the container gone": {labels: map[string]string{LabelPost: `["gone"]`},
 			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container is gone"}}, ran: []string{"c1 gone"}, warnings: 1},
-		"the second finds it standing": {labels: map[string]string{hook.LabelPost: `["stands"]`},
+		"the second finds it standing": {labels: map[string]string{LabelPost: `["stands"]`},
 			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container does not run, or is paused"}},
 			ran:     []string{"c1 stands"}, warnings: 1},
 	}
@@ -113,17 +118,16 @@ func TestHooks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, engine, logged := withHooks(t, c.labels)
-				err := h.pre(t.Context())
+				err := h.Pre(t.Context())
 				if c.failed == "" && err != nil {
 					t.Errorf("pre reports %v", err)
 				}
 				if c.failed != "" {
-					failure, ok := errors.AsType[*ItemError](err)
-					if !ok || failure.Step != events.StepHook || failure.Code != events.CodeHookFailed || !strings.Contains(err.Error(), c.failed) {
-						t.Errorf("pre reports %v, want hook_failed with %q", err, c.failed)
+					if !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), c.failed) {
+						t.Errorf("pre reports %v, want ErrFailed with %q", err, c.failed)
 					}
 				}
-				if err := h.post(t.Context()); err != nil {
+				if err := h.Post(t.Context()); err != nil {
 					t.Errorf("post reports %v", err)
 				}
 				if !reflect.DeepEqual(h.results, c.results) {
@@ -140,29 +144,26 @@ func TestHooks(t *testing.T) {
 	}
 }
 
-// What is no fault of the command fails the item with its own code, also if it is
+// What is no fault of the command is reported as what it is, also if it is
 // to go on when the command fails.
 func TestHookThatIsNotToBlame(t *testing.T) {
 	ended, end := context.WithCancelCause(t.Context())
-	end(ErrTimeout)
+	end(errJobTimeout)
 	cases := map[string]struct {
 		ctx     context.Context
 		program string
 		cause   error
-		code    events.Code // empty for any but hook_failed
 	}{
-		"the Engine is away":    {t.Context(), "away", engine.ErrEngineUnavailable, ""},
-		"the container is gone": {t.Context(), "gone", engine.ErrNotFound, events.CodeNotFound},
-		"the job's time is up":  {ended, "hang", ErrTimeout, events.CodeTimeout},
+		"the Engine is away":    {t.Context(), "away", engine.ErrEngineUnavailable},
+		"the container is gone": {t.Context(), "gone", engine.ErrNotFound},
+		"the job's time is up":  {ended, "hang", errJobTimeout},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			h, _, _ := withHooks(t, map[string]string{hook.LabelPre: `["` + c.program + `"]`, hook.LabelOnError: "continue"})
-			err := h.pre(c.ctx)
-			failure, ok := errors.AsType[*ItemError](err)
-			if !ok || failure.Code == events.CodeHookFailed || c.code != "" && failure.Code != c.code ||
-				!errors.Is(err, c.cause) || len(h.results) > 0 {
-				t.Errorf("it reports %v with the results %v, want %s", err, h.results, c.code)
+			h, _, _ := withHooks(t, map[string]string{LabelPre: `["` + c.program + `"]`, LabelOnError: "continue"})
+			err := h.Pre(c.ctx)
+			if errors.Is(err, ErrFailed) || !errors.Is(err, c.cause) || len(h.results) > 0 {
+				t.Errorf("it reports %v with the results %v, want %v", err, h.results, c.cause)
 			}
 		})
 	}
@@ -171,7 +172,7 @@ func TestHookThatIsNotToBlame(t *testing.T) {
 // A command that could not be run is still to be run, by whoever undoes the record.
 func TestHookThatIsStillToBeRun(t *testing.T) {
 	ended, end := context.WithCancelCause(t.Context())
-	end(ErrCancelled)
+	end(errCancelled)
 	cases := map[string]struct {
 		ctx     context.Context
 		program string
@@ -182,22 +183,22 @@ func TestHookThatIsStillToBeRun(t *testing.T) {
 		"the container is gone": {t.Context(), "gone", nil},
 		"it does not run":       {t.Context(), "stands", nil},
 		"the Engine is away":    {t.Context(), "away", engine.ErrEngineUnavailable},
-		"cut short":             {ended, "hang", ErrCancelled},
+		"cut short":             {ended, "hang", errCancelled},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			h, engine, _ := withHooks(t, map[string]string{hook.LabelPre: `["ok"]`, hook.LabelPost: `["` + c.program + `","x"]`})
-			pending := *h.pending()
-			if err := h.post(t.Context()); err != nil || len(engine.done) > 0 {
+			h, engine, _ := withHooks(t, map[string]string{LabelPre: `["ok"]`, LabelPost: `["` + c.program + `","x"]`})
+			pending := *h.Pending()
+			if err := h.Post(t.Context()); err != nil || len(engine.done) > 0 {
 				t.Errorf("before the first command was begun it runs %q, %v", engine.done, err)
 			}
-			if err := h.pre(t.Context()); err != nil {
+			if err := h.Pre(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := h.post(c.ctx); !errors.Is(err, c.want) {
+			if err := h.Post(c.ctx); !errors.Is(err, c.want) {
 				t.Errorf("post reports %v, want %v", err, c.want)
 			}
-			if _, err := hook.RunPost(c.ctx, engine, h.item.ID, &pending); !errors.Is(err, c.want) {
+			if _, err := h.runner.RunPost(c.ctx, h.id, &pending); !errors.Is(err, c.want) {
 				t.Errorf("by the record it reports %v, want %v", err, c.want)
 			}
 			command := "c1 " + c.program + " x"
@@ -209,16 +210,16 @@ func TestHookThatIsStillToBeRun(t *testing.T) {
 }
 
 func TestHooksOf(t *testing.T) {
-	labels := map[string]string{hook.LabelPre: `["ok"]`, hook.LabelPost: `["ok"]`}
+	labels := map[string]string{LabelPre: `["ok"]`, LabelPost: `["ok"]`}
 	for _, state := range []events.State{events.StateCreated, events.StateRunning, events.StatePaused, events.StateRestarting, events.StateExited} {
 		for _, allowed := range []bool{true, false} {
 			core, logged := observer.New(zapcore.InfoLevel)
-			b := &Runner{HooksAllowed: allowed, Log: zap.New(core)}
-			h, err := b.hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: state, Labels: labels}, nil)
+			r := Runner{Allowed: allowed, Log: zap.New(core)}
+			h, err := r.Open(&engine.ContainerDetail{Name: "web", State: state, Labels: labels}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := h.pending() != nil && h.hooks.Pre != nil, allowed && state == events.StateRunning; got != want {
+			if got, want := h.Pending() != nil && h.hooks.Pre != nil, allowed && state == events.StateRunning; got != want {
 				t.Errorf("%s, allowed %v: has hooks %v, want %v", state, allowed, got, want)
 			}
 			if got, want := logged.Len() == 1, !allowed && state == events.StateRunning; got != want {
@@ -226,22 +227,48 @@ func TestHooksOf(t *testing.T) {
 			}
 		}
 	}
-	labels[hook.LabelTimeout] = "soon"
-	_, err := (&Runner{HooksAllowed: true}).hooksOf(events.Item{Name: "web"}, &engine.ContainerDetail{State: events.StateRunning, Labels: labels}, nil)
-	if failure, ok := errors.AsType[*ItemError](err); !ok || failure.Code != events.CodeBadLabel {
-		t.Errorf("a bad label reports %v, want bad_label", err)
+	labels[LabelTimeout] = "soon"
+	_, err := Runner{Allowed: true}.Open(&engine.ContainerDetail{Name: "web", State: events.StateRunning, Labels: labels}, nil)
+	if !errors.Is(err, ErrBadLabel) {
+		t.Errorf("a bad label reports %v, want ErrBadLabel", err)
 	}
 }
 
 // A command's own timeout must not be longer than the job's.
 func TestHookEndsWithItsJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _, _ := withHooks(t, map[string]string{hook.LabelPre: `["hang"]`, hook.LabelTimeout: "10m"})
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, ErrCancelled)
+		h, _, _ := withHooks(t, map[string]string{LabelPre: `["hang"]`, LabelTimeout: "10m"})
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errCancelled)
 		defer cancel()
 		began := time.Now()
-		if err := h.pre(ctx); !errors.Is(err, ErrCancelled) || time.Since(began) != time.Minute {
-			t.Errorf("it reports %v after %s, want %v after a minute", err, time.Since(began), ErrCancelled)
+		if err := h.Pre(ctx); !errors.Is(err, errCancelled) || time.Since(began) != time.Minute {
+			t.Errorf("it reports %v after %s, want %v after a minute", err, time.Since(began), errCancelled)
 		}
 	})
+}
+
+// What a command writes may hold secrets, and stays in the container unless the host's
+// configuration lets it out. How much it was, and how it ended, is told.
+func TestOutputStaysInTheContainer(t *testing.T) {
+	const secret = "hunter2"
+	for _, show := range []bool{false, true} {
+		core, logged := observer.New(zapcore.DebugLevel)
+		e := &execer{run: func(context.Context, string) (engine.ExecResult, error) {
+			return engine.ExecResult{ExitCode: 127, Output: []byte(secret + "\n"), Written: 8}, nil
+		}}
+		s, err := Runner{Execer: e, Allowed: true, ShowOutput: show, Log: zap.New(core)}.Open(
+			&engine.ContainerDetail{Name: "web", State: events.StateRunning, Labels: map[string]string{LabelPre: "x", LabelPost: "x"}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := fmt.Sprint(s.Pre(t.Context()), s.Post(t.Context()), s.Results(), logged.All())
+		if strings.Contains(all, secret) != show {
+			t.Errorf("shown is %v, want %v: %s", !show, show, all)
+		}
+		for _, r := range s.Results() {
+			if r.OutputBytes != 8 || !strings.Contains(r.Error, "127 (the program was not found)") || !show && !strings.Contains(r.Error, "wrote 8 bytes") {
+				t.Errorf("the result is %+v", r)
+			}
+		}
+	}
 }

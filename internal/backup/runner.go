@@ -34,11 +34,13 @@ type Runner struct {
 	Room func(dir string) (free int64, err error)
 	// HooksAllowed has the commands run that the labels of containers name.
 	HooksAllowed bool
+	// HookOutput has the last line quoted that a failing command wrote.
+	HookOutput bool
 	// Version is the program's, for the manifest.
 	Version string
 	Log     *zap.Logger
 
-	staging reservations
+	reservations reservations
 }
 
 // Task is one item of one attempt at one job.
@@ -71,7 +73,9 @@ type Result struct {
 	Dir      string // the point's folder in the sink
 	// Hooks are the commands that were run inside the container; none for a point
 	// that an earlier attempt stored.
-	Hooks     []events.HookResult
+	Hooks []events.HookResult
+	// Warnings are those of the manifest, and what came up after it was stored.
+	Warnings  []events.Warning
 	Durations events.Durations
 }
 
@@ -86,18 +90,14 @@ type Result struct {
 // keeps the container from others for as long; and it never hides a point that
 // is stored.
 func (b *Runner) Run(ctx context.Context, t Task) (*Result, error) {
-	if err := doomed(t); err != nil {
+	if err := plannedFailure(t); err != nil {
 		return nil, err
 	}
-	r := b.newRun(t)
-	ctx, stop := r.watch.Guard(ctx, b.StallTimeout)
-	defer stop()
-	ended := await(ctx, []*itemRun{r}, func() { r.finish(ctx, r.work(ctx)) })
-	return r.outcome(ctx, ended)
+	return b.Capture(ctx, []Task{t})[0].Store(ctx)
 }
 
-// doomed is the error of an item that is known from the plan to fail.
-func doomed(t Task) error {
+// plannedFailure is the error of an item that is known from the plan to fail.
+func plannedFailure(t Task) error {
 	if t.Item.Code == "" {
 		return nil
 	}

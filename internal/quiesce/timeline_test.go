@@ -1,4 +1,4 @@
-package backup
+package quiesce
 
 import (
 	"strings"
@@ -15,9 +15,9 @@ const (
 	theirs = "sha256:theirs"
 )
 
-// accountOf reads an account such as "pause commit unpause": one change a second,
+// timelineOf reads a timeline such as "pause commit unpause": one change a second,
 // from second 1 on. "commit" makes our image, "commit!" somebody else's.
-func accountOf(text string) []engine.Change {
+func timelineOf(text string) []engine.Change {
 	var seen []engine.Change
 	for i, word := range strings.Fields(text) {
 		c := engine.Change{Action: engine.Action(word), Time: time.Unix(int64(i+1), 0)}
@@ -50,28 +50,28 @@ func TestJudge(t *testing.T) {
 		account   string
 		committed bool
 		why       string // empty: quiesced, if it was committed
-		began     int    // the second at which it came to stand for our sake, 0 for none
+		began     int    // the second at which it was quiesced, 0 for none
 		ended     int
 		settled   bool
 	}{
 		{"as it should be", running, pause, "pause commit unpause", true, "", 1, 3, true},
-		{"not let go yet", running, pause, "pause commit", true, "", 1, 0, false},
+		{"not resumed yet", running, pause, "pause commit", true, "", 1, 0, false},
 		{"not committed yet", running, pause, "pause", false, "", 1, 0, false},
 		{"nothing yet", running, pause, "", false, "", 0, 0, false},
 		{"the Engine did not pause it", running, pause, "commit", true, "it was running while it was committed", 0, 0, true},
-		{"let go in the middle", running, pause, "pause unpause commit", true, "it was running while it was committed", 1, 0, true},
-		{"let go and paused again in the middle", running, pause, "pause unpause pause commit unpause", true, ran, 1, 5, true},
+		{"unpaused in the middle", running, pause, "pause unpause commit", true, "it was running while it was committed", 1, 0, true},
+		{"unpaused and paused again in the middle", running, pause, "pause unpause pause commit unpause", true, ran, 1, 5, true},
 		{"somebody else's commit let it go", running, pause, "pause commit! unpause commit", true, "it was running while it was committed", 1, 0, true},
 		{"an earlier commit of somebody else", running, pause, "pause commit! unpause pause commit unpause", true, ran, 1, 6, true},
 		{"somebody else's commit during ours", running, pause, "pause commit! commit unpause", true, "", 1, 4, true},
 		{"somebody else's commit only", running, pause, "pause commit! unpause", false, "", 1, 0, false},
-		{"killed as it stood", running, pause, "pause die commit", true, "", 1, 2, true},
-		{"killed as it stood, after the commit", running, pause, "pause commit die", true, "", 1, 3, true},
-		{"killed as it stood, and started again", running, pause, "pause die start commit", true, "it was running while it was committed", 1, 2, true},
+		{"killed while paused", running, pause, "pause die commit", true, "", 1, 2, true},
+		{"killed while paused, after the commit", running, pause, "pause commit die", true, "", 1, 3, true},
+		{"killed while paused, and started again", running, pause, "pause die start commit", true, "it was running while it was committed", 1, 2, true},
 		{"ended before it could be paused", running, pause, "die commit", true, ran, 0, 0, true},
 		{"restarts in a loop", running, pause, "die start die commit start", true, ran, 0, 0, true},
 		{"restarts in a loop, and was caught", running, pause, "die start pause commit unpause", true, "", 3, 5, true},
-		{"dies when let go", running, pause, "pause commit unpause die start", true, "", 1, 3, true},
+		{"dies when resumed", running, pause, "pause commit unpause die start", true, "", 1, 3, true},
 		{"other things happen", running, pause, "exec_create pause resize commit unpause top", true, "", 2, 5, true},
 		{"the same image twice", running, pause, "pause commit unpause commit", true, "", 1, 3, true},
 
@@ -103,12 +103,12 @@ func TestJudge(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s := judge(c.before, c.mode, ours, accountOf(c.account))
+			s := judge(c.before, c.mode, ours, timelineOf(c.account))
 			if s.Committed != c.committed || s.Why != c.why || s.Quiesced != (c.committed && c.why == "") {
 				t.Errorf("committed %v, quiesced %v, why %q; want %v, why %q", s.Committed, s.Quiesced, s.Why, c.committed, c.why)
 			}
 			if seconds(s.Began) != c.began || seconds(s.Ended) != c.ended {
-				t.Errorf("it stood from %d to %d, want from %d to %d", seconds(s.Began), seconds(s.Ended), c.began, c.ended)
+				t.Errorf("it was quiesced from %d to %d, want from %d to %d", seconds(s.Began), seconds(s.Ended), c.began, c.ended)
 			}
 			if s.settled() != c.settled {
 				t.Errorf("settled is %v, want %v", s.settled(), c.settled)
@@ -138,17 +138,17 @@ func TestFollow(t *testing.T) {
 		steps []change
 		took  time.Duration
 		err   string
-		// quiesced and settled are what the account comes to.
+		// quiesced and settled are what the timeline comes to.
 		quiesced, settled bool
 	}{
 		{"at once", []change{{0, "pause"}, {0, "commit"}, {0, "unpause"}}, 0, "", true, true},
 		{"with a lag", []change{{3 * s, "pause"}, {4 * s, "commit"}, {s, "unpause"}}, 8 * s, "", true, true},
 		{"the commit never shows", []change{{0, "pause"}, {s, "unpause"}}, commitBound, "does not show the commit", false, false},
 		{"the commit shows too late", []change{{0, "pause"}, {commitBound + s, "commit"}}, commitBound, "does not show the commit", false, false},
-		{"it is not let go", []change{{0, "pause"}, {s, "commit"}}, s + releaseBound, "", true, false},
-		{"it is not let go, and much else happens", []change{{0, "pause"}, {0, "commit"}, {s, "top"}, {s / 2, "top"}, {s, "top"}, {s, "top"}}, releaseBound, "", true, false},
+		{"it is not resumed", []change{{0, "pause"}, {s, "commit"}}, s + releaseBound, "", true, false},
+		{"it is not resumed, and much else happens", []change{{0, "pause"}, {0, "commit"}, {s, "top"}, {s / 2, "top"}, {s, "top"}, {s, "top"}}, releaseBound, "", true, false},
 		{"the stream ends early", []change{{0, "pause"}, {s, ""}}, s, "ended too early", false, false},
-		{"the stream ends before it is let go", []change{{0, "pause"}, {0, "commit"}, {s, ""}}, s, "", true, false},
+		{"the stream ends before it is resumed", []change{{0, "pause"}, {0, "commit"}, {s, ""}}, s, "", true, false},
 		{"it ran", []change{{0, "commit"}}, 0, "", false, true},
 	}
 	for _, c := range cases {
@@ -157,7 +157,7 @@ func TestFollow(t *testing.T) {
 				changes := make(chan engine.Change)
 				go play(t, changes, c.steps)
 				began := time.Now()
-				a := &account{changes: changes, before: events.StateRunning, mode: events.QuiescePause}
+				a := &timeline{changes: changes, before: events.StateRunning, mode: events.QuiescePause}
 				got, err := a.follow(ours)
 				if took := time.Since(began); took != c.took {
 					t.Errorf("it took %s, want %s", took, c.took)
@@ -199,18 +199,18 @@ func play(t *testing.T, to chan<- engine.Change, steps []change) {
 func TestNotRunning(t *testing.T) {
 	at := func(s int64) time.Time { return time.Unix(s, 0) }
 	synctest.Test(t, func(t *testing.T) {
-		a := &account{began: time.Now()}
+		a := &timeline{began: time.Now()}
 		time.Sleep(time.Minute)
 		cases := map[string]struct {
-			stand stand
+			proof Proof
 			want  float64
 		}{
-			"it did not stand for our sake": {stand{Ended: at(9)}, 0},
-			"it stood":                      {stand{Began: at(3), Ended: at(5)}, 2000},
-			"the account broke off":         {stand{Began: at(3)}, 60000},
+			"it was not quiesced":  {Proof{Ended: at(9)}, 0},
+			"it was":               {Proof{Began: at(3), Ended: at(5)}, 2000},
+			"the events broke off": {Proof{Began: at(3)}, 60000},
 		}
 		for name, c := range cases {
-			if got := a.notRunning(c.stand); got != c.want {
+			if got := a.notRunning(c.proof); got != c.want {
 				t.Errorf("%s: %v ms, want %v", name, got, c.want)
 			}
 		}

@@ -1,0 +1,266 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/hook"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/quiesce"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/stall"
+	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
+)
+
+// attempt is one attempt at one item. One goroutine works on it, and its caller may
+// stop waiting; shared is for both.
+type attempt struct {
+	// What is given, and does not change.
+	*Runner
+	Task
+	id    string // of the undo record
+	ref   string // of the snapshot; empty for an image
+	dir   string // of the point
+	watch *stall.Watchdog
+
+	work
+	shared shared
+}
+
+// work is what the goroutine of an attempt knows.
+type work struct {
+	about     engine.About
+	manifest  *point.Manifest
+	config    []byte // the container's inspect document
+	durations events.Durations
+
+	container *quiesce.Container // nil for an image
+	hooks     *hook.Session      // nil for an image
+	resumeErr error              // why the container does not run again
+	settled   chan error         // whether it still runs a moment after its start; nil if it was not started
+	imageID   string             // of the snapshot
+	retried   bool               // there may be more snapshots than that
+	staging   sink.Staging       // nil if nothing is staged
+	staged    bool               // something may lie staged
+}
+
+// shared is what the goroutine of an attempt and its caller both use.
+type shared struct {
+	mu           sync.Mutex
+	step         events.Step
+	entry        *undo.Entry // what is to be undone; nil if nothing is
+	release      func()      // of the container's lock; nil if it is not held
+	stopSettling func()      // ends the looking at a container that was started again; nil if nobody looks
+	handedOver   bool        // the Sweeper undoes the rest
+	result       *Result
+	err          error
+}
+
+func (b *Runner) newAttempt(t Task, watch *stall.Watchdog) *attempt {
+	r := &attempt{
+		Runner: b, Task: t, watch: watch, id: undo.ID(t.Point, t.Attempt),
+		dir: point.Dir(t.Host, t.Item.Kind, t.Item.Name, t.Point),
+	}
+	r.shared.step = events.StepInspect
+	if t.Item.Kind == events.ItemContainer {
+		r.ref = engine.SnapshotReference(r.id)
+	}
+	return r
+}
+
+// find looks whether an earlier attempt has stored the point, which then is the
+// result. Otherwise it asks the Engine what it is.
+func (r *attempt) find(ctx context.Context) (stored bool, err error) {
+	m, err := point.Read(ctx, r.Sink, r.dir)
+	if err == nil {
+		r.stored(m)
+		return true, nil
+	}
+	if !errors.Is(err, sink.ErrNotFound) {
+		return false, at(events.StepInspect, sinkError(err), "look for point %s of %s %s", r.Point, r.Item.Kind, r.Item.Name)
+	}
+	if r.about, err = r.Engine.About(ctx); err != nil {
+		return false, at(events.StepInspect, err, "ask the Engine what it is")
+	}
+	r.manifest = &point.Manifest{
+		FormatVersion: point.FormatVersion,
+		ID:            r.Point,
+		Host:          r.Host,
+		Item:          r.Item.Item,
+		Job:           r.Job,
+		Request:       r.Request,
+		Attempt:       r.Attempt,
+		Image:         &point.Image{},
+		Engine:        point.Engine{Version: r.about.Version, Store: r.about.Store},
+		Artifacts:     []events.Artifact{},
+		NotIncluded:   []events.NotIncluded{},
+		Tags:          r.Tags,
+		Holdfast:      r.Version,
+	}
+	r.manifest.Warn(r.Item.Warnings...)
+	return false, nil
+}
+
+// probe finds out whether all calls that the item needs would be let through, those
+// that undo its traces among them: what could not be resumed is not paused.
+func (r *attempt) probe(ctx context.Context) error {
+	held := r.container != nil && !r.container.ByCommit
+	hooks := r.hooks != nil && r.hooks.Declared()
+	if err := r.Engine.Probe(ctx, engine.CallsFor(r.Item, held, hooks)...); err != nil {
+		return at(events.StepInspect, err, "%s %s is not touched", r.Item.Kind, r.Item.Name)
+	}
+	return nil
+}
+
+// image backs up an image, of which nothing has to be captured.
+func (r *attempt) image(ctx context.Context) error {
+	if stored, err := r.find(ctx); stored || err != nil {
+		return err
+	}
+	done := measure(&r.durations.Inspect)
+	img, err := r.Engine.InspectImage(ctx, r.Item.ID)
+	done()
+	if err != nil {
+		return at(events.StepInspect, err, "inspect image %s", r.Item.Name)
+	}
+	if err := r.probe(ctx); err != nil {
+		return err
+	}
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	if err := r.stage(ctx); err != nil {
+		return err
+	}
+	r.manifest.SnapshotTime = time.Now().UTC()
+	r.manifest.Image.Reference = r.Item.Name
+	return r.store(ctx, img)
+}
+
+// snapshot stores the container's snapshot, and sees whether the container still
+// runs.
+func (r *attempt) snapshot(ctx context.Context) error {
+	img, err := r.Engine.InspectImage(ctx, r.imageID)
+	if err != nil {
+		return at(events.StepSave, r.imageError(err), "inspect the snapshot of container %s", r.Item.Name)
+	}
+	if err := r.store(ctx, img); err != nil {
+		return err
+	}
+	if r.settled == nil {
+		return nil
+	}
+	select {
+	case err = <-r.settled:
+	case <-ctx.Done():
+	}
+	if errors.Is(err, quiesce.ErrNotResumed) {
+		return at(events.StepCommit, err, "container %s is stored as point %s", r.Item.Name, r.Point)
+	}
+	return nil
+}
+
+// begin records what the item may leave behind, so that whatever happens to this
+// process it is undone.
+func (r *attempt) begin(ctx context.Context) error {
+	resume := r.watch.Suspend() // how long the ledger takes is not the item's lack of progress
+	entry, err := r.Sweeper.Begin(ctx, r.Ledger, r.record())
+	resume()
+	if err == nil {
+		step.At(ctx, step.Recorded)
+		if err = r.recorded(ctx, entry); err == nil {
+			return nil
+		}
+		if rerr := entry.End(); rerr != nil {
+			r.Log.Warn("the undo record of an item that did nothing stays", zap.String("record", r.id), zap.Error(rerr))
+			entry.HandOver(nil, closed, r.pending)
+		}
+	}
+	if ctx.Err() != nil {
+		return at(events.StepInspect, err, "begin %s %s", r.Item.Kind, r.Item.Name)
+	}
+	return &ItemError{Step: events.StepInspect, Code: events.CodeInternal, Retryable: true,
+		Err: fmt.Errorf("record what is begun with %s %s: %w", r.Item.Kind, r.Item.Name, err)}
+}
+
+// recorded makes sure that the record is undone in the end. It fails if the item was
+// left meanwhile.
+func (r *attempt) recorded(ctx context.Context, entry *undo.Entry) error {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	r.shared.entry = entry
+	return nil
+}
+
+func (r *attempt) record() undo.Record {
+	rec := undo.Record{Version: undo.Version, ID: r.id, Job: r.Job, Attempt: r.Attempt, Item: r.Item.Item, Time: time.Now().UTC()}
+	if r.container != nil {
+		if resume := r.container.Undo(); resume != nil {
+			rec.Actions = append(rec.Actions, undo.Action{Resume: resume})
+		}
+		if post := r.hooks.Pending(); post != nil {
+			rec.Actions = append(rec.Actions, undo.Action{RunHook: &undo.Hook{Container: r.Item.ID, Command: *post}})
+		}
+		rec.Actions = append(rec.Actions, undo.Action{RemoveImage: &undo.Image{Reference: r.ref}})
+	}
+	rec.Actions = append(rec.Actions, undo.Action{Unstage: &undo.Staging{Sink: r.SinkName, Dir: r.dir, Name: stagingName(r.Attempt)}})
+	return rec
+}
+
+// stagingName is the name of an attempt in a sink.
+func stagingName(attempt uint64) string { return fmt.Sprint(attempt) }
+
+// pending reports whether the Engine may still do what it was told.
+func (r *attempt) pending() bool { return r.container != nil && r.container.Pending() }
+
+// progress tells that the item goes on, unless it was left.
+func (r *attempt) progress(at events.Step, read, total, stored int64) {
+	r.watch.Kick()
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	if !r.shared.handedOver {
+		r.shared.step = at
+		r.Progress(at, read, total, stored)
+	}
+}
+
+// stored makes m the item's result, whatever happens after.
+func (r *attempt) stored(m *point.Manifest) {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	r.shared.result = &Result{Manifest: m, Dir: r.dir, Durations: r.durations, Warnings: m.PublicWarnings()}
+	if r.hooks != nil {
+		r.shared.result.Hooks = r.hooks.Results()
+	}
+}
+
+// outcome is what came of the item so far. If ctx has ended, the Sweeper gets what is
+// left; ended is closed when nothing of the item runs any more.
+func (r *attempt) outcome(ctx context.Context, ended <-chan struct{}) (*Result, error) {
+	if ctx.Err() != nil {
+		r.handOver(ended)
+	}
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	switch {
+	case r.shared.err != nil && r.shared.result != nil && errors.Is(r.shared.err, quiesce.ErrNotResumed):
+		return nil, r.shared.err // the point is stored, and the container is down
+	case r.shared.result != nil:
+		result := *r.shared.result
+		return &result, nil
+	case r.shared.err != nil:
+		return nil, r.shared.err
+	}
+	return nil, itemError(ctx, at(r.shared.step, context.Cause(ctx), "back up %s %s", r.Item.Kind, r.Item.Name))
+}

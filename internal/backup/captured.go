@@ -1,0 +1,85 @@
+package backup
+
+import (
+	"context"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/stall"
+)
+
+// Captured is one item of a group whose containers were captured at one point in
+// time, or failed to be. It is either stored or discarded.
+type Captured struct {
+	attempt *attempt
+	err     error // why it was not captured
+}
+
+// Capture captures the containers among the tasks at one point in time: all are
+// quiesced, then all are committed, then all are resumed. They are stopped in the
+// order of the tasks, and started in the reverse one. A container whose mode is none
+// is committed as it runs. It returns one Captured for each task, in their order, to
+// be stored or discarded by the caller, several at a time or not. An image has no
+// point in time, and is looked at when it is stored.
+//
+// If one container cannot be captured, none is: its item fails for its reason,
+// and the others with not_together. Items that an earlier attempt stored stay;
+// the rest of their group fails then, as the time of those has passed.
+//
+// When ctx ends, Capture returns within a second, as Run does.
+func (b *Runner) Capture(ctx context.Context, tasks []Task) []*Captured {
+	all := make([]*Captured, 0, len(tasks))
+	g := &group{Runner: b, watch: &stall.Watchdog{}}
+	for _, t := range tasks {
+		c := &Captured{attempt: b.newAttempt(t, g.watch)}
+		if t.Item.Kind == events.ItemContainer {
+			g.all = append(g.all, c.attempt)
+		}
+		all = append(all, c)
+	}
+	if len(g.all) == 0 {
+		return all
+	}
+	ctx, stop := g.watch.Guard(ctx, b.StallTimeout)
+	defer stop()
+	ended := await(ctx, g.all, func() { g.capture(ctx) })
+	for _, c := range all {
+		if c.attempt.ref == "" {
+			continue
+		}
+		if err := ctx.Err(); err != nil || c.attempt.failure() != nil {
+			_, c.err = c.attempt.outcome(ctx, ended)
+		}
+	}
+	return all
+}
+
+// Err is why the item was not captured; nil if it was.
+func (c *Captured) Err() error { return c.err }
+
+// Store stores what was captured, as Run does. It is called once at most.
+func (c *Captured) Store(ctx context.Context) (*Result, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
+	r := c.attempt
+	if err := plannedFailure(r.Task); err != nil {
+		return nil, err
+	}
+	r.watch = &stall.Watchdog{}
+	ctx, stop := r.watch.Guard(ctx, r.StallTimeout)
+	defer stop()
+	ended := await(ctx, []*attempt{r}, func() {
+		switch {
+		case r.isStored():
+		case r.ref == "":
+			r.finish(ctx, r.image(ctx))
+		default:
+			r.finish(ctx, r.snapshot(ctx))
+		}
+	})
+	return r.outcome(ctx, ended)
+}
+
+// Discard throws away what was captured and will not be stored. It does nothing
+// after Store.
+func (c *Captured) Discard() { c.attempt.handOver(closed) }
