@@ -51,8 +51,8 @@ type Session struct {
 // Open returns the hooks that are to be run for a container as it is now: none if it
 // does not run or is paused, or if the host forbids hooks. Labels that are ignored
 // count as not there. It reports ErrBadLabel.
-func (r Runner) Open(c *engine.ContainerDetail, ignored []string) (*Session, error) {
-	s := &Session{runner: r, id: c.ID, name: c.Name}
+func (h Runner) Open(c *engine.ContainerDetail, ignored []string) (*Session, error) {
+	s := &Session{runner: h, id: c.ID, name: c.Name}
 	labels := maps.Clone(c.Labels)
 	for _, label := range ignored {
 		delete(labels, label)
@@ -60,8 +60,8 @@ func (r Runner) Open(c *engine.ContainerDetail, ignored []string) (*Session, err
 	switch {
 	case c.State != events.StateRunning || !Declared(labels):
 		return s, nil
-	case !r.Allowed:
-		r.Log.Info("the container's hooks are not run: this host forbids them (policy.hooks)", zap.String("container", c.Name))
+	case !h.Allowed:
+		h.Log.Info("the container's hooks are not run: this host forbids them (policy.hooks)", zap.String("container", c.Name))
 		return s, nil
 	}
 	var err error
