@@ -26,6 +26,8 @@ const (
 	WarningUnknownLabel WarningCode = "unknown_label"
 	// WarningImageLabel: a label of the container came with its image.
 	WarningImageLabel WarningCode = "image_label"
+	// WarningHooksNotRun: labels of the container have hooks that are not run.
+	WarningHooksNotRun WarningCode = "hooks_not_run"
 	// WarningNaiveDiff: the Engine's storage driver misses files that were changed
 	// without changing their size and time.
 	WarningNaiveDiff WarningCode = "naive_diff"

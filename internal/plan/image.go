@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -55,7 +56,7 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 	}
 	if !rules.HooksAllowed {
 		if hook.Declared(c.Labels) {
-			item.Reason += "; its hooks are not run: this host forbids them (policy.hooks in its configuration)"
+			item.warn(events.WarningHooksNotRun, "container %s: its hooks are not run: this host forbids them (policy.hooks in its configuration)", c.Name)
 		}
 		return
 	}
@@ -70,12 +71,17 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 		}
 	}
 	if len(item.ImageHooks) > 0 {
-		item.Warnings = events.Warn(item.Warnings, events.WarningImageLabel,
-			"container %s: hook labels that came with its image are ignored (%s); set hooks on the container itself", c.Name, join(item.ImageHooks))
+		item.warn(events.WarningImageLabel, "container %s: hook labels that came with its image are ignored (%s); set hooks on the container itself", c.Name, join(item.ImageHooks))
 	}
 	if _, known := rules.ImageLabels[c.ImageID]; !known && hook.Declared(own) {
-		item.Warnings = events.Warn(item.Warnings, events.WarningImageLabel,
-			"container %s: its image is gone, so its hooks may have come with it; they are run", c.Name)
+		item.warn(events.WarningImageLabel, "container %s: its image is gone, so its hooks may have come with it; they are run", c.Name)
+	}
+	switch {
+	case hook.Declared(own) && c.State != events.StateRunning:
+		item.warn(events.WarningHooksNotRun, "container %s is %s: its hooks are run only while it runs", c.Name, c.State)
+	case !hook.Declared(own) && len(own) > 0:
+		item.warn(events.WarningHooksNotRun, "container %s: %s has no effect without %s or %s",
+			c.Name, join(slices.Sorted(maps.Keys(own))), hook.LabelPre, hook.LabelPost)
 	}
 	if _, err := hook.Parse(own); err != nil {
 		item.Code, item.Message = events.CodeBadLabel, fmt.Sprintf("container %s: %v", c.Name, err)

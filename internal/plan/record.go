@@ -46,6 +46,11 @@ type Item struct {
 	ImageHooks []string `json:"imageHooks,omitempty"`
 }
 
+// warn adds a warning to the item.
+func (i *Item) warn(code events.WarningCode, format string, args ...any) {
+	i.Warnings = events.Warn(i.Warnings, code, format, args...)
+}
+
 // Selector is a way to select an item.
 type Selector string
 
