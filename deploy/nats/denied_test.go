@@ -35,12 +35,12 @@ var denied = map[string][]string{
 		"holdfast.req.backup.host.db01", "holdfast.req.cancel.host.db01", "holdfast.req.restore.host.web01",
 		"holdfast.req.cancel.all", "holdfast.req.verify.any",
 	},
-	"read events":   {"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS"},
+	"read events":   {"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS", "$JS.API.DIRECT.GET.HOLDFAST_EVENTS"},
 	"read requests": {"$JS.API.STREAM.MSG.GET.HOLDFAST_REQUESTS"},
 	"read the ledger and the locks": {
 		"$JS.API.STREAM.MSG.GET.KV_HOLDFAST_JOBS", "$JS.API.STREAM.MSG.GET.KV_HOLDFAST_LOCKS",
 	},
-	"read dead letters":       {"$JS.API.STREAM.MSG.GET.HOLDFAST_DLQ"},
+	"read dead letters":       {"$JS.API.STREAM.MSG.GET.HOLDFAST_DLQ", "$JS.API.DIRECT.GET.HOLDFAST_DLQ"},
 	"list the enrolled hosts": {"$JS.API.CONSUMER.NAMES.HOLDFAST_REQUESTS"},
 	"look at streams": {
 		"$JS.API.STREAM.INFO.HOLDFAST_REQUESTS", "$JS.API.STREAM.INFO.HOLDFAST_EVENTS", "$JS.API.STREAM.INFO.HOLDFAST_DLQ",

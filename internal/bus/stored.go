@@ -12,8 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Streams are read message by message, from their leader, and without a
-// consumer: there is nothing to be left behind on the server, nothing to be made
+// Streams are read without a consumer: there is nothing to be left behind on the server, nothing to be made
 // again after an outage, and whoever reads needs no right to make consumers.
 
 // ErrNoMessage reports that a stream has no message like the one asked for.
@@ -92,19 +91,25 @@ func (b *Bus) Find(ctx context.Context, stream string, q Query) (m *Stored, err 
 }
 
 // Walk yields the messages on a subject, which may have wildcards, from the first
-// one to the last. It ends after the first error.
+// one to the last, of a stream that [Bus.Batch] can read. It ends after the first
+// error.
 func (b *Bus) Walk(ctx context.Context, stream, subject string) iter.Seq2[*Stored, error] {
 	return func(yield func(*Stored, error) bool) {
 		for from := uint64(1); ; {
-			m, err := b.Find(ctx, stream, Query{NextFor: subject, Sequence: from})
+			batch, err := b.Batch(ctx, stream, subject, from)
 			if err != nil {
 				yield(nil, fmt.Errorf("read %s of %s: %w", subject, stream, err))
 				return
 			}
-			if m == nil || !yield(m, nil) {
+			for _, m := range batch {
+				if !yield(m, nil) {
+					return
+				}
+				from = m.Sequence + 1
+			}
+			if len(batch) == 0 {
 				return
 			}
-			from = m.Sequence + 1
 		}
 	}
 }

@@ -82,6 +82,7 @@ var streamFields = append([]field[streamConfig]{
 	setting("max_msgs", func(c *streamConfig) *int64 { return &c.MaxMsgs }, limit),
 	setting("max_msg_size", func(c *streamConfig) *int32 { return &c.MaxMsgSize }, limit),
 	consumersField(),
+	setting("allow_direct", func(c *streamConfig) *bool { return &c.AllowDirect }, plain),
 	sourcesField(),
 	setting("duplicate_window", func(c *streamConfig) *time.Duration { return &c.Duplicates }, plain),
 }, storageFields...)

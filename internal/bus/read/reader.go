@@ -2,7 +2,6 @@ package read
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,16 +44,10 @@ func (r *reader) listen() (*nats.Subscription, error) {
 	})
 }
 
-func (r *reader) query() bus.Query { return bus.Query{NextFor: r.subject, Sequence: r.from} }
-
 // check reports what prevents reading: bus.ErrNotProvisioned, or what went wrong at
 // the server. It asks once.
 func (r *reader) check(ctx context.Context) error {
-	_, err := r.bus.Load(ctx, events.StreamEvents, r.query())
-	if errors.Is(err, bus.ErrNoMessage) {
-		return nil
-	}
-	return bus.Named(err)
+	return r.bus.CheckBatch(ctx, events.StreamEvents, r.subject)
 }
 
 // run delivers until ctx ends, and then returns nil, or until there is nothing
@@ -66,13 +59,15 @@ func (r *reader) run(ctx context.Context, deliver func(context.Context, *bus.Sto
 		if err != nil {
 			return unlessDone(ctx, err)
 		}
-		m, err := r.bus.Find(ctx, events.StreamEvents, r.query())
+		batch, err := r.bus.Batch(ctx, events.StreamEvents, r.subject, r.from)
 		if err != nil {
 			return unlessDone(ctx, err)
 		}
-		if m != nil {
+		for _, m := range batch {
 			deliver(ctx, m)
 			r.from = m.Sequence + 1
+		}
+		if len(batch) > 0 {
 			continue
 		}
 		select {
