@@ -44,6 +44,8 @@ type workerOptions struct {
 	server string
 	// engine is its Engine, if that is not the world's.
 	engine *dockertest.Engine
+	// dockerHost is where it finds its Engine, if that is not the Engine's address.
+	dockerHost string
 }
 
 // worker is a process of the real program that serves a world's host.
@@ -65,8 +67,11 @@ func (w *world) start(o workerOptions) *worker {
 	if o.engine == nil {
 		o.engine = w.engine
 	}
+	if o.dockerHost == "" {
+		o.dockerHost = o.engine.Host()
+	}
 	args := slices.Concat(o.prefix, []string{w.program(), "serve", "--nats", o.server, "--state-dir", o.state,
-		"--sink", w.sink, "--host-id", w.host, "--docker-host", o.engine.Host(), "--log-level", "debug"})
+		"--sink", w.sink, "--host-id", w.host, "--docker-host", o.dockerHost, "--log-level", "debug"})
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = slices.Concat(w.environment(), []string{"HOLDFAST_POLICY_QUIESCE=pause,none,stop"}, o.env)
 	p := &worker{process: launch(w.t, cmd), t: w.t, state: o.state}

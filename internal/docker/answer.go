@@ -138,7 +138,9 @@ func brief(text string) string {
 
 var versionPrefix = regexp.MustCompile(`^.*?/v[0-9]+\.[0-9]+/`)
 
-// unversioned is the path of a call as the API's reference has it.
+var idInPath = regexp.MustCompile(`/[0-9a-f]{64}/`)
+
+// unversioned is the path of a call as the API's reference has it, and the manual.
 func unversioned(path string) string {
-	return brief(versionPrefix.ReplaceAllString(path, "/"))
+	return brief(idInPath.ReplaceAllString(versionPrefix.ReplaceAllString(path, "/"), "/{id}/"))
 }

@@ -64,7 +64,7 @@ func TestAnswers(t *testing.T) {
 		want   error
 		says   string
 	}{
-		"HAProxy":                     {403, "text/html", page, engine.ErrRefused, "POST /containers/" + id + "/unpause"},
+		"HAProxy":                     {403, "text/html", page, engine.ErrRefused, "POST /containers/{id}/unpause"},
 		"a proxy that hides":          {404, "text/html", page, engine.ErrRefused, "404"},
 		"a proxy that hides, bare":    {404, "", "", engine.ErrRefused, "404"},
 		"a proxy of methods":          {405, "text/plain", "method not allowed\n", engine.ErrRefused, "method not allowed"},
