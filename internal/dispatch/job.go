@@ -211,7 +211,8 @@ func (j *job) run(ctx context.Context) (event.Event, error) {
 		if cause := context.Cause(ctx); cause != nil && j.base.Err() == nil {
 			return j.ended(nil, nil, cause), nil
 		}
-		if errors.Is(err, backup.ErrAway) && !j.mayWait() {
+		if engine.IsLasting(err) || errors.Is(err, backup.ErrAway) && !j.mayWait() {
+			j.Log.Warn("the job cannot be planned", zap.String("job", j.job), zap.Error(err))
 			return j.ended(nil, nil, err), nil
 		}
 		return event.Event{}, err
@@ -290,12 +291,12 @@ func (j *job) makePlan(ctx context.Context) (*plan.Plan, error) {
 	var err error
 	if j.backupData.Containers != nil {
 		if containers, err = j.Runner.Engine.Containers(ctx); err != nil {
-			return nil, fmt.Errorf("%w: list the containers: %w", backup.ErrAway, err)
+			return nil, planError(err, "list the containers")
 		}
 	}
 	if j.backupData.Images != nil {
 		if images, err = j.Runner.Engine.Images(ctx); err != nil {
-			return nil, fmt.Errorf("%w: list the images: %w", backup.ErrAway, err)
+			return nil, planError(err, "list the images")
 		}
 	}
 	labels, err := j.imageLabels(ctx, containers)
@@ -308,7 +309,7 @@ func (j *job) makePlan(ctx context.Context) (*plan.Plan, error) {
 	}
 	about, err := j.Runner.Engine.About(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: ask the Engine what it is: %w", backup.ErrAway, err)
+		return nil, planError(err, "ask the Engine what it is")
 	}
 	return plan.Make(time.Now(), j.backupData, containers, images, plan.Rules{
 		Quiesce:      j.Policy.Quiesce,

@@ -26,10 +26,19 @@ func (j *job) namespaces(ctx context.Context, containers []engine.Container) (ma
 		case errors.Is(err, engine.ErrBadAnswer):
 			namespaces[c.ID] = plan.Namespaces{Unknown: true}
 		default:
-			return nil, fmt.Errorf("%w: inspect container %s: %w", backup.ErrAway, c.Name, err)
+			return nil, planError(err, "inspect container "+c.Name)
 		}
 	}
 	return namespaces, nil
+}
+
+// planError is the error of what could not be asked for a plan. The job waits for an
+// Engine that is away, and not for one that refuses.
+func planError(err error, what string) error {
+	if engine.IsLasting(err) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%w: %s: %w", backup.ErrAway, what, err)
 }
 
 // imageLabels returns the labels of the images of those containers for which the
@@ -45,7 +54,7 @@ func (j *job) imageLabels(ctx context.Context, containers []engine.Container) (p
 		case err == nil:
 			labels[c.ImageID] = img.Labels
 		case !errors.Is(err, engine.ErrNotFound):
-			return nil, fmt.Errorf("%w: inspect the image of container %s: %w", backup.ErrAway, c.Name, err)
+			return nil, planError(err, "inspect the image of container "+c.Name)
 		}
 	}
 	return labels, nil

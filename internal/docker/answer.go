@@ -59,7 +59,7 @@ func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &awayError{status: brief(resp.Status)}
 	}
 	a.refused()
-	return nil, &engine.RefusedError{Method: req.Method, Path: unversioned(req.URL.Path), Status: resp.StatusCode, Answer: message}
+	return nil, &engine.RefusedError{Method: req.Method, Path: reference(req.Method, req.URL.Path), Status: resp.StatusCode, Answer: message}
 }
 
 type openedKey struct{}
@@ -138,9 +138,19 @@ func brief(text string) string {
 
 var versionPrefix = regexp.MustCompile(`^.*?/v[0-9]+\.[0-9]+/`)
 
-var idInPath = regexp.MustCompile(`/[0-9a-f]{64}/`)
+var (
+	idInPath  = regexp.MustCompile(`/[0-9a-f]{64}/`)
+	imagePath = regexp.MustCompile(`^/images/.+/json$`)
+)
 
-// unversioned is the path of a call as the API's reference has it, and the manual.
-func unversioned(path string) string {
-	return brief(idInPath.ReplaceAllString(versionPrefix.ReplaceAllString(path, "/"), "/{id}/"))
+// reference is the path of a call as the API's reference has it, and the manual.
+func reference(method, path string) string {
+	path = idInPath.ReplaceAllString(versionPrefix.ReplaceAllString(path, "/"), "/{id}/")
+	switch {
+	case imagePath.MatchString(path):
+		return "/images/{name}/json"
+	case method == http.MethodDelete && strings.HasPrefix(path, "/images/"):
+		return "/images/{name}"
+	}
+	return brief(path)
 }

@@ -40,6 +40,12 @@ var (
 	ErrIncomplete = errors.New("the Engine does not have all of the image")
 )
 
+// IsLasting reports whether asking the Engine again does not help until somebody has
+// changed something between it and us.
+func IsLasting(err error) bool {
+	return errors.Is(err, ErrRefused) || errors.Is(err, ErrUnsupported) || errors.Is(err, ErrBadAnswer)
+}
+
 // Inventory lists what could be backed up on a host. It may be used by several
 // goroutines.
 type Inventory interface {
