@@ -214,6 +214,9 @@ type ItemFailed struct {
 	Message string `json:"message" cut:"4096"`
 	// Retryable says whether the same request can succeed later.
 	Retryable bool `json:"retryable"`
+	// NotRunningMillis is how long the container did not run because of this backup; if
+	// it still does not, Message says so.
+	NotRunningMillis float64 `json:"notRunningMs,omitempty"`
 }
 
 // Step is a step in the life of an item.

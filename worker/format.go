@@ -120,7 +120,11 @@ func endTable(d events.Ended) string {
 	t := newTable(header...)
 	for _, o := range d.Items {
 		if o.Status != events.OutcomeCompleted {
-			t.AppendRow(table.Row{escape(o.Item.Name), fmt.Sprintf("%s (%s)", o.Status, o.Code), "", "", "", "", ""})
+			notRunning := ""
+			if o.NotRunningMillis > 0 {
+				notRunning = millisOf(o.NotRunningMillis)
+			}
+			t.AppendRow(table.Row{escape(o.Item.Name), fmt.Sprintf("%s (%s)", o.Status, o.Code), "", "", "", notRunning, ""})
 			continue
 		}
 		row := table.Row{escape(o.Item.Name), o.Point, bytesOf(o.Size), ratioOf(o.UncompressedSize, o.Size),

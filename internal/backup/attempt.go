@@ -54,12 +54,16 @@ type work struct {
 
 // shared is what the goroutine of an attempt and its caller both use.
 type shared struct {
-	mu           sync.Mutex
-	step         events.Step
-	entry        *undo.Entry // what is to be undone; nil if nothing is
-	release      func()      // of the container's lock; nil if it is not held
-	stopSettling func()      // ends the looking at a container that was started again; nil if nobody looks
-	handedOver   bool        // the Sweeper undoes the rest
+	mu      sync.Mutex
+	step    events.Step
+	entry   *undo.Entry // what is to be undone; nil if nothing is
+	release func()      // of the container's lock; nil if it is not held
+	// heldSince is since when the container is paused or stopped by this backup, at the
+	// earliest; zero if it is not. heldFor is how long it was.
+	heldSince    time.Time
+	heldFor      time.Duration
+	stopSettling func() // ends the looking at a container that was started again; nil if nobody looks
+	handedOver   bool   // the Sweeper undoes the rest
 	result       *Result
 	err          error
 }
@@ -262,5 +266,30 @@ func (r *attempt) outcome(ctx context.Context, ended <-chan struct{}) (*Result, 
 	case r.shared.err != nil:
 		return nil, r.shared.err
 	}
-	return nil, itemError(ctx, at(r.shared.step, context.Cause(ctx), "back up %s %s", r.Item.Kind, r.Item.Name))
+	e := itemError(ctx, at(r.shared.step, context.Cause(ctx), "back up %s %s", r.Item.Kind, r.Item.Name))
+	if e.NotRunning = r.shared.heldFor; !r.shared.heldSince.IsZero() {
+		e.NotRunning = time.Since(r.shared.heldSince)
+		e.Err = fmt.Errorf("%w; the container may be paused or stopped, for %s by now, and is resumed as soon as the Engine has ended what it was told",
+			e.Err, e.NotRunning.Round(time.Millisecond))
+	}
+	return nil, e
+}
+
+// held says that the container is being paused or stopped, and resumed that it runs
+// again.
+func (r *attempt) held() {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	if r.container.Undo() != nil && r.shared.heldSince.IsZero() {
+		r.shared.heldSince = time.Now()
+	}
+}
+
+func (r *attempt) resumed() {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	if !r.shared.heldSince.IsZero() {
+		r.shared.heldFor += time.Since(r.shared.heldSince)
+		r.shared.heldSince = time.Time{}
+	}
 }

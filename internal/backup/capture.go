@@ -105,6 +105,7 @@ func (r *attempt) runPreHook(ctx context.Context) error {
 
 // hold stops or pauses the container, unless its commit does that.
 func (r *attempt) hold(ctx context.Context) error {
+	r.held()
 	killed, err := r.container.Hold(ctx)
 	if err != nil {
 		return at(events.StepCommit, r.orGone(ctx, err), "container %s", r.Item.Name)
@@ -145,8 +146,10 @@ func (r *attempt) resume(ctx context.Context, committed string) error {
 		if ctx.Err() == nil {
 			r.Log.Error("a container does not run again", zap.String("container", r.Item.Name), zap.Error(r.resumeErr))
 		}
+		return r.resumeErr
 	}
-	return r.resumeErr
+	r.resumed()
+	return nil
 }
 
 // release runs the command after the snapshot, if the container's labels name one,

@@ -176,3 +176,30 @@ func TestRunOfASnapshotThatIsUsed(t *testing.T) {
 		b.wantAsItWas(id, events.StateRunning)
 	})
 }
+
+// An item that is given up says how long its container has been held by then, and one
+// that failed how long it was.
+func TestAFailedItemSaysHowLongItsContainerDidNotRun(t *testing.T) {
+	withBench(t, func(b *bench) {
+		b.runner.StallTimeout = 3 * time.Second
+		id := b.add(events.StateRunning)
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(10 * time.Second) }})
+		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		failure, ok := errors.AsType[*backup.ItemError](err)
+		if !ok || failure.NotRunning < 3*time.Second || failure.NotRunning > 4*time.Second || !strings.Contains(err.Error(), "paused or stopped, for 3.5s by now") {
+			b.Errorf("it ends with %v, not running %v", err, failure.NotRunning)
+		}
+		b.wantNothingLeft(id, events.StateRunning)
+	})
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		b.sink.Fail(b, sinktest.OpPublish, 1, sink.ErrFull)
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(2 * time.Second) }})
+		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceStop))
+		failure, ok := errors.AsType[*backup.ItemError](err)
+		if !ok || failure.Code != events.CodeSinkFull || failure.NotRunning != 2*time.Second {
+			b.Errorf("it ends with %v, not running %v, want 2s", err, failure.NotRunning)
+		}
+		b.wantNothingLeft(id, events.StateRunning)
+	})
+}

@@ -40,7 +40,10 @@ type ItemError struct {
 	Code events.Code
 	// Retryable says whether the same request can succeed later.
 	Retryable bool
-	Err       error
+	// NotRunning is how long the container was paused or stopped by this backup. If it
+	// still is, Err says so.
+	NotRunning time.Duration
+	Err        error
 }
 
 func (e *ItemError) Error() string { return e.Err.Error() }

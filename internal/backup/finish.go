@@ -19,10 +19,15 @@ const undoBound = 10 * time.Second
 // finish ends the item with err, which may be nil, and undoes what it did. If ctx is
 // done, the caller of Run has taken over and undoes the rest.
 func (r *attempt) finish(ctx context.Context, err error) {
+	var failure *ItemError
 	if err != nil {
-		err = r.itemError(ctx, err)
+		failure = r.itemError(ctx, err)
+		err = failure
 	}
 	r.shared.mu.Lock()
+	if failure != nil {
+		failure.NotRunning = r.shared.heldFor
+	}
 	r.shared.err = err
 	recorded := r.shared.entry != nil
 	r.shared.endSettling()

@@ -94,7 +94,7 @@ func status(c events.Counts, abort bool, cause error) (events.Status, string) {
 	case abort:
 		return events.StatusFailed, "aborted at the first error, as the request asks"
 	}
-	return events.StatusFailed, "nothing could be stored"
+	return events.StatusFailed, "no item succeeded"
 }
 
 // completed fills in the outcome of an item that is stored.

@@ -273,8 +273,10 @@ func (j *job) itemFailed(i int, item plan.Item, err error, began time.Time) (eve
 		Step: events.StepPlan, Code: events.CodeInternal, Message: err.Error()}
 	if failure, ok := errors.AsType[*backup.ItemError](err); ok {
 		data.Step, data.Code, data.Retryable = failure.Step, failure.Code, failure.Retryable
+		data.NotRunningMillis = float64(failure.NotRunning.Microseconds()) / 1000
 	}
-	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds(), Status: events.OutcomeFailed, Code: data.Code}
+	o := events.ItemOutcome{Item: item.Item, Millis: time.Since(began).Milliseconds(), Status: events.OutcomeFailed, Code: data.Code,
+		NotRunningMillis: data.NotRunningMillis}
 	if data.Code == events.CodeCancelled {
 		o.Status = events.OutcomeCancelled
 	}

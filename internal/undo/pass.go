@@ -243,7 +243,13 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	r := p.Record()
 	over := p.commitEnded(&r) // before looking
 	images, err := p.findImages(bounded, &r)
-	err = errors.Join(err, p.each(IsResume, func(a Action) (bool, error) { return p.resume(bounded, a.Resume, over) }))
+	err = errors.Join(err, p.each(IsResume, func(a Action) (bool, error) {
+		done, err := p.resume(bounded, a.Resume, over)
+		if done && err == nil {
+			p.log.Info("nothing holds the container any longer", zap.Duration("sinceItsRecord", time.Since(r.Time).Round(time.Millisecond)))
+		}
+		return done, err
+	}))
 	resumed := !p.has(IsResume)
 	err = errors.Join(err, p.each(IsImage, func(a Action) (bool, error) {
 		ids, looked := images[a.RemoveImage.Reference]
