@@ -169,10 +169,15 @@ func (g *group) commit(ctx context.Context) error {
 	return nil
 }
 
-// resume resumes all containers, the last one first. What the Engine may still be
-// doing is left to the Sweeper.
+// resumeTurn is how long the members before it wait for a member that is resumed.
+const resumeTurn = 5 * time.Second
+
+// resume resumes all containers, the last one first. A member that cannot be resumed
+// at once is retried beside the others: they must not stay paused or stopped because
+// of it.
+// What the Engine may still be doing is left to the Sweeper.
 func (g *group) resume(ctx context.Context, committed bool) error {
-	var first error
+	var all sync.WaitGroup
 	for _, r := range slices.Backward(g.all) {
 		if r.pending() {
 			continue
@@ -181,11 +186,23 @@ func (g *group) resume(ctx context.Context, committed bool) error {
 		if !committed {
 			imageID = ""
 		}
-		if err := r.resume(ctx, imageID); err != nil && first == nil {
-			first = memberError{r, err}
+		resumed := make(chan struct{})
+		all.Go(func() {
+			defer close(resumed)
+			r.resumeErr = panics.Catch(func() error { return r.resume(ctx, imageID) })
+		})
+		select {
+		case <-resumed:
+		case <-time.After(resumeTurn):
 		}
 	}
-	return first
+	all.Wait()
+	for _, r := range slices.Backward(g.all) {
+		if r.resumeErr != nil {
+			return memberError{r, r.resumeErr}
+		}
+	}
+	return nil
 }
 
 // release runs the commands after the snapshot and lets others have the containers

@@ -209,6 +209,38 @@ func (b *bench) inTheMidst(id string, do func(id string)) {
 		}})
 }
 
+// A member that does not run again, and one whose call hangs, do not keep the others
+// from running again.
+func TestCaptureResumesTheOthers(t *testing.T) {
+	for name, f := range map[string]enginetest.Fault{
+		"it fails":  {Err: errors.New("broken"), Times: 100},
+		"it hangs":  {Hang: true},
+		"it panics": {During: func() { panic("a fault") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				ids, tasks := b.set(three...)
+				f.Op, f.On = enginetest.Unpause, ids[2]
+				b.engine.Plan(f)
+				began := time.Now()
+				resumed := make([]time.Duration, 2)
+				b.engine.Plan(enginetest.Fault{Op: enginetest.Unpause, On: ids[0], During: func() { resumed[0] = time.Since(began) }},
+					enginetest.Fault{Op: enginetest.Start, On: ids[1], During: func() { resumed[1] = time.Since(began) }})
+				_, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
+				for i, after := range resumed {
+					if after > 6*time.Second {
+						b.Errorf("member %d was resumed after %s", i, after)
+					}
+				}
+				if errs[2] == nil {
+					b.Error("the member that does not run again was stored")
+				}
+				b.wantSet(ids, three)
+			})
+		})
+	}
+}
+
 // What was not touched yet is left as its user wants it.
 func TestCaptureThatTouchesNothing(t *testing.T) {
 	withBench(t, func(b *bench) {
