@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -13,14 +14,13 @@ func newLogger(c logConfig) (*zap.Logger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log.level is %q; it must be debug, info, warn or error", c.Level)
 	}
-	z := zap.NewProductionConfig()
-	z.Level = zap.NewAtomicLevelAt(level)
-	z.Encoding = c.Format
-	z.Sampling = nil
-	z.DisableCaller, z.DisableStacktrace = true, true
-	z.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	form := zap.NewProductionEncoderConfig()
+	form.EncodeTime = zapcore.ISO8601TimeEncoder
+	encoder := zapcore.NewJSONEncoder(form)
 	if c.Format == "console" {
-		z.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
+		form.EncodeLevel = zapcore.CapitalLevelEncoder
+		encoder = zapcore.NewConsoleEncoder(form)
 	}
-	return z.Build()
+	out := zapcore.Lock(os.Stderr)
+	return zap.New(zapcore.NewCore(encoder, out, level), zap.ErrorOutput(out)), nil
 }
