@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// denials tells those who ask for something that the server's permissions refuse
-// the question. The server says so in a message that belongs to no call; without
-// this, whoever asked would wait for an answer to the end.
+// denials reports a permission error to the call that was refused. The server says
+// it in a message that belongs to no call; without this, the caller would wait for an
+// answer until its time is over.
 type denials struct {
 	mu      sync.Mutex
 	waiting map[*asking]struct{}
@@ -47,8 +47,8 @@ func (d *denials) unlessDenied(ctx context.Context, subjects ...string) (_ conte
 
 var deniedSubject = regexp.MustCompile(`Publish to "(\S+)"`)
 
-// tell passes an asynchronous error of the connection on.
-func (d *denials) tell(err error) {
+// report ends the calls that an asynchronous error of the connection is about.
+func (d *denials) report(err error) {
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return
 	}

@@ -28,7 +28,7 @@ func (o Options) dial(ctx context.Context, opts []nats.Option, log *zap.Logger) 
 		}
 		if ctx.Err() == nil {
 			if last == nil {
-				log.Warn("the message server cannot be reached; trying on", zap.String("address", address), zap.Error(err))
+				log.Warn("the message server cannot be reached; retrying", zap.String("address", address), zap.Error(err))
 			}
 			last = err
 		}

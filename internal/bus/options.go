@@ -75,7 +75,7 @@ func (o Options) natsOptions(l *link, log *zap.Logger) ([]nats.Option, error) {
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { l.end() }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			l.denials.tell(err)
+			l.denials.report(err)
 			logAsync(log, sub, err)
 		}),
 	}

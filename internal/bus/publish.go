@@ -18,7 +18,7 @@ type Receipt struct {
 	Sequence uint64
 }
 
-// PublishEvent stores an event in the stream of its subject. It tries on until
+// PublishEvent stores an event in the stream of its subject. It retries until
 // ctx ends while the server is away. An event with the same id is stored once
 // within two minutes. It reports ErrNotProvisioned, ErrTooLarge, ErrFull or
 // ErrClosed, or else the error of ctx.

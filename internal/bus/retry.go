@@ -33,7 +33,7 @@ func (b *Bus) Retry(ctx context.Context, what string, exchange func(context.Cont
 		}
 		if err != nil && ctx.Err() == nil {
 			if last == nil {
-				b.log.Warn(what+" is delayed; trying on", zap.Error(err))
+				b.log.Warn(what+" is delayed; retrying", zap.Error(err))
 			}
 			last = err
 		}

@@ -51,7 +51,7 @@ type Settler interface {
 	// may be called more than once.
 	KeepAlive(ctx context.Context) (stop func())
 	// Done acknowledges the message, and returns when the server has confirmed it.
-	// While the server is away it tries on until ctx ends. After an error the
+	// While the server is away it retries until ctx ends. After an error the
 	// message is delivered again.
 	Done(ctx context.Context) error
 	// Reject has the message delivered no more, and gives operators the reason. It

@@ -53,7 +53,7 @@ func (s *Source) repair(ctx context.Context, cause error) error {
 	passing := errors.Is(cause, bus.ErrAway) || errors.Is(cause, errMoved)
 	if !passing && cause.Error() != s.trouble {
 		s.trouble = cause.Error()
-		s.log.Warn("no requests can be taken; trying on", zap.Error(cause))
+		s.log.Warn("no requests can be taken; retrying", zap.Error(cause))
 	}
 	select {
 	case <-time.After(s.delays.NextBackOff()):

@@ -34,7 +34,7 @@ func (f Fleet) WaitingHosts(ctx context.Context) ([]string, error) {
 
 // NextWaiting returns the oldest request that lies for a host, of those after a
 // sequence, or nil if there is none, and takes it from nobody. While the server is
-// away it tries on until ctx ends. It reports bus.ErrNotProvisioned or bus.ErrClosed.
+// away it retries until ctx ends. It reports bus.ErrNotProvisioned or bus.ErrClosed.
 func (f Fleet) NextWaiting(ctx context.Context, host string, after uint64) (*WaitingRequest, error) {
 	m, err := f.Find(ctx, events.StreamRequests, bus.Query{NextFor: events.HostSubject("*", host), Sequence: after + 1})
 	if err != nil {

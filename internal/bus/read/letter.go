@@ -30,7 +30,7 @@ type Letter struct {
 }
 
 // DeadLetters yields the dead letters of a host, or with an asterisk those of
-// all, the oldest first. It tries on until ctx ends while the server is away. A
+// all, the oldest first. It retries until ctx ends while the server is away. A
 // message that is no dead letter is passed over. It reports bus.ErrNotProvisioned or
 // bus.ErrClosed, and ends after the first error.
 func DeadLetters(ctx context.Context, b *bus.Bus, host string) iter.Seq2[Letter, error] {
@@ -56,7 +56,7 @@ func DeadLetters(ctx context.Context, b *bus.Bus, host string) iter.Seq2[Letter,
 	}
 }
 
-// DeadLetter returns the dead letter with a sequence number. It tries on as
+// DeadLetter returns the dead letter with a sequence number. It retries as
 // DeadLetters does, and reports ErrNoLetter besides.
 func DeadLetter(ctx context.Context, b *bus.Bus, sequence uint64) (Letter, error) {
 	if sequence == 0 { // the server's numbers begin at 1, and it takes 0 for none

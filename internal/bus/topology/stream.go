@@ -112,9 +112,9 @@ func hostSubject(host string) func(events.Kind) string {
 }
 
 // Buckets returns the streams of the key-value buckets of the contract. They are
-// Buckets to any client of NATS, with one difference: nobody can roll them up, or
-// who may write one key could wipe out all with a header. The server allows that
-// only without markers for keys whose time to live has passed.
+// buckets to any client of NATS, with one difference: roll-ups are off, since
+// otherwise anyone who may write one key could delete all with one header. The
+// server allows that only without markers for keys whose time to live has passed.
 func Buckets(replicas int) []jetstream.StreamConfig {
 	all := []jetstream.StreamConfig{
 		{Name: BucketStream(events.BucketJobs), MaxBytes: 128 * mib},
