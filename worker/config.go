@@ -21,7 +21,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
-	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink/open"
 )
@@ -293,9 +293,9 @@ func (p policyConfig) check() error {
 	return nil
 }
 
-// rules returns the policy as the worker applies it.
-func (p policyConfig) rules() dispatch.Policy {
-	rules := dispatch.Policy{Kinds: p.Kinds, Quiesce: p.Quiesce, Sinks: p.Sinks, Containers: plan.Allowed{Labels: p.Containers.Labels}}
+// rules returns the policy of backups as the worker applies it.
+func (p policyConfig) rules() backupjob.Policy {
+	rules := backupjob.Policy{Quiesce: p.Quiesce, Sinks: p.Sinks, Containers: plan.Allowed{Labels: p.Containers.Labels}}
 	for _, m := range p.Containers.Match {
 		rules.Containers.Match = append(rules.Containers.Match, regexp.MustCompile(m)) // checked at the start
 	}

@@ -17,19 +17,6 @@ import (
 	"holdfast.io/holdfast/internal/undo"
 )
 
-// Causes that a job's context is cancelled with.
-var (
-	// ErrCancelled: somebody asked for the job to be cancelled.
-	ErrCancelled = errors.New("the job was cancelled")
-	// ErrTimeout: the job, or the item, took longer than it may.
-	ErrTimeout = errors.New("the timeout has passed")
-	// ErrStopping: the worker stops, and the job will be done by the next one.
-	ErrStopping = errors.New("the worker stops")
-	// ErrLost: another worker serves the host by now. Nothing more may be published
-	// for the job.
-	ErrLost = errors.New("another worker serves the host")
-)
-
 // ErrAway is what an [ItemError] is, for [errors.Is], if the Engine or the sink
 // was away: the same item is worth trying again when they are back.
 var ErrAway = errors.New("the Engine or the sink is away")
@@ -48,6 +35,11 @@ type ItemError struct {
 
 func (e *ItemError) Error() string { return e.Err.Error() }
 func (e *ItemError) Unwrap() error { return e.Err }
+
+// Failed returns what the event of a failed item says beside the message.
+func (e *ItemError) Failed() (step events.Step, code events.Code, retryable bool, notRunning time.Duration) {
+	return e.Step, e.Code, e.Retryable, e.NotRunning
+}
 
 // Is makes an ItemError ErrAway by its code.
 func (e *ItemError) Is(target error) bool {
@@ -142,7 +134,7 @@ var final = map[error]events.Code{
 // whether a retry can help.
 func classify(ctx context.Context, err error) (code events.Code, retryable bool) {
 	if cause := context.Cause(ctx); cause != nil {
-		if errors.Is(cause, ErrTimeout) || errors.Is(cause, stall.ErrStalled) {
+		if errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, stall.ErrStalled) {
 			return events.CodeTimeout, true
 		}
 		return events.CodeCancelled, true

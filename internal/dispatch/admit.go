@@ -10,6 +10,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus/consume"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/ledger"
 )
 
@@ -19,20 +20,11 @@ const broadcastLife = time.Hour
 
 // request is a message that was admitted.
 type request struct {
-	event  event.Event
-	kind   events.Kind
-	target events.Target
-	// host is whose job it is: this host, or events.HostAny.
-	host string
-	// job is the id of the job.
-	job string
-	// digest is of the type and the data.
-	digest string
-	// streamTime is when the request was stored.
-	streamTime time.Time
-
-	backupData *events.BackupRequest
-	cancelData *events.CancelRequest
+	job.Request
+	kind events.Kind
+	// spec is what its kind makes of it; nil for a cancellation.
+	spec    job.Spec
+	cancels *events.CancelRequest
 }
 
 // rejection says why a message cannot be carried out. The event may be
@@ -48,12 +40,12 @@ type rejection struct {
 }
 
 func (r *request) rejected(reason events.Reason, v ...events.Violation) *rejection {
-	return &rejection{event: r.event, host: r.host, job: r.job, digest: r.digest, reason: reason, violations: v}
+	return &rejection{event: r.Event, host: r.Host, job: r.Job, digest: r.Digest, reason: reason, violations: v}
 }
 
 // admit holds a message against the contract, but for its expiry. It is a pure
 // function: exactly one of its results is not nil.
-func admit(m *consume.Message, host string) (*request, *rejection) {
+func admit(m *consume.Message, host string, kinds []job.Kind) (*request, *rejection) {
 	kind, target, badSubject := events.ParseRequestSubject(m.Subject)
 	if target == events.TargetAny {
 		host = events.HostAny
@@ -62,26 +54,36 @@ func admit(m *consume.Message, host string) (*request, *rejection) {
 	if err != nil {
 		return nil, malformed(err, host)
 	}
-	r := &request{event: ev, kind: kind, target: target, host: host, job: events.JobID(ev.Source(), ev.ID(), host), digest: events.RequestDigest(ev), streamTime: m.Time}
+	r := &request{kind: kind, Request: job.Request{
+		Job: events.JobID(ev.Source(), ev.ID(), host), Host: host, Target: target, Event: ev,
+		Digest: events.RequestDigest(ev), Reply: m.Reply, Stored: m.Time, Expires: expiry(ev, target, m.Time),
+	}}
 	if badSubject != nil {
 		return nil, r.rejected(events.ReasonKindMismatch, events.Violation{Message: badSubject.Error()})
 	}
 	if why := mismatch(ev.Type(), kind, target); why != nil {
 		return nil, r.rejected(why.reason, why.violations...)
 	}
-	switch kind {
-	case events.Backup:
-		r.backupData, err = events.ParseBackupRequest(ev.Data())
-	case events.Cancel:
-		r.cancelData, err = events.ParseCancelRequest(ev.Data())
-	default:
-		return nil, r.rejected(events.ReasonUnsupported, events.Violation{
-			Message: fmt.Sprintf("requests of kind %s are not supported by this version", kind)})
-	}
-	if err != nil {
+	if err := r.parse(kinds); err != nil {
 		return nil, r.invalid(err)
 	}
 	return r, nil
+}
+
+// parse has the request's kind read its data. An error is an *events.InvalidError.
+func (r *request) parse(kinds []job.Kind) (err error) {
+	if r.kind == events.Cancel {
+		r.cancels, err = events.ParseCancelRequest(r.Event.Data())
+		return err
+	}
+	for _, k := range kinds {
+		if k.Name() == r.kind {
+			r.spec, err = k.Parse(r.Request)
+			return err
+		}
+	}
+	return &events.InvalidError{Reason: events.ReasonUnsupported, Violations: []events.Violation{
+		{Message: fmt.Sprintf("requests of kind %s are not supported by this version", r.kind)}}}
 }
 
 func malformed(err error, host string) *rejection {
@@ -126,18 +128,13 @@ func mismatch(eventType string, kind events.Kind, target events.Target) *rejecti
 	return nil
 }
 
-// expired reports whether a request comes too late.
-func (r *request) expired(now time.Time) *rejection {
-	until := time.Time{}
-	if r.target == events.TargetAll {
-		until = r.streamTime.Add(broadcastLife)
+// expiry is when a request is no good any more; zero for never.
+func expiry(ev event.Event, target events.Target, stored time.Time) time.Time {
+	if own, err := events.ExpiryTime(ev); err == nil && !own.IsZero() { // Decode refuses others
+		return own
 	}
-	if own, err := events.ExpiryTime(r.event); err == nil && !own.IsZero() { // Decode refuses others
-		until = own
+	if target == events.TargetAll {
+		return stored.Add(broadcastLife)
 	}
-	if until.IsZero() || now.Before(until) {
-		return nil
-	}
-	return r.rejected(events.ReasonExpired, events.Violation{Pointer: "/" + events.ExtExpiryTime,
-		Message: fmt.Sprintf("the request expired at %s", until.UTC().Format(time.RFC3339))})
+	return time.Time{}
 }

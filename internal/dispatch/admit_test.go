@@ -83,9 +83,11 @@ var badMessages = map[string]struct {
 
 // admitAt admits a message whose job has not begun at this time.
 func admitAt(m *consume.Message, now time.Time) (*request, *rejection) {
-	r, rejection := admit(m, testHost)
+	r, rejection := admit(m, testHost, testKinds)
 	if rejection == nil {
-		rejection = r.expired(now)
+		if refusal := r.Expired(now); refusal != nil {
+			rejection = r.rejected(refusal.Reason, refusal.Violations...)
+		}
 	}
 	if rejection != nil {
 		return nil, rejection
@@ -146,11 +148,11 @@ func TestAdmit(t *testing.T) {
 			if rejection != nil {
 				t.Fatalf("it was rejected: %s %v", rejection.reason, rejection.violations)
 			}
-			if r.kind != c.kind || r.target != c.target || !r.streamTime.Equal(stored) || r.job != events.JobID("/test", "id-1", testHost) {
-				t.Errorf("it was admitted as %s to %s, job %s, of %s", r.kind, r.target, r.job, r.streamTime)
+			if r.kind != c.kind || r.Target != c.target || !r.Stored.Equal(stored) || r.Job != events.JobID("/test", "id-1", testHost) {
+				t.Errorf("it was admitted as %s to %s, job %s, of %s", r.kind, r.Target, r.Job, r.Stored)
 			}
-			if (r.backupData != nil) != (c.kind == events.Backup) || (r.cancelData != nil) != (c.kind == events.Cancel) {
-				t.Errorf("its data are %v and %v", r.backupData, r.cancelData)
+			if (r.spec != nil) != (c.kind == events.Backup) || (r.cancels != nil) != (c.kind == events.Cancel) {
+				t.Errorf("its data are %v and %v", r.spec, r.cancels)
 			}
 		})
 	}
@@ -159,7 +161,7 @@ func TestAdmit(t *testing.T) {
 // The id of a job does not depend on the host that takes a request to any host.
 func TestAdmitToAnyHost(t *testing.T) {
 	m := &consume.Message{Subject: events.AnySubject(events.Prune), Time: stored, Headers: headers("ce-type", events.Prune.RequestType()), Body: []byte("{}")}
-	_, rejection := admit(m, testHost)
+	_, rejection := admit(m, testHost, testKinds)
 	if rejection == nil {
 		t.Fatal("prune is supported by now: hold its job's id here")
 	}

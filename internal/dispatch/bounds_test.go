@@ -52,8 +52,8 @@ func TestEveryDocumentIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withHost(t, 4, func(h *host) {
-				h.worker.Runner.Engine = mounted{h.engine, c.mounts}
-				h.worker.Jobs.Store = small{h.store}
+				h.backups.Runner.Engine = mounted{h.engine, c.mounts}
+				h.runner.Jobs.Store = small{h.store}
 				for i := range c.containers {
 					h.engine.Add(enginetest.Spec{Name: c.name + fmt.Sprint(i), Image: baseImage, Labels: map[string]string{"a": angle}}, events.StateRunning)
 				}

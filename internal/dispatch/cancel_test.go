@@ -10,6 +10,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job"
 )
 
 func TestCancel(t *testing.T) {
@@ -202,7 +203,7 @@ func TestStop(t *testing.T) {
 				h.Errorf("it took %s, want %s", took, grace)
 			}
 			h.want("backup.accepted "+jobID, "later 1")
-			if s.delay < stoppedDelay || s.delay >= 2*stoppedDelay {
+			if s.delay < job.StoppedDelay || s.delay >= 2*job.StoppedDelay {
 				h.Errorf("it comes again after %s", s.delay)
 			}
 			h.wantUndone(id)
@@ -229,14 +230,14 @@ func TestStop(t *testing.T) {
 		withHost(t, 1, func(h *host) {
 			h.container("web")
 			h.start()
-			h.worker.Slots.TryAcquire()
+			h.runner.Slots.TryAcquire()
 			synctest.Wait()
 			select {
 			case h.work.messages <- h.backup(allContainers):
 				h.Error("a message was taken without a free slot")
 			default:
 			}
-			h.worker.Slots.Release()
+			h.runner.Slots.Release()
 			h.end()
 			h.want()
 		})

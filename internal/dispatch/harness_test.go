@@ -19,6 +19,8 @@ import (
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job"
+	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/ledger/ledgertest"
 	"holdfast.io/holdfast/internal/plan"
@@ -41,6 +43,8 @@ type host struct {
 	*testing.T
 	slots         int
 	worker        *Worker
+	runner        *job.Runner        // of the worker
+	backups       *backupjob.Kind    // of the worker
 	store         *ledgertest.Memory // of the ledger
 	records       *undotest.Memory
 	sweeper       *undo.Sweeper
@@ -81,22 +85,26 @@ func (h *host) newWorker(owner string) *Worker {
 	if h.sweeper == nil {
 		h.sweeper = &undo.Sweeper{Engine: h.engine, Locks: &undo.Locks{}, Store: h.records, Sinks: all, Log: log}
 	}
-	return &Worker{
-		Host: testHost,
-		Runner: &backup.Runner{
-			Engine: h.engine, Sweeper: h.sweeper, Version: "test", Log: log,
-		},
-		Sinks: all,
-		Policy: Policy{Kinds: []events.Kind{events.Backup, events.Cancel},
-			Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
+	h.backups = &backupjob.Kind{
+		Host:     testHost,
+		Runner:   &backup.Runner{Engine: h.engine, Sweeper: h.sweeper, Version: "test", Log: log},
+		Sinks:    all,
+		Policy:   backupjob.Policy{Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
+		Lifeline: func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{} },
+	}
+	h.runner = &job.Runner{
+		Host:      testHost,
 		RetryFor:  retryFor,
-		Lifeline:  func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{} },
 		Publisher: h.server,
 		Jobs:      &ledger.Jobs{Store: h.store, Host: testHost, Owner: owner},
 		Lease:     uncontested{},
 		Sweeper:   h.sweeper,
-		Slots:     NewSlots(h.slots),
+		Slots:     job.NewSlots(h.slots),
 		Log:       log,
+	}
+	return &Worker{
+		Host: testHost, Kinds: []job.Kind{h.backups}, Allowed: []events.Kind{events.Backup, events.Cancel},
+		Runner: h.runner, Publisher: h.server, Log: log,
 	}
 }
 
@@ -125,7 +133,7 @@ func (h *host) end() {
 	h.stop = nil
 	<-h.stopped
 	for i := range h.slots {
-		if !h.worker.Slots.TryAcquire() {
+		if !h.runner.Slots.TryAcquire() {
 			h.Errorf("slot %d of %d is lost", i+1, h.slots)
 		}
 	}
@@ -301,3 +309,6 @@ func (s *source) Next(ctx context.Context) (*consume.Message, error) {
 		return nil, context.Cause(ctx)
 	}
 }
+
+// testKinds are the kinds of a worker, where nothing is carried out.
+var testKinds = []job.Kind{&backupjob.Kind{Host: testHost}}

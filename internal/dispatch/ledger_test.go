@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,10 +12,10 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
@@ -146,7 +145,7 @@ func TestWhoLostTheHostSaysNothing(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		id := h.container("web")
 		lostIt := false
-		h.worker.Lease = leaseFunc(func(context.Context) error {
+		h.runner.Lease = leaseFunc(func(context.Context) error {
 			if lostIt {
 				return lease.ErrLost
 			}
@@ -177,7 +176,7 @@ func TestThePlanOfANewerVersion(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("web")
 		m := h.backup(allContainers)
-		claim, err := h.worker.Jobs.Claim(h.Context(), ledger.Request{Job: jobID, Digest: digestOf(h, m), Stored: m.Time})
+		claim, err := h.runner.Jobs.Claim(h.Context(), ledger.Request{Job: jobID, Digest: digestOf(h, m), Stored: m.Time})
 		if err == nil {
 			err = claim.SetPlan(h.Context(), []byte(`{"version": 99}`))
 		}
@@ -197,8 +196,8 @@ func TestThreeDeathsAtAnItem(t *testing.T) {
 		id := h.container("deadly")
 		h.container("web")
 		m := h.backup(allContainers)
-		for range maxTries { // each dies in the midst of the first item
-			claim, err := h.worker.Jobs.Claim(h.Context(), ledger.Request{Job: jobID, Digest: digestOf(h, m), Stored: m.Time})
+		for range job.MaxTries { // each dies in the midst of the first item
+			claim, err := h.runner.Jobs.Claim(h.Context(), ledger.Request{Job: jobID, Digest: digestOf(h, m), Stored: m.Time})
 			if err != nil {
 				h.Fatal(err)
 			}
@@ -226,11 +225,11 @@ func TestThreeDeathsAtAnItem(t *testing.T) {
 
 func digestOf(h *host, m *consume.Message) string {
 	h.Helper()
-	r, rejection := admit(m, testHost)
+	r, rejection := admit(m, testHost, testKinds)
 	if rejection != nil {
 		h.Fatal(rejection.violations)
 	}
-	return r.digest
+	return r.Digest
 }
 
 // enterPlan enters the plan of all containers.
@@ -244,7 +243,7 @@ func (h *host) enterPlan(claim *ledger.Claim) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	raw, err := plan.Make(time.Now(), req, containers, nil, plan.Rules{Quiesce: h.worker.Policy.Quiesce}).Encode()
+	raw, err := plan.Make(time.Now(), req, containers, nil, plan.Rules{Quiesce: h.backups.Policy.Quiesce}).Encode()
 	if err == nil {
 		err = claim.SetPlan(h.Context(), raw)
 	}
@@ -285,50 +284,21 @@ func TestEngineAwayInTheMidst(t *testing.T) {
 	})
 }
 
-func TestFate(t *testing.T) {
-	running := t.Context()
-	ended := func(cause error) context.Context {
-		ctx, cancel := context.WithCancelCause(running)
-		cancel(cause)
-		return ctx
-	}
-	for name, c := range map[string]struct {
-		base context.Context
-		err  error
-		want fate
-	}{
-		"all is said":                          {running, nil, told},
-		"all is said as the worker stops":      {ended(backup.ErrStopping), nil, told},
-		"something is away":                    {running, backup.ErrAway, postponed},
-		"an event cannot be stored":            {running, errBroken, postponed},
-		"the worker stops":                     {ended(backup.ErrStopping), backup.ErrStopping, handedOn},
-		"the worker stops for any reason":      {ended(context.Canceled), errBroken, handedOn},
-		"the host is served by another worker": {ended(backup.ErrLost), context.Canceled, lost},
-		"the lease is lost":                    {running, lease.ErrLost, lost},
-		"the job is another worker's":          {running, errors.Join(errBroken, ledger.ErrLost), lost},
-		"both stopping and another's work":     {ended(backup.ErrStopping), ledger.ErrLost, lost},
-	} {
-		if got := fateOf(c.base, c.err); got != c.want {
-			t.Errorf("%s: %s, want %s", name, got, c.want)
-		}
-	}
-}
-
 func TestPolicy(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(p *Policy)
+		change func(h *host)
 		data   string
 		want   string
 	}{
-		"a kind": {func(p *Policy) { p.Kinds = []events.Kind{events.Cancel} }, allContainers, "policy.kinds"},
-		"a sink": {func(p *Policy) { p.Sinks = []string{"other"} }, allContainers, "policy.sinks"},
-		"a mode": {func(p *Policy) { p.Quiesce = []events.Quiesce{events.QuiesceNone} },
+		"a kind": {func(h *host) { h.worker.Allowed = []events.Kind{events.Cancel} }, allContainers, "policy.kinds"},
+		"a sink": {func(h *host) { h.backups.Policy.Sinks = []string{"other"} }, allContainers, "policy.sinks"},
+		"a mode": {func(h *host) { h.backups.Policy.Quiesce = []events.Quiesce{events.QuiesceNone} },
 			`{"containers": {"all": true}, "quiesce": "pause"}`, "policy.quiesce"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withHost(t, 1, func(h *host) {
 				h.container("web")
-				c.change(&h.worker.Policy)
+				c.change(h)
 				h.start()
 				h.do(h.backup(c.data))
 				h.want("request.rejected "+jobID, "dead letter 1: policy", "rejected as policy 1")

@@ -9,6 +9,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/ledger"
 )
 
@@ -51,7 +52,7 @@ func TestAPanicCostsOneItem(t *testing.T) {
 					h.container("a")
 					bad := h.container("bad")
 					h.container("c")
-					h.worker.Runner.Engine = panicking{h.engine, bad, what}
+					h.backups.Runner.Engine = panicking{h.engine, bad, what}
 					h.start()
 					s := h.do(h.backup(data))
 					time.Sleep(time.Hour)
@@ -73,7 +74,7 @@ func TestAPanicCostsOneItem(t *testing.T) {
 							t.Errorf("%s has the stack", ev.Type())
 						}
 					}
-					h.worker.Runner.Engine = h.engine // what it held, it holds no more
+					h.backups.Runner.Engine = h.engine // what it held, it holds no more
 					h.do(h.backup(allContainers, "ce-id", "id-2"))
 					if ended := h.ended(); ended.Status != events.StatusSucceeded {
 						t.Errorf("the next job ended as %+v", ended)
@@ -86,7 +87,7 @@ func TestAPanicCostsOneItem(t *testing.T) {
 
 func TestAPanicInPlanningEndsTheJob(t *testing.T) {
 	withHost(t, 1, func(h *host) {
-		h.worker.Runner.Engine = panicking{h.engine, "", "list"}
+		h.backups.Runner.Engine = panicking{h.engine, "", "list"}
 		h.start()
 		h.do(h.backup(allContainers))
 		h.want("backup.failed "+jobID, "done 1")
@@ -101,8 +102,8 @@ func TestThreeDeathsBeforeThePlan(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("web")
 		m := h.backup(allContainers)
-		for range maxTries {
-			if _, err := h.worker.Jobs.Claim(h.Context(), ledger.Request{Job: jobID, Digest: digestOf(h, m), Stored: m.Time}); err != nil {
+		for range job.MaxTries {
+			if _, err := h.runner.Jobs.Claim(h.Context(), ledger.Request{Job: jobID, Digest: digestOf(h, m), Stored: m.Time}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -118,7 +119,7 @@ func TestAnItemIsBegunBeforeItIsInspected(t *testing.T) {
 		id := h.container("web")
 		begun := map[int]ledger.Begun{}
 		h.engine.Plan(enginetest.Fault{Op: enginetest.Inspect, On: id, During: func() {
-			begun, _ = h.worker.Jobs.Begun(context.Background(), jobID)
+			begun, _ = h.runner.Jobs.Begun(context.Background(), jobID)
 		}})
 		h.start()
 		h.do(h.backup(allContainers))

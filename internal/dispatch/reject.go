@@ -13,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus/consume"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/ledger"
 )
 
@@ -31,13 +32,13 @@ func (w *Worker) reject(ctx context.Context, m *consume.Message, r *rejection) {
 	if r.job != "" {
 		if err := w.answer(ctx, m, r); err != nil {
 			log.Error("a rejection could not be published; the request comes again", zap.Error(err))
-			w.later(m, putOffDelay)
+			w.later(m, job.RetryDelay)
 			return
 		}
 	}
 	if err := w.bury(ctx, m, r); err != nil {
 		log.Error("a dead letter could not be stored; the request comes again", zap.Error(err))
-		w.later(m, putOffDelay)
+		w.later(m, job.RetryDelay)
 		return
 	}
 	if err := m.Reject(ctx, string(r.reason)); err != nil {
@@ -54,8 +55,8 @@ func (w *Worker) answer(ctx context.Context, m *consume.Message, r *rejection) e
 	if r.claim != nil {
 		return w.endRejected(ctx, m, r.claim, r)
 	}
-	jobs := w.Jobs.Of(r.host)
-	known, err := jobs.Look(ctx, r.job)
+	jobs := w.Runner.Jobs.Of(r.host)
+	known, err := jobs.Get(ctx, r.job)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 	case err != nil:
@@ -74,7 +75,7 @@ func (w *Worker) answer(ctx context.Context, m *consume.Message, r *rejection) e
 
 // endRejected ends a claimed job with a rejection.
 func (w *Worker) endRejected(ctx context.Context, m *consume.Message, claim *ledger.Claim, r *rejection) error {
-	raw, err := w.encodeEnd(r.job, w.rejectionEvent(m, r, ""))
+	raw, err := job.EncodeEnd(w.Host, r.job, w.rejectionEvent(m, r, ""))
 	if err != nil {
 		return err
 	}
@@ -87,12 +88,30 @@ func (w *Worker) endRejected(ctx context.Context, m *consume.Message, claim *led
 
 func (w *Worker) rejectionEvent(m *consume.Message, r *rejection, discriminator string) event.Event {
 	data := events.RequestRejected{Host: w.Host, Job: r.job, Type: r.event.Type(), Reason: r.reason, Errors: r.violations}
-	return w.result(m.Time, r.job, r.event, events.TypeRequestRejected, r.job, discriminator, data)
+	return events.NewResult(m.Time, w.Host, r.job, r.event, events.TypeRequestRejected, r.job, discriminator, data)
+}
+
+// publish stores an event of a job.
+func (w *Worker) publish(ctx context.Context, job string, ev event.Event) error {
+	m, err := events.NewMessage(events.EventSubject(w.Host, job, ev.Type()), ev)
+	if err != nil {
+		return err
+	}
+	return w.Publisher.PublishMessage(ctx, m)
+}
+
+// republish stores the terminal event of a job as it lies in the ledger.
+func (w *Worker) republish(ctx context.Context, raw []byte) error {
+	m, err := job.DecodeEnd(raw)
+	if err != nil {
+		return err
+	}
+	return w.Publisher.PublishMessage(ctx, m)
 }
 
 // rejects reports whether a terminal event is a rejection.
 func rejects(terminal []byte) bool {
-	m, err := decodeEnd(terminal)
+	m, err := job.DecodeEnd(terminal)
 	if err != nil {
 		return false
 	}

@@ -10,6 +10,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job"
 )
 
 func TestReject(t *testing.T) {
@@ -114,7 +115,7 @@ func TestPublishingFails(t *testing.T) {
 				}
 				s := h.do(h.backup(data))
 				h.want(append(c.want, "later 1")...)
-				if s.delay < putOffDelay || s.delay >= 2*putOffDelay {
+				if s.delay < job.RetryDelay || s.delay >= 2*job.RetryDelay {
 					h.Errorf("it comes again after %s", s.delay)
 				}
 			})
@@ -147,7 +148,7 @@ func TestEngineAway(t *testing.T) {
 			h.start()
 			s := h.do(h.backup(data))
 			h.want("later 1")
-			if s.delay < putOffDelay || s.delay >= 2*putOffDelay {
+			if s.delay < job.RetryDelay || s.delay >= 2*job.RetryDelay {
 				h.Errorf("it comes again after %s", s.delay)
 			}
 		})

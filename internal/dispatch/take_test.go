@@ -9,12 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
-
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
@@ -30,7 +29,7 @@ func TestDuplicateOfARunningJob(t *testing.T) {
 		synctest.Wait()
 		again := h.do(h.again(first))
 		h.want("backup.accepted "+jobID, "later 1")
-		if again.delay < duplicateDelay || again.delay >= 2*duplicateDelay {
+		if again.delay < job.DuplicateDelay || again.delay >= 2*job.DuplicateDelay {
 			h.Errorf("it comes again after %s", again.delay)
 		}
 		<-s.settled
@@ -111,7 +110,7 @@ func TestMessageWithoutASlot(t *testing.T) {
 			default:
 			}
 			close(taken)
-			h.worker.Slots.TryAcquire()
+			h.runner.Slots.TryAcquire()
 			return d, nil
 		})
 		ctx, cancel := context.WithCancel(h.Context())
@@ -124,7 +123,7 @@ func TestMessageWithoutASlot(t *testing.T) {
 		}
 		cancel()
 		<-ended
-		h.worker.Slots.Release()
+		h.runner.Slots.Release()
 	})
 }
 
@@ -147,32 +146,11 @@ func TestSourceEnds(t *testing.T) {
 	})
 }
 
-// Progress is published at most twice a second for an item, and nobody depends on
-// it.
-func TestProgress(t *testing.T) {
-	withHost(t, 1, func(h *host) {
-		w := h.worker
-		j := &job{Worker: w, request: &request{event: event.New(), job: jobID}}
-		report := j.progress(events.Item{Kind: events.ItemContainer, ID: "c", Name: "web"})
-		for i := range int64(100) { // in ten seconds
-			report(events.StepSave, i, 100, i/2)
-			time.Sleep(100 * time.Millisecond)
-		}
-		if n := len(h.server.progress); n != 20 {
-			h.Errorf("there were %d reports in ten seconds", n)
-		}
-		var data events.Progress
-		if err := h.server.progress[1].DataAs(&data); err != nil || data.Bytes != 5 || data.TotalBytes != 100 || data.StoredBytes != 2 || data.Step != events.StepSave {
-			h.Errorf("the second is %+v, %v", data, err)
-		}
-	})
-}
-
 // The worker's own lifeline is asked for each job, and protects.
 func TestLifeline(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		id := h.container("self")
-		h.worker.Lifeline = func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{Self: id} }
+		h.backups.Lifeline = func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{Self: id} }
 		h.start()
 		h.do(h.backup(allContainers))
 		var item events.BackupItemCompleted

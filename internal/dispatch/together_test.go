@@ -81,8 +81,8 @@ func TestTogetherToASinkThatIsAway(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("a")
 		h.container("b")
-		h.worker.RetryFor = 0
-		h.worker.Sinks = sinks{events.DefaultSink: nil}
+		h.runner.RetryFor = 0
+		h.backups.Sinks = sinks{events.DefaultSink: nil}
 		h.start()
 		h.do(h.backup(allTogether))
 		if got := h.failures(); got["a"] != events.CodeSinkUnavailable || got["b"] != events.CodeNotTogether {
@@ -155,7 +155,7 @@ func TestCancelTogetherBeforeItBegins(t *testing.T) {
 // The command of a label that came with the image is not run, and that is said.
 func TestHooksOfAnImage(t *testing.T) {
 	withHost(t, 1, func(h *host) {
-		h.worker.Runner.HooksAllowed = true
+		h.backups.Runner.HooksAllowed = true
 		id := h.engine.AddImage("hooked:v1")
 		h.engine.SetImageLabels(id, map[string]string{hook.LabelPre: `["/idle", "fail"]`})
 		h.engine.Add(enginetest.Spec{Name: "web", Image: "hooked:v1", Labels: map[string]string{
@@ -174,7 +174,7 @@ func TestHooksOfAnImage(t *testing.T) {
 
 func TestHooksInASet(t *testing.T) {
 	withHost(t, 1, func(h *host) {
-		h.worker.Runner.HooksAllowed = true
+		h.backups.Runner.HooksAllowed = true
 		for _, name := range []string{"a", "b"} {
 			h.engine.Add(enginetest.Spec{Name: name, Image: baseImage, Labels: map[string]string{
 				hook.LabelPre: `["/idle", "say", "x", "y", "0"]`, hook.LabelPost: `["/idle", "say", "x", "y", "0"]`}}, events.StateRunning)

@@ -1,33 +1,25 @@
-// Package dispatch carries requests out: a message comes in, is held against the
-// contract and the host's policy, becomes a job, and every step of the job goes
-// out as an event. It decides what each error means for the message: done,
-// rejected, or again later.
+// Package dispatch turns messages into verdicts: a request is held against the
+// contract and carried out as a job of its kind, and what comes of it says whether its
+// message is done, comes again, or is rejected.
 package dispatch
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/bus/consume"
-	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/lease"
-	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/panics"
-	"holdfast.io/holdfast/internal/plan"
-	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
-	"holdfast.io/holdfast/internal/undo"
 )
 
 // Source is where requests come from. Next blocks until it has taken one
@@ -37,87 +29,35 @@ type Source interface {
 	Next(ctx context.Context) (*consume.Message, error)
 }
 
-// Publisher sends what a worker has to say. Its methods return when the message
-// is stored, and retry until ctx ends while the server is away.
+// Publisher stores dead letters.
 type Publisher interface {
+	// PublishMessage stores a rejection. It returns when it is stored, and retries until
+	// ctx ends while the server is away.
 	PublishMessage(ctx context.Context, m events.Message) error
-	// PublishDeadLetter stores one entry however often it is called with id.
+	// PublishDeadLetter stores one entry however often it is called with id, as
+	// PublishMessage does.
 	PublishDeadLetter(ctx context.Context, subject, id string, body []byte) error
-	// PublishProgress sends without waiting, to whoever listens.
-	PublishProgress(subject string, ev event.Event) error
-}
-
-// Sinks are the sinks that the host's configuration names.
-type Sinks interface {
-	Has(name string) bool
-	Names() []string
-	Open(ctx context.Context, name string) (sink.Sink, error)
-}
-
-// Lease is the right to serve the host.
-type Lease interface {
-	// Confirm returns when it is certain that no other worker serves the host. It
-	// reports lease.ErrLost, or the cause of ctx.
-	Confirm(ctx context.Context) error
-}
-
-// Sweeper undoes what an attempt left behind.
-type Sweeper interface {
-	// Adopt undoes what the record names. When it has returned, the record is on disk,
-	// and no other attempt gets the container before that has been resumed. With whole
-	// unset the container is left alone.
-	Adopt(ctx context.Context, r undo.Record, whole bool) error
-}
-
-// Timeouts bound what a job may take. 0 means no bound.
-type Timeouts struct {
-	// Job bounds a whole job, from its first attempt on; a request may set a shorter
-	// one.
-	Job time.Duration
-	// Item bounds one attempt at an item.
-	Item time.Duration
 }
 
 // Worker serves one host while it holds the lease. Its fields are not changed once Run is
 // called.
 type Worker struct {
 	// Host is the host's id.
-	Host     string
-	Runner   *backup.Runner
-	Sinks    Sinks
-	Policy   Policy
-	Timeouts Timeouts
-	// RetryFor is how long a job is put off while the Engine or the sink is away,
-	// before its items fail.
-	RetryFor time.Duration
-	// Lifeline returns what the worker's own life hangs on at this moment, given the
-	// containers on the Engine.
-	Lifeline  func(ctx context.Context, containers []engine.Container) plan.Lifeline
+	Host string
+	// Kinds carry out requests, and Allowed are the kinds that the host's configuration
+	// allows, cancel among them.
+	Kinds   []job.Kind
+	Allowed []events.Kind
+	// Runner runs the jobs, and has the slots that messages are taken for.
+	Runner    *job.Runner
 	Publisher Publisher
-	Jobs      *ledger.Jobs
-	Lease     Lease
-	Sweeper   Sweeper
-	Slots     *Slots
 	Log       *zap.Logger
 
 	jobs sync.WaitGroup
-	mu   sync.Mutex
-	runs map[string]context.CancelCauseFunc // running jobs by id
-
-	newer sync.Map // ids of jobs that are left to a newer version
 }
 
-// Delays before a message that could not be worked on is delivered again.
-const (
-	putOffDelay    = 10 * time.Second // the Engine is away, or an event could not be stored
-	duplicateDelay = 15 * time.Second
-	stoppedDelay   = time.Second
-	newerDelay     = time.Minute // only a newer version can go on
-)
-
-// farewellBound is how long a worker that stops takes at most to say of a job that
-// it ends with a word.
-const farewellBound = 2 * time.Second
+// Running returns the ids of the jobs that run, sorted.
+func (w *Worker) Running() []string { return w.Runner.Running() }
 
 // Run takes messages until ctx ends. Then it takes no more, gives running jobs
 // grace to end, and after that stops them: what is unfinished is undone and its
@@ -143,13 +83,13 @@ func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Dur
 	}()
 	<-ctx.Done()
 	if errors.Is(context.Cause(ctx), lease.ErrLost) {
-		stop(backup.ErrLost)
+		stop(job.ErrLost)
 	}
 	select {
 	case <-ended:
 	case <-time.After(grace):
 		w.Log.Warn("the jobs that still run are stopped; they will be done by the next worker", zap.Duration("grace", grace))
-		stop(backup.ErrStopping)
+		stop(job.ErrStopping)
 		<-ended
 	}
 }
@@ -157,7 +97,7 @@ func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Dur
 // takeWork takes messages one by one, each only while a slot is free for it.
 func (w *Worker) takeWork(ctx, base context.Context, from Source) {
 	for ctx.Err() == nil {
-		free, cancel, err := w.Slots.WhileFree(ctx)
+		free, cancel, err := w.Runner.Slots.WhileFree(ctx)
 		if err != nil {
 			return
 		}
@@ -167,12 +107,12 @@ func (w *Worker) takeWork(ctx, base context.Context, from Source) {
 		switch {
 		case err != nil && taken:
 		case err != nil:
-			w.ended(err)
+			w.sourceEnded(err)
 			return
-		case ctx.Err() != nil || !w.Slots.TryAcquire(): // another source was quicker
+		case ctx.Err() != nil || !w.Runner.Slots.TryAcquire(): // another source was quicker
 			w.later(m, 0)
 		default:
-			w.jobs.Go(func() { w.handle(base, m, &heldSlot{slots: w.Slots, held: true}) })
+			w.jobs.Go(func() { w.handle(base, m, w.Runner.Slots.Slot(true)) })
 		}
 	}
 }
@@ -183,78 +123,61 @@ func (w *Worker) takeCancels(ctx, base context.Context, from Source) {
 		m, err := from.Next(ctx)
 		switch {
 		case err == nil:
-			w.handle(base, m, &heldSlot{slots: w.Slots})
+			w.handle(base, m, w.Runner.Slots.Slot(false))
 		case ctx.Err() == nil:
-			w.ended(err)
+			w.sourceEnded(err)
 			return
 		}
 	}
 }
 
-// ended reports a source that brings nothing any more.
-func (w *Worker) ended(err error) {
+// sourceEnded logs a source that brings nothing any more.
+func (w *Worker) sourceEnded(err error) {
 	w.Log.Error("no more requests come from one of their sources", zap.Error(err))
 }
 
 // handle carries one message to its end.
-func (w *Worker) handle(ctx context.Context, m *consume.Message, slot *heldSlot) {
-	defer slot.release()
+func (w *Worker) handle(ctx context.Context, m *consume.Message, slot *job.Slot) {
+	defer slot.Release()
 	defer m.KeepAlive(ctx)()
 
+	v := again(job.RetryDelay)
 	err := panics.Catch(func() error {
-		w.carryOut(ctx, m, slot)
+		v = w.carryOut(ctx, m, slot)
 		return nil
 	})
 	if err != nil {
 		w.Log.Error("a request could not be handled by a fault of Holdfast; it comes again", zap.String("stream", m.Stream),
 			zap.Uint64("sequence", m.Sequence), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
-		w.later(m, putOffDelay)
 	}
+	w.apply(ctx, m, v)
 }
 
-func (w *Worker) carryOut(ctx context.Context, m *consume.Message, slot *heldSlot) {
-	req, rejection := admit(m, w.Host)
-	if rejection == nil && !w.Policy.allowsKind(req.kind) {
-		rejection = req.rejected(events.ReasonPolicy, events.Violation{
-			Message: fmt.Sprintf("host %s takes no requests of kind %s (policy.kinds in its configuration)", w.Host, req.kind)})
+// carryOut decides what is to be done with a message.
+func (w *Worker) carryOut(ctx context.Context, m *consume.Message, slot *job.Slot) verdict {
+	req, rejection := admit(m, w.Host, w.Kinds)
+	switch {
+	case rejection != nil:
+		return rejected(rejection)
+	case !slices.Contains(w.Allowed, req.kind):
+		return rejected(req.rejected(events.ReasonPolicy, events.Violation{
+			Message: fmt.Sprintf("host %s takes no requests of kind %s (policy.kinds in its configuration)", w.Host, req.kind)}))
+	case req.cancels != nil:
+		return w.cancel(ctx, req)
 	}
-	if rejection != nil {
-		w.reject(ctx, m, rejection)
-		return
+	v := w.Runner.Run(ctx, req.Request, req.kind, req.spec, slot)
+	switch v.Disposition {
+	case job.Done:
+		return done
+	case job.Superseded:
+		return left
+	case job.Refused:
+		r := req.rejected(v.Refusal.Reason, v.Refusal.Violations...)
+		r.claim = v.Claim
+		return rejected(r)
+	default:
+		return again(v.After)
 	}
-	switch req.kind {
-	case events.Cancel:
-		w.cancel(ctx, m, req)
-	case events.Backup:
-		w.backup(ctx, m, req, slot)
-	}
-}
-
-// begin enters a job among those that run. It reports false if it runs already.
-func (w *Worker) begin(job string, cancel context.CancelCauseFunc) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.runs == nil {
-		w.runs = map[string]context.CancelCauseFunc{}
-	}
-	if _, runs := w.runs[job]; runs {
-		return false
-	}
-	w.runs[job] = cancel
-	return true
-}
-
-func (w *Worker) end(job string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.runs, job)
-}
-
-// Running returns the ids of the jobs that run, sorted.
-func (w *Worker) Running() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Sorted(maps.Keys(w.runs))
 }
 
 // done acknowledges a message whose terminal event is stored.
@@ -275,30 +198,5 @@ func (w *Worker) later(m *consume.Message, delay time.Duration) {
 	}
 	if err := m.Later(delay); err != nil && !errors.Is(err, context.Canceled) {
 		w.Log.Warn("a request could not be put back; it comes again by itself", zap.Uint64("sequence", m.Sequence), zap.Error(err))
-	}
-}
-
-// heldSlot is the slot that a message was taken for. Its first item works in it.
-type heldSlot struct {
-	slots *Slots
-	held  bool
-}
-
-// next returns with a slot taken: the held one first. The error is that of ctx.
-func (h *heldSlot) next(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if h.held {
-		h.held = false
-		return nil
-	}
-	return h.slots.Acquire(ctx)
-}
-
-func (h *heldSlot) release() {
-	if h.held {
-		h.held = false
-		h.slots.Release()
 	}
 }

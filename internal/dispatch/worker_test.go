@@ -10,6 +10,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 )
@@ -159,10 +160,10 @@ func TestBackupGoesOnAfterAnError(t *testing.T) {
 func TestBackupToASinkThatIsAway(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("web")
-		h.worker.Sinks = sinks{events.DefaultSink: nil}
+		h.backups.Sinks = sinks{events.DefaultSink: nil}
 		h.start()
 		m := h.backup(`{"containers": {"all": true}}`)
-		if s := h.do(m); s.delay < putOffDelay || s.delay >= 2*putOffDelay {
+		if s := h.do(m); s.delay < job.RetryDelay || s.delay >= 2*job.RetryDelay {
 			h.Errorf("it comes again after %s", s.delay)
 		}
 		time.Sleep(retryFor)
@@ -180,7 +181,7 @@ func TestBackupToANamedSink(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("web")
 		other := sinktest.NewMemory()
-		h.worker.Sinks = sinks{events.DefaultSink: h.sink, "other": other}
+		h.backups.Sinks = sinks{events.DefaultSink: h.sink, "other": other}
 		h.start()
 		h.do(h.backup(`{"containers": {"all": true}, "sink": "other"}`))
 		if len(h.sink.Contents()) > 0 || len(other.Contents()) == 0 || h.ended().Sink != "other" {

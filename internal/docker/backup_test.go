@@ -38,6 +38,9 @@ type worker struct {
 }
 
 // Open implements [undo.Sinks].
+// errCancelled is the cause of a job that somebody cancels.
+var errCancelled = errors.New("cancelled")
+
 func (w *worker) Open(context.Context, string) (sink.Sink, error) { return w.sink, nil }
 
 func newWorker(t *testing.T) *worker {
@@ -139,11 +142,11 @@ func TestCancelled(t *testing.T) {
 				task.Ledger = ledger(func() {
 					time.AfterFunc(after, func() {
 						cancelled = time.Now()
-						cancel(backup.ErrCancelled)
+						cancel(errCancelled)
 					})
 				})
 				_, err := w.Run(ctx, task)
-				if err != nil && !errors.Is(err, backup.ErrCancelled) {
+				if err != nil && !errors.Is(err, errCancelled) {
 					t.Errorf("it failed: %v", err)
 				}
 				if took := time.Since(cancelled); err != nil && took > time.Second {

@@ -99,7 +99,7 @@ func TestWhoLostAJobChangesNothing(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	job, err := w[1].Look(t.Context(), asked.Job)
+	job, err := w[1].Get(t.Context(), asked.Job)
 	if err != nil || job.Owner != "b" || job.Attempt != 2 || job.Parts != 0 || len(job.End) != 0 {
 		t.Errorf("the job is %+v, %v", job, err)
 	}
@@ -127,7 +127,7 @@ func TestAnotherRequestWithTheSameID(t *testing.T) {
 	if _, err := w[0].Claim(t.Context(), other); !errors.Is(err, ledger.ErrReused) {
 		t.Errorf("claimed with another digest: %v", err)
 	}
-	if job, err := w[0].Look(t.Context(), asked.Job); err != nil || job.Attempt != 1 {
+	if job, err := w[0].Get(t.Context(), asked.Job); err != nil || job.Attempt != 1 {
 		t.Errorf("the job was disturbed: %+v, %v", job, err)
 	}
 }
@@ -227,10 +227,10 @@ func TestAFullLedgerForgetsWhatEndedFirst(t *testing.T) {
 		}
 	}
 	must(t, open.Begin(t.Context(), 0, nil))
-	if _, err := w[0].Look(t.Context(), "other0"); !errors.Is(err, ledger.ErrNotFound) {
+	if _, err := w[0].Get(t.Context(), "other0"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("the oldest: %v", err)
 	}
-	if _, err := w[0].Look(t.Context(), "other29"); err != nil {
+	if _, err := w[0].Get(t.Context(), "other29"); err != nil {
 		t.Errorf("the newest: %v", err)
 	}
 	memory.room = 1
@@ -381,7 +381,7 @@ func TestAJobOfAnyHostHasOneEntry(t *testing.T) {
 	if again := claim(t, db.Of("any"), asked); string(again.Terminal()) != `"ended"` {
 		t.Errorf("the other host finds %q", again.Terminal())
 	}
-	if _, err := web.Look(t.Context(), asked.Job); !errors.Is(err, ledger.ErrNotFound) {
+	if _, err := web.Get(t.Context(), asked.Job); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("among the host's own: %v", err)
 	}
 }

@@ -153,8 +153,8 @@ func (j *Jobs) Begun(ctx context.Context, job string) (map[int]Begun, error) {
 	return begun, unreadable
 }
 
-// Look returns a job as it stands. It reports ErrNotFound.
-func (j *Jobs) Look(ctx context.Context, job string) (Job, error) {
+// Get returns a job as it stands. It reports ErrNotFound.
+func (j *Jobs) Get(ctx context.Context, job string) (Job, error) {
 	head, _, err := j.head(ctx, job)
 	return Job{ID: job, Head: head}, err
 }

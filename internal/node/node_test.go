@@ -15,8 +15,8 @@ import (
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/bus/provision"
 	"holdfast.io/holdfast/internal/client"
-	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/sink/open"
@@ -77,8 +77,8 @@ func (f *testFleet) start(engine *enginetest.Fake) (ended <-chan error, stop fun
 	n, err := node.Start(f.Context(), node.Options{
 		StateDir: filepath.Join(f.TempDir(), "state"), NATS: f.options, Engine: engine, HostID: host,
 		Sinks: map[string]open.Config{events.DefaultSink: {URL: f.sink}}, Slots: 1,
-		Policy: dispatch.Policy{Kinds: []events.Kind{events.Backup}, Quiesce: []events.Quiesce{events.QuiescePause}},
-		Log:    zaptest.NewLogger(f),
+		Kinds: []events.Kind{events.Backup}, Policy: backupjob.Policy{Quiesce: []events.Quiesce{events.QuiescePause}},
+		Log: zaptest.NewLogger(f),
 	})
 	if err != nil {
 		f.Fatal(err)

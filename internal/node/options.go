@@ -8,10 +8,12 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/codec"
-	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/job"
+	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/sink/open"
 )
 
@@ -34,12 +36,15 @@ type Options struct {
 	// Slots is how many items are worked on at a time.
 	Slots       int
 	Compression codec.Compression
-	Policy      dispatch.Policy
+	// Kinds are the kinds of request that the host takes, and Policy is what it allows
+	// backups.
+	Kinds  []events.Kind
+	Policy backupjob.Policy
 	// Hooks lets the labels of containers name commands that run inside them.
 	Hooks bool
 	// HookOutput lets the last line out that a failing command wrote.
 	HookOutput bool
-	Timeouts   dispatch.Timeouts
+	Timeouts   job.Timeouts
 	// StallTimeout bounds how long an item may be without progress; 0 means no bound.
 	StallTimeout time.Duration
 	// RetryFor is how long a job waits for an Engine or a sink that is away.

@@ -14,6 +14,8 @@ import (
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/bus/kv"
 	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/job"
+	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/sink/file"
 	"holdfast.io/holdfast/internal/unserved"
@@ -79,30 +81,47 @@ func (n *Node) serve(ctx context.Context, t *lease.Lease) error {
 	return nil
 }
 
+// worker puts together what serves the host under a lease. A new kind of request is one
+// more of its kinds.
 func (n *Node) worker(t *lease.Lease) *dispatch.Worker {
 	return &dispatch.Worker{
+		Host:    n.Host,
+		Kinds:   []job.Kind{n.backups()},
+		Allowed: n.o.Kinds,
+		Runner: &job.Runner{
+			Host:      n.Host,
+			Timeouts:  n.o.Timeouts,
+			RetryFor:  n.o.RetryFor,
+			Publisher: n.Bus,
+			Jobs:      n.jobs,
+			Lease:     t,
+			Sweeper:   n.sweeper,
+			Slots:     job.NewSlots(n.o.Slots),
+			Log:       n.o.Log,
+		},
+		Publisher: n.Bus,
+		Log:       n.o.Log,
+	}
+}
+
+// backups carries out backup requests.
+func (n *Node) backups() *backupjob.Kind {
+	return &backupjob.Kind{
 		Host: n.Host,
 		Runner: &backup.Runner{
 			Engine:       n.engine,
 			Sweeper:      n.sweeper,
 			Compression:  n.o.Compression,
 			HooksAllowed: n.o.Hooks,
+			HookOutput:   n.o.HookOutput,
 			StallTimeout: n.o.StallTimeout,
 			Room:         file.FreeIn,
 			Version:      n.o.Version,
 			Log:          n.o.Log,
 		},
-		Sinks:     n.Sinks,
-		Policy:    n.o.Policy,
-		Timeouts:  n.o.Timeouts,
-		RetryFor:  n.o.RetryFor,
-		Lifeline:  n.lifeline,
-		Publisher: n.Bus,
-		Jobs:      n.jobs,
-		Lease:     t,
-		Sweeper:   n.sweeper,
-		Slots:     dispatch.NewSlots(n.o.Slots),
-		Log:       n.o.Log,
+		Sinks:    n.Sinks,
+		Policy:   n.o.Policy,
+		Lifeline: n.lifeline,
 	}
 }
 

@@ -50,12 +50,12 @@ func (n *Node) status() events.HostStatus {
 	s := events.HostStatus{
 		Role: events.RoleStandby, Owner: n.owner, Jobs: []string{}, Sinks: n.Sinks.Names(), Slots: n.o.Slots,
 		Engine: events.HostEngine{Name: n.about.Name, Version: n.about.Version, Store: n.about.Store},
-		Kinds:  n.o.Policy.Kinds,
+		Kinds:  n.o.Kinds,
 	}
 	worker, since := n.role.get()
 	s.Since = since
 	if worker != nil {
-		s.Role, s.Jobs, s.Busy = events.RoleServing, worker.Running(), worker.Slots.Busy()
+		s.Role, s.Jobs, s.Busy = events.RoleServing, worker.Running(), worker.Runner.Slots.Busy()
 	}
 	return s
 }

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/bus/consume"
-	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/state"
 	"holdfast.io/holdfast/internal/undo"
@@ -36,7 +36,7 @@ const (
 func (n *Node) adoptOwnRecords(ctx context.Context) error {
 	var failure error
 	err := n.adopt(ctx, func(r undo.Record) bool {
-		job, err := n.jobs.Look(ctx, r.Job)
+		job, err := n.jobs.Get(ctx, r.Job)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound): // forgotten: nobody else can have it
 			return true
@@ -86,12 +86,12 @@ func (n *Node) adoptJobs(ctx context.Context) (open []ledger.Job) {
 }
 
 // adoptBegun gives the undo records of a job that has not ended to the sweeper.
-func (n *Node) adoptBegun(ctx context.Context, job ledger.Job) error {
-	if len(job.End) > 0 {
+func (n *Node) adoptBegun(ctx context.Context, open ledger.Job) error {
+	if len(open.End) > 0 {
 		return nil
 	}
-	begun, err := n.jobs.Begun(ctx, job.ID)
-	return errors.Join(err, dispatch.AdoptRecords(ctx, n.sweeper, job.ID, begun))
+	begun, err := n.jobs.Begun(ctx, open.ID)
+	return errors.Join(err, job.AdoptRecords(ctx, n.sweeper, open.ID, begun))
 }
 
 // takeOver asks the server to redeliver the requests of jobs at once rather than
@@ -114,7 +114,7 @@ func (n *Node) takeOver(ctx context.Context, open []ledger.Job) {
 // have not come.
 func (n *Node) nudge(ctx context.Context, jobs []ledger.Job, round int) (waiting []ledger.Job) {
 	for _, job := range jobs {
-		now, err := n.jobs.Look(ctx, job.ID)
+		now, err := n.jobs.Get(ctx, job.ID)
 		ended := len(now.End) > 0 && (len(job.End) == 0 || round >= nudgesOfEnded)
 		if err != nil || now.Attempt != job.Attempt || ended {
 			continue

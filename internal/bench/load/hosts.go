@@ -17,8 +17,8 @@ import (
 	"holdfast.io/holdfast/internal/bench"
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/codec"
-	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/sink/open"
 )
@@ -98,7 +98,7 @@ func (h *hosts) start(ctx context.Context, s *servers, dir, name string, contain
 		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name, containers), HostID: name,
 		Sinks: map[string]open.Config{events.DefaultSink: {URL: filepath.Join(dir, "state", "sink")}}, MakeSink: true,
 		Slots: 2, Compression: codec.Compression{Level: bench.Level},
-		Policy:       dispatch.Policy{Kinds: []events.Kind{events.Backup, events.Cancel}, Quiesce: []events.Quiesce{events.QuiescePause}},
+		Kinds: []events.Kind{events.Backup, events.Cancel}, Policy: backupjob.Policy{Quiesce: []events.Quiesce{events.QuiescePause}},
 		StallTimeout: 10 * time.Minute, RetryFor: 10 * time.Minute, ShutdownGrace: time.Second,
 		Wait: true, Version: "simulated", Log: zap.NewNop(),
 	})

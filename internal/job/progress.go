@@ -1,4 +1,4 @@
-package dispatch
+package job
 
 import (
 	"sync"
@@ -7,10 +7,10 @@ import (
 	"holdfast.io/holdfast/events"
 )
 
-// progress returns a function that reports on an item: at once when a step
+// Progress returns a function that reports on an item: at once when a step
 // begins, else every half second, and never more than twice in a second. Nobody
 // depends on these reports, so an error is no error.
-func (j *job) progress(item events.Item) func(step events.Step, read, total, stored int64) {
+func (a *Attempt) Progress(item events.Item) func(step events.Step, read, total, stored int64) {
 	var (
 		mu    sync.Mutex
 		pacer pacer
@@ -21,10 +21,10 @@ func (j *job) progress(item events.Item) func(step events.Step, read, total, sto
 		if !pacer.allow(step, time.Now()) {
 			return
 		}
-		ev := j.event(time.Now(), events.Backup.ResultType(events.ResultProgress), item.Name, string(item.Kind)+item.ID, events.Progress{
-			Job: j.job, Host: j.Host, Item: item, Step: step, Bytes: read, TotalBytes: total, StoredBytes: stored,
+		ev := a.event(time.Now(), events.ResultProgress, item.Name, string(item.Kind)+item.ID, events.Progress{
+			Job: a.request.Job, Host: a.runner.Host, Item: item, Step: step, Bytes: read, TotalBytes: total, StoredBytes: stored,
 		})
-		_ = j.Publisher.PublishProgress(events.ProgressSubject(j.Host, j.job), ev)
+		_ = a.runner.Publisher.PublishProgress(events.ProgressSubject(a.runner.Host, a.request.Job), ev)
 	}
 }
 

@@ -1,4 +1,4 @@
-package dispatch
+package job
 
 import (
 	"context"
@@ -135,4 +135,33 @@ func (s *Slots) release() {
 func (s *Slots) announce() {
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// Slot is the slot that a message was taken for. Its first item works in it.
+type Slot struct {
+	slots *Slots
+	held  bool
+}
+
+// Slot returns a slot for a message; held says whether one was taken for it.
+func (s *Slots) Slot(held bool) *Slot { return &Slot{slots: s, held: held} }
+
+// next returns with a slot taken: the held one first. The error is that of ctx.
+func (h *Slot) next(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if h.held {
+		h.held = false
+		return nil
+	}
+	return h.slots.Acquire(ctx)
+}
+
+// Release gives the slot back, if it was not used.
+func (h *Slot) Release() {
+	if h.held {
+		h.held = false
+		h.slots.Release()
+	}
 }

@@ -1,4 +1,4 @@
-package dispatch
+package job
 
 import (
 	"reflect"
@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/plan"
 )
 
 func TestConclude(t *testing.T) {
@@ -30,16 +28,16 @@ func TestConclude(t *testing.T) {
 		"aborted before anything was touched":   {"ss", 1, true, nil, events.StatusFailed, "aborted"},
 		"aborted in the middle":                 {"cfs", 0, true, nil, events.StatusFailed, "aborted"},
 		"aborted by the last":                   {"ccf", 0, true, nil, events.StatusFailed, "aborted"},
-		"cancelled":                             {"cxs", 0, false, backup.ErrCancelled, events.StatusCancelled, "cancelled"},
-		"cancelled before anything began":       {"ss", 0, false, backup.ErrCancelled, events.StatusCancelled, "cancelled"},
-		"cancelled after an error":              {"cfs", 0, true, backup.ErrCancelled, events.StatusCancelled, "cancelled"},
-		"cancelled too late":                    {"cc", 0, false, backup.ErrCancelled, events.StatusSucceeded, ""},
-		"cancelled too late for what failed":    {"cf", 0, false, backup.ErrCancelled, events.StatusPartial, ""},
-		"cancelled too late, and all failed":    {"f", 0, false, backup.ErrCancelled, events.StatusFailed, "no item succeeded"},
-		"timed out":                             {"fs", 0, false, backup.ErrTimeout, events.StatusFailed, "timeout"},
-		"timed out in the middle":               {"cfs", 0, false, backup.ErrTimeout, events.StatusPartial, ""},
-		"timed out in the middle, and to abort": {"cfs", 0, true, backup.ErrTimeout, events.StatusFailed, "timeout"},
-		"timed out too late":                    {"cc", 0, false, backup.ErrTimeout, events.StatusSucceeded, ""},
+		"cancelled":                             {"cxs", 0, false, ErrCancelled, events.StatusCancelled, "cancelled"},
+		"cancelled before anything began":       {"ss", 0, false, ErrCancelled, events.StatusCancelled, "cancelled"},
+		"cancelled after an error":              {"cfs", 0, true, ErrCancelled, events.StatusCancelled, "cancelled"},
+		"cancelled too late":                    {"cc", 0, false, ErrCancelled, events.StatusSucceeded, ""},
+		"cancelled too late for what failed":    {"cf", 0, false, ErrCancelled, events.StatusPartial, ""},
+		"cancelled too late, and all failed":    {"f", 0, false, ErrCancelled, events.StatusFailed, "no item succeeded"},
+		"timed out":                             {"fs", 0, false, ErrTimeout, events.StatusFailed, "timeout"},
+		"timed out in the middle":               {"cfs", 0, false, ErrTimeout, events.StatusPartial, ""},
+		"timed out in the middle, and to abort": {"cfs", 0, true, ErrTimeout, events.StatusFailed, "timeout"},
+		"timed out too late":                    {"cc", 0, false, ErrTimeout, events.StatusSucceeded, ""},
 	}
 	statuses := map[rune]events.ItemStatus{'c': events.OutcomeCompleted, 'f': events.OutcomeFailed, 'x': events.OutcomeCancelled, 's': events.OutcomeSkipped}
 	for name, c := range cases {
@@ -48,7 +46,7 @@ func TestConclude(t *testing.T) {
 			for _, letter := range c.items {
 				outcomes = append(outcomes, events.ItemOutcome{Status: statuses[letter]})
 			}
-			p := &plan.Plan{Missing: make([]events.Missing, c.missing), Excluded: make([]events.Excluded, 3)}
+			p := &events.Plan{Missing: make([]events.Missing, c.missing), Excluded: make([]events.Excluded, 3)}
 			got := conclude(p, outcomes, c.abort, c.cause)
 			if got.Status != c.want || (got.Message == "") != (c.message == "") || !strings.Contains(got.Message, c.message) {
 				t.Errorf("it ended %s, %q; want %s, %q", got.Status, got.Message, c.want, c.message)
@@ -67,8 +65,8 @@ func TestConclude(t *testing.T) {
 
 func TestConcludeWithoutPlan(t *testing.T) {
 	for cause, want := range map[error]events.Status{
-		backup.ErrCancelled: events.StatusCancelled,
-		backup.ErrTimeout:   events.StatusFailed,
+		ErrCancelled: events.StatusCancelled,
+		ErrTimeout:   events.StatusFailed,
 	} {
 		got := conclude(nil, nil, false, cause)
 		if got.Status != want || got.Message != cause.Error() {
@@ -83,7 +81,7 @@ func TestConcludeAddsUp(t *testing.T) {
 		{Status: events.OutcomeCompleted, Size: 5, UncompressedSize: 50, NotIncluded: make([]events.NotIncluded, 1)},
 		{Status: events.OutcomeFailed},
 	}
-	got := conclude(&plan.Plan{}, outcomes, false, nil)
+	got := conclude(&events.Plan{}, outcomes, false, nil)
 	if got.Bytes != 15 || got.UncompressedBytes != 150 || got.NotIncluded != 3 || !reflect.DeepEqual(got.Items, outcomes) {
 		t.Errorf("it adds up to %+v", got)
 	}

@@ -1,24 +1,24 @@
-package dispatch
+package backupjob
 
 import (
 	"context"
 	"errors"
 	"fmt"
 
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/plan"
 )
 
 // namespaces returns whose namespaces the containers use, if the plan depends on
 // that.
-func (j *job) namespaces(ctx context.Context, containers []engine.Container) (map[string]plan.Namespaces, error) {
-	if !plan.MayStop(j.backupData, containers) {
+func (s *spec) namespaces(ctx context.Context, containers []engine.Container) (map[string]plan.Namespaces, error) {
+	if !plan.MayStop(s.data, containers) {
 		return nil, nil
 	}
 	namespaces := map[string]plan.Namespaces{}
 	for _, c := range containers {
-		d, err := j.Runner.Engine.Inspect(ctx, c.ID)
+		d, err := s.kind.Runner.Engine.Inspect(ctx, c.ID)
 		switch {
 		case err == nil:
 			namespaces[c.ID] = plan.Namespaces{Of: d.Shares}
@@ -38,18 +38,18 @@ func planError(err error, what string) error {
 	if engine.IsLasting(err) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	return fmt.Errorf("%w: %s: %w", backup.ErrAway, what, err)
+	return fmt.Errorf("%w: %s: %w", job.ErrAway, what, err)
 }
 
 // imageLabels returns the labels of the images of those containers for which the
 // plan depends on them.
-func (j *job) imageLabels(ctx context.Context, containers []engine.Container) (plan.ImageLabels, error) {
+func (s *spec) imageLabels(ctx context.Context, containers []engine.Container) (plan.ImageLabels, error) {
 	labels := plan.ImageLabels{}
 	for _, c := range containers {
 		if _, known := labels[c.ImageID]; known || !plan.NeedsImage(c) {
 			continue
 		}
-		img, err := j.Runner.Engine.InspectImage(ctx, c.ImageID)
+		img, err := s.kind.Runner.Engine.InspectImage(ctx, c.ImageID)
 		switch {
 		case err == nil:
 			labels[c.ImageID] = img.Labels

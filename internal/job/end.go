@@ -1,4 +1,4 @@
-package dispatch
+package job
 
 import (
 	"errors"
@@ -7,40 +7,41 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
-	"holdfast.io/holdfast/internal/plan"
-	"holdfast.io/holdfast/internal/point"
 )
 
-// ended makes the terminal event of a job whose items have ended so. p is nil if
-// the job ended before it had a plan.
-func (j *job) ended(p *plan.Plan, outcomes []events.ItemOutcome, cause error) event.Event {
-	data := conclude(p, outcomes, j.backupData.AbortOnError, cause)
-	data.Job, data.Host, data.Sink = j.job, j.Host, j.sink
-	data.Began, data.Ended = j.claim.Began(), time.Now().UTC()
-	eventType := events.Backup.ResultType(events.ResultCompleted)
-	if data.Status == events.StatusFailed || data.Status == events.StatusCancelled {
-		eventType = events.Backup.ResultType(events.ResultFailed)
+// ended makes the terminal event of a job whose items have ended so; nil if it ended
+// before it had a plan. why is what ended the job's context, or nil.
+func (a *Attempt) ended(outcomes []events.ItemOutcome, why error) event.Event {
+	var p *events.Plan
+	if outcomes != nil {
+		p = &a.public
 	}
-	return j.terminal(eventType, data)
+	data := conclude(p, outcomes, a.options.AbortOnError, why)
+	data.Job, data.Host, data.Sink = a.request.Job, a.runner.Host, a.options.Sink
+	data.Began, data.Ended = a.claim.Began(), time.Now().UTC()
+	result := events.ResultCompleted
+	if data.Status == events.StatusFailed || data.Status == events.StatusCancelled {
+		result = events.ResultFailed
+	}
+	return a.terminal(result, data)
 }
 
-// terminal makes the last event of a job. It has the same id whatever its type:
-// a job ends once.
-func (j *job) terminal(eventType string, data any) event.Event {
-	ev := j.event(time.Now(), eventType, j.job, "", data)
-	ev.SetID(events.EventID(j.job, "terminal", ""))
+// terminal makes the last event of a job. It has the same id whatever its type: a job
+// ends once.
+func (a *Attempt) terminal(result events.Result, data any) event.Event {
+	ev := a.event(time.Now(), result, a.request.Job, "", data)
+	ev.SetID(events.EventID(a.request.Job, "terminal", ""))
 	return ev
 }
 
 // conclude counts what came of a job. It is a pure function. p is nil if the
 // job ended before it had a plan; abort is the request's abortOnError; cause is why
 // the job's context ended, or nil.
-func conclude(p *plan.Plan, outcomes []events.ItemOutcome, abort bool, cause error) events.Ended {
+func conclude(p *events.Plan, outcomes []events.ItemOutcome, abort bool, cause error) events.Ended {
 	data := events.Ended{Items: outcomes}
 	if p == nil {
 		data.Status, data.Message = events.StatusFailed, cause.Error()
-		if errors.Is(cause, backup.ErrCancelled) {
+		if errors.Is(cause, ErrCancelled) {
 			data.Status = events.StatusCancelled
 		}
 		return data
@@ -83,27 +84,16 @@ func status(c events.Counts, abort bool, cause error) (events.Status, string) {
 	unfinished := c.Cancelled + c.Skipped - c.Gone
 	bad := c.Failed + c.Missing + unfinished
 	switch {
-	case errors.Is(cause, backup.ErrCancelled) && unfinished > 0:
+	case errors.Is(cause, ErrCancelled) && unfinished > 0:
 		return events.StatusCancelled, cause.Error()
 	case bad == 0:
 		return events.StatusSucceeded, ""
 	case c.Completed > 0 && !abort:
 		return events.StatusPartial, ""
-	case errors.Is(cause, backup.ErrTimeout):
+	case errors.Is(cause, ErrTimeout):
 		return events.StatusFailed, cause.Error()
 	case abort:
 		return events.StatusFailed, "aborted at the first error, as the request asks"
 	}
 	return events.StatusFailed, "no item succeeded"
-}
-
-// completed fills in the outcome of an item that is stored.
-func completed(o *events.ItemOutcome, m *point.Manifest) {
-	o.Status, o.Point = events.OutcomeCompleted, m.ID
-	for _, a := range m.Artifacts {
-		o.Size += a.Size
-		o.UncompressedSize += a.UncompressedSize
-	}
-	o.NotRunningMillis = m.NotRunningMillis
-	o.NotIncluded = m.NotIncluded
 }

@@ -1,4 +1,4 @@
-package dispatch
+package job
 
 import (
 	"encoding/json"
@@ -27,18 +27,13 @@ type ending struct {
 	Message events.Message `json:"message"`
 }
 
-// message encodes an event of a job as it is published.
-func (w *Worker) message(job string, ev event.Event) (events.Message, error) {
-	return events.NewMessage(events.EventSubject(w.Host, job, ev.Type()), ev)
-}
-
 // encodeOutcome returns the stored form of an item's outcome and its event, which may
 // be nil.
-func (w *Worker) encodeOutcome(job string, o events.ItemOutcome, ev *event.Event) ([]byte, error) {
+func (a *Attempt) encodeOutcome(o events.ItemOutcome, ev *event.Event) ([]byte, error) {
 	var m events.Message
 	if ev != nil {
 		var err error
-		if m, err = w.message(job, *ev); err != nil {
+		if m, err = events.NewMessage(events.EventSubject(a.runner.Host, a.request.Job, ev.Type()), *ev); err != nil {
 			return nil, err
 		}
 	}
@@ -58,18 +53,32 @@ func decodeOutcome(job string, raw []byte) (o events.ItemOutcome, m events.Messa
 	return o, stored.Message, json.Unmarshal(stored.Outcome, &o)
 }
 
-// encodeEnd returns the stored form of a job's terminal event.
-func (w *Worker) encodeEnd(job string, ev event.Event) ([]byte, error) {
-	m, err := w.message(job, ev)
+// EncodeEnd returns the stored form of a job's terminal event.
+func EncodeEnd(host, job string, ev event.Event) ([]byte, error) {
+	m, err := events.NewMessage(events.EventSubject(host, job, ev.Type()), ev)
 	if err != nil {
 		return nil, err
 	}
 	return ledger.Encode(ending{Version: ledger.Version, Message: m})
 }
 
-// decodeEnd reads the stored form of a job's terminal event.
-func decodeEnd(raw []byte) (events.Message, error) {
+// DecodeEnd reads the stored form of a job's terminal event.
+func DecodeEnd(raw []byte) (events.Message, error) {
 	var stored ending
 	err := ledger.Decode("the end of a job", raw, &stored)
 	return stored.Message, err
+}
+
+// endedCancelled reports whether a job's terminal event says that it was cancelled.
+func endedCancelled(terminal []byte) bool {
+	m, err := DecodeEnd(terminal)
+	if err != nil {
+		return false
+	}
+	ev, err := m.Event()
+	if err != nil {
+		return false
+	}
+	var data events.Ended
+	return ev.DataAs(&data) == nil && data.Status == events.StatusCancelled
 }

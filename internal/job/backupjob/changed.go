@@ -1,4 +1,4 @@
-package dispatch
+package backupjob
 
 import (
 	"context"
@@ -19,23 +19,23 @@ const lookBound = 10 * time.Second
 // after the plan was made. The plan stays what it is: a container that took the name
 // of a planned one is not backed up in its place, but named. One that nobody named,
 // and that ended by itself, is gone: that is nobody's fault.
-func (j *job) explain(item plan.Item, err error) error {
+func (r *run) explain(ctx context.Context, item plan.Item, err error) error {
 	failure, ok := errors.AsType[*backup.ItemError](err)
 	if !ok || item.Code != "" || failure.Code != events.CodeNotFound && failure.Code != events.CodeUncommittable {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(j.base, lookBound)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookBound)
 	defer cancel()
 	var now whereabouts
 	var lookErr error
 	switch item.Kind {
 	case events.ItemContainer:
 		var all []engine.Container
-		all, lookErr = j.Runner.Engine.Containers(ctx)
+		all, lookErr = r.kind.Runner.Engine.Containers(ctx)
 		now = findContainer(item, all)
 	case events.ItemImage:
 		var all []engine.Image
-		all, lookErr = j.Runner.Engine.Images(ctx)
+		all, lookErr = r.kind.Runner.Engine.Images(ctx)
 		now = findImage(item, all)
 	}
 	if lookErr != nil {
@@ -95,9 +95,4 @@ func (w whereabouts) judge(item plan.Item, failure *backup.ItemError) error {
 			Err: fmt.Errorf("%s %s was replaced after the plan was made: what has its name now is %s; ask again to back that up",
 				item.Kind, item.Name, w.successor)}
 	}
-}
-
-// isGone reports whether an item ended without anybody's fault.
-func isGone(o events.ItemOutcome) bool {
-	return o.Status == events.OutcomeSkipped && o.Code == events.CodeGone
 }

@@ -1,0 +1,123 @@
+// Package backupjob carries out backup requests as jobs: it binds the use case backup
+// to what runs any job.
+package backupjob
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/job"
+	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// Sinks are the sinks that the host's configuration names.
+type Sinks interface {
+	Has(name string) bool
+	Names() []string
+	Open(ctx context.Context, name string) (sink.Sink, error)
+}
+
+// Kind carries out backup requests. It implements [job.Kind]. Its fields are not
+// changed once it is in use.
+type Kind struct {
+	// Host is the host's id.
+	Host   string
+	Runner *backup.Runner
+	Sinks  Sinks
+	Policy Policy
+	// Lifeline returns what the worker's own life hangs on at this moment, given the
+	// containers on the Engine.
+	Lifeline func(ctx context.Context, containers []engine.Container) plan.Lifeline
+}
+
+// Name implements [job.Kind].
+func (k *Kind) Name() events.Kind { return events.Backup }
+
+// Parse implements [job.Kind].
+func (k *Kind) Parse(r job.Request) (job.Spec, error) {
+	data, err := events.ParseBackupRequest(r.Event.Data())
+	if err != nil {
+		return nil, err
+	}
+	timeout, _ := time.ParseDuration(data.Timeout) // one that is none was refused
+	return &spec{kind: k, request: r, data: data, options: job.Options{
+		Timeout: timeout, AbortOnError: data.AbortOnError, DryRun: data.DryRun, Sink: cmp.Or(data.Sink, events.DefaultSink),
+	}}, nil
+}
+
+// spec is one backup request. It implements [job.Spec].
+type spec struct {
+	kind    *Kind
+	request job.Request
+	data    *events.BackupRequest
+	options job.Options
+}
+
+func (s *spec) Options() job.Options { return s.options }
+
+// planned is a backup's plan as a job keeps it.
+type planned struct{ *plan.Plan }
+
+// Made implements [job.Plan].
+func (p planned) Made() time.Time { return p.Time }
+
+// DecodePlan implements [job.Spec].
+func (s *spec) DecodePlan(raw []byte) (job.Plan, error) {
+	p, err := plan.Decode(raw)
+	switch {
+	case errors.Is(err, plan.ErrNewer):
+		return nil, fmt.Errorf("%w (%w)", ledger.ErrNewer, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
+	}
+	return planned{p}, nil
+}
+
+// Plan implements [job.Spec].
+func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
+	k := s.kind
+	var containers []engine.Container
+	var images []engine.Image
+	var err error
+	if s.data.Containers != nil {
+		if containers, err = k.Runner.Engine.Containers(ctx); err != nil {
+			return nil, planError(err, "list the containers")
+		}
+	}
+	if s.data.Images != nil {
+		if images, err = k.Runner.Engine.Images(ctx); err != nil {
+			return nil, planError(err, "list the images")
+		}
+	}
+	labels, err := s.imageLabels(ctx, containers)
+	if err != nil {
+		return nil, err
+	}
+	namespaces, err := s.namespaces(ctx, containers)
+	if err != nil {
+		return nil, err
+	}
+	about, err := k.Runner.Engine.About(ctx)
+	if err != nil {
+		return nil, planError(err, "ask the Engine what it is")
+	}
+	return planned{plan.Make(time.Now(), s.data, containers, images, plan.Rules{
+		Quiesce:      k.Policy.Quiesce,
+		Allowed:      k.Policy.Containers,
+		HooksAllowed: k.Runner.HooksAllowed,
+		ImageLabels:  labels,
+		Namespaces:   namespaces,
+		Warnings:     plan.EngineWarnings(about),
+		Protected:    plan.Protected(containers, k.Lifeline(ctx, containers)),
+		SkipMissing:  s.request.Target == events.TargetAll,
+		Explain:      s.data.DryRun,
+	})}, nil
+}
