@@ -351,6 +351,40 @@ func TestADamagedEntry(t *testing.T) {
 	must(t, err)
 }
 
+// The same holds for the job's own entry, whether it is claimed or cancelled first; what
+// earlier attempts began is still known.
+func TestADamagedHead(t *testing.T) {
+	for _, damage := range []string{"{", `{"version":1,"attempt":"x"}`, `{"version":0}`} {
+		for _, cancelled := range []bool{false, true} {
+			memory := ledgertest.NewMemory()
+			w := workers(memory, "a")
+			c := claim(t, w[0], asked)
+			must(t, c.SetPlan(t.Context(), []byte("plan")))
+			must(t, c.Begin(t.Context(), 0, []byte(`"record"`)))
+			_, revision, err := memory.Get(t.Context(), "web01.job1.job")
+			must(t, err)
+			_, err = memory.Put(t.Context(), "web01.job1.job", []byte(damage), revision, 0)
+			must(t, err)
+			if cancelled {
+				_, err := w[0].Cancel(t.Context(), asked.Job)
+				must(t, err)
+			}
+			c = claim(t, w[0], asked)
+			if c.Cancelled() != cancelled || errors.Is(c.Damaged(), ledger.ErrDamaged) == cancelled {
+				t.Errorf("%s: it is claimed with %v, cancelled %v, want cancelled %v", damage, c.Damaged(), c.Cancelled(), cancelled)
+			}
+			if string(c.Begun()[0].Record) != `"record"` {
+				t.Errorf("%s: what was begun is %v", damage, c.Begun())
+			}
+			_, err = c.End(t.Context(), []byte(`"end"`))
+			must(t, err)
+			if c := claim(t, w[0], asked); string(c.Terminal()) != `"end"` {
+				t.Errorf("%s: it ended with %s", damage, c.Terminal())
+			}
+		}
+	}
+}
+
 func FuzzHead(f *testing.F) {
 	f.Add([]byte(`{"version":1,"digest":"d","end":"x"}`))
 	f.Add([]byte(`{"version":1,"parts":-1}`))

@@ -43,7 +43,8 @@ type Request struct {
 }
 
 // Claim makes the job this worker's, as a new attempt, unless it has ended. It
-// reports ErrReused, and changes nothing, if the job is another request's.
+// reports ErrReused, and changes nothing, if the job is another request's. A job whose
+// entry is damaged is claimed to be ended: see [Claim.Damaged].
 func (j *Jobs) Claim(ctx context.Context, r Request) (*Claim, error) {
 	for {
 		c, err := j.claim(ctx, r)
@@ -56,13 +57,17 @@ func (j *Jobs) Claim(ctx context.Context, r Request) (*Claim, error) {
 func (j *Jobs) claim(ctx context.Context, r Request) (*Claim, error) {
 	c := &Claim{jobs: j, job: r.Job, outcomes: map[int][]byte{}, begun: map[int]begunEntry{}}
 	head, revision, err := j.head(ctx, r.Job)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrDamaged): // it is replaced, so that the job can be ended
+		head, c.damaged = Head{}, err
+	case err != nil && !errors.Is(err, ErrNotFound):
 		return nil, err
 	}
 	if head.Digest != "" && head.Digest != r.Digest {
 		return nil, fmt.Errorf("job %s: %w", r.Job, ErrReused)
 	}
-	c.known = head.Digest != ""
+	c.known = head.Digest != "" || c.damaged != nil
+	entered := revision != 0
 	if !head.ended() {
 		if head.Began.IsZero() {
 			head.Began, head.Stored = time.Now().UTC(), r.Stored.UTC()
@@ -74,7 +79,7 @@ func (j *Jobs) claim(ctx context.Context, r Request) (*Claim, error) {
 		}
 	}
 	c.head, c.revision = head, revision
-	if c.known {
+	if entered {
 		if err := c.load(ctx); err != nil {
 			return nil, err
 		}
@@ -82,12 +87,14 @@ func (j *Jobs) claim(ctx context.Context, r Request) (*Claim, error) {
 	return c, nil
 }
 
-// Cancel notes that the job is to be cancelled, also one that has not come yet.
-// It reports ErrEnded, and the job's end, if it is too late.
+// Cancel enters that the job is to be cancelled, also one that has not come yet, or
+// whose entry is damaged. It reports ErrEnded, and the job's end, if it is too late.
 func (j *Jobs) Cancel(ctx context.Context, job string) (end []byte, err error) {
 	for {
 		head, revision, err := j.head(ctx, job)
 		switch {
+		case errors.Is(err, ErrDamaged):
+			head = Head{}
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return nil, err
 		case head.ended():
