@@ -30,7 +30,7 @@ func TestRunWithoutRoom(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			withBench(t, func(b *bench) {
-				b.runner.Room = func(dir string) (int64, error) {
+				b.runner.Transport.Room = func(dir string) (int64, error) {
 					if !strings.HasPrefix(dir, enginetest.DataRoot+"/") {
 						b.Errorf("asked is for %s", dir)
 					}
@@ -67,7 +67,7 @@ func TestRunWithoutRoom(t *testing.T) {
 // Saves that run at once need room together, until each has sent its first byte.
 func TestRunsShareTheRoom(t *testing.T) {
 	withBench(t, func(b *bench) {
-		b.runner.Room = func(string) (int64, error) { return 12 << 20, nil }
+		b.runner.Transport.Room = func(string) (int64, error) { return 12 << 20, nil }
 		staging := make(chan struct{})
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Save, Times: 2, During: func() { <-staging }})
 		var running sync.WaitGroup

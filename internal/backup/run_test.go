@@ -29,6 +29,7 @@ import (
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/undo"
 	"holdfast.io/holdfast/internal/undo/undotest"
 )
@@ -83,7 +84,7 @@ func withBench(t *testing.T, test func(b *bench)) {
 func (b *bench) newWorker() {
 	log := zaptest.NewLogger(b)
 	b.sweeper = &undo.Sweeper{Engine: b.engine, Locks: &undo.Locks{}, Store: b.store, Sinks: sinks{"default": b.sink}, Log: log}
-	b.runner = &backup.Runner{Engine: b.engine, Sweeper: b.sweeper, Version: "test", Log: log}
+	b.runner = &backup.Runner{Engine: b.engine, Sweeper: b.sweeper, Transport: &transport.Save{Engine: b.engine}, Version: "test", Log: log}
 }
 
 // sweep runs the Sweeper until stop is called.

@@ -10,10 +10,10 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -23,15 +23,12 @@ type Runner struct {
 	Engine engine.Engine
 	// Sweeper keeps what an item may leave behind, and undoes what the item could not
 	// undo itself. Its Engine is the same.
-	Sweeper     *undo.Sweeper
-	Compression codec.Compression
+	Sweeper *undo.Sweeper
+	// Transport moves images to the sink. Its Engine is the same.
+	Transport *transport.Save
 	// StallTimeout is how long an item may go without a byte moved or a step passed
 	// before it is given up with [stall.ErrStalled]. 0 means for ever.
 	StallTimeout time.Duration
-	// Room returns how many bytes are free in a folder of this machine; any error
-	// means that this cannot be told. It is set if the Engine may be on this machine,
-	// and nil otherwise.
-	Room func(dir string) (free int64, err error)
 	// HooksAllowed has the commands run that the labels of containers name.
 	HooksAllowed bool
 	// HookOutput has the last line quoted that a failing command wrote.
@@ -39,8 +36,6 @@ type Runner struct {
 	// Version is the program's, for the manifest.
 	Version string
 	Log     *zap.Logger
-
-	reservations reservations
 }
 
 // Task is one item of one attempt at one job.

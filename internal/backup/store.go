@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/transport"
 )
 
 // stage begins the point in the sink, which shows whether it can be written.
@@ -67,37 +67,66 @@ func (r *attempt) publish(ctx context.Context, staging sink.Staging) error {
 	return nil
 }
 
-// save streams the image's archive into the staging.
-func (r *attempt) save(ctx context.Context, staging sink.Staging, img *engine.ImageDetail) (err error) {
-	staged, err := r.reserve(img.Size)
+// disk is where the Engine stages what it saves.
+func (r *attempt) disk() transport.Disk {
+	if r.Item.Kind == events.ItemImage {
+		return transport.Disk{About: r.about, Image: r.Item.ID}
+	}
+	return transport.Disk{About: r.about, Container: r.Item.ID}
+}
+
+// roomForBase refuses a container whose image alone the Engine has no room to stage,
+// before it is touched. How large its snapshot is shows only later.
+func (r *attempt) roomForBase(ctx context.Context) error {
+	if !r.Transport.NeedsRoom(r.disk()) {
+		return nil
+	}
+	img, err := r.Engine.InspectImage(ctx, r.manifest.Image.Reference)
+	if err != nil { // its image may be gone: that is no reason not to back it up
+		return nil
+	}
+	release, _, err := r.Transport.Reserve(r.disk(), img.Size)
+	if err != nil {
+		return at(events.StepInspect, err, "container %s is not touched", r.Item.Name)
+	}
+	release()
+	return nil
+}
+
+// save moves the image into the staging.
+func (r *attempt) save(ctx context.Context, staging sink.Staging, img *engine.ImageDetail) error {
+	release, doubt, err := r.Transport.Reserve(r.disk(), img.Size)
 	if err != nil {
 		return err
 	}
-	defer staged()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the Engine's stream if the sink's end broke first
+	defer release()
+	if doubt != "" {
+		r.manifest.Warn(events.NewWarning(events.WarningEngineRoom, "%s", doubt))
+	}
 	// A classic Engine stages for long before the first byte.
 	r.progress(events.StepSave, 0, img.Size, 0)
-	saved, err := r.Engine.Save(ctx, img.ID)
-	if err != nil {
-		return r.imageError(err)
-	}
-	defer saved.Close()
-	var info *archive.Info
-	err = r.artifact(ctx, staging, point.ImageArchive, point.MediaTypeImageArchive, func(w io.Writer) (stored codec.Stored, err error) {
-		stored, info, err = storeArchive(w, saved, img.ID, r.Compression, func(read, stored int64) {
-			staged()
-			r.progress(events.StepSave, read, img.Size, stored)
-		})
-		return stored, err
+	info, err := r.Transport.Move(ctx, img.ID, imageTarget{r, staging}, func(read, stored int64) {
+		release()
+		r.progress(events.StepSave, read, img.Size, stored)
 	})
 	if err != nil {
-		return err
+		return r.imageError(err)
 	}
 	r.manifest.Image.ID = img.ID
 	r.manifest.Image.ConfigDigest = info.ConfigDigest
 	r.manifest.Image.Layers = info.Layers
 	return nil
+}
+
+// imageTarget is the image archive of a point.
+type imageTarget struct {
+	attempt *attempt
+	staging sink.Staging
+}
+
+// Put implements [transport.Target].
+func (t imageTarget) Put(ctx context.Context, write func(w io.Writer) (codec.Stored, error)) error {
+	return t.attempt.artifact(ctx, t.staging, point.ImageArchive, point.MediaTypeImageArchive, write)
 }
 
 func (r *attempt) saveConfig(ctx context.Context, staging sink.Staging) error {
@@ -131,41 +160,6 @@ func (r *attempt) artifact(
 		Key: key, MediaType: mediaType, Size: stored.Size, Digest: stored.Digest, UncompressedSize: stored.UncompressedSize,
 	})
 	return nil
-}
-
-// storeArchive compresses an image archive to w, and checks it as it streams by.
-// progress is told the bytes read and the bytes stored so far.
-func storeArchive(
-	w io.Writer, saved io.Reader, imageID string, c codec.Compression, progress func(read, stored int64),
-) (codec.Stored, *archive.Info, error) {
-	out, err := codec.NewWriter(w, c)
-	if err != nil {
-		return codec.Stored{}, nil, err
-	}
-	defer out.Abort()
-	in := &observedReader{r: io.TeeReader(saved, out), observe: func(read int64) { progress(read, out.StoredBytes()) }}
-	info, err := archive.Check(in, imageID)
-	if err != nil {
-		return codec.Stored{}, nil, err
-	}
-	stored, err := out.Finish()
-	return stored, info, err
-}
-
-// observedReader tells how many bytes were read so far.
-type observedReader struct {
-	r       io.Reader
-	n       int64
-	observe func(n int64)
-}
-
-func (o *observedReader) Read(p []byte) (int, error) {
-	n, err := o.r.Read(p)
-	if n > 0 {
-		o.n += int64(n)
-		o.observe(o.n)
-	}
-	return n, err
 }
 
 // imageError is the Engine's error about the image that is saved. That a

@@ -26,6 +26,7 @@ import (
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/undo"
 	"holdfast.io/holdfast/internal/undo/undotest"
 )
@@ -87,7 +88,7 @@ func (h *host) newWorker(owner string) *Worker {
 	}
 	h.backups = &backupjob.Kind{
 		Host:     testHost,
-		Runner:   &backup.Runner{Engine: h.engine, Sweeper: h.sweeper, Version: "test", Log: log},
+		Runner:   &backup.Runner{Engine: h.engine, Sweeper: h.sweeper, Transport: &transport.Save{Engine: h.engine}, Version: "test", Log: log},
 		Sinks:    all,
 		Policy:   backupjob.Policy{Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
 		Lifeline: func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{} },

@@ -19,6 +19,7 @@ import (
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/undo"
 	"holdfast.io/holdfast/internal/undo/undotest"
 )
@@ -46,7 +47,7 @@ func (w *worker) Open(context.Context, string) (sink.Sink, error) { return w.sin
 func newWorker(t *testing.T) *worker {
 	w := &worker{bench: openBench(t), sink: sinktest.NewMemory(), point: fmt.Sprintf("20260102T150405Z-%08x", rand.Uint32())}
 	sweeper := &undo.Sweeper{Engine: w.bench, Locks: &undo.Locks{}, Store: &undotest.Memory{}, Sinks: w, Log: zaptest.NewLogger(t)}
-	w.Runner = backup.Runner{Engine: w.bench, Sweeper: sweeper, Version: "test", Log: sweeper.Log}
+	w.Runner = backup.Runner{Engine: w.bench, Sweeper: sweeper, Transport: &transport.Save{Engine: w.bench}, Version: "test", Log: sweeper.Log}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { sweeper.Run(ctx) })

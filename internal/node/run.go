@@ -18,6 +18,7 @@ import (
 	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/sink/file"
+	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/unserved"
 )
 
@@ -111,11 +112,10 @@ func (n *Node) backups() *backupjob.Kind {
 		Runner: &backup.Runner{
 			Engine:       n.engine,
 			Sweeper:      n.sweeper,
-			Compression:  n.o.Compression,
+			Transport:    &transport.Save{Engine: n.engine, Compression: n.o.Compression, Room: file.FreeIn},
 			HooksAllowed: n.o.Hooks,
 			HookOutput:   n.o.HookOutput,
 			StallTimeout: n.o.StallTimeout,
-			Room:         file.FreeIn,
 			Version:      n.o.Version,
 			Log:          n.o.Log,
 		},
