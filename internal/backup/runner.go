@@ -29,7 +29,7 @@ type Runner struct {
 	// StallTimeout is how long an item may go without a byte moved or a step passed
 	// before it is given up with [stall.ErrStalled]. 0 means for ever.
 	StallTimeout time.Duration
-	// HooksAllowed has the commands run that the labels of containers name.
+	// HooksAllowed lets the commands run that the labels of containers name.
 	HooksAllowed bool
 	// HookOutput has the last line quoted that a failing command wrote.
 	HookOutput bool

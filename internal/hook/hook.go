@@ -23,20 +23,20 @@ const (
 const (
 	defaultTimeout = 30 * time.Second
 	maxTimeout     = 10 * time.Minute
-	// maxHookCommand bounds a command's label, in bytes: it is kept in notes.
+	// maxCommand bounds a command's label, in bytes: it is kept in undo records.
 	maxCommand = 4 << 10
 )
 
 // Hooks are the commands that a container's labels name.
 type Hooks struct {
-	// Pre is run before the container is quiesced, Post after it was let go; nil
+	// Pre is run before the container is quiesced, Post after it runs again; nil
 	// for none.
 	Pre, Post *Command
 	// Continue has the backup go on when Pre fails.
 	Continue bool
 }
 
-// HookCommand is one command inside a container.
+// Command is one command inside a container.
 type Command struct {
 	// Command is the program and its arguments.
 	Command []string `json:"command"`
@@ -44,7 +44,7 @@ type Command struct {
 	Timeout time.Duration `json:"timeoutNs"`
 }
 
-// ParseHooks reads the hooks from a container's labels. An error names the label
+// Parse reads the hooks from a container's labels. An error names the label
 // and says what it must be.
 func Parse(labels map[string]string) (Hooks, error) {
 	timeout := defaultTimeout
@@ -125,7 +125,7 @@ func execForm(text string) ([]string, bool) {
 	return command, true
 }
 
-// hasHooks reports whether a container's labels name a command.
+// Declared reports whether a container's labels name a command.
 func Declared(labels map[string]string) bool {
 	_, pre := labels[LabelPre]
 	_, post := labels[LabelPost]

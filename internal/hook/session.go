@@ -24,7 +24,7 @@ var (
 // Runner runs the hooks of containers. Its fields are not changed once it is in use.
 type Runner struct {
 	Execer engine.Execer
-	// Allowed has the commands run that the labels of containers name.
+	// Allowed lets the commands run that the labels of containers name.
 	Allowed bool
 	// ShowOutput has the last line quoted that a failing command wrote. It may hold
 	// secrets of the container, and goes into events, the ledger and logs.
