@@ -75,20 +75,7 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, badAnswer("its document of container %s cannot be read: %v", id, brief(err.Error()))
 	}
-	lacks := ""
-	switch {
-	case c.ContainerJSONBase == nil || c.ID != id:
-		lacks = "Id"
-	case c.State == nil:
-		lacks = "State"
-	case c.Config == nil:
-		lacks = "Config"
-	case c.HostConfig == nil:
-		lacks = "HostConfig"
-	case c.Mounts == nil:
-		lacks = "Mounts"
-	}
-	if lacks != "" {
+	if lacks := lacking(id, &c); lacks != "" {
 		return nil, badAnswer("its document of container %s lacks %s", id, lacks)
 	}
 	d := &engine.ContainerDetail{
@@ -108,17 +95,43 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 			d.Shares = append(d.Shares, owner)
 		}
 	}
+	d.Mounts = mounts(&c)
+	return d, nil
+}
+
+// lacking names the first member that the inspect document of the container id
+// needs and does not have; empty if it has all.
+func lacking(id string, c *container.InspectResponse) string {
+	switch {
+	case c.ContainerJSONBase == nil || c.ID != id:
+		return "Id"
+	case c.State == nil:
+		return "State"
+	case c.Config == nil:
+		return "Config"
+	case c.HostConfig == nil:
+		return "HostConfig"
+	case c.Mounts == nil:
+		return "Mounts"
+	}
+	return ""
+}
+
+// mounts returns all mounts of a container by their places in it, those in memory
+// too.
+func mounts(c *container.InspectResponse) []engine.Mount {
+	var all []engine.Mount
 	for _, dst := range slices.Sorted(maps.Keys(c.HostConfig.Tmpfs)) {
-		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: dst})
+		all = append(all, engine.Mount{Type: "tmpfs", Destination: dst})
 	}
 	if size := c.HostConfig.ShmSize; size > 0 && size != defaultShmSize {
-		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: "/dev/shm"})
+		all = append(all, engine.Mount{Type: "tmpfs", Destination: "/dev/shm"})
 	}
 	for _, m := range c.Mounts {
-		d.Mounts = append(d.Mounts, engine.Mount{Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination})
+		all = append(all, engine.Mount{Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination})
 	}
-	slices.SortFunc(d.Mounts, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
-	return d, nil
+	slices.SortFunc(all, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
+	return all
 }
 
 // defaultShmSize is the size of /dev/shm, in bytes, of a container for which nobody

@@ -17,7 +17,31 @@ import (
 // this process uses; nil if it cannot be told, as when this user may not see the
 // processes of others. proc is where procfs is: /proc.
 func listenerAt(proc string, at netip.AddrPort) *plan.Listener {
-	inodes := map[string]bool{}
+	sockets := listeningSockets(proc, at)
+	if len(sockets) == 0 {
+		return nil
+	}
+	holders, err := filepath.Glob(filepath.Join(proc, "[0-9]*/fd/*"))
+	if err != nil {
+		return nil
+	}
+	var found *plan.Listener
+	for _, fd := range holders {
+		if target, err := os.Readlink(fd); err != nil || !sockets[target] {
+			continue
+		}
+		// Several processes may hold one socket, of which only one is in a container.
+		if l := processOf(filepath.Dir(filepath.Dir(fd))); l != nil && (found == nil || l.Container != "") {
+			found = l
+		}
+	}
+	return found
+}
+
+// listeningSockets returns the sockets that listen at an address, as the links in
+// /proc/PID/fd name them: "socket:[INODE]".
+func listeningSockets(proc string, at netip.AddrPort) map[string]bool {
+	sockets := map[string]bool{}
 	for _, table := range []string{"tcp", "tcp6"} {
 		f, err := os.Open(filepath.Join(proc, "self/net", table))
 		if err != nil {
@@ -27,29 +51,12 @@ func listenerAt(proc string, at netip.AddrPort) *plan.Listener {
 		for lines.Scan() {
 			if address, inode, ok := listening(lines.Text()); ok && address.Port() == at.Port() &&
 				(address.Addr().IsUnspecified() || address.Addr() == at.Addr()) {
-				inodes["socket:["+inode+"]"] = true
+				sockets["socket:["+inode+"]"] = true
 			}
 		}
 		_ = f.Close()
 	}
-	if len(inodes) == 0 {
-		return nil
-	}
-	holders, err := filepath.Glob(filepath.Join(proc, "[0-9]*/fd/*"))
-	if err != nil {
-		return nil
-	}
-	var found *plan.Listener
-	for _, fd := range holders {
-		if target, err := os.Readlink(fd); err != nil || !inodes[target] {
-			continue
-		}
-		// Several processes may hold one socket, of which only one is in a container.
-		if l := processOf(filepath.Dir(filepath.Dir(fd))); l != nil && (found == nil || l.Container != "") {
-			found = l
-		}
-	}
-	return found
+	return sockets
 }
 
 // processOf says in which container a process runs. dir is its folder of procfs.

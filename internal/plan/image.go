@@ -76,14 +76,20 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 	if _, known := rules.ImageLabels[c.ImageID]; !known && hook.Declared(own) {
 		item.warn(events.WarningImageLabel, "container %s: its image is gone, so its hooks may have come with it; they are run", c.Name)
 	}
+	item.warnOfIdleHooks(c, own)
+	if _, err := hook.Parse(own); err != nil {
+		item.Code, item.Message = events.CodeBadLabel, fmt.Sprintf("container %s: %v", c.Name, err)
+	}
+}
+
+// warnOfIdleHooks warns of hook labels that have no effect. own are those of the
+// container itself.
+func (item *Item) warnOfIdleHooks(c engine.Container, own map[string]string) {
 	switch {
 	case hook.Declared(own) && c.State != events.StateRunning:
 		item.warn(events.WarningHooksNotRun, "container %s is %s: its hooks are run only while it runs", c.Name, c.State)
 	case !hook.Declared(own) && len(own) > 0:
 		item.warn(events.WarningHooksNotRun, "container %s: %s has no effect without %s or %s",
 			c.Name, join(slices.Sorted(maps.Keys(own))), hook.LabelPre, hook.LabelPost)
-	}
-	if _, err := hook.Parse(own); err != nil {
-		item.Code, item.Message = events.CodeBadLabel, fmt.Sprintf("container %s: %v", c.Name, err)
 	}
 }

@@ -122,7 +122,16 @@ func (p *protection) peer(l Lifeline, peer Peer) {
 		}
 		return
 	}
-	certain := peer.Listener != nil
+	certain := p.answering(peer, through, perhapsThrough) || peer.Listener != nil
+	if !certain && (peer.Local || peer.Near) {
+		p.hostNetwork(perhapsThrough)
+	}
+}
+
+// answering protects the containers that have the peer's address or publish its
+// port, and those that share their networks. It reports whether one certainly
+// answers there.
+func (p *protection) answering(peer Peer, through, perhapsThrough string) (certain bool) {
 	match := answers
 	if slices.ContainsFunc(p.containers, func(c engine.Container) bool { return hasAddress(c, peer.Address) == yes }) {
 		match = hasAddress
@@ -141,9 +150,7 @@ func (p *protection) peer(l Lifeline, peer Peer) {
 			p.add(s.ID, fmt.Sprintf("%s, as it shares the network of %s", perhapsThrough, c.Name))
 		}
 	}
-	if !certain && (peer.Local || peer.Near) {
-		p.hostNetwork(perhapsThrough)
-	}
+	return certain
 }
 
 // hostNetwork protects the containers that use the host's network: what answers at
