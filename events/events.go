@@ -92,8 +92,9 @@ func Terminal(eventType string) bool {
 	switch ResultOf(eventType) {
 	case ResultCompleted, ResultFailed, ResultPlanned:
 		return true
+	default:
+		return eventType == TypeRequestRejected
 	}
-	return eventType == TypeRequestRejected
 }
 
 // Names of the CloudEvents extensions that Holdfast reads or writes.

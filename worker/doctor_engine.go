@@ -109,6 +109,7 @@ func (d *doctor) wants(call engine.Call) bool {
 		return d.cfg.Policy.Hooks
 	case engine.CallStop, engine.CallStart:
 		return slices.Contains(d.cfg.Policy.Quiesce, events.QuiesceStop)
+	default:
+		return true
 	}
-	return true
 }

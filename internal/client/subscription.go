@@ -15,7 +15,7 @@ type Subscription struct {
 	Jobs []*Job
 
 	reports chan Report
-	ctx     context.Context // ends with Close
+	ctx     context.Context //nolint:containedctx // the lifetime of the subscription: it ends with Close
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }

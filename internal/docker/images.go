@@ -121,7 +121,7 @@ func (e *Engine) saveError(ctx context.Context, id string, err error) error {
 // broke off is not corrupt: the Engine is away.
 type saveReader struct {
 	io.ReadCloser
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // a reader has no other place for it
 	engine *Engine
 }
 

@@ -132,8 +132,9 @@ func (s *Source) ask(ctx context.Context, session <-chan struct{}) (*nats.Msg, e
 		case statusTimeout:
 			s.well()
 			return nil, nil
+		default:
+			return nil, refusal(m)
 		}
-		return nil, refusal(m)
 	case <-silence.C:
 	case <-session:
 	case <-s.bus.Closing():

@@ -158,8 +158,9 @@ func wrongRevision(err error) bool {
 	switch bus.APICode(err) {
 	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // storeError gives an error the name that a Store has for it.

@@ -23,6 +23,7 @@ func noRoom(err error) bool {
 		return true
 	case codeNoPeers:
 		return strings.Contains(err.Error(), "insufficient storage")
+	default:
+		return false
 	}
-	return false
 }

@@ -311,9 +311,10 @@ func (f *Fake) Start(ctx context.Context, id string) error {
 			return nil
 		case events.StatePaused:
 			return fmt.Errorf("cannot start a paused container")
+		default:
+			f.start(c)
+			return nil
 		}
-		f.start(c)
-		return nil
 	})
 }
 

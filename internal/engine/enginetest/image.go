@@ -162,7 +162,7 @@ func (f *Fake) Save(ctx context.Context, id string) (io.ReadCloser, error) {
 
 // saveStream is the stream of a save, and what goes wrong with it.
 type saveStream struct {
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // a reader has no other place for it
 	engine *Fake
 	rest   []byte
 	sent   int

@@ -93,16 +93,22 @@ func (s *suite) inspect(tt *testing.T) {
 		d.Labels["a"] != "b" || !d.AutoRemove {
 		t.Errorf("it is inspected as %+v", d)
 	}
-	if len(d.Mounts) != 2 || d.Mounts[0].Destination != spec.Volume || d.Mounts[0].Type != "volume" || d.Mounts[0].Name == "" ||
-		d.Mounts[1].Destination != spec.Tmpfs || d.Mounts[1].Type != "tmpfs" {
-		t.Errorf("its mounts are %+v, want the volume %s and the tmpfs %s", d.Mounts, spec.Volume, spec.Tmpfs)
-	}
+	t.wantMounts(d.Mounts, spec)
 	var raw struct{ ID, Name string }
 	if err := json.Unmarshal(d.Raw, &raw); err != nil || raw.ID != id || raw.Name != "/"+spec.Name {
 		t.Errorf("the raw document is that of %+v, %v", raw, err)
 	}
 	t.must(t.Start(t.ctx, id))
 	t.wantState(id, events.StateRunning)
+}
+
+// wantMounts expects the volume and the tmpfs of a container, in this order.
+func (t *test) wantMounts(got []engine.Mount, spec Spec) {
+	t.Helper()
+	if len(got) != 2 || got[0].Destination != spec.Volume || got[0].Type != "volume" || got[0].Name == "" ||
+		got[1].Destination != spec.Tmpfs || got[1].Type != "tmpfs" {
+		t.Errorf("its mounts are %+v, want the volume %s and the tmpfs %s", got, spec.Volume, spec.Tmpfs)
+	}
 }
 
 func (s *suite) commit(tt *testing.T) {

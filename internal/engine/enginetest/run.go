@@ -80,7 +80,7 @@ type suite struct {
 type test struct {
 	*testing.T
 	Bench
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // the lifetime of the test
 	suite *suite
 }
 

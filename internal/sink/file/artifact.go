@@ -18,7 +18,7 @@ const writeBackStep = 8 << 20
 
 // artifact is an artifact that is written.
 type artifact struct {
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // a writer has no other place for it
 	staging *staging
 	folder  *os.Root // that the file lies in; nil when the artifact has ended
 	f       *os.File // nil when it is closed

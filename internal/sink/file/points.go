@@ -63,7 +63,7 @@ func (s *Sink) walk(ctx context.Context, below string, visit func(dir string) er
 }
 
 type walk struct {
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // of the one call that makes the walk
 	visit func(dir string) error
 }
 

@@ -71,8 +71,8 @@ func (s *Sink) open(ctx context.Context, key string) (*os.File, int64, error) {
 
 // object is an object that is read.
 type object struct {
-	ctx   context.Context
-	r     io.Reader // of f
+	ctx   context.Context //nolint:containedctx // a reader has no other place for it
+	r     io.Reader       // of f
 	f     *os.File
 	place string
 }

@@ -153,7 +153,7 @@ func (m *Memory) find(ctx context.Context, op Op, key string) ([]byte, error) {
 }
 
 type memoryReader struct {
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // a reader has no other place for it
 	sink *Memory
 	r    *bytes.Reader
 }

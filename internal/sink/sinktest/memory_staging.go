@@ -72,7 +72,7 @@ func (t *memoryStaging) Create(ctx context.Context, name string) (sink.Writer, s
 
 // memoryArtifact is an artifact that is written.
 type memoryArtifact struct {
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // a writer has no other place for it
 	staging *memoryStaging
 	name    string
 	err     error // the first one, which stays
