@@ -179,7 +179,8 @@ func (a *Attempt) boundJob(ctx context.Context) (context.Context, context.Cancel
 
 // work does what is left of the job, and returns its terminal event.
 func (a *Attempt) work(ctx context.Context) (event.Event, error) {
-	if err := errors.Join(a.claim.Damaged(), AdoptRecords(ctx, a.runner.Sweeper, a.request.Job, a.claim.Begun())); err != nil {
+	// Under base: a job that was cancelled undoes what it began, too.
+	if err := errors.Join(a.claim.Damaged(), AdoptRecords(a.base, a.runner.Sweeper, a.request.Job, a.claim.Begun())); err != nil {
 		return event.Event{}, err
 	}
 	if err := a.makePlan(ctx); err != nil {

@@ -216,13 +216,14 @@ func AdoptRecords(ctx context.Context, s Sweeper, job string, begun map[int]ledg
 			continue
 		}
 		r, err := undo.Decode(before.Record)
-		switch {
-		case errors.Is(err, undo.ErrNewer):
-			err = fmt.Errorf("%w: an undo record of job %s: %w", ledger.ErrNewer, job, err)
-		case err != nil:
+		if err != nil && !errors.Is(err, undo.ErrNewer) {
 			err = fmt.Errorf("%w: an undo record of job %s: %w", ledger.ErrDamaged, job, err)
-		default:
+		}
+		if err == nil {
 			err = s.Adopt(ctx, r, true)
+		}
+		if errors.Is(err, undo.ErrNewer) {
+			err = fmt.Errorf("%w: an undo record of job %s: %w", ledger.ErrNewer, job, err)
 		}
 		failure = errors.Join(failure, err)
 	}
