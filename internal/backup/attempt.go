@@ -269,8 +269,8 @@ func (r *attempt) outcome(ctx context.Context, ended <-chan struct{}) (*Result, 
 	e := itemError(ctx, at(r.shared.step, context.Cause(ctx), "back up %s %s", r.Item.Kind, r.Item.Name))
 	if e.NotRunning = r.shared.heldFor; !r.shared.heldSince.IsZero() {
 		e.NotRunning = time.Since(r.shared.heldSince)
-		e.Err = fmt.Errorf("%w; the container may be paused or stopped, for %s by now, and is resumed as soon as the Engine has ended what it was told",
-			e.Err, e.NotRunning.Round(time.Millisecond))
+		e.Err = fmt.Errorf("%w; the container may be paused or stopped, for %s by now, "+
+			"and is resumed as soon as the Engine has ended what it was told", e.Err, e.NotRunning.Round(time.Millisecond))
 	}
 	return nil, e
 }

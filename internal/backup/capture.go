@@ -70,7 +70,8 @@ func (r *attempt) inspect(ctx context.Context) error {
 				Err: fmt.Errorf("container %s is not stopped: %s; use quiesce pause", r.Item.Name, why)}
 		}
 	}
-	if r.hooks, err = (hook.Runner{Execer: r.Engine, Allowed: r.HooksAllowed, ShowOutput: r.HookOutput, Log: r.Log}).Open(c, r.IgnoredLabels); err != nil {
+	hooks := hook.Runner{Execer: r.Engine, Allowed: r.HooksAllowed, ShowOutput: r.HookOutput, Log: r.Log}
+	if r.hooks, err = hooks.Open(c, r.IgnoredLabels); err != nil {
 		return at(events.StepHook, err, "container %s", r.Item.Name)
 	}
 	r.config = c.Raw
@@ -113,7 +114,8 @@ func (r *attempt) hold(ctx context.Context) error {
 	if killed {
 		r.manifest.Warn(events.NewWarning(events.WarningStopKilled,
 			"container %s did not end within its grace period when it was stopped, and the Engine killed it (exit code 137): "+
-				"its snapshot is as after a crash; have it end on its stop signal, give it a longer one (stop_grace_period), or use quiesce pause", r.Item.Name))
+				"its snapshot is as after a crash; have it end on its stop signal, give it a longer one (stop_grace_period), "+
+				"or use quiesce pause", r.Item.Name))
 	}
 	return nil
 }

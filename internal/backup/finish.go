@@ -44,7 +44,8 @@ func (r *attempt) finish(ctx context.Context, err error) {
 	default:
 		if rerr := r.removeSnapshot(ctx, err != nil); rerr != nil {
 			r.Log.Warn("the snapshot is still there; it will be removed", zap.String("container", r.Item.Name), zap.Error(rerr))
-			r.warnStored(events.WarningSnapshotKept, "the snapshot of container %s is still on the Engine: %v; it is removed as soon as that is possible", r.Item.Name, rerr)
+			r.warnStored(events.WarningSnapshotKept,
+				"the snapshot of container %s is still on the Engine, and is removed as soon as that is possible: %v", r.Item.Name, rerr)
 			r.handOver(closed)
 			return
 		}

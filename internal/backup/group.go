@@ -39,7 +39,8 @@ func (g *group) capture(ctx context.Context) {
 	waiting, err := g.find(ctx)
 	if err == nil && len(waiting) < len(g.all) {
 		for _, r := range waiting {
-			r.finish(ctx, notTogether(r.Item.Item, errors.New("others of its group were stored by an earlier attempt, and their time has passed"), false))
+			why := errors.New("others of its group were stored by an earlier attempt, and their time has passed")
+			r.finish(ctx, notTogether(r.Item.Item, why, false))
 		}
 		return
 	}

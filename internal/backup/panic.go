@@ -31,7 +31,8 @@ func (r *attempt) panicked(err error) {
 	r.shared.err = faultOf(r.shared.step, err)
 	r.shared.endSettling()
 	r.shared.mu.Unlock()
-	r.Log.Error("an item failed by a fault of Holdfast", zap.String("item", r.Item.Name), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
+	r.Log.Error("an item failed by a fault of Holdfast",
+		zap.String("item", r.Item.Name), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
 	if r.isRecorded() {
 		r.handOver(closed)
 		return

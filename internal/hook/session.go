@@ -117,7 +117,8 @@ func (s *Session) Post(ctx context.Context) error {
 	}
 	s.results = append(s.results, result)
 	if result.Error != "" {
-		s.runner.Log.Warn("the hook after the snapshot failed; look at the container", zap.String("container", s.name), zap.String("why", result.Error))
+		s.runner.Log.Warn("the hook after the snapshot failed; look at the container",
+			zap.String("container", s.name), zap.String("why", result.Error))
 	}
 	return nil
 }

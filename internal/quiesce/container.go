@@ -313,7 +313,8 @@ func (c *Container) Settled(ctx context.Context) error {
 	case now.State == events.StateRunning && now.StartedAt.Equal(c.started.StartedAt):
 		return nil
 	case now.State == events.StateRunning:
-		return fmt.Errorf("%w: it was stopped and started again, ended within %s of that, and was restarted; look at its log", ErrNotResumed, startWindow)
+		return fmt.Errorf("%w: it was stopped and started again, ended within %s of that, and was restarted; look at its log",
+			ErrNotResumed, startWindow)
 	}
 	return fmt.Errorf("%w: it was stopped and started again, and is %s %s after that (exit code %d); look at its log, and start it by hand",
 		ErrNotResumed, now.State, startWindow, now.ExitCode)

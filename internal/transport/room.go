@@ -61,7 +61,8 @@ func (s *Save) Reserve(d Disk, size int64) (release func(), doubt string, err er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if size+s.reserved > free {
-		doubt = fmt.Sprintf("to save the image, the Engine needs about %s in %s, and %s for other saves that have begun, but only %s are free there",
+		doubt = fmt.Sprintf(
+			"to save the image, the Engine needs about %s in %s, and %s for other saves that have begun, but only %s are free there",
 			bytesize.Format(size), d.About.DataRoot, bytesize.Format(s.reserved), bytesize.Format(free))
 		if proven {
 			return nil, "", fmt.Errorf("%w: %s; make room, or back up fewer items at a time", engine.ErrEngineFull, doubt)
