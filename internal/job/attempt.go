@@ -160,6 +160,9 @@ func (f planFailure) Unwrap() error { return f.error }
 
 // final reports whether trying again cannot help, so that the job is to end.
 func final(err error) bool {
+	if errors.Is(err, ledger.ErrNewer) {
+		return false // a newer version can go on
+	}
 	_, unplannable := errors.AsType[planFailure](err)
 	return unplannable || isAny(err, ledger.ErrDamaged, ledger.ErrTooLarge, bus.ErrTooLarge, errGaveUp) || panics.Stack(err) != nil
 }
