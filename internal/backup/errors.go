@@ -120,14 +120,30 @@ func (r *attempt) itemError(ctx context.Context, err error) *ItemError {
 	return e
 }
 
-// final are errors of the Engine that asking again does not mend.
-var final = map[error]events.Code{
-	engine.ErrUnsupported:   events.CodeEngineUnsupported,
-	engine.ErrBadAnswer:     events.CodeBadEngineAnswer,
-	engine.ErrBaseMissing:   events.CodeBaseImageMissing,
-	engine.ErrUncommittable: events.CodeUncommittableContent,
-	engine.ErrIncomplete:    events.CodeImageIncomplete,
-	archive.ErrTooLarge:     events.CodeConfigTooLarge,
+// meanings are what errors mean for an item, and whether a retry can help. The first
+// one that an error wraps counts.
+var meanings = []struct {
+	err       error
+	code      events.Code
+	retryable bool
+}{
+	{quiesce.ErrNotResumed, events.CodeNotRestored, true}, // whatever the reason
+	{sink.ErrFull, events.CodeSinkFull, true},
+	{sink.ErrUnavailable, events.CodeSinkUnavailable, true},
+	{archive.ErrCorrupt, events.CodeCorruptArchive, true},
+	{engine.ErrRefused, events.CodeEngineRefused, false}, // before what the Engine says: it was not asked
+	{engine.ErrNotFound, events.CodeNotFound, false},
+	{engine.ErrEngineFull, events.CodeEngineFull, true},
+	{hook.ErrBadLabel, events.CodeBadLabel, false},
+	{hook.ErrFailed, events.CodeHookFailed, true},
+	{engine.ErrEngineUnavailable, events.CodeEngineUnavailable, true},
+	{quiesce.ErrNotQuiesced, events.CodeNotQuiesced, true},
+	{engine.ErrUnsupported, events.CodeEngineUnsupported, false},
+	{engine.ErrBadAnswer, events.CodeBadEngineAnswer, false},
+	{engine.ErrBaseMissing, events.CodeBaseImageMissing, false},
+	{engine.ErrUncommittable, events.CodeUncommittableContent, false},
+	{engine.ErrIncomplete, events.CodeImageIncomplete, false},
+	{archive.ErrTooLarge, events.CodeConfigTooLarge, false},
 }
 
 // classify is the one place that decides what an error means for an item, and
@@ -139,35 +155,12 @@ func classify(ctx context.Context, err error) (code events.Code, retryable bool)
 		}
 		return events.CodeCancelled, true
 	}
-	switch {
-	case errors.Is(err, quiesce.ErrNotResumed): // whatever the reason
+	if errors.Is(err, undo.ErrBlocked) && !errors.Is(err, engine.ErrEngineUnavailable) {
 		return events.CodeNotRestored, true
-	case errors.Is(err, sink.ErrFull):
-		return events.CodeSinkFull, true
-	case errors.Is(err, sink.ErrUnavailable):
-		return events.CodeSinkUnavailable, true
-	case errors.Is(err, archive.ErrCorrupt):
-		return events.CodeCorruptArchive, true
-	case errors.Is(err, undo.ErrBlocked) && !errors.Is(err, engine.ErrEngineUnavailable):
-		return events.CodeNotRestored, true
-	case errors.Is(err, engine.ErrRefused): // before what the Engine says: it was not asked
-		return events.CodeEngineRefused, false
-	case errors.Is(err, engine.ErrNotFound):
-		return events.CodeNotFound, false
-	case errors.Is(err, engine.ErrEngineFull):
-		return events.CodeEngineFull, true
-	case errors.Is(err, hook.ErrBadLabel):
-		return events.CodeBadLabel, false
-	case errors.Is(err, hook.ErrFailed):
-		return events.CodeHookFailed, true
-	case errors.Is(err, engine.ErrEngineUnavailable):
-		return events.CodeEngineUnavailable, true
-	case errors.Is(err, quiesce.ErrNotQuiesced):
-		return events.CodeNotQuiesced, true
 	}
-	for sentinel, code := range final {
-		if errors.Is(err, sentinel) {
-			return code, false
+	for _, m := range meanings {
+		if errors.Is(err, m.err) {
+			return m.code, m.retryable
 		}
 	}
 	if _, ok := errors.AsType[sinkErr](err); ok {

@@ -124,49 +124,79 @@ func (t *timeline) quiescedUntil(s Proof, until time.Time) bool {
 // the commit, unless this backup paused or stopped it later: by the first pause or
 // the first stop of a container that ran before.
 func judge(before events.State, mode events.Quiesce, imageID string, seen []engine.Change) Proof {
-	var s Proof
 	running := before == events.StateRunning
-	ran := running
-	died := time.Time{}
+	j := judgement{before: before, mode: mode, imageID: imageID, running: running, ran: running}
 	for _, c := range seen {
 		switch c.Action {
 		case engine.ActionPause:
-			if before == events.StateRunning && mode == events.QuiescePause && s.Began.IsZero() {
-				s.Began, ran = c.Time, false
-			}
-			running = false
+			j.paused(c)
 		case engine.ActionStop:
-			if mode == events.QuiesceStop && s.Began.IsZero() {
-				s.Began, ran = died, false
-				if died.IsZero() { // Engine 29 can report the end after the stop
-					s.Began = c.Time
-				}
-			}
-			running = false
+			j.stopped(c)
 		case engine.ActionDie:
-			running, died = false, c.Time
-			if mode == events.QuiescePause && !s.Began.IsZero() && s.Ended.IsZero() {
-				s.Ended = c.Time // it was killed while it was paused
-			}
+			j.died(c)
 		case engine.ActionUnpause, engine.ActionStart:
-			running, ran, died = true, true, time.Time{}
-			if s.Committed && !s.Began.IsZero() && s.Ended.IsZero() {
-				s.Ended = c.Time
-			}
+			j.resumed(c)
 		case engine.ActionCommit:
-			if c.ImageID != imageID || s.Committed {
-				continue
-			}
-			s.Committed, s.CommittedAt = true, c.Time
-			switch {
-			case running:
-				s.Why = "it was running while it was committed"
-			case ran:
-				s.Why = "it may have run while it was committed"
-			default:
-				s.Quiesced = true
-			}
+			j.committed(c)
 		}
 	}
-	return s
+	return j.proof
+}
+
+// judgement is what the events of a container say up to one of them.
+type judgement struct {
+	before  events.State
+	mode    events.Quiesce
+	imageID string
+
+	running bool      // now
+	ran     bool      // at any time since this backup cannot have held it still
+	death   time.Time // when its process ended, if it has not been started since
+	proof   Proof
+}
+
+func (j *judgement) paused(c engine.Change) {
+	if j.before == events.StateRunning && j.mode == events.QuiescePause && j.proof.Began.IsZero() {
+		j.proof.Began, j.ran = c.Time, false
+	}
+	j.running = false
+}
+
+func (j *judgement) stopped(c engine.Change) {
+	if j.mode == events.QuiesceStop && j.proof.Began.IsZero() {
+		j.proof.Began, j.ran = j.death, false
+		if j.death.IsZero() { // Engine 29 can report the end after the stop
+			j.proof.Began = c.Time
+		}
+	}
+	j.running = false
+}
+
+func (j *judgement) died(c engine.Change) {
+	j.running, j.death = false, c.Time
+	if j.mode == events.QuiescePause && !j.proof.Began.IsZero() && j.proof.Ended.IsZero() {
+		j.proof.Ended = c.Time // it was killed while it was paused
+	}
+}
+
+func (j *judgement) resumed(c engine.Change) {
+	j.running, j.ran, j.death = true, true, time.Time{}
+	if j.proof.Committed && !j.proof.Began.IsZero() && j.proof.Ended.IsZero() {
+		j.proof.Ended = c.Time
+	}
+}
+
+func (j *judgement) committed(c engine.Change) {
+	if c.ImageID != j.imageID || j.proof.Committed {
+		return
+	}
+	j.proof.Committed, j.proof.CommittedAt = true, c.Time
+	switch {
+	case j.running:
+		j.proof.Why = "it was running while it was committed"
+	case j.ran:
+		j.proof.Why = "it may have run while it was committed"
+	default:
+		j.proof.Quiesced = true
+	}
 }

@@ -163,15 +163,8 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 			return context.Cause(ctx)
 		case err == nil && done:
 			return nil
-		case err == nil:
-			delay = min(delay, lookDelay)
-		case errors.Is(err, errNoSink):
-			delay = unknownDelay
-		case errors.Is(err, engine.ErrInUse):
-			delay = min(delay, blockedDelay)
-		default:
-			delay = min(delay, awayDelay)
 		}
+		delay = delayAfter(err, delay)
 		if patience := p.sweeper.Patience; err == nil || isBlocked(err) || patience > 0 && failures >= patience {
 			tell(err)
 		}
@@ -186,6 +179,20 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// delayAfter bounds the delay after an attempt that ended with err; nil if it has to
+// be looked again.
+func delayAfter(err error, delay time.Duration) time.Duration {
+	switch {
+	case err == nil:
+		return min(delay, lookDelay)
+	case errors.Is(err, errNoSink):
+		return unknownDelay
+	case errors.Is(err, engine.ErrInUse):
+		return min(delay, blockedDelay)
+	}
+	return min(delay, awayDelay)
 }
 
 // isBlocked reports whether somebody else has to do something before undoing can go
@@ -243,13 +250,7 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	r := p.Record()
 	over := p.commitEnded(&r) // before looking
 	images, err := p.findImages(bounded, &r)
-	err = errors.Join(err, p.each(IsResume, func(a Action) (bool, error) {
-		done, err := p.resume(bounded, a.Resume, over)
-		if done && err == nil {
-			p.log.Info("nothing holds the container any longer", zap.Duration("sinceItsRecord", time.Since(r.Time).Round(time.Millisecond)))
-		}
-		return done, err
-	}))
+	err = errors.Join(err, p.each(IsResume, func(a Action) (bool, error) { return p.resume(bounded, a.Resume, over) }))
 	resumed := !p.has(IsResume)
 	err = errors.Join(err, p.each(IsImage, func(a Action) (bool, error) {
 		ids, looked := images[a.RemoveImage.Reference]
@@ -266,13 +267,19 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	if !holds && !p.has(IsImage) {
 		return err == nil, err
 	}
-	if p.dirty.Swap(false) {
-		if serr := p.Save(); serr != nil {
-			p.dirty.Store(true)
-			err = errors.Join(err, serr)
-		}
+	return false, errors.Join(err, p.saveChanged())
+}
+
+// saveChanged writes the record to disk if something was dropped from it.
+func (p *pass) saveChanged() error {
+	if !p.dirty.Swap(false) {
+		return nil
 	}
-	return false, err
+	err := p.Save()
+	if err != nil {
+		p.dirty.Store(true)
+	}
+	return err
 }
 
 // each calls undo for the actions for which is returns true, and drops those that

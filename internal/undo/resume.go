@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 )
@@ -13,6 +15,15 @@ import (
 // resume resumes the container if this attempt paused or stopped it, and reports
 // whether nothing is left to do. over says that its commit has ended.
 func (p *pass) resume(ctx context.Context, a *Resume, over bool) (done bool, err error) {
+	done, err = p.tryResume(ctx, a, over)
+	if done && err == nil {
+		r := p.Record()
+		p.log.Info("nothing holds the container any longer", zap.Duration("sinceItsRecord", time.Since(r.Time).Round(time.Millisecond)))
+	}
+	return done, err
+}
+
+func (p *pass) tryResume(ctx context.Context, a *Resume, over bool) (done bool, err error) {
 	ended := p.attemptEnded() // before looking
 	c, err := p.engine.Inspect(ctx, a.Container)
 	if errors.Is(err, engine.ErrNotFound) {
