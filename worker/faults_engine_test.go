@@ -189,5 +189,5 @@ func containerRecreated(t *testing.T) {
 	}
 	w.start(workerOptions{state: p.state})
 	w.verify(job)
-	report(t, "worker killed after the plan, container re-created", 1, w.failure(w.ended(job), events.CodeNotFound))
+	report(t, "worker killed after the plan, container re-created", 1, w.failure(w.ended(job), events.CodeReplaced))
 }
