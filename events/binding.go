@@ -40,7 +40,8 @@ func Decode(headers map[string][]string, body []byte) (event.Event, error) {
 		ev, bad = readStructured(body)
 	case isStructured(format):
 		ev, _ = newEvent(attrs)
-		bad = []Violation{{Message: fmt.Sprintf("comes as %s; send one event a message, as %s+json or in binary mode", strictjson.Quote(format), structuredType)}}
+		bad = []Violation{{Message: fmt.Sprintf("comes as %s; send one event a message, as %s+json or in binary mode",
+			strictjson.Quote(format), structuredType)}}
 	case len(attrs) == 0:
 		ev, bad = readStructured(body)
 		bad = explainMode(bad)

@@ -14,7 +14,8 @@ import (
 // it accepts is the same after it was sent on.
 func FuzzDecode(f *testing.F) {
 	f.Add("ce-id: 1\nce-source: /s\nce-type: t\nce-specversion: 1.0", []byte(`{}`))
-	f.Add("Ce-Id: %C3%BC\nCE-SOURCE: \"a b\"\nce-type: t\nce-specversion: 1.0\nce-time: 2026-03-02T15:15:03+01:00\nce-x: 100%", []byte(`{"a":1}`))
+	f.Add("Ce-Id: %C3%BC\nCE-SOURCE: \"a b\"\nce-type: t\nce-specversion: 1.0\nce-time: 2026-03-02T15:15:03+01:00\nce-x: 100%",
+		[]byte(`{"a":1}`))
 	f.Add("content-type: application/cloudevents+json; charset=utf-8", []byte(structured))
 	f.Add("content-type: application/cloudevents-batch+json", []byte("[]"))
 	f.Add("", []byte(`{"specversion":"1.0","id":"1","source":"HTTP://x/?#","type":"t","data_base64":"e30=","x":true,"n":-1,"dataschema":"a:","time":"0001-01-01T00:00:00Z"}`))

@@ -20,11 +20,13 @@ func TestNewResultIsRelatedToItsRequest(t *testing.T) {
 			request.SetExtension(events.ExtTraceParent, "00-1-2-01")
 			want[events.ExtCorrelationID], want[events.ExtTraceParent] = own, "00-1-2-01"
 		}
-		ev := events.NewResult(time.Unix(1_800_000_000, 0), "web01", "ptg32uecxwng6yf7", request, events.TypeRequestUnserved, "s", "", events.RequestUnserved{Host: "web09"})
+		ev := events.NewResult(time.Unix(1_800_000_000, 0), "web01", "ptg32uecxwng6yf7", request, events.TypeRequestUnserved, "s",
+			"", events.RequestUnserved{Host: "web09"})
 		if err := ev.Validate(); err != nil {
 			t.Error(err)
 		}
-		if ev.ID() != "ptg32uecxwng6yf7-request.unserved" || ev.Source() != "/holdfast/web01" || ev.Subject() != "s" || ev.Time().Unix() != 1_800_000_000 {
+		if ev.ID() != "ptg32uecxwng6yf7-request.unserved" || ev.Source() != "/holdfast/web01" || ev.Subject() != "s" ||
+			ev.Time().Unix() != 1_800_000_000 {
 			t.Errorf("got %s", ev)
 		}
 		if got := ev.Extensions(); len(got) != len(want) {

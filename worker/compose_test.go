@@ -78,7 +78,8 @@ func TestCompose(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, why := range []string{"none (protected: it is the worker's own container)", "none (protected: the worker reaches NATS through it)"} {
+	for _, why := range []string{"none (protected: it is the worker's own container)",
+		"none (protected: the worker reaches NATS through it)"} {
 		if !strings.Contains(out, why) {
 			t.Errorf("nothing is %q in:\n%s", why, out)
 		}

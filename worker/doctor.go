@@ -126,7 +126,8 @@ func (d *doctor) checkServer(ctx context.Context) {
 		return
 	}
 	for _, c := range changes {
-		d.fail("streams", errors.New(changeLine(c)), fmt.Sprintf("run holdfast provision --host-id %s, with --update to change what differs", d.host))
+		d.fail("streams", errors.New(changeLine(c)),
+			fmt.Sprintf("run holdfast provision --host-id %s, with --update to change what differs", d.host))
 	}
 	if len(changes) == 0 {
 		d.ok("streams", "all as they should be")

@@ -115,7 +115,8 @@ func (e *realEngine) remove(id string) {
 
 // write puts a file into a container's writable layer, through the archive API.
 func (e *realEngine) write(id, file string, content []byte) error {
-	return e.api.CopyToContainer(context.Background(), id, "/", tarOf(strings.TrimPrefix(file, "/"), content), container.CopyToContainerOptions{})
+	return e.api.CopyToContainer(context.Background(), id, "/", tarOf(strings.TrimPrefix(file, "/"), content),
+		container.CopyToContainerOptions{})
 }
 
 // read returns a file of a container.

@@ -36,7 +36,8 @@ func newFleet(t *testing.T) *testFleet {
 	}
 	t.Cleanup(func() { _ = s.Shutdown() })
 	f := &testFleet{T: t, options: s.Options()}
-	f.env = []string{"HOLDFAST_NATS_URL=" + f.options.URL, "HOLDFAST_NATS_USER=" + f.options.User, "HOLDFAST_NATS_PASSWORD=" + f.options.Password}
+	f.env = []string{"HOLDFAST_NATS_URL=" + f.options.URL, "HOLDFAST_NATS_USER=" + f.options.User,
+		"HOLDFAST_NATS_PASSWORD=" + f.options.Password}
 	f.bus = f.connect()
 	return f
 }
@@ -149,7 +150,8 @@ func (h *fakeHost) cancel(ctx context.Context, request event.Event) {
 	case err != nil:
 		h.Error(err)
 	case req.Job == jobOf(h.id):
-		h.publish(ctx, req.Job, request, events.Backup.ResultType(events.ResultFailed), events.Ended{Job: req.Job, Host: h.id, Status: events.StatusCancelled})
+		h.publish(ctx, req.Job, request, events.Backup.ResultType(events.ResultFailed),
+			events.Ended{Job: req.Job, Host: h.id, Status: events.StatusCancelled})
 	default:
 		job := events.JobID(request.Source(), request.ID(), h.id)
 		h.publish(ctx, job, request, events.TypeRequestRejected, events.RequestRejected{Host: h.id, Job: job, Reason: events.ReasonNoSuchJob,
@@ -209,7 +211,8 @@ func TestHostsListsTheFleet(t *testing.T) {
 		"web01  serving", "web01  standby", "web02  silent\n", "web03  serving", "1/2", "v1.2.3", "29.1 overlay2", "default, offsite",
 		"1 host did not answer within 300ms",
 	}, "hosts", "--wait", "300ms")
-	f.expect(exitPartial, []string{`{"host":"web01","role":"serving",`, `{"host":"web02","role":"silent"}`}, "hosts", "--json", "--wait", "300ms")
+	f.expect(exitPartial, []string{`{"host":"web01","role":"serving",`, `{"host":"web02","role":"silent"}`}, "hosts", "--json",
+		"--wait", "300ms")
 
 	f.announce("web02", events.RoleServing)
 	f.expect(0, []string{"web02  serving"}, "hosts", "--wait", "30s")

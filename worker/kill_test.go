@@ -50,6 +50,7 @@ func killAtRandom(t *testing.T, random *rand.Rand) {
 		if got := endStatus(t, end); got != events.StatusSucceeded {
 			t.Errorf("killed after %s, the job ended as %s: %s", moment, got, end.Data())
 		}
-		report(t, fmt.Sprintf("sigkill %s into a job of %s", moment.Round(time.Millisecond), lasts.Round(time.Millisecond)), 1, string(endStatus(t, end)))
+		report(t, fmt.Sprintf("sigkill %s into a job of %s", moment.Round(time.Millisecond), lasts.Round(time.Millisecond)), 1,
+			string(endStatus(t, end)))
 	}
 }

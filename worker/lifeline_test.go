@@ -29,7 +29,8 @@ func TestLifeline(t *testing.T) {
 		l.run("other", &container.Config{}, "default")
 		url := "nats://127.0.0.1:" + port
 		l.provision(url)
-		start(t, []string{"HOLDFAST_STATE_DIR=" + t.TempDir(), "HOLDFAST_NATS_URL=" + url, "HOLDFAST_HOST_ID=" + l.host, "HOLDFAST_SINK=" + t.TempDir()}, "serve")
+		start(t, []string{"HOLDFAST_STATE_DIR=" + t.TempDir(), "HOLDFAST_NATS_URL=" + url, "HOLDFAST_HOST_ID=" + l.host,
+			"HOLDFAST_SINK=" + t.TempDir()}, "serve")
 		l.wantPlan(url, map[string]string{
 			"nats":   "none (protected: the worker reaches NATS through it)",
 			"beside": "pause",

@@ -217,7 +217,8 @@ func TestCtrlCCancelsOwnWork(t *testing.T) {
 	if !ok || err.ExitCode() != exitCancelled {
 		t.Errorf("the command ended with %v, not with exit status %d", err, exitCancelled)
 	}
-	for _, said := range []string{"cancelling job", "cancelled: the job was cancelled: 0 stored, 0 failed, 0 missing, 0 skipped, 1 cancelled"} {
+	for _, said := range []string{"cancelling job",
+		"cancelled: the job was cancelled: 0 stored, 0 failed, 0 missing, 0 skipped, 1 cancelled"} {
 		if !strings.Contains(p.output.String(), said) {
 			t.Errorf("it does not say %q", said)
 		}

@@ -96,7 +96,8 @@ func (p *proxied) ask() (job string) {
 }
 
 // touches are what happens to a container that is backed up.
-var touches = []engine.Action{engine.ActionPause, engine.ActionUnpause, engine.ActionStop, engine.ActionDie, engine.ActionStart, engine.ActionCommit}
+var touches = []engine.Action{engine.ActionPause, engine.ActionUnpause, engine.ActionStop, engine.ActionDie,
+	engine.ActionStart, engine.ActionCommit}
 
 // touched returns what was done to the containers since the world began, by the
 // Engine's own account.
@@ -174,7 +175,8 @@ func proxyRefuses(t *testing.T, m proxyMode, call engine.Call) {
 	if len(data.Items) > 0 {
 		p.checkFailures(job, method+" "+path)
 	}
-	report(t, fmt.Sprintf("%s: %s %s refused", m.name, method, path), 1, fmt.Sprintf("failed with %s in %s", events.CodeEngineRefused, took.Round(time.Millisecond)))
+	report(t, fmt.Sprintf("%s: %s %s refused", m.name, method, path), 1,
+		fmt.Sprintf("failed with %s in %s", events.CodeEngineRefused, took.Round(time.Millisecond)))
 }
 
 // checkFailures: the item's event names the call, says that asking again does not

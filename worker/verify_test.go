@@ -286,7 +286,8 @@ func (w *world) checkRequests(ctx context.Context, _ []string) error {
 // checkImages: no snapshot is left, under a name or without. A commit keeps the
 // container's labels in the image.
 func (w *world) checkImages(ctx context.Context, _ []string) (wrong error) {
-	list, err := w.engine.API().ImageList(ctx, image.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", testLabel+"="+w.host))})
+	list, err := w.engine.API().ImageList(ctx,
+		image.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", testLabel+"="+w.host))})
 	if err != nil {
 		return fmt.Errorf("look for snapshots: %w", err)
 	}

@@ -60,7 +60,8 @@ func newEngine(t *testing.T) *engine {
 func (e *engine) run(size int) string {
 	e.t.Helper()
 	name := fmt.Sprintf("%s-%d", e.name, size)
-	made, err := e.api.ContainerCreate(e.t.Context(), &container.Config{Image: e.image}, &container.HostConfig{NetworkMode: "none"}, nil, nil, name)
+	made, err := e.api.ContainerCreate(e.t.Context(), &container.Config{Image: e.image},
+		&container.HostConfig{NetworkMode: "none"}, nil, nil, name)
 	if err != nil {
 		e.t.Fatal(err)
 	}

@@ -73,7 +73,8 @@ func TestObserverFollowsEveryHost(t *testing.T) {
 func TestEverybodyMayAskWhoServes(t *testing.T) {
 	f := newFleet(t)
 	for user, host := range map[string]string{web01: "web01", db01: "db01"} {
-		service, err := micro.AddService(f.connect(user).Conn, micro.Config{Name: "holdfast", Version: "1.0.0", Metadata: map[string]string{"host": host}})
+		service, err := micro.AddService(f.connect(user).Conn,
+			micro.Config{Name: "holdfast", Version: "1.0.0", Metadata: map[string]string{"host": host}})
 		if err == nil {
 			err = service.AddEndpoint("status", micro.HandlerFunc(func(r micro.Request) { _ = r.Respond([]byte(host)) }),
 				micro.WithEndpointSubject("holdfast.status."+host))

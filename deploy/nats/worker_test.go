@@ -109,7 +109,8 @@ func TestWorkerKeepsLedgerAndLock(t *testing.T) {
 	const lock, head = "$KV.HOLDFAST_LOCKS.web01", "$KV.HOLDFAST_JOBS.web01.job.job"
 
 	taken := worker.put(lock, "owner 1", 0, "Nats-TTL", "1s")
-	if m, err := worker.ask(lock, "owner 2", nats.ExpectedLastSubjSeqHdr, "0"); err != nil || !strings.Contains(string(m.Data), "wrong last sequence") {
+	if m, err := worker.ask(lock, "owner 2", nats.ExpectedLastSubjSeqHdr, "0"); err != nil ||
+		!strings.Contains(string(m.Data), "wrong last sequence") {
 		t.Errorf("a lock that is taken: %s, %v", m.Data, err)
 	}
 	worker.put(lock, "owner 1", taken, "Nats-TTL", "1s")

@@ -260,7 +260,8 @@ func (c *checker) document(name string, into any) error {
 	raw, ok := c.documents[name]
 	if !ok {
 		if size := c.sizes[name]; size > maxDocument {
-			return fmt.Errorf("%w: %s has %d bytes, and at most %d are checked; make labels and environment smaller", ErrTooLarge, name, size, maxDocument)
+			return fmt.Errorf("%w: %s has %d bytes, and at most %d are checked; make labels and environment smaller", ErrTooLarge,
+				name, size, maxDocument)
 		}
 		if _, there := c.digests[name]; there {
 			return corrupt("%s is not a JSON document of at most %d bytes", name, maxDocument)

@@ -72,7 +72,8 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		"no configuration": {ociArchive,
 			func(a *image) { a.remove("blobs/sha256/" + config) }, config + " is missing"},
 		"fewer layers than the configuration has": {ociArchive,
-			func(a *image) { a.replace("manifest.json", manifest("blobs/sha256/"+config, first)) }, "it lists 1 layers, but its configuration has 2"},
+			func(a *image) { a.replace("manifest.json", manifest("blobs/sha256/"+config, first)) },
+			"it lists 1 layers, but its configuration has 2"},
 		"another image": {ociArchive,
 			func(a *image) { a.imageID = "sha256:" + strings.Repeat("0", 64) }, "not the image sha256:0000"},
 		"an image whose manifest is missing": {containerdArchive,
@@ -170,7 +171,8 @@ func TestCheckNeedsItsEndMark(t *testing.T) {
 			t.Errorf("with %d of the 1024 bytes of the end mark: got %v", left, err)
 		}
 	}
-	if err := check(slices.Concat(whole, []byte(`{"errorDetail":{"message":"no space left on device"}}`))); !errors.Is(err, archive.ErrCorrupt) {
+	if err := check(slices.Concat(whole, []byte(`{"errorDetail":{"message":"no space left on device"}}`))); !errors.Is(err,
+		archive.ErrCorrupt) {
 		t.Errorf("with an error after the end mark: got %v", err)
 	}
 }

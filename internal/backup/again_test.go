@@ -27,7 +27,8 @@ func TestRunOfAPointThatIsThere(t *testing.T) {
 			b.Fatal(err)
 		}
 		calls := func() (n int) {
-			for _, op := range []enginetest.Op{enginetest.About, enginetest.Inspect, enginetest.Commit, enginetest.Watch, enginetest.Save, enginetest.RemoveImage} {
+			for _, op := range []enginetest.Op{enginetest.About, enginetest.Inspect, enginetest.Commit, enginetest.Watch,
+				enginetest.Save, enginetest.RemoveImage} {
 				n += b.engine.Calls(op)
 			}
 			return n

@@ -36,7 +36,8 @@ func (b *bench) crash(at enginetest.Op, id string, work func(ctx context.Context
 func TestTakeover(t *testing.T) {
 	for _, quiesce := range []events.Quiesce{events.QuiescePause, events.QuiesceStop, events.QuiesceNone} {
 		for _, op := range []enginetest.Op{
-			enginetest.Inspect, enginetest.Stop, enginetest.Commit, enginetest.Start, enginetest.InspectImage, enginetest.Save, enginetest.RemoveImage,
+			enginetest.Inspect, enginetest.Stop, enginetest.Commit, enginetest.Start, enginetest.InspectImage, enginetest.Save,
+			enginetest.RemoveImage,
 		} {
 			if stops := op == enginetest.Stop || op == enginetest.Start; stops && quiesce != events.QuiesceStop {
 				continue
@@ -68,7 +69,8 @@ func TestTakeover(t *testing.T) {
 }
 
 func TestTakeoverOfASet(t *testing.T) {
-	for _, op := range []enginetest.Op{enginetest.Watch, enginetest.Pause, enginetest.Stop, enginetest.Commit, enginetest.Unpause, enginetest.Start} {
+	for _, op := range []enginetest.Op{enginetest.Watch, enginetest.Pause, enginetest.Stop, enginetest.Commit,
+		enginetest.Unpause, enginetest.Start} {
 		for member := range three {
 			stops := op == enginetest.Stop || op == enginetest.Start
 			pauses := op == enginetest.Pause || op == enginetest.Unpause

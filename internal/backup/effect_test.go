@@ -186,7 +186,8 @@ func TestAFailedItemSaysHowLongItsContainerDidNotRun(t *testing.T) {
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(10 * time.Second) }})
 		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
 		failure, ok := errors.AsType[*backup.ItemError](err)
-		if !ok || failure.NotRunning < 3*time.Second || failure.NotRunning > 4*time.Second || !strings.Contains(err.Error(), "paused or stopped, for 3.5s by now") {
+		if !ok || failure.NotRunning < 3*time.Second || failure.NotRunning > 4*time.Second ||
+			!strings.Contains(err.Error(), "paused or stopped, for 3.5s by now") {
 			b.Errorf("it ends with %v, not running %v", err, failure.NotRunning)
 		}
 		b.wantNothingLeft(id, events.StateRunning)

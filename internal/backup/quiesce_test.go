@@ -118,10 +118,11 @@ func TestRunRefuses(t *testing.T) {
 		quiesce events.Quiesce
 		code    events.Code
 	}{
-		"dead by now":       {enginetest.Spec{}, events.StateDead, events.QuiescePause, events.CodeUncommittable},
-		"removing by now":   {enginetest.Spec{}, events.StateRemoving, events.QuiesceNone, events.CodeUncommittable},
-		"would be removed":  {enginetest.Spec{AutoRemove: true}, events.StateRunning, events.QuiesceStop, events.CodeStopWouldRemove},
-		"would be replaced": {enginetest.Spec{Labels: map[string]string{"com.docker.swarm.task.id": "x"}}, events.StateRunning, events.QuiesceStop, events.CodeStopWouldRemove},
+		"dead by now":      {enginetest.Spec{}, events.StateDead, events.QuiescePause, events.CodeUncommittable},
+		"removing by now":  {enginetest.Spec{}, events.StateRemoving, events.QuiesceNone, events.CodeUncommittable},
+		"would be removed": {enginetest.Spec{AutoRemove: true}, events.StateRunning, events.QuiesceStop, events.CodeStopWouldRemove},
+		"would be replaced": {enginetest.Spec{Labels: map[string]string{"com.docker.swarm.task.id": "x"}}, events.StateRunning,
+			events.QuiesceStop, events.CodeStopWouldRemove},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -44,7 +44,8 @@ func TestRunRecordsFirst(t *testing.T) {
 			}
 		}}, enginetest.Fault{Op: enginetest.Save, During: func() {
 			records, err := b.store.List()
-			if err != nil || len(records) != 1 || records[0].Holds() || records[0].Actions[0].RemoveImage.ID == "" || !records[0].Actions[0].RemoveImage.Committed {
+			if err != nil || len(records) != 1 || records[0].Holds() || records[0].Actions[0].RemoveImage.ID == "" ||
+				!records[0].Actions[0].RemoveImage.Committed {
 				b.Errorf("when the container runs again, the records are %+v, %v", records, err)
 			}
 		}})

@@ -49,7 +49,8 @@ func TestSweeperKeepsTheContainer(t *testing.T) {
 		n := b.died(id)
 		ref := engine.SnapshotReference(n.ID)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, On: id, Err: errors.New("its client is gone"), GoesOn: time.Minute, Times: 3})
-		if _, err := b.engine.Commit(b.Context(), id, engine.CommitOptions{Reference: ref, Comment: engine.SnapshotComment(ref), Pause: true}); err == nil {
+		if _, err := b.engine.Commit(b.Context(), id,
+			engine.CommitOptions{Reference: ref, Comment: engine.SnapshotComment(ref), Pause: true}); err == nil {
 			b.Error("the commit did not lose its client")
 		}
 		b.adopt(n)

@@ -67,7 +67,8 @@ func TestConnectWaits(t *testing.T) {
 	p.Stop()
 	o, logs := bustest.Logged(o)
 	o.Wait = true
-	if _, err := bus.Connect(bustest.Within(t, 300*time.Millisecond), o); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "nothing takes connections") {
+	if _, err := bus.Connect(bustest.Within(t, 300*time.Millisecond), o); !errors.Is(err, context.DeadlineExceeded) ||
+		!strings.Contains(err.Error(), "nothing takes connections") {
 		t.Errorf("%v", err)
 	}
 	logs.TakeAll()
@@ -101,7 +102,8 @@ func TestConnectWaits(t *testing.T) {
 func TestPeersOfACluster(t *testing.T) {
 	t.Parallel()
 	s := bustest.Cluster(t, 3)
-	b, err := bus.Connect(bustest.Within(t, 20*time.Second), bus.Options{URL: s.Nodes[1].URL, User: s.User, Password: s.Password, Logger: zap.NewNop()})
+	b, err := bus.Connect(bustest.Within(t, 20*time.Second),
+		bus.Options{URL: s.Nodes[1].URL, User: s.User, Password: s.Password, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,8 @@ func TestPublishRequestReceipt(t *testing.T) {
 		{subject, bustest.Request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 2}},
 		// The worker must see it to refuse it.
 		{subject, other, bus.Receipt{Stream: events.StreamRequests, Sequence: 3}},
-		{events.HostSubject(events.Backup, "web02"), bustest.Request(events.Backup, "a"), bus.Receipt{Stream: events.StreamRequests, Sequence: 4}},
+		{events.HostSubject(events.Backup, "web02"), bustest.Request(events.Backup, "a"),
+			bus.Receipt{Stream: events.StreamRequests, Sequence: 4}},
 		{events.AllSubject(events.Backup), bustest.Request(events.Backup, "a"), bus.Receipt{Stream: events.StreamBroadcast, Sequence: 1}},
 	} {
 		got, err := b.PublishRequest(t.Context(), test.subject, test.ev)
@@ -130,7 +131,8 @@ func TestFullStreamRefusesRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range 3 {
-				_, err = b.PublishRequest(bustest.Within(t, 10*time.Second), events.HostSubject(events.Backup, host), bustest.Request(events.Backup, fmt.Sprint(i)))
+				_, err = b.PublishRequest(bustest.Within(t, 10*time.Second), events.HostSubject(events.Backup, host),
+					bustest.Request(events.Backup, fmt.Sprint(i)))
 				if i == 0 && err != nil {
 					t.Fatal(err)
 				}
@@ -148,7 +150,8 @@ func TestPublishOutlastsTheServer(t *testing.T) {
 	b := bustest.Provisioned(t, o)
 	_, js := bustest.Operator(t, o)
 	p.Stop()
-	if err := b.PublishEvent(bustest.Within(t, 300*time.Millisecond), resultSubject, bustest.Result("lost")); !errors.Is(err, context.DeadlineExceeded) {
+	if err := b.PublishEvent(bustest.Within(t, 300*time.Millisecond), resultSubject, bustest.Result("lost")); !errors.Is(err,
+		context.DeadlineExceeded) {
 		t.Errorf("while the server is away: %v", err)
 	} else {
 		t.Log(err)

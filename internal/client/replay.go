@@ -38,7 +38,8 @@ func (c Client) Replay(ctx context.Context, host string, letter events.DeadLette
 // out: when it was to expire, above all.
 func (c Client) replayOf(letter events.DeadLetter) (event.Event, error) {
 	if int64(len(letter.Body)) < letter.Size {
-		return event.Event{}, fmt.Errorf("the letter holds only the first %d of %d bytes of the request: publish it anew", len(letter.Body), letter.Size)
+		return event.Event{}, fmt.Errorf("the letter holds only the first %d of %d bytes of the request: publish it anew",
+			len(letter.Body), letter.Size)
 	}
 	if sum := sha256.Sum256(letter.Body); "sha256:"+hex.EncodeToString(sum[:]) != letter.Digest {
 		return event.Event{}, errors.New("the letter's body does not match its digest: publish the request anew")

@@ -40,12 +40,13 @@ func TestEveryDocumentIsBounded(t *testing.T) {
 		name               string // of each container, before its number
 		data               string
 	}{
-		"4000 mounts":                        {1, 4000, "web", allContainers},
-		"200 containers with 25 mounts":      {200, 25, "web", allContainers},
-		"200 at one point in time":           {200, 25, "web", allTogether},
-		"a pattern that JSON may escape":     {200, 0, "web", `{"containers": {"match": ["` + angle + `|^web"]}, "dryRun": true}`},
-		"a name that JSON must escape":       {20, 0, strings.Repeat("\x01\xff", 20_000), allContainers},
-		"labels that no reason can hold":     {200, 0, "web", `{"containers": {"labels": [` + strings.Repeat(`"a=`+angle+`",`, 200) + `"a"]}, "dryRun": true}`},
+		"4000 mounts":                    {1, 4000, "web", allContainers},
+		"200 containers with 25 mounts":  {200, 25, "web", allContainers},
+		"200 at one point in time":       {200, 25, "web", allTogether},
+		"a pattern that JSON may escape": {200, 0, "web", `{"containers": {"match": ["` + angle + `|^web"]}, "dryRun": true}`},
+		"a name that JSON must escape":   {20, 0, strings.Repeat("\x01\xff", 20_000), allContainers},
+		"labels that no reason can hold": {200, 0, "web",
+			`{"containers": {"labels": [` + strings.Repeat(`"a=`+angle+`",`, 200) + `"a"]}, "dryRun": true}`},
 		"names that are not there":           {1, 0, "web", `{"containers": {"names": ["` + strings.Join(manyNames(1000), `","`) + `"]}}`},
 		"600 containers":                     {600, 1, "web", `{"containers": {"all": true}, "quiesce": "none"}`},
 		"600 containers, and only a dry run": {600, 0, strings.Repeat("w", 200), `{"containers": {"all": true}, "dryRun": true}`},
@@ -55,7 +56,8 @@ func TestEveryDocumentIsBounded(t *testing.T) {
 				h.backups.Runner.Engine = mounted{h.engine, c.mounts}
 				h.runner.Jobs.Store = small{h.store}
 				for i := range c.containers {
-					h.engine.Add(enginetest.Spec{Name: c.name + fmt.Sprint(i), Image: baseImage, Labels: map[string]string{"a": angle}}, events.StateRunning)
+					h.engine.Add(enginetest.Spec{Name: c.name + fmt.Sprint(i), Image: baseImage, Labels: map[string]string{"a": angle}},
+						events.StateRunning)
 				}
 				h.start()
 				s := h.do(h.backup(c.data))
@@ -68,7 +70,8 @@ func TestEveryDocumentIsBounded(t *testing.T) {
 				}
 				if ended := h.ended(); c.mounts > 0 && (ended.Status != events.StatusSucceeded || ended.NotIncluded != c.containers*c.mounts ||
 					len(ended.Items)+ended.ItemsOmitted != c.containers) {
-					h.Errorf("it ended %s, with %d mounts not included, and %d items of %d", ended.Status, ended.NotIncluded, len(ended.Items), c.containers)
+					h.Errorf("it ended %s, with %d mounts not included, and %d items of %d", ended.Status, ended.NotIncluded,
+						len(ended.Items), c.containers)
 				}
 				for path, raw := range h.sink.Contents() {
 					if !strings.HasSuffix(path, "/manifest.json") {

@@ -23,10 +23,13 @@ func TestReject(t *testing.T) {
 		silent  bool
 	}
 	cases := map[string]request{
-		"an unknown sink":        {events.HostSubject(events.Backup, testHost), headers(), `{"containers": {"all": true}, "sink": "other"}`, 0, events.ReasonUnknownSink, false},
-		"a mode of no host":      {events.HostSubject(events.Backup, testHost), headers(), `{"containers": {"all": true}, "quiesce": "stop"}`, 0, events.ReasonPolicy, false},
-		"a broadcast, too late":  {events.AllSubject(events.Backup), headers(), allContainers, 2 * time.Hour, events.ReasonExpired, false},
-		"a body that is too big": {events.HostSubject(events.Backup, testHost), nil, strings.Repeat("x", maxDeadBody+1), 0, events.ReasonMalformed, true},
+		"an unknown sink": {events.HostSubject(events.Backup, testHost), headers(),
+			`{"containers": {"all": true}, "sink": "other"}`, 0, events.ReasonUnknownSink, false},
+		"a mode of no host": {events.HostSubject(events.Backup, testHost), headers(),
+			`{"containers": {"all": true}, "quiesce": "stop"}`, 0, events.ReasonPolicy, false},
+		"a broadcast, too late": {events.AllSubject(events.Backup), headers(), allContainers, 2 * time.Hour, events.ReasonExpired, false},
+		"a body that is too big": {events.HostSubject(events.Backup, testHost), nil, strings.Repeat("x", maxDeadBody+1), 0,
+			events.ReasonMalformed, true},
 	}
 	for name, c := range badMessages {
 		if c.now == 0 && c.reason != events.ReasonExpired {

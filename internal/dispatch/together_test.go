@@ -34,7 +34,8 @@ func TestTogether(t *testing.T) {
 			times := map[time.Time]bool{}
 			for _, ev := range h.server.published() {
 				var item events.BackupItemCompleted
-				if ev.Type() == events.Backup.ResultType(events.ResultItemCompleted) && ev.DataAs(&item) == nil && item.Item.Kind == events.ItemContainer {
+				if ev.Type() == events.Backup.ResultType(events.ResultItemCompleted) && ev.DataAs(&item) == nil &&
+					item.Item.Kind == events.ItemContainer {
 					times[item.SnapshotTime] = true
 				}
 			}
@@ -107,7 +108,8 @@ func TestTogetherInTwoAttempts(t *testing.T) {
 		h.worker = h.newWorker("b")
 		h.start()
 		h.doAgain(m)
-		if got := h.failures(); h.ended().Status != events.StatusPartial || h.ended().Counts.Completed != 1 || got["b"] != events.CodeNotTogether {
+		if got := h.failures(); h.ended().Status != events.StatusPartial || h.ended().Counts.Completed != 1 ||
+			got["b"] != events.CodeNotTogether {
 			h.Errorf("it ended as %+v", h.ended())
 		}
 	})
@@ -166,7 +168,8 @@ func TestHooksOfAnImage(t *testing.T) {
 		if err := h.server.published()[1].DataAs(&item); err != nil {
 			h.Fatal(err)
 		}
-		if len(item.Hooks) != 1 || item.Hooks[0].When != events.HookPost || len(item.Warnings) != 1 || item.Warnings[0].Code != events.WarningImageLabel {
+		if len(item.Hooks) != 1 || item.Hooks[0].When != events.HookPost || len(item.Warnings) != 1 ||
+			item.Warnings[0].Code != events.WarningImageLabel {
 			h.Errorf("the item is %+v", item)
 		}
 	})

@@ -44,7 +44,8 @@ func TestBackup(t *testing.T) {
 		ids := map[string]bool{}
 		for _, ev := range h.server.published() {
 			x := ev.Extensions()
-			if x[events.ExtJobID] != jobID || x[events.ExtCorrelationID] != "c-1" || x[events.ExtCausationID] != "id-1" || x[events.ExtTraceParent] != "00-1-2-01" {
+			if x[events.ExtJobID] != jobID || x[events.ExtCorrelationID] != "c-1" || x[events.ExtCausationID] != "id-1" ||
+				x[events.ExtTraceParent] != "00-1-2-01" {
 				h.Errorf("%s has the extensions %v", ev.Type(), x)
 			}
 			if ids[ev.ID()] {
@@ -97,7 +98,8 @@ func TestBackupAgain(t *testing.T) {
 			}
 		}
 		var one, two events.BackupItemCompleted
-		if err := errors.Join(all[2].DataAs(&one), all[6].DataAs(&two)); err != nil || one.Path != two.Path || one.SnapshotTime != two.SnapshotTime {
+		if err := errors.Join(all[2].DataAs(&one), all[6].DataAs(&two)); err != nil || one.Path != two.Path ||
+			one.SnapshotTime != two.SnapshotTime {
 			h.Errorf("the items are %+v and %+v, %v", one, two, err)
 		}
 		if h.engine.Calls(enginetest.Commit) != commits {
@@ -123,7 +125,8 @@ func TestBackupOfWhatIsMissing(t *testing.T) {
 			h.Error("the missing container and the missing image have one event id")
 		}
 		var failed events.ItemFailed
-		if err := all[1].DataAs(&failed); err != nil || failed.Code != events.CodeNotFound || failed.Step != events.StepPlan || failed.Retryable || failed.Item.ID != "" {
+		if err := all[1].DataAs(&failed); err != nil || failed.Code != events.CodeNotFound || failed.Step != events.StepPlan ||
+			failed.Retryable || failed.Item.ID != "" {
 			h.Errorf("it failed as %+v, %v", failed, err)
 		}
 		if ended := h.ended(); ended.Status != events.StatusPartial || ended.Counts.Missing != 2 || len(ended.Missing) != 2 {
@@ -226,7 +229,8 @@ func TestAbortOnError(t *testing.T) {
 			h.start()
 			h.do(h.backup(fmt.Sprintf(aborting, "")))
 			h.want("backup.accepted "+jobID, "backup.item.completed a", "backup.item.failed b", "backup.failed "+jobID, "done 1")
-			if ended := h.ended(); ended.Status != events.StatusFailed || ended.Counts != (events.Counts{Items: 3, Completed: 1, Failed: 1, Skipped: 1}) {
+			if ended := h.ended(); ended.Status != events.StatusFailed ||
+				ended.Counts != (events.Counts{Items: 3, Completed: 1, Failed: 1, Skipped: 1}) {
 				h.Errorf("it ended as %+v", ended)
 			}
 		})

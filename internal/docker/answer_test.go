@@ -64,21 +64,23 @@ func TestAnswers(t *testing.T) {
 		want   error
 		says   string
 	}{
-		"HAProxy":                     {403, "text/html", page, engine.ErrRefused, "POST /containers/{id}/unpause"},
-		"a proxy that hides":          {404, "text/html", page, engine.ErrRefused, "404"},
-		"a proxy that hides, bare":    {404, "", "", engine.ErrRefused, "404"},
-		"a proxy of methods":          {405, "text/plain", "method not allowed\n", engine.ErrRefused, "method not allowed"},
-		"a proxy with a login":        {302, "text/html", page, engine.ErrRefused, "302"},
-		"a proxy that wants a name":   {407, "text/html", page, engine.ErrRefused, "407"},
-		"an authorization plugin":     {403, json, `{"message":"authorization denied by plugin opa: no"}`, engine.ErrRefused, "plugin opa: no"},
-		"an old Engine":               {404, json, `{"message":"page not found"}`, engine.ErrRefused, "page not found"},
-		"a web server":                {200, "text/html", page, engine.ErrRefused, "200"},
-		"a proxy without its Engine":  {502, "text/html", page, engine.ErrEngineUnavailable, "502 Bad Gateway"},
-		"a proxy that is too busy":    {429, "text/plain", "slow down", engine.ErrEngineUnavailable, "429"},
-		"an Engine that lacks it":     {404, json, `{"message":"No such container: x"}`, engine.ErrNotFound, "No such container"},
-		"an Engine that is full":      {500, json, `{"message":"write /x: no space left on device"}`, engine.ErrEngineFull, "/x"},
-		"an API that is too new":      {400, json, `{"message":"client version 1.30 is too old. Minimum supported API version is 1.40"}`, engine.ErrUnsupported, "DOCKER_API_VERSION"},
-		"an Engine with a long story": {500, json, `{"message":"lstat ` + strings.Repeat("d", 4029) + `: no space left on device"}`, engine.ErrEngineFull, "no space left"},
+		"HAProxy":                    {403, "text/html", page, engine.ErrRefused, "POST /containers/{id}/unpause"},
+		"a proxy that hides":         {404, "text/html", page, engine.ErrRefused, "404"},
+		"a proxy that hides, bare":   {404, "", "", engine.ErrRefused, "404"},
+		"a proxy of methods":         {405, "text/plain", "method not allowed\n", engine.ErrRefused, "method not allowed"},
+		"a proxy with a login":       {302, "text/html", page, engine.ErrRefused, "302"},
+		"a proxy that wants a name":  {407, "text/html", page, engine.ErrRefused, "407"},
+		"an authorization plugin":    {403, json, `{"message":"authorization denied by plugin opa: no"}`, engine.ErrRefused, "plugin opa: no"},
+		"an old Engine":              {404, json, `{"message":"page not found"}`, engine.ErrRefused, "page not found"},
+		"a web server":               {200, "text/html", page, engine.ErrRefused, "200"},
+		"a proxy without its Engine": {502, "text/html", page, engine.ErrEngineUnavailable, "502 Bad Gateway"},
+		"a proxy that is too busy":   {429, "text/plain", "slow down", engine.ErrEngineUnavailable, "429"},
+		"an Engine that lacks it":    {404, json, `{"message":"No such container: x"}`, engine.ErrNotFound, "No such container"},
+		"an Engine that is full":     {500, json, `{"message":"write /x: no space left on device"}`, engine.ErrEngineFull, "/x"},
+		"an API that is too new": {400, json,
+			`{"message":"client version 1.30 is too old. Minimum supported API version is 1.40"}`, engine.ErrUnsupported, "DOCKER_API_VERSION"},
+		"an Engine with a long story": {500, json,
+			`{"message":"lstat ` + strings.Repeat("d", 4029) + `: no space left on device"}`, engine.ErrEngineFull, "no space left"},
 		"an Engine with a bad tongue": {404, json, `{"message":"a\u001b[31mb\nc"}`, engine.ErrNotFound, "a [31mb c"},
 	}
 	for name, c := range cases {
@@ -125,7 +127,8 @@ func TestPodman(t *testing.T) {
 		}
 	})
 	err := e.Probe(t.Context(), engine.CallUnpause, engine.CallCommit)
-	if !errors.Is(err, engine.ErrUnsupported) || !strings.Contains(err.Error(), "Podman Engine 4.3.1") || !strings.Contains(err.Error(), "POST /commit") {
+	if !errors.Is(err, engine.ErrUnsupported) || !strings.Contains(err.Error(), "Podman Engine 4.3.1") ||
+		!strings.Contains(err.Error(), "POST /commit") {
 		t.Errorf("a probe reports %v, want ErrUnsupported", err)
 	}
 }

@@ -68,7 +68,8 @@ func (w *worker) task(t *testing.T, quiesce events.Quiesce) backup.Task {
 		t.Fatal(err)
 	}
 	return backup.Task{
-		Host: "host", Job: "abcdefghijklmn27", Attempt: 1, SinkName: "default", Sink: w.sink, Point: fmt.Sprintf("%s%04x", w.point[:21], rand.Uint32()%0x10000),
+		Host: "host", Job: "abcdefghijklmn27", Attempt: 1, SinkName: "default", Sink: w.sink,
+		Point:    fmt.Sprintf("%s%04x", w.point[:21], rand.Uint32()%0x10000),
 		Request:  point.Request{Source: "/test", ID: "1", CorrelationID: "1"},
 		Item:     events.PlannedItem{Item: events.Item{Kind: events.ItemContainer, ID: id, Name: name}, Quiesce: quiesce},
 		Progress: func(events.Step, int64, int64, int64) {},
@@ -111,7 +112,8 @@ func (w *worker) wantAsBefore(t *testing.T, tasks ...backup.Task) {
 // Several containers show one point in time.
 func TestTogether(t *testing.T) {
 	w := newWorker(t)
-	tasks := []backup.Task{w.task(t, events.QuiescePause), w.task(t, events.QuiesceStop), w.task(t, events.QuiescePause), w.task(t, events.QuiesceNone)}
+	tasks := []backup.Task{w.task(t, events.QuiescePause), w.task(t, events.QuiesceStop), w.task(t, events.QuiescePause),
+		w.task(t, events.QuiesceNone)}
 	var times []time.Time
 	for _, c := range w.Capture(t.Context(), tasks) {
 		result, err := c.Store(t.Context())

@@ -25,7 +25,8 @@ func clockEngine(t *testing.T, ahead time.Duration) (e *Engine, asked *atomic.In
 		w.Header().Set("Api-Version", "1.41")
 		if filepath.Base(r.URL.Path) == "info" {
 			asked.Add(1)
-			_ = json.NewEncoder(w).Encode(map[string]string{"ID": "fake", "Name": "fake", "SystemTime": time.Now().Add(ahead).Format(time.RFC3339Nano)})
+			_ = json.NewEncoder(w).Encode(map[string]string{"ID": "fake", "Name": "fake",
+				"SystemTime": time.Now().Add(ahead).Format(time.RFC3339Nano)})
 		}
 	})}}
 	server.Start()

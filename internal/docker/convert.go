@@ -27,7 +27,8 @@ func badAnswer(format string, args ...any) error {
 // listed is a container of the Engine's list.
 func listed(c container.Summary) (engine.Container, error) {
 	if !fullID.MatchString(c.ID) {
-		return engine.Container{}, badAnswer("its list has a container with %q for an id, and the names %q", brief(c.ID), brief(strings.Join(c.Names, " ")))
+		return engine.Container{}, badAnswer("its list has a container with %q for an id, and the names %q", brief(c.ID),
+			brief(strings.Join(c.Names, " ")))
 	}
 	l := engine.Container{ID: c.ID, Name: ownName(c.Names, c.ID), State: events.State(c.State), Labels: c.Labels, ImageID: c.ImageID,
 		Network: c.HostConfig.NetworkMode}
@@ -80,8 +81,9 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 	}
 	d := &engine.ContainerDetail{
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), State: events.State(c.State.Status), Image: c.Config.Image,
-		Labels: c.Config.Labels, AutoRemove: c.HostConfig.AutoRemove, Runtime: c.HostConfig.Runtime, Raw: raw, StopGrace: stopGrace(c.Config.StopTimeout),
-		ExitCode: c.State.ExitCode,
+		Labels: c.Config.Labels, AutoRemove: c.HostConfig.AutoRemove, Runtime: c.HostConfig.Runtime, Raw: raw,
+		StopGrace: stopGrace(c.Config.StopTimeout),
+		ExitCode:  c.State.ExitCode,
 	}
 	if !slices.Contains(events.States, d.State) {
 		return nil, badAnswer("its document of container %s has the state %q, which is none", id, brief(string(d.State)))

@@ -73,7 +73,8 @@ func TestDetail(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range [][]string{{"NetworkSettings"}, {"Name"}, {"Config", "Labels"}, {"HostConfig", "Tmpfs"}, {"HostConfig", "AutoRemove"}} {
+	for _, path := range [][]string{{"NetworkSettings"}, {"Name"}, {"Config", "Labels"}, {"HostConfig", "Tmpfs"},
+		{"HostConfig", "AutoRemove"}} {
 		if _, err := detail(testID, without(t, raw, true, path...)); err != nil {
 			t.Errorf("without %v, which nothing hangs on: %v", path, err)
 		}

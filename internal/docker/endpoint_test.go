@@ -141,7 +141,8 @@ func TestBadAddress(t *testing.T) {
 func TestPeers(t *testing.T) {
 	clearEnvironment(t)
 	for address, want := range map[string]string{
-		"tcp://127.0.0.1:2375": "127.0.0.1:2375", "ssh://root@127.0.0.1": "127.0.0.1:22", "ssh://127.0.0.1:2222": "127.0.0.1:2222", "unix:///x": "",
+		"tcp://127.0.0.1:2375": "127.0.0.1:2375", "ssh://root@127.0.0.1": "127.0.0.1:22", "ssh://127.0.0.1:2222": "127.0.0.1:2222",
+		"unix:///x": "",
 	} {
 		e, err := docker.Connect(address)
 		if err != nil {

@@ -92,24 +92,29 @@ func TestHooks(t *testing.T) {
 			results: []events.HookResult{bad, good("post")}, ran: []string{"c1 bad", "c1 ok"},
 			failed: `the container is left as it was: the command of its label holdfast.hook.pre ended with exit code 3 and said "no \x1b[31mroom"`},
 		"the first fails without a word": {labels: map[string]string{LabelPre: `["mute"]`},
-			results: []events.HookResult{{When: "pre", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"}, failed: "exit code 1"},
+			results: []events.HookResult{{When: "pre", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"},
+			failed: "exit code 1"},
 		"the first fails, and it goes on": {labels: map[string]string{LabelPre: `["bad"]`, LabelOnError: "continue"},
 			results: []events.HookResult{bad}, ran: []string{"c1 bad"}, warnings: 1},
 		"the first cannot be run": {labels: map[string]string{LabelPre: `["fly"]`},
-			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: `could not be run: "cannot fly"`}}, ran: []string{"c1 fly"}, failed: "cannot fly"},
+			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: `could not be run: "cannot fly"`}},
+			ran:     []string{"c1 fly"}, failed: "cannot fly"},
 		"the first does not end": {labels: map[string]string{LabelPre: `["hang"]`, LabelTimeout: "3s"},
-			results: []events.HookResult{{When: "pre", ExitCode: -1, Millis: 3000, Error: "did not end within 3s, and may still run; see holdfast.hook.timeout"}},
-			ran:     []string{"c1 hang"}, failed: "did not end within 3s"},
+			results: []events.HookResult{{When: "pre", ExitCode: -1, Millis: 3000,
+				Error: "did not end within 3s, and may still run; see holdfast.hook.timeout"}},
+			ran: []string{"c1 hang"}, failed: "did not end within 3s"},
 		"the container stands by now": {labels: map[string]string{LabelPre: `["stands"]`},
 			results: []events.HookResult{{When: "pre", ExitCode: -1, Error: "was not run: the container does not run, or is paused"}},
 			ran:     []string{"c1 stands"}, failed: "does not run"},
 		"the second fails": {labels: map[string]string{LabelPost: `["mute"]`},
 			results: []events.HookResult{{When: "post", ExitCode: 1, Error: "ended with exit code 1"}}, ran: []string{"c1 mute"}, warnings: 1},
 		"the second does not end": {labels: map[string]string{LabelPost: `["hang"]`},
-			results: []events.HookResult{{When: "post", ExitCode: -1, Millis: 30000, Error: "did not end within 30s, and may still run; see holdfast.hook.timeout"}},
-			ran:     []string{"c1 hang"}, warnings: 1},
+			results: []events.HookResult{{When: "post", ExitCode: -1, Millis: 30000,
+				Error: "did not end within 30s, and may still run; see holdfast.hook.timeout"}},
+			ran: []string{"c1 hang"}, warnings: 1},
 		"the second finds the container gone": {labels: map[string]string{LabelPost: `["gone"]`},
-			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container is gone"}}, ran: []string{"c1 gone"}, warnings: 1},
+			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container is gone"}},
+			ran:     []string{"c1 gone"}, warnings: 1},
 		"the second finds it standing": {labels: map[string]string{LabelPost: `["stands"]`},
 			results: []events.HookResult{{When: "post", ExitCode: -1, Error: "was not run: the container does not run, or is paused"}},
 			ran:     []string{"c1 stands"}, warnings: 1},
@@ -211,7 +216,8 @@ func TestHookThatIsStillToBeRun(t *testing.T) {
 
 func TestHooksOf(t *testing.T) {
 	labels := map[string]string{LabelPre: `["ok"]`, LabelPost: `["ok"]`}
-	for _, state := range []events.State{events.StateCreated, events.StateRunning, events.StatePaused, events.StateRestarting, events.StateExited} {
+	for _, state := range []events.State{events.StateCreated, events.StateRunning, events.StatePaused, events.StateRestarting,
+		events.StateExited} {
 		for _, allowed := range []bool{true, false} {
 			core, logged := observer.New(zapcore.InfoLevel)
 			r := Runner{Allowed: allowed, Log: zap.New(core)}
@@ -266,7 +272,8 @@ func TestOutputStaysInTheContainer(t *testing.T) {
 			t.Errorf("shown is %v, want %v: %s", !show, show, all)
 		}
 		for _, r := range s.Results() {
-			if r.OutputBytes != 8 || !strings.Contains(r.Error, "127 (the program was not found)") || !show && !strings.Contains(r.Error, "wrote 8 bytes") {
+			if r.OutputBytes != 8 || !strings.Contains(r.Error, "127 (the program was not found)") || !show &&
+				!strings.Contains(r.Error, "wrote 8 bytes") {
 				t.Errorf("the result is %+v", r)
 			}
 		}

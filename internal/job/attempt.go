@@ -65,7 +65,8 @@ func (a *Attempt) settle(err error) Verdict {
 	d := dispositionOf(a.base, err)
 	switch d {
 	case Done:
-		a.Log.Info("job ended", zap.Uint64("attempt", a.claim.Attempt()), zap.Duration("after", time.Since(a.claim.Began()).Round(time.Millisecond)))
+		a.Log.Info("job ended", zap.Uint64("attempt", a.claim.Attempt()),
+			zap.Duration("after", time.Since(a.claim.Began()).Round(time.Millisecond)))
 	case Superseded:
 		a.Log.Warn("the job is another worker's now; it is left", zap.Error(err))
 	case Interrupted:

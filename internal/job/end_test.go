@@ -39,7 +39,8 @@ func TestConclude(t *testing.T) {
 		"timed out in the middle, and to abort": {"cfs", 0, true, ErrTimeout, events.StatusFailed, "timeout"},
 		"timed out too late":                    {"cc", 0, false, ErrTimeout, events.StatusSucceeded, ""},
 	}
-	statuses := map[rune]events.ItemStatus{'c': events.OutcomeCompleted, 'f': events.OutcomeFailed, 'x': events.OutcomeCancelled, 's': events.OutcomeSkipped}
+	statuses := map[rune]events.ItemStatus{'c': events.OutcomeCompleted, 'f': events.OutcomeFailed,
+		'x': events.OutcomeCancelled, 's': events.OutcomeSkipped}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			var outcomes []events.ItemOutcome

@@ -268,7 +268,8 @@ func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
 	case events.CodeCancelled:
 		o.Status = events.OutcomeCancelled
 	}
-	a.Log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
+	a.Log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err),
+		zap.ByteString("stack", panics.Stack(err)))
 	ev := a.event(time.Now(), events.ResultItemFailed, item.Name, string(item.Kind)+item.ID, data)
 	return a.endItem(i, o, &ev)
 }

@@ -71,7 +71,8 @@ func (r Request) Expired(now time.Time) *Refusal {
 	if r.Expires.IsZero() || now.Before(r.Expires) {
 		return nil
 	}
-	return Refuse(events.ReasonExpired, "/"+events.ExtExpiryTime, fmt.Sprintf("the request expired at %s", r.Expires.UTC().Format(time.RFC3339)))
+	return Refuse(events.ReasonExpired, "/"+events.ExtExpiryTime,
+		fmt.Sprintf("the request expired at %s", r.Expires.UTC().Format(time.RFC3339)))
 }
 
 // Options are what a request may ask for, whatever its kind.

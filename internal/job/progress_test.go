@@ -49,7 +49,8 @@ func TestProgress(t *testing.T) {
 			t.Errorf("there were %d reports in ten seconds", n)
 		}
 		var data events.Progress
-		if err := heard.progress[1].DataAs(&data); err != nil || data.Bytes != 5 || data.TotalBytes != 100 || data.StoredBytes != 2 || data.Step != events.StepSave {
+		if err := heard.progress[1].DataAs(&data); err != nil || data.Bytes != 5 || data.TotalBytes != 100 ||
+			data.StoredBytes != 2 || data.Step != events.StepSave {
 			t.Errorf("the second is %+v, %v", data, err)
 		}
 	})

@@ -128,7 +128,8 @@ func (c Contender) holder(ctx context.Context) (Holder, uint64, error) {
 		return Holder{}, 0, fmt.Errorf("the lock of host %s is damaged: %w", c.Host, err)
 	}
 	if held.Version > lockVersion {
-		return Holder{}, 0, fmt.Errorf("the lock of host %s has format %d, and this version knows %d: %w", c.Host, held.Version, lockVersion, errNewerLock)
+		return Holder{}, 0, fmt.Errorf("the lock of host %s has format %d, and this version knows %d: %w", c.Host, held.Version,
+			lockVersion, errNewerLock)
 	}
 	return held, revision, nil
 }

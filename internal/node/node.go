@@ -171,7 +171,8 @@ func (n *Node) beginSweeping() error {
 	if err != nil {
 		return err
 	}
-	n.sweeper = &undo.Sweeper{Engine: n.engine, Sinks: n.Sinks, Store: records, Locks: &undo.Locks{}, Patience: sweepPatience, HookOutput: n.o.HookOutput, Log: n.o.Log}
+	n.sweeper = &undo.Sweeper{Engine: n.engine, Sinks: n.Sinks, Store: records, Locks: &undo.Locks{}, Patience: sweepPatience,
+		HookOutput: n.o.HookOutput, Log: n.o.Log}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stopSweeping, n.sweeping = stop, make(chan struct{})
 	go func() {

@@ -121,7 +121,8 @@ func (f *testFleet) backup(b *bus.Bus) events.Status {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
-	job, err := client.Client{Bus: b, Source: "/test"}.Request(ctx, events.Backup, host, &events.BackupRequest{Containers: &events.ContainerSelector{All: true}})
+	job, err := client.Client{Bus: b, Source: "/test"}.Request(ctx, events.Backup, host,
+		&events.BackupRequest{Containers: &events.ContainerSelector{All: true}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -17,7 +17,8 @@ func TestParseBool(t *testing.T) {
 		"false": {false, true}, "False": {false, true}, "FALSE": {false, true}, "\tfalse ": {false, true},
 		"no": {false, true}, "No": {false, true}, "NO": {false, true}, "n": {false, true}, "N": {false, true},
 		"off": {false, true}, "Off": {false, true}, "OFF": {false, true}, "0": {false, true},
-		"": {}, " ": {}, "tRUE": {}, "\"true\"": {}, "'true'": {}, "t": {}, "2": {}, "enabled": {}, "ja": {}, "true false": {}, "null": {}, "~": {},
+		"": {}, " ": {}, "tRUE": {}, "\"true\"": {}, "'true'": {}, "t": {}, "2": {}, "enabled": {}, "ja": {}, "true false": {},
+		"null": {}, "~": {},
 	} {
 		if value, ok := parseBool(text); value != want[0] || ok != want[1] {
 			t.Errorf("%q is read as %v, %v", text, value, ok)
@@ -70,7 +71,8 @@ func TestKnownLabelsAreSorted(t *testing.T) {
 
 func TestEditDistance(t *testing.T) {
 	for pair, want := range map[[2]string]int{
-		{"", ""}: 0, {"", "abc"}: 3, {"abc", ""}: 3, {"abc", "abc"}: 0, {"abc", "abd"}: 1, {"abc", "ac"}: 1, {"kitten", "sitting"}: 3, {"ab", "ba"}: 2,
+		{"", ""}: 0, {"", "abc"}: 3, {"abc", ""}: 3, {"abc", "abc"}: 0, {"abc", "abd"}: 1, {"abc", "ac"}: 1,
+		{"kitten", "sitting"}: 3, {"ab", "ba"}: 2,
 	} {
 		if got := editDistance(pair[0], pair[1]); got != want {
 			t.Errorf("from %q to %q are %d changes, want %d", pair[0], pair[1], got, want)

@@ -21,13 +21,15 @@ func TestStopOrder(t *testing.T) {
 		containers []c
 		want       []int
 	}{
-		"nothing":            {nil, []int{}},
-		"without labels":     {[]c{nil, {}, nil}, []int{0, 1, 2}},
-		"in order already":   {[]c{composed("p/web", "db:service_healthy:true"), composed("p/db", "")}, []int{0, 1}},
-		"the other way":      {[]c{composed("p/db", ""), composed("p/web", "db:service_healthy:true")}, []int{1, 0}},
-		"as it was written":  {[]c{composed("p/db", ""), composed("p/cache", ""), composed("p/web", "db,cache")}, []int{2, 0, 1}},
-		"a chain":            {[]c{composed("p/a", ""), composed("p/b", "a:service_started:false"), composed("p/c", "b:service_started:false")}, []int{2, 1, 0}},
-		"replicas":           {[]c{composed("p/db", ""), composed("p/db", ""), composed("p/web", "db"), composed("p/web", "db")}, []int{2, 3, 0, 1}},
+		"nothing":           {nil, []int{}},
+		"without labels":    {[]c{nil, {}, nil}, []int{0, 1, 2}},
+		"in order already":  {[]c{composed("p/web", "db:service_healthy:true"), composed("p/db", "")}, []int{0, 1}},
+		"the other way":     {[]c{composed("p/db", ""), composed("p/web", "db:service_healthy:true")}, []int{1, 0}},
+		"as it was written": {[]c{composed("p/db", ""), composed("p/cache", ""), composed("p/web", "db,cache")}, []int{2, 0, 1}},
+		"a chain": {[]c{composed("p/a", ""), composed("p/b", "a:service_started:false"),
+			composed("p/c", "b:service_started:false")}, []int{2, 1, 0}},
+		"replicas": {[]c{composed("p/db", ""), composed("p/db", ""), composed("p/web", "db"), composed("p/web", "db")},
+			[]int{2, 3, 0, 1}},
 		"another project":    {[]c{composed("p/db", ""), composed("q/web", "db")}, []int{0, 1}},
 		"no project":         {[]c{{labelComposeService: "db"}, {labelComposeService: "web", labelComposeDependsOn: "db"}}, []int{0, 1}},
 		"an unknown service": {[]c{composed("p/db", ""), composed("p/web", "nosuch,db")}, []int{1, 0}},

@@ -113,7 +113,8 @@ func addMissing(plan *Plan, rules Rules, m *events.Missing) {
 // selectContainer applies everything but names. It returns what selects the
 // container and the reason for it to be in, and, if it was found but is narrowed
 // away, the reason for that.
-func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c engine.Container, image ImageLabels) (by Selector, in, out string) {
+func selectContainer(sel *events.ContainerSelector, match, exclude []*regexp.Regexp, c engine.Container,
+	image ImageLabels) (by Selector, in, out string) {
 	switch re := firstMatch(match, c.Name); {
 	case re != nil:
 		by, in = ByPattern, fmt.Sprintf("its name matches %q", re)

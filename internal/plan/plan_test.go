@@ -214,7 +214,8 @@ func randomWorld(r *rand.Rand) world {
 		return fmt.Sprintf("%x", r.IntN(4)) + strings.Repeat("0", 61) + fmt.Sprintf("%02x", ids)
 	}
 	names := []string{"web", "web-1", "web-test", "api", "db", "0", "1", "DB"}
-	labels := []string{"tier=web", "tier=db", "critical", LabelExclude + "=true", LabelQuiesce + "=none", LabelQuiesce + "=never", LabelProtect + "=true", LabelProtect + "=maybe", LabelExclude + "=maybe"}
+	labels := []string{"tier=web", "tier=db", "critical", LabelExclude + "=true", LabelQuiesce + "=none",
+		LabelQuiesce + "=never", LabelProtect + "=true", LabelProtect + "=maybe", LabelExclude + "=maybe"}
 	states := []events.State{"created", "running", "paused", "restarting", "exited", "removing", "dead"}
 	for _, name := range some(r, names) {
 		c := engine.Container{ID: hex(), Name: name, State: states[r.IntN(len(states))], Labels: map[string]string{}}

@@ -37,7 +37,8 @@ func TestDecodeALaterFormat(t *testing.T) {
 			t.Errorf("%.40q: %v, want %v", raw, err, point.ErrNewer)
 		}
 	}
-	for _, raw := range []string{"", "{", "{}", `{"formatVersion": 0}`, `{"formatVersion": "2"}`, `{"formatVersion": 1.5}`, "[]", `{"formatVersion": 1}`} {
+	for _, raw := range []string{"", "{", "{}", `{"formatVersion": 0}`, `{"formatVersion": "2"}`, `{"formatVersion": 1.5}`,
+		"[]", `{"formatVersion": 1}`} {
 		if _, err := point.Decode([]byte(raw)); err == nil || errors.Is(err, point.ErrNewer) {
 			t.Errorf("%q: %v, want that it is no manifest", raw, err)
 		}
@@ -57,7 +58,8 @@ func decode(t *testing.T, raw []byte) *point.Manifest {
 // written.
 func TestTheBoundOfAManifest(t *testing.T) {
 	m := decode(t, example(t))
-	mount := events.NotIncluded{Type: "bind", Source: "/" + strings.Repeat("s", 500), Destination: "/" + strings.Repeat("d", 500), Reason: "a bind mount"}
+	mount := events.NotIncluded{Type: "bind", Source: "/" + strings.Repeat("s", 500),
+		Destination: "/" + strings.Repeat("d", 500), Reason: "a bind mount"}
 	for range 4_000 {
 		m.NotIncluded = append(m.NotIncluded, mount)
 	}
@@ -76,10 +78,12 @@ func TestTheBoundOfAManifest(t *testing.T) {
 
 func TestReadBoundsWhatItReads(t *testing.T) {
 	const dir = "points/web01/container/web-1/20260302T141503Z-441e7818"
-	for size, want := range map[int]string{point.MaxManifest: "not a manifest", point.MaxManifest + 1: "more than 16777216 bytes", 3 * point.MaxManifest: "more than 16777216 bytes"} {
+	for size, want := range map[int]string{point.MaxManifest: "not a manifest",
+		point.MaxManifest + 1: "more than 16777216 bytes", 3 * point.MaxManifest: "more than 16777216 bytes"} {
 		s := sinktest.NewMemory()
 		publish(t, s, dir, bytes.Repeat([]byte(" "), size))
-		if _, err := point.Read(t.Context(), s, dir); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "more than") != (size > point.MaxManifest) {
+		if _, err := point.Read(t.Context(), s, dir); err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "more than") != (size > point.MaxManifest) {
 			t.Errorf("%d bytes: %v, want %q", size, err, want)
 		}
 	}

@@ -30,7 +30,8 @@ func LevelsBelow(dir string) (int, error) {
 	}
 	levels := strings.Count(dir, "/")
 	if dir != PointsName && !strings.HasPrefix(dir, PointsName+"/") || levels > pointLevels {
-		return 0, fmt.Errorf("%q is no folder of points: that is %s, or %s/<host>/<kind>/<name>/<point id>, or one between", dir, PointsName, PointsName)
+		return 0, fmt.Errorf("%q is no folder of points: that is %s, or %s/<host>/<kind>/<name>/<point id>, or one between", dir,
+			PointsName, PointsName)
 	}
 	return pointLevels - levels, nil
 }

@@ -18,7 +18,8 @@ func TestAStateDirNeedsModes(t *testing.T) {
 	root := fstest.Modeless(t)
 	for _, path := range []string{root, filepath.Join(root, "new")} {
 		d, err := state.Hold(path)
-		if d != nil || !errors.Is(err, state.ErrOpenToOthers) || !strings.Contains(err.Error(), "mode 0777") || !strings.Contains(err.Error(), "--state-dir") {
+		if d != nil || !errors.Is(err, state.ErrOpenToOthers) || !strings.Contains(err.Error(), "mode 0777") ||
+			!strings.Contains(err.Error(), "--state-dir") {
 			t.Errorf("Hold = %v, %v; want ErrOpenToOthers with the mode and the remedy", d, err)
 		}
 		wantOnlyLock(t, path)

@@ -74,7 +74,8 @@ func makePrivate(f *os.File) error {
 	case runtime.GOOS == "windows": // its modes say nothing
 		return nil
 	case info.Mode().Perm()&othersMayUse != 0:
-		return fmt.Errorf("%w: it was given mode %04o, and has mode %04o: the file system keeps no modes", ErrOpenToOthers, want, info.Mode().Perm())
+		return fmt.Errorf("%w: it was given mode %04o, and has mode %04o: the file system keeps no modes", ErrOpenToOthers, want,
+			info.Mode().Perm())
 	}
 	if uid, ok := ownerOf(info); ok && uid != os.Geteuid() {
 		return fmt.Errorf("%w: it belongs to user %d, and not to this one", ErrOpenToOthers, uid)

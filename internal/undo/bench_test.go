@@ -70,7 +70,8 @@ func withBench(t *testing.T, test func(b *bench)) {
 // newWorker makes a Sweeper as another process has it, which knows nothing but what
 // is in the store.
 func (b *bench) newWorker() {
-	b.sweeper = &undo.Sweeper{Engine: b.engine, Locks: &undo.Locks{}, Store: b.store, Sinks: sinks{"default": b.sink}, Log: zaptest.NewLogger(b)}
+	b.sweeper = &undo.Sweeper{Engine: b.engine, Locks: &undo.Locks{}, Store: b.store, Sinks: sinks{"default": b.sink},
+		Log: zaptest.NewLogger(b)}
 }
 
 // sweep runs the Sweeper until stop is called.
@@ -131,7 +132,8 @@ func (b *bench) died(id string, attempt uint64, quiesce events.Quiesce) undo.Rec
 	}
 	r.Actions = append(r.Actions,
 		undo.Action{RemoveImage: &undo.Image{Reference: engine.SnapshotReference(r.ID)}},
-		undo.Action{Unstage: &undo.Staging{Sink: "default", Dir: point.Dir("host", events.ItemContainer, "Web", pointID), Name: r.ID[len(pointID)+1:]}})
+		undo.Action{Unstage: &undo.Staging{Sink: "default", Dir: point.Dir("host", events.ItemContainer, "Web", pointID),
+			Name: r.ID[len(pointID)+1:]}})
 	return r
 }
 

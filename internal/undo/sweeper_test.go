@@ -69,7 +69,8 @@ func TestSweeperAndTheContainer(t *testing.T) {
 			b.commit(*n, 0)
 			b.engine.Freeze(id)
 		}, running, 8 * time.Second},
-		"its commit died": {running, pause, func(b *bench, id string, _ *undo.Record) { b.engine.Freeze(id) }, running, 5*time.Minute + 2*time.Second},
+		"its commit died": {running, pause, func(b *bench, id string, _ *undo.Record) { b.engine.Freeze(id) }, running,
+			5*time.Minute + 2*time.Second},
 		"it was paused for itself": {running, pause, func(b *bench, id string, n *undo.Record) {
 			hold(n)
 			b.engine.Freeze(id)
@@ -79,8 +80,9 @@ func TestSweeperAndTheContainer(t *testing.T) {
 			b.engine.Restart(id)
 			b.engine.Freeze(id)
 		}, paused, 0},
-		"its user paused it before":     {paused, pause, func(*bench, string, *undo.Record) {}, paused, 0},
-		"it was not to be quiesced":     {running, events.QuiesceNone, func(b *bench, id string, _ *undo.Record) { b.engine.Freeze(id) }, paused, 0},
+		"its user paused it before": {paused, pause, func(*bench, string, *undo.Record) {}, paused, 0},
+		"it was not to be quiesced": {running, events.QuiesceNone,
+			func(b *bench, id string, _ *undo.Record) { b.engine.Freeze(id) }, paused, 0},
 		"its user paused it afterwards": {running, pause, resumedAndThen((*enginetest.Fake).Freeze), paused, 0},
 
 		"it was stopped": {running, stop, func(b *bench, id string, _ *undo.Record) { b.engine.Kill(id) }, running, time.Second},
@@ -93,9 +95,10 @@ func TestSweeperAndTheContainer(t *testing.T) {
 			b.engine.Restart(id)
 			b.engine.Kill(id)
 		}, exited, 0},
-		"its user stopped it before":             {exited, stop, func(*bench, string, *undo.Record) {}, exited, 0},
-		"its user stopped it afterwards":         {running, stop, resumedAndThen((*enginetest.Fake).Kill), exited, 0},
-		"it waited for its restart":              {events.StateRestarting, stop, func(b *bench, id string, _ *undo.Record) { b.engine.Set(id, exited) }, running, time.Second},
+		"its user stopped it before":     {exited, stop, func(*bench, string, *undo.Record) {}, exited, 0},
+		"its user stopped it afterwards": {running, stop, resumedAndThen((*enginetest.Fake).Kill), exited, 0},
+		"it waited for its restart": {events.StateRestarting, stop,
+			func(b *bench, id string, _ *undo.Record) { b.engine.Set(id, exited) }, running, time.Second},
 		"it is gone":                             {running, pause, func(b *bench, id string, _ *undo.Record) { b.engine.Remove(id) }, "", 0},
 		"the Engine does not let it go at first": {running, pause, freezeAndFail(enginetest.Unpause), running, time.Minute},
 		"the Engine fails to show it at first":   {running, pause, freezeAndFail(enginetest.Inspect), running, time.Minute},

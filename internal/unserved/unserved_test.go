@@ -38,11 +38,16 @@ func TestDecide(t *testing.T) {
 		"its own, with the lock just taken": {[]string{"self"}, nil, nil, map[string]absence{"self": {}}, nil},
 		"served":                            {[]string{"a"}, []string{"a", "self"}, nil, map[string]absence{"a": {}}, nil},
 		"seen first":                        {[]string{"a"}, []string{"self"}, nil, map[string]absence{"a": ago(0, 0)}, nil},
-		"not yet":                           {[]string{"a"}, []string{"self"}, map[string]absence{"a": ago(59*time.Second, 0)}, map[string]absence{"a": ago(59*time.Second, 0)}, nil},
-		"due":                               {[]string{"a"}, []string{"self"}, map[string]absence{"a": ago(time.Minute, 7)}, map[string]absence{"a": ago(time.Minute, 7)}, []string{"a"}},
-		"served again":                      {[]string{"a"}, []string{"a", "self"}, map[string]absence{"a": ago(time.Hour, 7)}, map[string]absence{"a": {reported: 7}}, nil},
-		"gone again":                        {[]string{"a"}, []string{"self"}, map[string]absence{"a": {reported: 7}}, map[string]absence{"a": ago(0, 7)}, nil},
-		"self does not serve":               {[]string{"a"}, []string{"b"}, map[string]absence{"a": ago(time.Hour, 0)}, map[string]absence{"a": ago(time.Hour, 0)}, nil},
+		"not yet": {[]string{"a"}, []string{"self"}, map[string]absence{"a": ago(59*time.Second, 0)},
+			map[string]absence{"a": ago(59*time.Second, 0)}, nil},
+		"due": {[]string{"a"}, []string{"self"}, map[string]absence{"a": ago(time.Minute, 7)},
+			map[string]absence{"a": ago(time.Minute, 7)}, []string{"a"}},
+		"served again": {[]string{"a"}, []string{"a", "self"}, map[string]absence{"a": ago(time.Hour, 7)},
+			map[string]absence{"a": {reported: 7}}, nil},
+		"gone again": {[]string{"a"}, []string{"self"}, map[string]absence{"a": {reported: 7}},
+			map[string]absence{"a": ago(0, 7)}, nil},
+		"self does not serve": {[]string{"a"}, []string{"b"}, map[string]absence{"a": ago(time.Hour, 0)},
+			map[string]absence{"a": ago(time.Hour, 0)}, nil},
 	} {
 		before := maps.Clone(test.before)
 		after, due := decide(now, "self", test.queued, test.locked, test.before)
@@ -213,7 +218,8 @@ func TestUnservedRequestsAreReportedOnce(t *testing.T) {
 		}
 	})
 	job := events.JobID("/ci", "1", "gone")
-	if ev := s.published[0]; ev.ID() != events.EventID(job, events.TypeRequestUnserved, "") || s.subjects[0] != "holdfast.evt.self."+job+".request.unserved" {
+	if ev := s.published[0]; ev.ID() != events.EventID(job, events.TypeRequestUnserved, "") ||
+		s.subjects[0] != "holdfast.evt.self."+job+".request.unserved" {
 		t.Errorf("%s on %s", ev.ID(), s.subjects[0])
 	}
 	if err := schemas.Validate(events.TypeRequestUnserved, s.published[0].Data()); err != nil {

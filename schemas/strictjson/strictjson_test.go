@@ -127,7 +127,8 @@ func TestQuoteIsBounded(t *testing.T) {
 // FuzzMembers shows that Members and Check agree, and that what they accept is
 // what Go's own decoder finds.
 func FuzzMembers(f *testing.F) {
-	for _, text := range []string{`{"a":1,"b":[{}]}`, `{"a":1,"a":2}`, `{"a":{"b":1,"b":2}}`, `{"a":1e999}`, `[1]`, "", "{} x", "{\"\xff\":0}"} {
+	for _, text := range []string{`{"a":1,"b":[{}]}`, `{"a":1,"a":2}`, `{"a":{"b":1,"b":2}}`, `{"a":1e999}`, `[1]`, "", "{} x",
+		"{\"\xff\":0}"} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {

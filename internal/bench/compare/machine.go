@@ -29,7 +29,8 @@ func describe(ctx context.Context, p bench.Programs, holdfast string) (m machine
 	if m.engine, err = p.Docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
 		return m, err
 	}
-	if m.store, err = p.Docker(ctx, "info", "--format", "{{.Driver}} {{range .DriverStatus}}{{println}}{{index . 0}} {{index . 1}}{{end}}"); err != nil {
+	if m.store, err = p.Docker(ctx, "info", "--format",
+		"{{.Driver}} {{range .DriverStatus}}{{println}}{{index . 0}} {{index . 1}}{{end}}"); err != nil {
 		return m, err
 	}
 	m.store = storeOf(m.store)

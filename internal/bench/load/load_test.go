@@ -115,7 +115,9 @@ func TestWatchCountsAnEndOnce(t *testing.T) {
 	at := time.Unix(100, 0)
 	w.expect(o.job(), at)
 	for i, eventType := range []string{
-		events.Backup.ResultType(events.ResultAccepted), events.Backup.ResultType(events.ResultAccepted), events.Backup.ResultType(events.ResultItemCompleted), events.Backup.ResultType(events.ResultCompleted), events.Backup.ResultType(events.ResultCompleted),
+		events.Backup.ResultType(events.ResultAccepted), events.Backup.ResultType(events.ResultAccepted),
+		events.Backup.ResultType(events.ResultItemCompleted), events.Backup.ResultType(events.ResultCompleted),
+		events.Backup.ResultType(events.ResultCompleted),
 	} {
 		w.hear(events.EventSubject("h", o.job(), eventType), at.Add(time.Duration(i+1)*time.Second))
 	}

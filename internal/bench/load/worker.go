@@ -181,7 +181,8 @@ func (f *workerFigures) tables() []table {
 	jobs := f.audit.jobs
 	perJob := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/float64(jobs)) }
 	step := func(figure func(events.Durations) int64) string {
-		return fmt.Sprintf("%d", bench.Median(bench.Each(f.audit.stored, func(c events.BackupItemCompleted) int64 { return figure(c.DurationsMillis) })))
+		return fmt.Sprintf("%d", bench.Median(bench.Each(f.audit.stored,
+			func(c events.BackupItemCompleted) int64 { return figure(c.DurationsMillis) })))
 	}
 	figures := table{
 		{fmt.Sprintf("one worker, %d slots: %d requests for %d containers", workerSlots, jobs, f.containers), ""},

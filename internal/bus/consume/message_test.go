@@ -102,7 +102,8 @@ func TestDoneWithoutAConsumerFails(t *testing.T) {
 	if err := js.DeleteConsumer(t.Context(), events.StreamRequests, "host_web01"); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Done(bustest.Within(t, 30*time.Second)); err == nil || !strings.Contains(err.Error(), "consumer that the message came from is gone") {
+	if err := m.Done(bustest.Within(t, 30*time.Second)); err == nil ||
+		!strings.Contains(err.Error(), "consumer that the message came from is gone") {
 		t.Errorf("%v", err)
 	}
 }
@@ -159,7 +160,8 @@ func TestLater(t *testing.T) {
 func TestRedeliver(t *testing.T) {
 	o := bustest.Embedded(t)
 	dead, heir := bustest.Provisioned(t, o), bustest.Connect(t, o)
-	send := map[string]string{events.StreamRequests: events.HostSubject(events.Backup, host), events.StreamBroadcast: events.AllSubject(events.Backup)}
+	send := map[string]string{events.StreamRequests: events.HostSubject(events.Backup, host),
+		events.StreamBroadcast: events.AllSubject(events.Backup)}
 	for i, stream := range []string{events.StreamRequests, events.StreamBroadcast} {
 		if _, err := dead.PublishRequest(t.Context(), send[stream], bustest.Request(events.Backup, stream)); err != nil {
 			t.Fatal(err)

@@ -131,7 +131,8 @@ func TestDeniedOperationIsNamed(t *testing.T) {
 	p, _ := bustest.External(t, bustest.Config{Permissions: `publish: ["$JS.API.>", "$JS.ACK.>"], subscribe: ["_INBOX.>"]`})
 	o, logs := bustest.Logged(bus.Options{URL: p.URL, User: p.User, Password: p.Password})
 	b := bustest.Provisioned(t, o)
-	err := b.PublishEvent(bustest.Within(t, 100*time.Millisecond), "holdfast.evt.web01.job.backup.completed", bustest.Request(events.Backup, "a"))
+	err := b.PublishEvent(bustest.Within(t, 100*time.Millisecond), "holdfast.evt.web01.job.backup.completed",
+		bustest.Request(events.Backup, "a"))
 	if err == nil {
 		t.Error("published")
 	}

@@ -165,7 +165,8 @@ func TestAnnouncedServiceIsListed(t *testing.T) {
 func TestAnnounceTakesAnyVersion(t *testing.T) {
 	b := bustest.Connect(t, bustest.Embedded(t))
 	for _, version := range []string{"", "(devel)", "v0.0.0-20260302141503-0123456789ab+dirty", "1.2.3", "1.02.3", "1.2.3-rc..1"} {
-		stop, err := fleet.Of(b).Announce(fleet.Service{Host: host, Version: version, Status: func() events.HostStatus { return events.HostStatus{} }})
+		stop, err := fleet.Of(b).Announce(fleet.Service{Host: host, Version: version,
+			Status: func() events.HostStatus { return events.HostStatus{} }})
 		if err != nil {
 			t.Errorf("%q: %v", version, err)
 			continue

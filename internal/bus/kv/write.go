@@ -111,7 +111,8 @@ func (k *Bucket) remove(ctx context.Context, key string) error {
 
 // publish stores a message for key if the revision of its last one is the
 // expected one, and returns its own. A ttl of 0 is the bucket's own. It asks once.
-func (k *Bucket) publish(ctx context.Context, key string, value []byte, expected uint64, ttl time.Duration, header nats.Header) (uint64, error) {
+func (k *Bucket) publish(ctx context.Context, key string, value []byte, expected uint64, ttl time.Duration,
+	header nats.Header) (uint64, error) {
 	header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(expected, 10))
 	if ttl > 0 {
 		seconds := (ttl + time.Second - 1) / time.Second

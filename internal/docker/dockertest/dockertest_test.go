@@ -62,7 +62,8 @@ func TestEngineIsPrivateAndLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	made, err := e.API().ContainerCreate(ctx, &container.Config{Image: "dockertest:paused"}, &container.HostConfig{NetworkMode: "none"}, nil, nil, "")
+	made, err := e.API().ContainerCreate(ctx, &container.Config{Image: "dockertest:paused"},
+		&container.HostConfig{NetworkMode: "none"}, nil, nil, "")
 	if err == nil {
 		err = errors.Join(e.API().ContainerStart(ctx, made.ID, container.StartOptions{}), e.API().ContainerPause(ctx, made.ID))
 	}
@@ -161,7 +162,8 @@ func TestFullDisk(t *testing.T) {
 
 func TestMissingProgramIsNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, err := Open(Options{}); err == nil || !strings.Contains(err.Error(), "apt-get install") || !strings.Contains(err.Error(), "docker.io (for dockerd)") {
+	if _, err := Open(Options{}); err == nil || !strings.Contains(err.Error(), "apt-get install") ||
+		!strings.Contains(err.Error(), "docker.io (for dockerd)") {
 		t.Errorf("without dockerd it says %v", err)
 	}
 }

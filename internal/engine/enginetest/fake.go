@@ -214,7 +214,8 @@ func (f *Fake) About(ctx context.Context) (engine.About, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return engine.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot, Stages: !f.streams, NaiveDiff: f.naiveDiff}, nil
+	return engine.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot,
+		Stages: !f.streams, NaiveDiff: f.naiveDiff}, nil
 }
 
 // DataRoot is the folder that a Fake says it keeps everything in.
@@ -249,7 +250,8 @@ func (f *Fake) Containers(ctx context.Context) ([]engine.Container, error) {
 	defer f.mu.Unlock()
 	var list []engine.Container
 	for _, c := range f.containers { // in any order
-		list = append(list, engine.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), ImageID: c.image, Network: c.network()})
+		list = append(list, engine.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels),
+			ImageID: c.image, Network: c.network()})
 	}
 	return list, nil
 }

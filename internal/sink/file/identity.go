@@ -47,7 +47,8 @@ func readIdentity(root *os.Root) (identity, error) {
 	err = json.Unmarshal(raw, &own)
 	switch {
 	case own.FormatVersion > FormatVersion:
-		return identity{}, fmt.Errorf("%s is of format %d, and this version of holdfast knows only %d; use a newer one", identityName, own.FormatVersion, FormatVersion)
+		return identity{}, fmt.Errorf("%s is of format %d, and this version of holdfast knows only %d; use a newer one",
+			identityName, own.FormatVersion, FormatVersion)
 	case err != nil, own.FormatVersion < 1, own.ID == "":
 		return identity{}, fmt.Errorf("%s is damaged; restore it from a copy (the points are not touched)", identityName)
 	}

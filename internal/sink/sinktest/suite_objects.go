@@ -131,7 +131,8 @@ var removeTests = map[string]func(*fixture){
 	"only objects of points are removed": func(f *fixture) {
 		f.store(aPoint, "1", "{}", "image")
 		before := f.Contents(f.T)
-		for _, key := range []string{manifestOf(aPoint), aPoint, path.Dir(aPoint), "points", "holdfast.json", "staging/i-1/image.tar.zst", "x/h/k/n/i/y"} {
+		for _, key := range []string{manifestOf(aPoint), aPoint, path.Dir(aPoint), "points", "holdfast.json",
+			"staging/i-1/image.tar.zst", "x/h/k/n/i/y"} {
 			if err := f.sink.Remove(f.Context(), key); err == nil {
 				f.Errorf("the removal of %s is not refused", key)
 			}
