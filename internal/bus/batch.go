@@ -138,5 +138,6 @@ func (b *Bus) whyNoDirect(ctx context.Context, stream string) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
-	return fmt.Errorf("stream %s has no leader at this moment, or does not allow direct reads (holdfast provision --update mends that), or this user may not read it", stream)
+	return fmt.Errorf("stream %s has no leader at this moment, or does not allow direct reads (holdfast provision --update mends that), "+
+		"or this user may not read it", stream)
 }

@@ -145,7 +145,8 @@ func configDir() (string, error) {
 // cli/context/store of github.com/docker/cli.
 func contextEndpoint(name string) (endpoint, error) {
 	fail := func(err error) (endpoint, error) {
-		return endpoint{}, fmt.Errorf("use the docker context %q: %w; 'docker context ls' lists them, and --docker-host or DOCKER_HOST goes before them",
+		return endpoint{}, fmt.Errorf(
+			"use the docker context %q: %w; 'docker context ls' lists them, and --docker-host or DOCKER_HOST goes before them",
 			brief(name), err)
 	}
 	dir, err := configDir()

@@ -56,7 +56,8 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 	}
 	if !rules.HooksAllowed {
 		if hook.Declared(c.Labels) {
-			item.warn(events.WarningHooksNotRun, "container %s: its hooks are not run: this host forbids them (policy.hooks in its configuration)", c.Name)
+			item.warn(events.WarningHooksNotRun, "container %s: its hooks are not run: this host forbids them (policy.hooks in its configuration)",
+				c.Name)
 		}
 		return
 	}
@@ -71,7 +72,8 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 		}
 	}
 	if len(item.ImageHooks) > 0 {
-		item.warn(events.WarningImageLabel, "container %s: hook labels that came with its image are ignored (%s); set hooks on the container itself", c.Name, join(item.ImageHooks))
+		item.warn(events.WarningImageLabel, "container %s: hook labels that came with its image are ignored (%s); set hooks on the container itself",
+			c.Name, join(item.ImageHooks))
 	}
 	if _, known := rules.ImageLabels[c.ImageID]; !known && hook.Declared(own) {
 		item.warn(events.WarningImageLabel, "container %s: its image is gone, so its hooks may have come with it; they are run", c.Name)

@@ -146,7 +146,8 @@ func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, i
 	p := Item{PlannedItem: events.PlannedItem{Item: item, Reason: reason, Warnings: warningsOf(c)}, Selector: by}
 	if c.Lacks != "" {
 		p.Code = events.CodeBadEngineAnswer
-		p.Message = fmt.Sprintf("the Engine's list of containers lacks %s of container %s; see what answers in its place (holdfast doctor)", c.Lacks, c.Name)
+		p.Message = fmt.Sprintf("the Engine's list of containers lacks %s of container %s; see what answers in its place (holdfast doctor)",
+			c.Lacks, c.Name)
 		return p
 	}
 	set, err := settingsOf(c)
@@ -177,7 +178,8 @@ func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, i
 		p.Message = fmt.Sprintf("container %s is %s, and the Engine cannot commit it", c.Name, c.State)
 	case !slices.Contains(rules.Quiesce, p.Quiesce):
 		p.Code = events.CodeQuiesceNotAllowed
-		p.Message = fmt.Sprintf("container %s is to be committed with quiesce %s (%s), but this host allows only %s (policy.quiesce in its configuration)",
+		p.Message = fmt.Sprintf("container %s is to be committed with quiesce %s (%s), "+
+			"but this host allows only %s (policy.quiesce in its configuration)",
 			c.Name, p.Quiesce, cmp.Or(p.QuiesceReason, "as requested"), join(rules.Quiesce))
 	}
 	return p

@@ -43,7 +43,8 @@ const maxElement = 255
 // CheckKey refuses keys that are not in the form that [Sink] asks for.
 func CheckKey(key string) error {
 	if key == "." || !fs.ValidPath(key) || strings.ContainsAny(key, "\x00\\") {
-		return fmt.Errorf("%q is not a key: it must be a relative slash-separated path without empty, \".\" or \"..\" elements, backslash or NUL", key)
+		return fmt.Errorf("%q is not a key: it must be a relative slash-separated path without empty, \".\" or \"..\" elements, "+
+			"backslash or NUL", key)
 	}
 	for element := range strings.SplitSeq(key, "/") {
 		if len(element) > maxElement {

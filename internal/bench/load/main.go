@@ -26,7 +26,8 @@ func main() {
 	var o options
 	flag.StringVar(&o.part, "part", allParts, "measure this `part`: "+partNames())
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `folder` for temporary files and what is stored; choose a disk, not memory")
-	flag.IntVar(&o.n, "n", 0, "how many `requests` (worker, fleet), containers (wide), deaths (takeover), or seconds (idle); 0 is each part's own number")
+	flag.IntVar(&o.n, "n", 0, "how many `requests` (worker, fleet), containers (wide), deaths (takeover), or seconds (idle);\n"+
+		"0 is each part's own number")
 	flag.IntVar(&o.hosts, "hosts", 200, "how many `hosts` are simulated (fleet, idle)")
 	flag.Parse()
 	err := o.check()

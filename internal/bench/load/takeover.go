@@ -112,7 +112,8 @@ func (p *pair) die(ctx context.Context, o order) (t takeover, err error) {
 	if err := p.link.send(ctx, o); err != nil {
 		return t, err
 	}
-	if _, err := hearOf(ctx, heard, func(eventType string) bool { return eventType == events.Backup.ResultType(events.ResultItemCompleted) }); err != nil {
+	stored := func(eventType string) bool { return eventType == events.Backup.ResultType(events.ResultItemCompleted) }
+	if _, err := hearOf(ctx, heard, stored); err != nil {
 		return t, err
 	}
 	if err := p.serving.worker.Kill(); err != nil {
@@ -187,8 +188,10 @@ func takeoverTable(all []takeover, a *audit, paused int) table {
 		return []string{name, bench.Seconds(bench.Median(values)), bench.Seconds(slices.Max(values)), goal}
 	}
 	return table{
-		{fmt.Sprintf("a worker is killed in a job of %d containers, %d times; another stands by", takeoverContainers, len(all)), "median", "worst", "goal"},
-		row("death → the job's next event", fmt.Sprintf("≤ %.0f s", takeoverGoal.Seconds()), func(t takeover) time.Duration { return t.next }),
+		{fmt.Sprintf("a worker is killed in a job of %d containers, %d times; another stands by", takeoverContainers, len(all)),
+			"median", "worst", "goal"},
+		row("death → the job's next event", fmt.Sprintf("≤ %.0f s", takeoverGoal.Seconds()),
+			func(t takeover) time.Duration { return t.next }),
 		row("death → the job's end", "", func(t takeover) time.Duration { return t.end }),
 		{"jobs with exactly one terminal event", a.endings(), "", ""},
 		{"jobs that succeeded", ofAll(a.succeeded, a.jobs), "", ""},

@@ -43,7 +43,8 @@ func (s *Sink) Probe(context.Context) (warnings []string, err error) {
 // exposure says who else may use what this process makes.
 func exposure(made fs.FileInfo) (warnings []string) {
 	if mode := made.Mode().Perm(); mode&othersMayUse != 0 {
-		warnings = append(warnings, fmt.Sprintf("files have mode %04o: other users can read what is stored, also the secrets in container.json", mode))
+		warnings = append(warnings, fmt.Sprintf("files have mode %04o: other users can read what is stored, also the secrets in container.json",
+			mode))
 	}
 	if uid, known := ownerOf(made); known && uid != os.Geteuid() {
 		warnings = append(warnings, fmt.Sprintf("files belong to user %d, who can read what is stored, also the secrets in container.json", uid))
@@ -56,7 +57,8 @@ func (s *Sink) openFolders(root *os.Root) (warnings []string) {
 	for _, name := range []string{".", sink.PointsName, stagingName} {
 		info, err := root.Lstat(name)
 		if err == nil && info.Mode().Perm()&othersMayChange != 0 && info.Mode()&fs.ModeSticky == 0 {
-			warnings = append(warnings, fmt.Sprintf("other users may remove and replace what lies in %s (its mode is %04o)", s.place(name), info.Mode().Perm()))
+			warnings = append(warnings, fmt.Sprintf("other users may remove and replace what lies in %s (its mode is %04o)",
+				s.place(name), info.Mode().Perm()))
 		}
 	}
 	return warnings
