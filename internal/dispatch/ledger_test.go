@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -308,6 +309,31 @@ func TestPolicy(t *testing.T) {
 				if len(data.Errors) != 1 || !strings.Contains(data.Errors[0].Message, c.want) {
 					h.Errorf("it says %+v, want the setting %s", data.Errors, c.want)
 				}
+			})
+		})
+	}
+}
+
+// A container whose image, or whose own document, cannot be read does not cost a job
+// that backs up others; but where it may use another one's namespaces, that is not
+// stopped.
+func TestAnotherContainerThatCannotBeRead(t *testing.T) {
+	for quiesce, want := range map[events.Quiesce][]string{
+		events.QuiescePause: {"backup.item.completed b", "backup.completed " + jobID},
+		events.QuiesceStop:  {"backup.item.failed b", "backup.failed " + jobID},
+	} {
+		t.Run(string(quiesce), func(t *testing.T) {
+			withHost(t, 1, func(h *host) {
+				h.backups.Policy.Quiesce = []events.Quiesce{quiesce}
+				a := h.engine.Add(enginetest.Spec{Name: "a", Image: baseImage, Labels: map[string]string{"holdfast.exclude": "false"}}, events.StateRunning)
+				h.container("b")
+				h.engine.Plan(enginetest.Fault{Op: enginetest.InspectImage, Err: errors.New("layer does not exist")})
+				if quiesce == events.QuiesceStop {
+					h.engine.Plan(enginetest.Fault{Op: enginetest.Inspect, On: a, Err: errors.New("broken")})
+				}
+				h.start()
+				h.do(h.backup(`{"containers": {"names": ["b"]}, "quiesce": "` + string(quiesce) + `"}`))
+				h.want(append(append([]string{"backup.accepted " + jobID}, want...), "done 1")...)
 			})
 		})
 	}

@@ -11,8 +11,8 @@ import (
 	"holdfast.io/holdfast/internal/hook"
 )
 
-// ImageLabels are the labels of images, by their ids. An image that is not there
-// has gone from the Engine.
+// ImageLabels are the labels of images, by their ids. Those of an image that is
+// not there are unknown: it is gone from the Engine, or its document cannot be read.
 type ImageLabels map[string]map[string]string
 
 // has reports whether the container's label came with its image. The Engine adds
@@ -76,7 +76,7 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 			c.Name, join(item.ImageHooks))
 	}
 	if _, known := rules.ImageLabels[c.ImageID]; !known && hook.Declared(own) {
-		item.warn(events.WarningImageLabel, "container %s: its image is gone, so its hooks may have come with it; they are run", c.Name)
+		item.warn(events.WarningImageLabel, "container %s: its image is gone or cannot be read, so its hooks may have come with it; they are run", c.Name)
 	}
 	item.warnOfIdleHooks(c, own)
 	if _, err := hook.Parse(own); err != nil {

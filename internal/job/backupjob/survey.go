@@ -23,13 +23,19 @@ func (s *spec) namespaces(ctx context.Context, containers []engine.Container) (m
 		case err == nil:
 			namespaces[c.ID] = plan.Namespaces{Of: d.Shares}
 		case errors.Is(err, engine.ErrNotFound):
-		case errors.Is(err, engine.ErrBadAnswer):
-			namespaces[c.ID] = plan.Namespaces{Unknown: true}
-		default:
+		case isOfAll(ctx, err):
 			return nil, planError(err, "inspect container "+c.Name)
+		default:
+			namespaces[c.ID] = plan.Namespaces{Unknown: true}
 		}
 	}
 	return namespaces, nil
+}
+
+// isOfAll reports whether an error about one container or image would come for all
+// of them. Another one must not cost a job that may not even be about it.
+func isOfAll(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, engine.ErrEngineUnavailable) || errors.Is(err, engine.ErrRefused) || errors.Is(err, engine.ErrUnsupported)
 }
 
 // planError is the error of what could not be asked for a plan. The job waits for an
@@ -53,9 +59,9 @@ func (s *spec) imageLabels(ctx context.Context, containers []engine.Container) (
 		switch {
 		case err == nil:
 			labels[c.ImageID] = img.Labels
-		case !errors.Is(err, engine.ErrNotFound):
+		case isOfAll(ctx, err):
 			return nil, planError(err, "inspect the image of container "+c.Name)
-		}
+		} // else it is gone or cannot be read, and its labels are unknown
 	}
 	return labels, nil
 }
