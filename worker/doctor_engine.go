@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/docker"
@@ -24,7 +25,7 @@ func (d *doctor) checkEngine(ctx context.Context) {
 	defer e.Close()
 	about, err := e.About(ctx)
 	if err != nil {
-		d.fail("engine", err, engineRemedy(err))
+		d.fail("engine", err, engineRemedy(e.Host(), err))
 		return
 	}
 	d.host = events.HostID(about.Name)
@@ -33,7 +34,7 @@ func (d *doctor) checkEngine(ctx context.Context) {
 	}
 	containers, err := e.Containers(ctx)
 	if err != nil {
-		d.fail("engine", err, engineRemedy(err))
+		d.fail("engine", err, engineRemedy(e.Host(), err))
 		return
 	}
 	d.ok("engine", "%s at %s: %s %s, images in %s, %s; host id %s", about.Name, e.Host(), cmp.Or(about.Kind, "Engine"), about.Version,
@@ -41,16 +42,18 @@ func (d *doctor) checkEngine(ctx context.Context) {
 	for _, w := range plan.EngineWarnings(about) {
 		d.warn("engine", "%s", w.Message)
 	}
-	d.checkCalls(ctx, e)
+	d.checkCalls(ctx, e.Host(), e)
 }
 
-// engineRemedy says how to mend an Engine that cannot be asked.
-func engineRemedy(err error) string {
+// engineRemedy says how to mend an Engine that cannot be asked at this address.
+func engineRemedy(host string, err error) string {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return "run as root, or add this user to the group docker"
 	case errors.Is(err, engine.ErrRefused), errors.Is(err, engine.ErrUnsupported), errors.Is(err, engine.ErrBadAnswer):
 		return "see what answers at that address; deploy/README.md lists the calls that are needed"
+	case strings.HasPrefix(host, "ssh://"):
+		return "see that 'docker -H " + host + " version' answers, without a question for a password or a host key"
 	}
 	return "start the Docker Engine, or set --docker-host"
 }
@@ -68,7 +71,7 @@ var purposes = map[engine.Call]string{
 
 // checkCalls tries every call that a backup can need, in a way that changes
 // nothing.
-func (d *doctor) checkCalls(ctx context.Context, e engine.Prober) {
+func (d *doctor) checkCalls(ctx context.Context, host string, e engine.Prober) {
 	tried := 0
 	for _, call := range engine.Calls {
 		err := e.Probe(ctx, call)
@@ -78,7 +81,7 @@ func (d *doctor) checkCalls(ctx context.Context, e engine.Prober) {
 		case err == nil:
 			tried++
 		case !refused:
-			d.fail("engine", err, engineRemedy(err))
+			d.fail("engine", err, engineRemedy(host, err))
 			return
 		case !d.wants(call):
 			d.warn("engine", "%s, which the configuration does not ask for", refusedLine(refusal, purpose))

@@ -115,6 +115,8 @@ func lacking(id string, c *container.InspectResponse) string {
 		return "HostConfig"
 	case c.Mounts == nil:
 		return "Mounts"
+	case slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return m.Destination == "" }):
+		return "the destination of a mount"
 	}
 	return ""
 }

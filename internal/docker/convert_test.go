@@ -84,6 +84,20 @@ func TestDetail(t *testing.T) {
 			t.Errorf("%q: %v, want ErrBadAnswer", bad, err)
 		}
 	}
+	for _, mounts := range []string{"[null]", "[{}]", `[{"Type":"volume","Name":"data"}]`} {
+		var whole map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &whole); err != nil {
+			t.Fatal(err)
+		}
+		whole["Mounts"] = json.RawMessage(mounts)
+		changed, err := json.Marshal(whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := detail(testID, changed); !errors.Is(err, engine.ErrBadAnswer) {
+			t.Errorf("with the mounts %s: %v, want ErrBadAnswer", mounts, err)
+		}
+	}
 	if _, err := detail(strings.Repeat("a", 64), raw); !errors.Is(err, engine.ErrBadAnswer) {
 		t.Errorf("the document of another container: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 
 	"github.com/docker/cli/cli/connhelper"
@@ -33,6 +34,9 @@ type endpoint struct {
 // DOCKER_HOST, else the context of DOCKER_CONTEXT or of the user's configuration,
 // else the usual socket.
 func findEndpoint(host string) (endpoint, error) {
+	if v := os.Getenv(client.EnvOverrideAPIVersion); v != "" && !apiVersion.MatchString(v) {
+		return endpoint{}, fmt.Errorf("DOCKER_API_VERSION is %q; unset it, or set it to a version such as 1.41", brief(v))
+	}
 	if host == "" {
 		host = os.Getenv(client.EnvOverrideHost)
 	}
@@ -52,6 +56,9 @@ func findEndpoint(host string) (endpoint, error) {
 	}
 	return e, err
 }
+
+// apiVersion is what the Docker client puts into the path of its calls.
+var apiVersion = regexp.MustCompile(`^v?[0-9]+\.[0-9]+$`)
 
 var errMalformed = errors.New("the address of the Docker Engine is malformed; write unix:///path, tcp://host:port or ssh://user@host")
 

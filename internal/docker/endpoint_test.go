@@ -61,6 +61,20 @@ func addContext(t *testing.T, config, name, host string) {
 		config, "contexts", "meta", hex.EncodeToString(sum[:]), "meta.json")
 }
 
+func TestAPIVersion(t *testing.T) {
+	clearEnvironment(t)
+	for version, good := range map[string]bool{"1.41": true, "v1.41": true, "9.99": true, "abc": false, "1": false, "1.41/../..": false, "1.41\n": false} {
+		t.Setenv("DOCKER_API_VERSION", version)
+		e, err := docker.Connect("unix:///s")
+		if err == nil {
+			_ = e.Close()
+		}
+		if (err == nil) != good {
+			t.Errorf("%q: %v", version, err)
+		}
+	}
+}
+
 // As the docker command finds its Engine.
 func TestEndpoint(t *testing.T) {
 	cases := map[string]struct {
