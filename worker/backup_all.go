@@ -12,15 +12,16 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/client"
+	"holdfast.io/holdfast/internal/config"
 )
 
 // fleet asks all hosts, and shows the jobs of those that are served.
-func (f *backupFlags) fleet(ctx context.Context, cfg *config, log *zap.Logger, names []string) error {
+func (f *backupFlags) fleet(ctx context.Context, cfg *config.Config, log *zap.Logger, names []string) error {
 	req, err := f.request(names, cfg.Sink)
 	if err != nil {
 		return err
 	}
-	b, err := cfg.connect(ctx, log)
+	b, err := connectConfigured(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

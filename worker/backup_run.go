@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/fleet"
+	"holdfast.io/holdfast/internal/config"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/state"
 )
@@ -47,7 +48,7 @@ func runBackup(cmd *cobra.Command, f *backupFlags, names []string) error {
 
 // inProcess makes the settings those of a worker that lives for one command: it
 // allows its user every quiesce mode, and tells what is away rather than wait.
-func inProcess(cfg *config) *config {
+func inProcess(cfg *config.Config) *config.Config {
 	if cfg.Policy.Quiesce == nil {
 		cfg.Policy.Quiesce = []events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop}
 	}
@@ -59,7 +60,7 @@ func inProcess(cfg *config) *config {
 const answerWait = time.Second
 
 // remote asks a worker of the fleet.
-func (f *backupFlags) remote(ctx context.Context, cfg *config, log *zap.Logger, names []string) error {
+func (f *backupFlags) remote(ctx context.Context, cfg *config.Config, log *zap.Logger, names []string) error {
 	if f.host == "" {
 		return usage("--nats needs --host or --all-hosts: who is to be asked?")
 	}
@@ -67,7 +68,7 @@ func (f *backupFlags) remote(ctx context.Context, cfg *config, log *zap.Logger, 
 	if err != nil {
 		return err
 	}
-	b, err := cfg.connect(ctx, log)
+	b, err := connectConfigured(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (f *backupFlags) remote(ctx context.Context, cfg *config, log *zap.Logger, 
 }
 
 // local asks the worker that serves the state dir.
-func (f *backupFlags) local(ctx context.Context, cfg *config, log *zap.Logger, names []string) error {
+func (f *backupFlags) local(ctx context.Context, cfg *config.Config, log *zap.Logger, names []string) error {
 	end, err := state.Find(cfg.StateDir)
 	if err != nil {
 		return fmt.Errorf("the state dir %s is in use, but its owner cannot be reached: %w", cfg.StateDir, err)
@@ -140,5 +141,5 @@ func (f *backupFlags) follow(ctx context.Context, b *bus.Bus, host string, req *
 		fmt.Println(job.ID)
 		return nil
 	}
-	return w.run(ctx, b, job)
+	return w.run(ctx, job)
 }

@@ -42,7 +42,7 @@ it was seen.`,
 				return usage("--host needs --nats: without it only this host can be asked")
 			}
 			ctx := cmd.Context()
-			b, own, err := cfg.reach(ctx, log)
+			b, own, err := reach(ctx, cfg, log)
 			if err != nil {
 				return err
 			}

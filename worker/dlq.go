@@ -125,7 +125,7 @@ with an id of its own and the old correlation id. Its expiry is left out.`,
 			if kind, _, err := events.ParseRequestSubject(l.Subject); detach || err != nil || kind == events.Cancel {
 				return nil
 			}
-			return w.run(ctx, b, job)
+			return w.run(ctx, job)
 		},
 	}
 	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait for the job")
@@ -140,7 +140,7 @@ func reached(cmd *cobra.Command) (*bus.Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, _, err := cfg.reach(cmd.Context(), log)
+	b, _, err := reach(cmd.Context(), cfg, log)
 	return b, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/provision"
+	"holdfast.io/holdfast/internal/config"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
@@ -48,7 +49,7 @@ func doctorCommand() *cobra.Command {
 // doctor looks at everything that a worker needs, and changes nothing but a
 // probe file in each sink, which it removes.
 type doctor struct {
-	cfg      *config
+	cfg      *config.Config
 	log      *zap.Logger
 	out      io.Writer
 	host     string
@@ -99,7 +100,7 @@ func (d *doctor) checkState() {
 }
 
 func (d *doctor) checkServer(ctx context.Context) {
-	options := d.cfg.busOptions()
+	options := busOptions(d.cfg)
 	switch {
 	case d.cfg.NATS.URL != "":
 	case d.endpoint != nil:
@@ -135,8 +136,8 @@ func (d *doctor) checkServer(ctx context.Context) {
 }
 
 func (d *doctor) checkSinks(ctx context.Context) {
-	sinks := d.cfg.sinks()
-	if d.endpoint != nil && d.cfg.usesStateDirSink() {
+	sinks := sinkConfigs(d.cfg)
+	if d.endpoint != nil && usesStateDirSink(d.cfg) {
 		sinks[events.DefaultSink] = open.Config{URL: d.endpoint.Sink}
 	}
 	for _, name := range sortedKeys(sinks) {
@@ -151,7 +152,7 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 		d.fail(what, fmt.Errorf("%s: %w", name, err), "correct the location")
 		return
 	}
-	if d.cfg.usesStateDirSink() {
+	if usesStateDirSink(d.cfg) {
 		if _, err := os.Stat(location); errors.Is(err, os.ErrNotExist) {
 			d.ok(what, "%s at %s: will be made with the first backup", name, location)
 			return

@@ -32,7 +32,7 @@ busy it is. A host that does not answer is silent, and makes the exit status 3.`
 				return err
 			}
 			ctx := cmd.Context()
-			b, _, err := cfg.reach(ctx, log)
+			b, _, err := reach(ctx, cfg, log)
 			if err != nil {
 				return err
 			}

@@ -172,7 +172,7 @@ func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
 		return nil, "", err
 	}
 	name := events.DefaultSink
-	sinks := cfg.sinks()
+	sinks := sinkConfigs(cfg)
 	if cfg.NATS.URL != "" {
 		if cfg.Sink != "" {
 			name = cfg.Sink
@@ -181,7 +181,7 @@ func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
 		if _, ok := sinks[name]; !ok {
 			return nil, "", usage("no sink %q is configured here; with --nats, list and show read the sinks of this configuration", name)
 		}
-	} else if end, err := state.Find(cfg.StateDir); err == nil && cfg.usesStateDirSink() {
+	} else if end, err := state.Find(cfg.StateDir); err == nil && usesStateDirSink(cfg) {
 		sinks[name] = open.Config{URL: end.Sink} // of the worker that serves
 	}
 	if location, err = open.Location(sinks[name]); err != nil {

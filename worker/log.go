@@ -6,10 +6,12 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"holdfast.io/holdfast/internal/config"
 )
 
 // newLogger logs to standard error.
-func newLogger(c logConfig) (*zap.Logger, error) {
+func newLogger(c config.Log) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {
 		return nil, fmt.Errorf("log.level is %q; it must be debug, info, warn or error", c.Level)

@@ -10,11 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 )
 
 // Exit statuses, see the contract.
@@ -121,28 +119,4 @@ func markUsage(c *cobra.Command) {
 		}
 		return nil
 	}
-}
-
-// settings reads the configuration of a command.
-func settings(cmd *cobra.Command) (*config, *zap.Logger, error) {
-	environ := map[string]string{}
-	for _, kv := range os.Environ() {
-		k, v, _ := strings.Cut(kv, "=")
-		environ[k] = v
-	}
-	cfg, err := loadConfig(cmd.Flags(), environ)
-	if err != nil {
-		return nil, nil, &exitError{status: exitUsage, cause: err}
-	}
-	if cfg.Log.Level == "" {
-		cfg.Log.Level = "warn"
-		if cmd.Name() == "serve" {
-			cfg.Log.Level = "info"
-		}
-	}
-	log, err := newLogger(cfg.Log)
-	if err != nil {
-		return nil, nil, &exitError{status: exitUsage, cause: err}
-	}
-	return cfg, log, nil
 }

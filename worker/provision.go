@@ -24,7 +24,7 @@ What is there and differs is reported and left alone without --update.`,
 			if cfg.NATS.URL == "" {
 				return usage("provision needs --nats: a server of our own is provisioned when it starts")
 			}
-			b, err := cfg.connect(cmd.Context(), log)
+			b, err := connectConfigured(cmd.Context(), cfg, log)
 			if err != nil {
 				return err
 			}

@@ -10,20 +10,21 @@ import (
 
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/client"
+	"holdfast.io/holdfast/internal/config"
 	"holdfast.io/holdfast/internal/state"
 )
 
 // reach connects to the configured message server, or else to that of the worker
 // that serves the state dir. Host is whom that one serves; it is empty for a
 // configured server.
-func (c *config) reach(ctx context.Context, log *zap.Logger) (b *bus.Bus, host string, err error) {
-	if c.NATS.URL != "" {
-		b, err = c.connect(ctx, log)
+func reach(ctx context.Context, cfg *config.Config, log *zap.Logger) (b *bus.Bus, host string, err error) {
+	if cfg.NATS.URL != "" {
+		b, err = connectConfigured(ctx, cfg, log)
 		return b, "", err
 	}
-	end, err := state.Find(c.StateDir)
+	end, err := state.Find(cfg.StateDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("no worker serves the state dir %s: start holdfast serve, or use --nats", c.StateDir)
+		return nil, "", fmt.Errorf("no worker serves the state dir %s: start holdfast serve, or use --nats", cfg.StateDir)
 	}
 	if err != nil {
 		return nil, "", err

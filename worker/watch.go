@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/client"
 )
 
@@ -23,7 +22,7 @@ type watch struct {
 var errWaited = errors.New("waited for long enough")
 
 // run returns how the job ended, as an exit status.
-func (w *watch) run(ctx context.Context, b *bus.Bus, job *client.Job) error {
+func (w *watch) run(ctx context.Context, job *client.Job) error {
 	waiting, begun := ctx, func() {}
 	if w.patience > 0 {
 		waiting, begun = context.WithTimeoutCause(ctx, w.patience, errWaited)

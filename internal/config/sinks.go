@@ -1,30 +1,29 @@
-package main
+package config
 
 import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
-	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/sink/open"
-	"holdfast.io/holdfast/internal/state"
 )
 
-// sinksConfig are the configured sinks by name. In the file each is a URL, or a
+// Sinks are the configured sinks by name. In the file each is a URL, or a
 // mapping with the URL and more; in the environment a URL.
-type sinksConfig map[string]open.Config
+type Sinks map[string]open.Config
 
 // UnmarshalYAML implements [yaml.Unmarshaler].
-func (s *sinksConfig) UnmarshalYAML(n *yaml.Node) error {
+func (s *Sinks) UnmarshalYAML(n *yaml.Node) error {
 	var sinks map[string]yaml.Node
 	if err := n.Decode(&sinks); err != nil {
 		return err
 	}
-	*s = sinksConfig{}
-	for _, name := range sortedKeys(sinks) {
+	*s = Sinks{}
+	for _, name := range slices.Sorted(maps.Keys(sinks)) {
 		node := sinks[name]
 		c, err := sinkConfig(&node)
 		if err != nil {
@@ -44,8 +43,9 @@ func sinkConfig(n *yaml.Node) (c open.Config, err error) {
 		return c, n.Decode(&c.URL)
 	case yaml.MappingNode:
 		return c, decodeKnown(n, &c)
+	default:
+		return c, fmt.Errorf("line %d: it must be a URL, or a mapping with url", n.Line)
 	}
-	return c, fmt.Errorf("line %d: it must be a URL, or a mapping with url", n.Line)
 }
 
 // decodeKnown decodes a mapping, and refuses members that the struct does not
@@ -66,19 +66,3 @@ func decodeKnown(n *yaml.Node, into any) error {
 	}
 	return n.Decode(into)
 }
-
-// sinks returns the configured sinks. What --sink says is the default one.
-func (c *config) sinks() map[string]open.Config {
-	sinks := map[string]open.Config{}
-	maps.Copy(sinks, c.Sinks)
-	if c.Sink != "" {
-		sinks[events.DefaultSink] = open.Config{URL: c.Sink}
-	}
-	if c.usesStateDirSink() {
-		sinks[events.DefaultSink] = open.Config{URL: state.DefaultSink(c.StateDir)}
-	}
-	return sinks
-}
-
-// usesStateDirSink reports whether no sink is configured at all.
-func (c *config) usesStateDirSink() bool { return c.Sink == "" && len(c.Sinks) == 0 }
