@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/hook"
+	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 )
@@ -154,7 +155,8 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 	remind := reminder{next: firstReminder}
 	failures := 0 // in a row
 	for delay := firstDelay; ; delay *= 2 {
-		done, err := op()
+		var done bool
+		err := panics.Catch(func() (err error) { done, err = op(); return err })
 		if failures++; err == nil {
 			failures = 0
 		}
@@ -169,7 +171,7 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 			tell(err)
 		}
 		if err != nil && remind.due() {
-			p.log.Warn("cannot "+what+" yet; it is retried until it succeeds", zap.Strings("left", p.left()), zap.Error(err))
+			p.log.Warn("cannot "+what+" yet; it is retried until it succeeds", zap.Strings("left", p.left()), zap.Error(err), stackOf(err))
 		}
 		select {
 		case <-time.After(delay):
@@ -193,6 +195,15 @@ func delayAfter(err error, delay time.Duration) time.Duration {
 		return min(delay, blockedDelay)
 	}
 	return min(delay, awayDelay)
+}
+
+// stackOf is the stack of a panic, for the log; a fault at one record must not end
+// the process, which would meet it again at its next start.
+func stackOf(err error) zap.Field {
+	if stack := panics.Stack(err); stack != nil {
+		return zap.ByteString("stack", stack)
+	}
+	return zap.Skip()
 }
 
 // isBlocked reports whether somebody else has to do something before undoing can go

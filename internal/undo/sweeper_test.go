@@ -266,6 +266,21 @@ func TestSweeperWaitsForWhatIsAway(t *testing.T) {
 	})
 }
 
+// A fault of the program at one record does not end the process, and the record is
+// retried.
+func TestSweeperOutlivesAPanic(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		n := b.died(id, 1, events.QuiescePause)
+		hold(&n)
+		b.engine.Freeze(id)
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Inspect, On: id, Times: 3, During: func() { panic("a fault") }})
+		b.adopt(true, n)
+		time.Sleep(time.Minute)
+		b.wantNothingLeft(id, events.StateRunning)
+	})
+}
+
 // A record that waits for a late image holds nobody up.
 func TestRecordsAreUndoneEachOnItsOwn(t *testing.T) {
 	withBench(t, func(b *bench) {
