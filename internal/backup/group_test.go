@@ -115,7 +115,7 @@ func TestCapture(t *testing.T) {
 			"Unpause5", "Start4", "Unpause3"}; !slices.Equal(order, want) {
 			b.Errorf("the Engine did %q, want %q", order, want)
 		}
-		if captured != 8*time.Second { // 3 to quiesce, two rounds of commits, 3 to let go
+		if captured != 8*time.Second { // 3 to quiesce, two rounds of commits, 3 to resume
 			b.Errorf("it took %s", captured)
 		}
 		for i, r := range results {
@@ -123,9 +123,9 @@ func TestCapture(t *testing.T) {
 			if !m.SnapshotTime.Equal(began.Add(3 * time.Second)) {
 				b.Errorf("member %d shows %s after the beginning, want 3s", i, m.SnapshotTime.Sub(began))
 			}
-			// The first to stand is the last to be let go.
+			// The first to be quiesced is the last to be resumed.
 			if want := []float64{0, 0, 0, 7000, 5000, 3000}[i]; m.NotRunningMillis != want {
-				b.Errorf("member %d stood for %v ms, want %v", i, m.NotRunningMillis, want)
+				b.Errorf("member %d did not run for %v ms, want %v", i, m.NotRunningMillis, want)
 			}
 		}
 		b.wantSet(ids, members)
@@ -258,8 +258,8 @@ func TestCaptureThatTouchesNothing(t *testing.T) {
 	})
 }
 
-// A container that stood before, and not for our sake, must stand as long.
-func TestCaptureWithOneThatIsLetGoByItsUser(t *testing.T) {
+// A container that its user had paused must stay paused until the end.
+func TestCaptureWithOneThatItsUserResumes(t *testing.T) {
 	for _, state := range []events.State{events.StatePaused, events.StateExited} {
 		withBench(t, func(b *bench) {
 			members := []member{{events.StateRunning, events.QuiescePause}, {state, events.QuiescePause}, {events.StateRunning, events.QuiescePause}}

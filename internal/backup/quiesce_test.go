@@ -19,12 +19,12 @@ func TestRunKeepsAPausedContainerPaused(t *testing.T) {
 		b.wantError(err, events.StepCommit, events.CodeEngine, true)
 		b.wantNothingLeft(id, events.StatePaused)
 		if calls := b.engine.Calls(enginetest.Unpause); calls > 0 {
-			b.Error("it was let go meanwhile")
+			b.Error("it was resumed meanwhile")
 		}
 	})
 }
 
-// What was not to be paused is not let go either: its user paused it meanwhile.
+// What was not to be paused is not resumed either: its user paused it meanwhile.
 func TestRunLeavesAloneWhatIsNotToBeQuiesced(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
@@ -67,7 +67,7 @@ func TestRunStartsAgainWhatItStopped(t *testing.T) {
 	}
 }
 
-// What does not run again is reported, and tried on until it does.
+// What does not run again is reported, and retried until it does.
 func TestRunReportsWhatDoesNotRunAgain(t *testing.T) {
 	const often = 100 // more than an item tries
 	broken := errors.New("broken")
@@ -76,9 +76,9 @@ func TestRunReportsWhatDoesNotRunAgain(t *testing.T) {
 		faults  []enginetest.Fault
 		state   events.State // when the item has failed
 	}{
-		"not let go": {events.QuiescePause, []enginetest.Fault{
+		"not resumed": {events.QuiescePause, []enginetest.Fault{
 			{Op: enginetest.Commit, LeavePaused: true}, {Op: enginetest.Unpause, Err: broken, Times: often}}, events.StatePaused},
-		"not let go, and not committed": {events.QuiescePause, []enginetest.Fault{
+		"not resumed, and not committed": {events.QuiescePause, []enginetest.Fault{
 			{Op: enginetest.Commit, Err: broken, LeavePaused: true}, {Op: enginetest.Unpause, Err: broken, Times: often}}, events.StatePaused},
 		"not started": {events.QuiesceStop, []enginetest.Fault{{Op: enginetest.Start, Err: broken, Times: often}}, events.StateExited},
 	}
@@ -163,7 +163,7 @@ func TestRunLetsGoWhatTheEngineLeftPaused(t *testing.T) {
 		}
 		b.wantAsItWas(id, events.StateRunning)
 		if m := b.wantStored(result); m.NotRunningMillis != 2000 {
-			b.Errorf("it stood for %v ms, want the 2000 that the Engine was given", m.NotRunningMillis)
+			b.Errorf("it did not run for %v ms, want the 2000 that the Engine was given", m.NotRunningMillis)
 		}
 	})
 }
@@ -181,7 +181,7 @@ func TestRunWithAnAccountThatBreaksOffAfterTheCommit(t *testing.T) {
 		}
 		b.wantAsItWas(id, events.StateRunning)
 		if m := b.wantStored(result); m.NotRunningMillis < 4000 {
-			b.Errorf("it is said to have stood for %v ms, and stood for 4000", m.NotRunningMillis)
+			b.Errorf("it is said not to have run for %v ms, and did not for 4000", m.NotRunningMillis)
 		}
 	})
 }
@@ -196,7 +196,7 @@ func TestRunWithALaggingAccount(t *testing.T) {
 			b.Fatal(err)
 		}
 		if m := b.wantStored(result); m.NotRunningMillis != 1000 {
-			b.Errorf("it stood for %v ms, want 1000", m.NotRunningMillis)
+			b.Errorf("it did not run for %v ms, want 1000", m.NotRunningMillis)
 		}
 	})
 }

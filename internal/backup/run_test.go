@@ -189,8 +189,8 @@ func TestRunContainer(t *testing.T) {
 	cases := map[string]struct {
 		state   events.State
 		quiesce events.Quiesce
-		// paused and stopped say whether the container stood for our sake.
-		stood bool
+		// quiesced says whether this backup pauses or stops the container.
+		quiesced bool
 	}{
 		"running, paused":      {events.StateRunning, events.QuiescePause, true},
 		"running, stopped":     {events.StateRunning, events.QuiesceStop, true},
@@ -213,8 +213,8 @@ func TestRunContainer(t *testing.T) {
 				}
 				b.wantAsItWas(id, c.state)
 				m := b.wantStored(result)
-				if want := 3000.; c.stood && m.NotRunningMillis != want || !c.stood && m.NotRunningMillis != 0 {
-					b.Errorf("it stood for %v ms", m.NotRunningMillis)
+				if want := 3000.; c.quiesced && m.NotRunningMillis != want || !c.quiesced && m.NotRunningMillis != 0 {
+					b.Errorf("it did not run for %v ms", m.NotRunningMillis)
 				}
 				if !m.SnapshotTime.Equal(began) || m.State != c.state || m.Quiesce != c.quiesce {
 					b.Errorf("the manifest has %s, state %s, quiesce %s", m.SnapshotTime, m.State, m.Quiesce)

@@ -36,13 +36,13 @@ type HoldfastRun struct {
 	took time.Duration
 	Size int64
 	// commit is what Holdfast says of the Engine's commit, notRunning how long
-	// the Engine's own events say that the container stood.
+	// the Engine's own events say that the container did not run.
 	Commit, NotRunning time.Duration
 }
 
 func (r HoldfastRun) Time() time.Duration { return r.took }
 
-// BeyondCommit is how much longer the container stood than the commit took.
+// BeyondCommit is how much longer the container did not run than the commit took.
 func (r HoldfastRun) BeyondCommit() time.Duration { return r.NotRunning - r.Commit }
 
 // Backup runs holdfast backup, and removes what it stored.

@@ -127,7 +127,7 @@ func TestCancelTogether(t *testing.T) {
 		<-h.send(h.cancels, h.message(events.Cancel, `{"job": "`+jobID+`"}`, "ce-id", "id-2")).settled
 		<-job.settled
 		if took := time.Since(began); took > time.Second {
-			h.Errorf("it let go after %s", took)
+			h.Errorf("it returned after %s", took)
 		}
 		if ended := h.ended(); ended.Status != events.StatusCancelled {
 			h.Errorf("it ended as %+v", ended)

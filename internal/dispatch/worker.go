@@ -83,7 +83,7 @@ func (w *Worker) Run(ctx context.Context, work, cancels []Source, grace time.Dur
 	}()
 	<-ctx.Done()
 	if errors.Is(context.Cause(ctx), lease.ErrLost) {
-		stop(job.ErrLost)
+		stop(lease.ErrLost)
 	}
 	select {
 	case <-ended:

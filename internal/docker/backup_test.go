@@ -121,8 +121,8 @@ func TestTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		times = append(times, result.Manifest.SnapshotTime)
-		if stood := result.Manifest.NotRunningMillis > 0; stood != (result.Manifest.Quiesce != events.QuiesceNone) {
-			t.Errorf("with quiesce %s it stood for %v ms", result.Manifest.Quiesce, result.Manifest.NotRunningMillis)
+		if quiesced := result.Manifest.NotRunningMillis > 0; quiesced != (result.Manifest.Quiesce != events.QuiesceNone) {
+			t.Errorf("with quiesce %s it did not run for %v ms", result.Manifest.Quiesce, result.Manifest.NotRunningMillis)
 		}
 	}
 	if len(slices.Compact(times)) != 1 {

@@ -30,7 +30,7 @@ type Attempt struct {
 	options Options
 	claim   *ledger.Claim
 	slot    *Slot
-	base    context.Context // of all jobs
+	base    context.Context //nolint:containedctx // the lifetime of all jobs
 
 	plan   Plan
 	public events.Plan
@@ -39,7 +39,7 @@ type Attempt struct {
 
 // items are what came of the items of a job in an attempt.
 type items struct {
-	starting context.Context // ends when no more items are begun
+	starting context.Context //nolint:containedctx // a lifetime: it ends when no more items are begun
 	abort    context.CancelFunc
 	running  sync.WaitGroup
 

@@ -53,7 +53,7 @@ func dispositionOf(base context.Context, err error) Disposition {
 	switch {
 	case err == nil:
 		return Done
-	case isAny(err, ledger.ErrLost, lease.ErrLost, ErrLost), isAny(cause, lease.ErrLost, ErrLost):
+	case isAny(err, ledger.ErrLost, lease.ErrLost), errors.Is(cause, lease.ErrLost):
 		return Superseded
 	case cause != nil:
 		return Interrupted

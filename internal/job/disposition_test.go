@@ -27,7 +27,7 @@ func TestDisposition(t *testing.T) {
 		"an event cannot be stored":            {running, errors.New("broken"), RetryLater},
 		"the worker stops":                     {ended(ErrStopping), ErrStopping, Interrupted},
 		"the worker stops for any reason":      {ended(context.Canceled), errors.New("broken"), Interrupted},
-		"the host is served by another worker": {ended(ErrLost), context.Canceled, Superseded},
+		"the host is served by another worker": {ended(lease.ErrLost), context.Canceled, Superseded},
 		"the lease is lost":                    {running, lease.ErrLost, Superseded},
 		"the job is another worker's":          {running, errors.Join(errors.New("broken"), ledger.ErrLost), Superseded},
 		"both stopping and another's work":     {ended(ErrStopping), ledger.ErrLost, Superseded},

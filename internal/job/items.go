@@ -267,6 +267,7 @@ func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
 		return a.endItem(i, o, nil)
 	case events.CodeCancelled:
 		o.Status = events.OutcomeCancelled
+	default: // it has failed
 	}
 	a.Log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err),
 		zap.ByteString("stack", panics.Stack(err)))

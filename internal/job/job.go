@@ -128,9 +128,6 @@ var (
 	ErrTimeout error = timeoutError{}
 	// ErrStopping: the worker stops, and the job will be done by the next one.
 	ErrStopping = errors.New("the worker stops")
-	// ErrLost: another worker serves the host by now. Nothing more may be published
-	// or acknowledged.
-	ErrLost = errors.New("another worker serves the host")
 )
 
 type timeoutError struct{}

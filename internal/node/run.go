@@ -17,6 +17,7 @@ import (
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/lease"
+	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/sink/file"
 	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/unserved"
@@ -67,19 +68,31 @@ func (n *Node) serve(ctx context.Context, t *lease.Lease) error {
 	n.o.Log.Info("serving", zap.String("host", n.Host), zap.String("engine", n.engineAddress()),
 		zap.Strings("sinks", n.Sinks.Names()), zap.Int("slots", n.o.Slots), zap.String("version", n.o.Version))
 	open := n.adoptJobs(ctx)
-	var beside sync.WaitGroup
-	beside.Go(func() { n.takeOver(ctx, open) })
-	if n.server == nil { // on our own server there is only this host
-		watcher := &unserved.Watcher{Host: n.Host, Queue: fleet.Of(n.Bus), Log: n.o.Log}
-		beside.Go(func() { watcher.Run(ctx) })
+	var running sync.WaitGroup
+	for _, s := range n.services(open) {
+		running.Go(func() { s(ctx) })
 	}
 	w := n.worker(t)
 	n.role.set(w)
 	defer n.role.set(nil)
 	w.Run(ctx, sources(consume.Work(n.Bus, n.Host)), sources(consume.Cancels(n.Bus, n.Host)), n.o.ShutdownGrace)
 	cancel(nil)
-	beside.Wait()
+	running.Wait()
 	return nil
+}
+
+// service runs beside the worker while the host is served: until ctx ends, or its
+// work is done.
+type service func(ctx context.Context)
+
+// services are what runs beside the worker. open are the jobs of earlier workers.
+func (n *Node) services(open []ledger.Job) []service {
+	list := []service{func(ctx context.Context) { n.takeOver(ctx, open) }}
+	if n.server == nil { // on our own server there is only this host
+		watcher := &unserved.Watcher{Host: n.Host, Queue: fleet.Of(n.Bus), Log: n.o.Log}
+		list = append(list, watcher.Run)
+	}
+	return list
 }
 
 // worker puts together what serves the host under a lease. A new kind of request is one

@@ -72,8 +72,8 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 		}
 	}
 	if len(item.ImageHooks) > 0 {
-		item.warn(events.WarningImageLabel, "container %s: hook labels that came with its image are ignored (%s); set hooks on the container itself",
-			c.Name, join(item.ImageHooks))
+		item.warn(events.WarningImageLabel,
+			"container %s: hook labels that came with its image are ignored (%s); set hooks on the container itself", c.Name, join(item.ImageHooks))
 	}
 	if _, known := rules.ImageLabels[c.ImageID]; !known && hook.Declared(own) {
 		item.warn(events.WarningImageLabel, "container %s: its image is gone or cannot be read, so its hooks may have come with it; they are run", c.Name)
@@ -86,12 +86,12 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 
 // warnOfIdleHooks warns of hook labels that have no effect. own are those of the
 // container itself.
-func (item *Item) warnOfIdleHooks(c engine.Container, own map[string]string) {
+func (i *Item) warnOfIdleHooks(c engine.Container, own map[string]string) {
 	switch {
 	case hook.Declared(own) && c.State != events.StateRunning:
-		item.warn(events.WarningHooksNotRun, "container %s is %s: its hooks are run only while it runs", c.Name, c.State)
+		i.warn(events.WarningHooksNotRun, "container %s is %s: its hooks are run only while it runs", c.Name, c.State)
 	case !hook.Declared(own) && len(own) > 0:
-		item.warn(events.WarningHooksNotRun, "container %s: %s has no effect without %s or %s",
+		i.warn(events.WarningHooksNotRun, "container %s: %s has no effect without %s or %s",
 			c.Name, join(slices.Sorted(maps.Keys(own))), hook.LabelPre, hook.LabelPost)
 	}
 }

@@ -41,7 +41,7 @@ type Sweeper struct {
 	Log        *zap.Logger
 
 	mu      sync.Mutex
-	running context.Context // of Run; nil when it does not run
+	running context.Context //nolint:containedctx // the lifetime of Run; nil when it does not run
 	entries map[string]*Entry
 	changed chan struct{} // closed when an entry is gone, is handed over, or fails
 	// undone are the ids of records that were undone: the ledger may have a copy of

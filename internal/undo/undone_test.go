@@ -49,7 +49,7 @@ func TestSweeperLetsTheEngineEndItsOwnPause(t *testing.T) {
 				b.adopt(true, n)
 				time.Sleep(3 * time.Second)
 				if n := b.engine.Calls(enginetest.Unpause); n > 0 {
-					b.Fatal("it was let go before the Engine did")
+					b.Fatal("it was resumed before the Engine resumed it")
 				}
 				began := time.Now()
 				if engineDoes {

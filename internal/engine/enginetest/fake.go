@@ -357,7 +357,7 @@ func (f *Fake) change(ctx context.Context, op Op, id string, change func(c *cont
 }
 
 // Commit implements [engine.Containers]. As a Docker Engine does, it pauses only
-// what runs, reports nothing of its pausing, and lets go what it has paused.
+// what runs, reports nothing of its pausing, and resumes what it has paused.
 func (f *Fake) Commit(ctx context.Context, id string, o engine.CommitOptions) (string, error) {
 	fault, err := f.begin(ctx, Commit, id)
 	if err != nil {

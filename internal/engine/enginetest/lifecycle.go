@@ -74,7 +74,7 @@ func (s *suite) pause(tt *testing.T) {
 	t.wantActions(t.account(changes, engine.ActionUnpause), engine.ActionPause, engine.ActionCommit, engine.ActionUnpause)
 }
 
-// When a container was started tells whether it stands still for our sake.
+// When a container was started tells whether it is stopped because of a backup.
 func (s *suite) startedAt(tt *testing.T) {
 	t := s.begin(tt)
 	id := t.container(Spec{})

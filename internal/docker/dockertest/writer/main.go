@@ -1,5 +1,5 @@
 // Writer is what a test's container runs: it keeps writing numbered lines until
-// it is asked to end. What it has written shows whether it was let go. With the
+// it is asked to end. What it has written shows whether it was resumed. With the
 // name of a file it makes that and ends, as a command that is run beside.
 package main
 
