@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +30,13 @@ func execEngine(t *testing.T, state func() string, start func(net.Conn)) *Engine
 	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Api-Version", "1.41") })
 	mux.HandleFunc("POST /v1.41/containers/c/exec", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"Id":"e"}`) })
 	mux.HandleFunc("GET /v1.41/exec/e/json", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, state()) })
-	mux.HandleFunc("POST /v1.41/exec/e/start", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("POST /v1.41/exec/e/start", func(w http.ResponseWriter, r *http.Request) {
+		// As an Engine does: a connection that is closed with something unread in it
+		// breaks the client's write, or the rest of what it was sent.
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			t.Error(err)
+			return
+		}
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			t.Error(err)
