@@ -15,10 +15,17 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 )
 
-// awayError is the answer of a proxy that cannot ask the Engine now.
-type awayError struct{ status string }
+// awayError is an answer that is not the Engine's and refuses nothing: of a proxy
+// that cannot ask the Engine now, or of whatever fails in its place.
+type awayError struct{ method, path, status, message string }
 
-func (e *awayError) Error() string { return "a proxy before it answers " + e.status }
+func (e *awayError) Error() string {
+	text := e.method + " " + e.path + " is answered " + e.status + ", which is not the Engine's own answer"
+	if e.message != "" {
+		text += ": " + e.message
+	}
+	return text
+}
 
 // answers tells what the Engine answers from what somebody before it does: socket
 // proxies and authorization plugins refuse calls, each in its own way. The Docker
@@ -54,9 +61,9 @@ func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case own && !refuses(resp.StatusCode, message):
 		return withMessage(resp, message), nil
-	case resp.StatusCode == http.StatusBadGateway, resp.StatusCode == http.StatusServiceUnavailable,
-		resp.StatusCode == http.StatusGatewayTimeout, resp.StatusCode == http.StatusTooManyRequests:
-		return nil, &awayError{status: brief(resp.Status)}
+	case resp.StatusCode >= http.StatusInternalServerError, resp.StatusCode == http.StatusTooManyRequests:
+		// Whoever refuses says so; this one could not answer.
+		return nil, &awayError{req.Method, reference(req.Method, req.URL.Path), brief(resp.Status), message}
 	}
 	a.refused()
 	return nil, &engine.RefusedError{Method: req.Method, Path: reference(req.Method, req.URL.Path), Status: resp.StatusCode, Answer: message}

@@ -74,6 +74,9 @@ func TestAnswers(t *testing.T) {
 		"an old Engine":              {404, json, `{"message":"page not found"}`, engine.ErrRefused, "page not found"},
 		"a web server":               {200, "text/html", page, engine.ErrRefused, "200"},
 		"a proxy without its Engine": {502, "text/html", page, engine.ErrEngineUnavailable, "502 Bad Gateway"},
+		"a proxy that fails, bare":   {500, "", "", engine.ErrEngineUnavailable, "POST /containers/{id}/unpause is answered 500"},
+		"a proxy that fails":         {500, "text/plain", "boom\n", engine.ErrEngineUnavailable, "which is not the Engine's own answer: boom"},
+		"a proxy that lacks it":      {501, "text/html", page, engine.ErrEngineUnavailable, "501 Not Implemented"},
 		"a proxy that is too busy":   {429, "text/plain", "slow down", engine.ErrEngineUnavailable, "429"},
 		"an Engine that lacks it":    {404, json, `{"message":"No such container: x"}`, engine.ErrNotFound, "No such container"},
 		"an Engine that is full":     {500, json, `{"message":"write /x: no space left on device"}`, engine.ErrEngineFull, "/x"},
@@ -130,6 +133,22 @@ func TestPodman(t *testing.T) {
 	if !errors.Is(err, engine.ErrUnsupported) || !strings.Contains(err.Error(), "Podman Engine 4.3.1") ||
 		!strings.Contains(err.Error(), "POST /commit") {
 		t.Errorf("a probe reports %v, want ErrUnsupported", err)
+	}
+}
+
+// Who answers that he failed has refused nothing.
+func TestProbeOfWhatFails(t *testing.T) {
+	for _, body := range []string{"", "boom", `{"error":"boom"}`, `{"message":""}`, "<html></html>"} {
+		for call, want := range map[engine.Call]string{
+			engine.CallSave:        "GET /images/get is answered 500",
+			engine.CallRemoveImage: "DELETE /images/{name} is answered 500",
+			engine.CallInfo:        "GET /info is answered 500",
+		} {
+			err := answering(t, always(http.StatusInternalServerError, "text/plain", body)).Probe(t.Context(), call)
+			if !errors.Is(err, engine.ErrEngineUnavailable) || errors.Is(err, engine.ErrRefused) || !strings.Contains(err.Error(), want) {
+				t.Errorf("a probe that is answered 500 with %q reports %v, want ErrEngineUnavailable with %q", body, err, want)
+			}
+		}
 	}
 }
 
