@@ -26,6 +26,17 @@ var ErrCorrupt = errors.New("the image archive is corrupt")
 // The archive may well be whole.
 var ErrTooLarge = errors.New("the image's configuration is too large")
 
+// CheckConfigSize reports ErrTooLarge if an image cannot pass [Check] whose
+// environment and labels have so many bytes. The rest of its configuration comes on
+// top of them.
+func CheckConfigSize(size int64) error {
+	if size > maxDocument {
+		return fmt.Errorf("%w: environment and labels have %d bytes, and at most %d are checked; make them smaller", ErrTooLarge,
+			size, maxDocument)
+	}
+	return nil
+}
+
 // Bounds of what is kept in memory of an archive: the documents that describe
 // it. Layers are only hashed.
 const (

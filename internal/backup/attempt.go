@@ -40,6 +40,7 @@ type work struct {
 	about     engine.About
 	manifest  *point.Manifest
 	config    []byte // the container's inspect document
+	baseID    string // of the image that the container was made from; empty for none
 	durations events.Durations
 
 	container *quiesce.Container // nil for an image

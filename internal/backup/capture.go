@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/panics"
@@ -43,7 +44,7 @@ func (r *attempt) prepare(ctx context.Context, byCommit bool) error {
 	if err := r.inspect(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{r.probe, r.roomForBase, r.begin, r.stage} {
+	for _, step := range []func(context.Context) error{r.probe, r.base, r.begin, r.stage} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -74,14 +75,13 @@ func (r *attempt) inspect(ctx context.Context) error {
 	if r.hooks, err = hooks.Open(c, r.IgnoredLabels); err != nil {
 		return at(events.StepHook, err, "container %s", r.Item.Name)
 	}
-	r.config = c.Raw
+	if err := archive.CheckConfigSize(c.ConfigSize); err != nil {
+		return at(events.StepInspect, err, "container %s is not touched", r.Item.Name)
+	}
+	r.config, r.baseID = c.Raw, c.ImageID
 	if strings.Contains(c.Runtime, "runsc") {
 		r.manifest.Warn(events.NewWarning(events.WarningRuntime,
 			"container %s runs in gVisor (runtime %s), so the point may lack what it wrote to its own file system", c.Name, c.Runtime))
-	}
-	if strings.Contains(c.Runtime, "runsc") {
-		r.manifest.Warn(events.Warn(nil, events.WarningRuntime,
-			"container %s runs in gVisor (runtime %s), so the point may lack what it wrote to its own file system", c.Name, c.Runtime)...)
 	}
 	r.manifest.State = c.State
 	r.manifest.Quiesce = r.Item.Quiesce

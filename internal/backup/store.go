@@ -75,14 +75,19 @@ func (r *attempt) disk() transport.Disk {
 	return transport.Disk{About: r.about, Container: r.Item.ID}
 }
 
-// roomForBase refuses a container whose image alone the Engine has no room to stage,
-// before it is touched. How large its snapshot is shows only later.
-func (r *attempt) roomForBase(ctx context.Context) error {
-	if !r.Transport.NeedsRoom(r.disk()) {
+// base refuses a container that the Engine cannot commit, as its image is gone, or
+// whose image alone the Engine has no room to stage, before it is touched. How large
+// its snapshot is shows only later.
+func (r *attempt) base(ctx context.Context) error {
+	needsRoom := r.Transport.NeedsRoom(r.disk())
+	if r.baseID == "" || !r.about.CommitNeedsBase && !needsRoom {
 		return nil
 	}
-	img, err := r.Engine.InspectImage(ctx, r.manifest.Image.Reference)
-	if err != nil { // its image may be gone: that is no reason not to back it up
+	img, err := r.Engine.InspectImage(ctx, r.baseID)
+	if errors.Is(err, engine.ErrNotFound) && r.about.CommitNeedsBase {
+		return at(events.StepInspect, engine.BaseMissing(r.baseID), "container %s is not touched", r.Item.Name)
+	}
+	if err != nil || !needsRoom { // what else is wrong shows when the snapshot is saved
 		return nil
 	}
 	release, _, err := r.Transport.Reserve(r.disk(), img.Size)

@@ -72,7 +72,7 @@ func (e *Engine) commitError(ctx context.Context, id string, err error) error {
 		return err
 	}
 	if _, failure = e.InspectImage(ctx, c.Image); errors.Is(failure, engine.ErrNotFound) {
-		return fmt.Errorf("%w (%s): pull or load it again; 'docker export' can still write the container's files", engine.ErrBaseMissing, c.Image)
+		return engine.BaseMissing(c.Image)
 	}
 	return err
 }

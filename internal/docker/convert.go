@@ -81,6 +81,7 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 	}
 	d := &engine.ContainerDetail{
 		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), State: events.State(c.State.Status), Image: c.Config.Image,
+		ImageID: c.Image, ConfigSize: configSize(c.Config),
 		Labels: c.Config.Labels, AutoRemove: c.HostConfig.AutoRemove, Runtime: c.HostConfig.Runtime, Raw: raw,
 		StopGrace: stopGrace(c.Config.StopTimeout),
 		ExitCode:  c.State.ExitCode,
@@ -99,6 +100,18 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 	}
 	d.Mounts = mounts(&c)
 	return d, nil
+}
+
+// configSize is the length of what a commit takes over as it is; encoded it is
+// longer.
+func configSize(c *container.Config) (size int64) {
+	for _, variable := range c.Env {
+		size += int64(len(variable))
+	}
+	for name, value := range c.Labels {
+		size += int64(len(name) + len(value))
+	}
+	return size
 }
 
 // lacking names the first member that the inspect document of the container id

@@ -58,6 +58,9 @@ func without(t testing.TB, raw []byte, null bool, path ...string) []byte {
 func TestDetail(t *testing.T) {
 	raw := document(t, "inspect.json")
 	d, err := detail(testID, raw)
+	if err == nil && (d.ImageID != "sha256:7eb36b8e71dc45c4c029bba87ac75c57603df13a6db2755170b8ab94fa9dbf8d" || d.ConfigSize != 7) {
+		t.Errorf("its image is %s, and its configuration has %d bytes", d.ImageID, d.ConfigSize)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,7 +170,8 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 	kind, _ := e.kind(ctx)
 	a := answer{
 		About: engine.About{Kind: kind, ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
-			DataRoot: info.DockerRootDir, Stages: !usesContainerd(info), NaiveDiff: naiveDiff(info)},
+			DataRoot: info.DockerRootDir, Stages: !usesContainerd(info), CommitNeedsBase: !usesContainerd(info),
+			NaiveDiff: naiveDiff(info)},
 		ahead: clock.Sub(asked),
 		at:    time.Now(),
 	}

@@ -7,6 +7,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"strings"
@@ -39,6 +40,11 @@ var (
 	// ErrIncomplete: the Engine lists an image of which it does not have all content.
 	ErrIncomplete = errors.New("the Engine does not have all of the image")
 )
+
+// BaseMissing is the ErrBaseMissing of a container that was made from this image.
+func BaseMissing(imageID string) error {
+	return fmt.Errorf("%w (%s): pull or load it again; 'docker export' can still write the container's files", ErrBaseMissing, imageID)
+}
 
 // IsLasting reports whether asking the Engine again does not help until somebody has
 // changed something between it and us.
@@ -136,6 +142,9 @@ type About struct {
 	// Stages is set if the Engine writes a whole image to DataRoot before the first
 	// byte of its archive is sent.
 	Stages bool
+	// CommitNeedsBase is set if the Engine cannot commit a container whose image is no
+	// longer there.
+	CommitNeedsBase bool
 	// NaiveDiff is set if a commit takes a file for unchanged whose size, time, mode
 	// and owner are those that it has in the image (moby#8242).
 	NaiveDiff bool
@@ -194,8 +203,12 @@ type ContainerDetail struct {
 	// StopGrace is how long its process has to end when it is told to; 0 for as
 	// long as it takes.
 	StopGrace time.Duration
-	// Image is the reference that the container was created from.
-	Image string
+	// Image is the reference that the container was created from, ImageID the full id
+	// of that image, which may be gone; empty if the container was made from none.
+	Image, ImageID string
+	// ConfigSize is the length in bytes of the container's environment and labels, all
+	// of which a commit writes into the image's configuration.
+	ConfigSize int64
 	// AutoRemove is set if the Engine removes the container when it stops.
 	AutoRemove bool
 	// Runtime is the name of the OCI runtime that it runs in: runc, runsc, …

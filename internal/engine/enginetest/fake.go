@@ -79,6 +79,8 @@ type container struct {
 	id    string
 	image string // id
 	state events.State
+	// layers are those of the image, which may be gone.
+	layers [][]byte
 	// started is when it was last started.
 	started time.Time
 	files   map[string][]byte // what was written since it was made, by path
@@ -95,7 +97,7 @@ func (f *Fake) Add(s Spec, state events.State) (id string) {
 		panic("enginetest: no image " + s.Image)
 	}
 	s.Labels = merged(img.labels, s.Labels)
-	c := &container{Spec: s, id: f.newID("container"), image: img.id, state: state, files: map[string][]byte{}}
+	c := &container{Spec: s, id: f.newID("container"), image: img.id, layers: img.layers, state: state, files: map[string][]byte{}}
 	if state != events.StateCreated {
 		c.started = time.Now()
 	}
@@ -215,7 +217,7 @@ func (f *Fake) About(ctx context.Context) (engine.About, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return engine.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot,
-		Stages: !f.streams, NaiveDiff: f.naiveDiff}, nil
+		Stages: !f.streams, CommitNeedsBase: !f.streams, NaiveDiff: f.naiveDiff}, nil
 }
 
 // DataRoot is the folder that a Fake says it keeps everything in.
@@ -228,7 +230,8 @@ func (f *Fake) SetNaiveDiff() {
 	f.naiveDiff = true
 }
 
-// SetStreams says that images are kept in a way in which a save stages nothing.
+// SetStreams says that images are kept as containerd keeps them: a save stages
+// nothing, and a commit does not need the container's image.
 func (f *Fake) SetStreams() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -268,8 +271,11 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*engine.ContainerDetail,
 		return nil, err
 	}
 	d := &engine.ContainerDetail{
-		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, AutoRemove: c.AutoRemove,
+		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, ImageID: c.image, AutoRemove: c.AutoRemove,
 		StartedAt: c.started, StopGrace: 10 * time.Second, Shares: c.shares(), Runtime: c.Runtime, ExitCode: c.exit,
+	}
+	for name, value := range c.Labels {
+		d.ConfigSize += int64(len(name) + len(value))
 	}
 	if c.Tmpfs != "" {
 		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: c.Tmpfs})
@@ -410,6 +416,9 @@ func (f *Fake) beginCommit(id string, pause bool) (paused bool, err error) {
 	}
 	if c.state == events.StateDead || c.state == events.StateRemoving {
 		return false, fmt.Errorf("container %s is %s", id, c.state)
+	}
+	if f.images[c.image] == nil && !f.streams {
+		return false, engine.BaseMissing(c.image)
 	}
 	return pause && f.pause(c), nil
 }

@@ -53,6 +53,14 @@ func (f *Fake) AddImage(references ...string) (id string) {
 	return img.id
 }
 
+// LoseImage removes an image though containers were made from it, as docker rmi -f
+// does. It panics if there is no such image.
+func (f *Fake) LoseImage(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.images, f.findImage(name).id)
+}
+
 // SetImageLabels gives an image labels, which containers that are made from it
 // after that inherit. It panics if there is no such image.
 func (f *Fake) SetImageLabels(id string, labels map[string]string) {
@@ -265,7 +273,7 @@ func (f *Fake) hasChild(parent *image) bool {
 // commit makes an image of a container: the layers of its image, and one of what
 // was written since.
 func (f *Fake) commit(c *container, o engine.CommitOptions) (id string) {
-	layers := append(slices.Clone(f.images[c.image].layers), tarOf(c.files))
+	layers := append(slices.Clone(c.layers), tarOf(c.files))
 	img := f.addImage(layers, config{Comment: o.Comment, Container: c.id})
 	img.comment, img.parent, img.labels = o.Comment, c.image, maps.Clone(c.Labels)
 	f.tag(img, o.Reference)
