@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/client"
 	"holdfast.io/holdfast/internal/config"
+	"holdfast.io/holdfast/internal/present"
 )
 
 // fleet asks all hosts, and shows the jobs of those that are served.
@@ -40,7 +41,7 @@ func (f *backupFlags) fleet(ctx context.Context, cfg *config.Config, log *zap.Lo
 	}
 	defer following.Close()
 	for _, host := range absent {
-		fmt.Fprintf(os.Stderr, "%s: no worker serves it at this moment; the request waits for one until it expires\n", escape(host))
+		fmt.Fprintf(os.Stderr, "%s: no worker serves it at this moment; the request waits for one until it expires\n", present.Escape(host))
 	}
 	if f.detach {
 		for _, job := range following.Jobs {
@@ -48,17 +49,17 @@ func (f *backupFlags) fleet(ctx context.Context, cfg *config.Config, log *zap.Lo
 		}
 		return nil
 	}
-	w := &fleetWatch{flags: f, following: following, tally: newTally(req), open: map[string]*hostJob{}}
+	w := &fleetWatch{flags: f, following: following, tally: present.NewTally(req), open: map[string]*hostJob{}}
 	for _, job := range following.Jobs {
-		w.open[job.Host] = &hostJob{id: job.ID, show: newHostPresenter(os.Stdout, os.Stderr, f.json, job.Host)}
+		w.open[job.Host] = &hostJob{id: job.ID, show: present.NewForHost(os.Stdout, os.Stderr, f.json, job.Host)}
 	}
 	if err := w.run(ctx); err != nil {
 		return err
 	}
-	for _, name := range w.tally.foundNowhere() {
-		fmt.Fprintf(os.Stderr, "found on no host that answered: %s %s\n", name.Kind, escape(name.Name))
+	for _, name := range w.tally.FoundNowhere() {
+		fmt.Fprintf(os.Stderr, "found on no host that answered: %s %s\n", name.Kind, present.Escape(name.Name))
 	}
-	return w.tally.exit(len(absent))
+	return exitFor(w.tally.Outcome(len(absent)))
 }
 
 // absent returns the hosts that are known and that no worker serves, sorted.
@@ -78,14 +79,14 @@ func (r roll) absent() []string {
 type fleetWatch struct {
 	flags     *backupFlags
 	following *client.Subscription
-	tally     *tally
+	tally     *present.Tally
 	open      map[string]*hostJob // the jobs that have not ended, by host
 }
 
 // hostJob is the job of one host.
 type hostJob struct {
 	id    string
-	show  *presenter
+	show  *present.Presenter
 	begun bool
 }
 
@@ -105,7 +106,7 @@ func (w *fleetWatch) run(ctx context.Context) error {
 			w.giveUp()
 			continue
 		case err != nil && ctx.Err() != nil:
-			fmt.Fprintf(os.Stderr, "detached: the jobs go on at %s\n", escape(strings.Join(sortedKeys(w.open), ", ")))
+			fmt.Fprintf(os.Stderr, "detached: the jobs go on at %s\n", present.Escape(strings.Join(sortedKeys(w.open), ", ")))
 			return &exitError{status: exitCancelled}
 		case err != nil:
 			return err
@@ -124,20 +125,15 @@ func (w *fleetWatch) heard(r client.Report) error {
 		return nil
 	}
 	job.begun = true
-	if err := w.tally.heard(r.Event); err != nil {
+	if err := w.tally.Add(r.Event); err != nil {
 		return err
 	}
-	done, err := job.show.event(r.Event)
-	exit, isStatus := errors.AsType[*exitError](err)
-	switch {
-	case err != nil && !isStatus:
+	outcome, err := job.show.Event(r.Event)
+	if err != nil {
 		return err
-	case done && isStatus:
-		w.tally.ended(exit.status)
-	case done:
-		w.tally.ended(0)
 	}
-	if done {
+	if outcome != present.Running {
+		w.tally.Ended(outcome)
 		delete(w.open, r.Job.Host)
 	}
 	return nil
@@ -147,8 +143,8 @@ func (w *fleetWatch) heard(r client.Report) error {
 func (w *fleetWatch) giveUp() {
 	for _, host := range sortedKeys(w.open) {
 		if job := w.open[host]; !job.begun {
-			job.show.note("has not begun within %s; it may be busy, and job %s goes on by itself", w.flags.wait, job.id)
-			w.tally.silent++
+			job.show.Line("has not begun within %s; it may be busy, and job %s goes on by itself", w.flags.wait, job.id)
+			w.tally.Silent()
 			delete(w.open, host)
 		}
 	}

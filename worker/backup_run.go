@@ -16,6 +16,7 @@ import (
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/config"
 	"holdfast.io/holdfast/internal/node"
+	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -78,7 +79,7 @@ func (f *backupFlags) remote(ctx context.Context, cfg *config.Config, log *zap.L
 	if err != nil && !errors.Is(err, bus.ErrDenied) { // who may not ask does without
 		return err
 	}
-	w := &watch{show: newPresenter(os.Stdout, os.Stderr, f.json)}
+	w := &watch{show: present.New(os.Stdout, os.Stderr, f.json)}
 	if !served && err == nil {
 		w.patience = f.wait
 	}
@@ -103,7 +104,7 @@ func (f *backupFlags) local(ctx context.Context, cfg *config.Config, log *zap.Lo
 		return err
 	}
 	defer b.Close()
-	return f.follow(ctx, b, end.Host, req, &watch{show: newPresenter(os.Stdout, os.Stderr, f.json)})
+	return f.follow(ctx, b, end.Host, req, &watch{show: present.New(os.Stdout, os.Stderr, f.json)})
 }
 
 // inProcess runs a worker for just this request.
@@ -120,7 +121,7 @@ func (f *backupFlags) inProcess(ctx context.Context, n *node.Node, names []strin
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var failure error
 	running.Go(func() { failure = n.Run(work) })
-	err = f.follow(ctx, n.Bus, n.Host, req, &watch{show: newPresenter(os.Stdout, os.Stderr, f.json), own: true})
+	err = f.follow(ctx, n.Bus, n.Host, req, &watch{show: present.New(os.Stdout, os.Stderr, f.json), own: true})
 	stop()
 	running.Wait()
 	return errors.Join(err, failure)
@@ -128,14 +129,14 @@ func (f *backupFlags) inProcess(ctx context.Context, n *node.Node, names []strin
 
 // follow publishes the request, and watches its job.
 func (f *backupFlags) follow(ctx context.Context, b *bus.Bus, host string, req *events.BackupRequest, w *watch) error {
-	defer w.show.close()
+	defer w.show.Close()
 	job, err := asker(b).Request(ctx, events.Backup, host, req)
 	if err != nil {
 		return err
 	}
 	defer job.Close()
 	if w.patience > 0 {
-		w.show.note("no worker serves host %s at this moment; the request waits for one", host)
+		w.show.Line("no worker serves host %s at this moment; the request waits for one", host)
 	}
 	if f.detach {
 		fmt.Println(job.ID)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -13,6 +12,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/client"
+	"holdfast.io/holdfast/internal/present"
 )
 
 func cancelCommand() *cobra.Command {
@@ -60,7 +60,7 @@ it was seen.`,
 			}
 			defer f.Close()
 			words, err := awaitCancelled(ctx, f, args[0], wait)
-			fmt.Fprintln(cmd.OutOrStdout(), escape(words))
+			fmt.Fprintln(cmd.OutOrStdout(), present.Escape(words))
 			return err
 		},
 	}
@@ -105,7 +105,7 @@ func endOf(ev event.Event) (words string, cancelled bool) {
 		if err := ev.DataAs(&d); err != nil {
 			return fmt.Sprintf("read event %s: %v", ev.Type(), err), false
 		}
-		return fmt.Sprintf("host %s rejected it (%s): %s", d.Host, d.Reason, violations(d.Errors)), false
+		return fmt.Sprintf("host %s rejected it (%s): %s", d.Host, d.Reason, present.Violations(d.Errors)), false
 	}
 	switch events.ResultOf(ev.Type()) {
 	case events.ResultCompleted, events.ResultFailed:
@@ -121,13 +121,4 @@ func endOf(ev event.Event) (words string, cancelled bool) {
 			d.Counts.Completed, d.Counts.Failed, d.Counts.Cancelled, d.Counts.Skipped), d.Status == events.StatusCancelled
 	}
 	return fmt.Sprintf("job %v ended as %s, not cancelled", ev.Extensions()[events.ExtJobID], events.Short(ev.Type())), false
-}
-
-// violations puts what is wrong with a request into one line.
-func violations(all []events.Violation) string {
-	parts := make([]string, len(all))
-	for i, v := range all {
-		parts[i] = strings.TrimSpace(v.Pointer + " " + v.Message)
-	}
-	return strings.Join(parts, "; ")
 }

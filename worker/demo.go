@@ -22,6 +22,7 @@ import (
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/present"
 )
 
 func demoCommand() *cobra.Command {
@@ -80,7 +81,7 @@ func (d *demonstration) step(format string, args ...any) {
 }
 
 func (d *demonstration) say(format string, args ...any) {
-	fmt.Fprintf(d.out, "   %s\n", escape(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(d.out, "   %s\n", present.Escape(fmt.Sprintf(format, args...)))
 }
 
 func (d *demonstration) run(ctx context.Context, n *node.Node) (err error) {
@@ -162,7 +163,7 @@ func describe(ev event.Event) string {
 	case events.ResultItemCompleted:
 		var data events.BackupItemCompleted
 		if ev.DataAs(&data) == nil {
-			line += fmt.Sprintf("  point %s, paused for %s", data.Point, millisOf(data.NotRunningMillis))
+			line += fmt.Sprintf("  point %s, paused for %s", data.Point, present.Millis(data.NotRunningMillis))
 		}
 	case events.ResultItemFailed:
 		var data events.ItemFailed
@@ -172,7 +173,7 @@ func describe(ev event.Event) string {
 	case events.ResultCompleted, events.ResultFailed:
 		var data events.Ended
 		if ev.DataAs(&data) == nil {
-			line += fmt.Sprintf("  %s, %s stored", data.Status, bytesOf(data.Bytes))
+			line += fmt.Sprintf("  %s, %s stored", data.Status, present.Bytes(data.Bytes))
 		}
 	}
 	return line
@@ -189,7 +190,7 @@ func (d *demonstration) tree(root string) error {
 			return err
 		}
 		rel, _ := filepath.Rel(root, path)
-		d.say("%9s  %s", bytesOf(info.Size()), rel)
+		d.say("%9s  %s", present.Bytes(info.Size()), rel)
 		return nil
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/bus/read"
 	"holdfast.io/holdfast/internal/client"
+	"holdfast.io/holdfast/internal/present"
 )
 
 func dlqCommand() *cobra.Command {
@@ -49,7 +50,7 @@ func dlqListCommand() *cobra.Command {
 			if host != "" {
 				of = events.HostID(host)
 			}
-			t := newTable("SEQ", "TIME", "HOST", "REASON", "TYPE", "ID", "ERROR")
+			t := present.NewTable("SEQ", "TIME", "HOST", "REASON", "TYPE", "ID", "ERROR")
 			for l, err := range read.DeadLetters(cmd.Context(), b, of) {
 				switch {
 				case err != nil:
@@ -114,11 +115,11 @@ with an id of its own and the old correlation id. Its expiry is left out.`,
 				return fmt.Errorf("replay dead letter %d: %w", l.Sequence, err)
 			}
 			defer job.Close()
-			w := &watch{show: newPresenter(os.Stdout, os.Stderr, asJSON)}
-			defer w.show.close()
-			w.show.note("request %s, job %s", job.Request, job.ID)
+			w := &watch{show: present.New(os.Stdout, os.Stderr, asJSON)}
+			defer w.show.Close()
+			w.show.Line("request %s, job %s", job.Request, job.ID)
 			if !served && askable {
-				w.show.note("no worker serves host %s at this moment; the request waits for one", l.Host)
+				w.show.Line("no worker serves host %s at this moment; the request waits for one", l.Host)
 				w.patience = wait
 			}
 			// A cancellation that is heard has no event of its own.
@@ -170,10 +171,10 @@ func letterRow(l read.Letter) table.Row {
 	}
 	first := ""
 	if len(l.Errors) > 0 {
-		first = violations(l.Errors[:1])
+		first = present.Violations(l.Errors[:1])
 	}
-	return table.Row{l.Sequence, l.Time.Local().Format(time.DateTime), escape(l.Host), escape(string(l.Reason)),
-		escape(ev.Type()), escape(ev.ID()), escape(first)}
+	return table.Row{l.Sequence, l.Time.Local().Format(time.DateTime), present.Escape(l.Host), present.Escape(string(l.Reason)),
+		present.Escape(ev.Type()), present.Escape(ev.ID()), present.Escape(first)}
 }
 
 // shownLetter is a letter as it is printed: with where it lies, and with the body

@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/provision"
 	"holdfast.io/holdfast/internal/config"
+	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
@@ -38,7 +39,7 @@ func doctorCommand() *cobra.Command {
 			d.checkServer(ctx)
 			d.checkSinks(ctx)
 			if d.failures > 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s to mend\n", count(d.failures, "thing"))
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s to mend\n", present.Count(d.failures, "thing"))
 				return &exitError{status: exitFailed}
 			}
 			return nil
@@ -58,18 +59,18 @@ type doctor struct {
 }
 
 func (d *doctor) ok(what, format string, args ...any) {
-	fmt.Fprintf(d.out, "ok    %-8s %s\n", what, escape(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(d.out, "ok    %-8s %s\n", what, present.Escape(fmt.Sprintf(format, args...)))
 }
 
 func (d *doctor) warn(what, format string, args ...any) {
-	fmt.Fprintf(d.out, "warn  %-8s %s\n", what, escape(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(d.out, "warn  %-8s %s\n", what, present.Escape(fmt.Sprintf(format, args...)))
 }
 
 // fail reports what is wrong and how to mend it.
 func (d *doctor) fail(what string, err error, remedy string) {
 	d.failures++
-	fmt.Fprintf(d.out, "FAIL  %-8s %s\n", what, escape(err.Error()))
-	fmt.Fprintf(d.out, "      %-8s -> %s\n", "", escape(remedy))
+	fmt.Fprintf(d.out, "FAIL  %-8s %s\n", what, present.Escape(err.Error()))
+	fmt.Fprintf(d.out, "      %-8s -> %s\n", "", present.Escape(remedy))
 }
 
 func (d *doctor) checkState() {
@@ -182,10 +183,10 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 			d.fail(what, fmt.Errorf("%s: %w", name, err), "look at the file system")
 			return
 		case free < lowSpace:
-			d.warn(what, "%s at %s: only %s free", name, location, bytesOf(free))
+			d.warn(what, "%s at %s: only %s free", name, location, present.Bytes(free))
 			return
 		}
-		condition += ", " + bytesOf(free) + " free"
+		condition += ", " + present.Bytes(free) + " free"
 	}
 	d.ok(what, "%s at %s: %s", name, location, condition)
 }

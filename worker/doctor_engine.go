@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/present"
 )
 
 func (d *doctor) checkEngine(ctx context.Context) {
@@ -38,7 +39,7 @@ func (d *doctor) checkEngine(ctx context.Context) {
 		return
 	}
 	d.ok("engine", "%s at %s: %s %s, images in %s, %s; host id %s", about.Name, e.Host(), cmp.Or(about.Kind, "Engine"), about.Version,
-		about.Store, count(len(containers), "container"), d.host)
+		about.Store, present.Count(len(containers), "container"), d.host)
 	for _, w := range plan.EngineWarnings(about) {
 		d.warn("engine", "%s", w.Message)
 	}

@@ -16,6 +16,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/fleet"
+	"holdfast.io/holdfast/internal/present"
 )
 
 func hostsCommand() *cobra.Command {
@@ -50,7 +51,7 @@ busy it is. A host that does not answer is silent, and makes the exit status 3.`
 				fmt.Fprintln(cmd.ErrOrStderr(), "the enrolled hosts may not be listed here: a host that does not answer is not shown")
 			}
 			if len(r.silent) > 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s did not answer within %s\n", count(len(r.silent), "host"), wait)
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s did not answer within %s\n", present.Count(len(r.silent), "host"), wait)
 				return &exitError{status: exitPartial}
 			}
 			return nil
@@ -107,19 +108,19 @@ func (r roll) serving() []string {
 const stateSilent = "silent"
 
 func (r roll) table() string {
-	t := newTable("HOST", "STATE", "SINCE", "BUSY", "VERSION", "ENGINE", "SINKS")
+	t := present.NewTable("HOST", "STATE", "SINCE", "BUSY", "VERSION", "ENGINE", "SINKS")
 	answers := r.answers
 	row := func(s events.HostStatus) {
-		t.AppendRow(table.Row{escape(s.Host), escape(string(s.Role)), s.Since.Local().Format(time.DateTime),
-			fmt.Sprintf("%d/%d", s.Busy, s.Slots), escape(s.Version),
-			escape(strings.TrimSpace(s.Engine.Version + " " + s.Engine.Store)), escape(strings.Join(s.Sinks, ", "))})
+		t.AppendRow(table.Row{present.Escape(s.Host), present.Escape(string(s.Role)), s.Since.Local().Format(time.DateTime),
+			fmt.Sprintf("%d/%d", s.Busy, s.Slots), present.Escape(s.Version),
+			present.Escape(strings.TrimSpace(s.Engine.Version + " " + s.Engine.Store)), present.Escape(strings.Join(s.Sinks, ", "))})
 	}
 	for _, host := range r.silent {
 		for len(answers) > 0 && answers[0].Host < host {
 			row(answers[0])
 			answers = answers[1:]
 		}
-		t.AppendRow(table.Row{escape(host), stateSilent})
+		t.AppendRow(table.Row{present.Escape(host), stateSilent})
 	}
 	for _, s := range answers {
 		row(s)

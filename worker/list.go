@@ -12,6 +12,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
@@ -28,7 +29,7 @@ func listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := newTable("TIME", "HOST", "KIND", "NAME", "SIZE", "NOT INCLUDED", "POINT")
+			t := present.NewTable("TIME", "HOST", "KIND", "NAME", "SIZE", "NOT INCLUDED", "POINT")
 			damaged := 0
 			for p, err := range point.List(cmd.Context(), s, sink.PointsName) {
 				if err != nil {
@@ -38,21 +39,21 @@ func listCommand() *cobra.Command {
 				switch {
 				case p.Err != nil:
 					damaged++
-					fmt.Fprintf(cmd.ErrOrStderr(), "holdfast: %s: %s\n", escape(p.Dir), escape(p.Err.Error()))
+					fmt.Fprintf(cmd.ErrOrStderr(), "holdfast: %s: %s\n", present.Escape(p.Dir), present.Escape(p.Err.Error()))
 				case item != "" && item != m.Item.Name && !strings.HasPrefix(m.Item.ID, item):
 				case asJSON:
 					raw, _ := json.Marshal(m)
 					fmt.Fprintln(cmd.OutOrStdout(), string(raw))
 				default:
-					t.AppendRow(table.Row{m.SnapshotTime.Local().Format(time.DateTime), escape(m.Host), m.Item.Kind,
-						escape(m.Item.Name), bytesOf(storedSize(m)), notIncludedCount(m), m.ID})
+					t.AppendRow(table.Row{m.SnapshotTime.Local().Format(time.DateTime), present.Escape(m.Host), m.Item.Kind,
+						present.Escape(m.Item.Name), present.Bytes(storedSize(m)), notIncludedCount(m), m.ID})
 				}
 			}
 			if !asJSON {
 				fmt.Fprintln(cmd.OutOrStdout(), t.Render())
 			}
 			if damaged > 0 {
-				return fmt.Errorf("%s cannot be read", count(damaged, "point"))
+				return fmt.Errorf("%s cannot be read", present.Count(damaged, "point"))
 			}
 			return nil
 		},
@@ -112,23 +113,23 @@ func showPoint(w io.Writer, from sink.Sink, m *point.Manifest) {
 		return key
 	}
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%-13s %s\n", name+":", escape(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(w, "%-13s %s\n", name+":", present.Escape(fmt.Sprintf(format, args...)))
 	}
 	line("point", "%s", m.ID)
 	line("item", "%s %s (%s)", m.Item.Kind, m.Item.Name, m.Item.ID)
 	line("host", "%s, Engine %s (%s)", m.Host, m.Engine.Version, m.Engine.Store)
 	line("snapshot", "%s", m.SnapshotTime.Local().Format(time.RFC3339))
 	if m.Item.Kind == events.ItemContainer {
-		line("state", "%s; quiesce %s, not running for %s", m.State, m.Quiesce, millisOf(m.NotRunningMillis))
+		line("state", "%s; quiesce %s, not running for %s", m.State, m.Quiesce, present.Millis(m.NotRunningMillis))
 	}
 	if m.Image != nil {
-		line("image", "%s of %s, %s", m.Image.ID, m.Image.Reference, count(m.Image.Layers, "layer"))
+		line("image", "%s of %s, %s", m.Image.ID, m.Image.Reference, present.Count(m.Image.Layers, "layer"))
 	}
 	for _, a := range m.Artifacts {
-		line("artifact", "%s (%s, %s)", pathOf(a.Key), bytesOf(a.Size), a.Digest)
+		line("artifact", "%s (%s, %s)", pathOf(a.Key), present.Bytes(a.Size), a.Digest)
 	}
 	for _, n := range m.NotIncluded {
-		line("not included", "%s: %s", notIncludedLines([]events.NotIncluded{n}), n.Reason)
+		line("not included", "%s: %s", present.NotIncludedLines([]events.NotIncluded{n}), n.Reason)
 	}
 	for _, w := range m.Warnings {
 		line("warning", "%s", w.Message)
@@ -203,5 +204,5 @@ func notIncludedCount(m *point.Manifest) string {
 	if len(m.NotIncluded) == 0 {
 		return ""
 	}
-	return count(len(m.NotIncluded), "mount")
+	return present.Count(len(m.NotIncluded), "mount")
 }

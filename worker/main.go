@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"holdfast.io/holdfast/internal/present"
 )
 
 // Exit statuses, see the contract.
@@ -44,6 +46,20 @@ func usage(format string, args ...any) error {
 	return &exitError{status: exitUsage, cause: fmt.Errorf(format, args...)}
 }
 
+// exitFor turns how a job, or what was asked of all hosts, ended into an exit status.
+func exitFor(o present.Outcome) error {
+	switch o {
+	case present.Succeeded:
+		return nil
+	case present.Partial:
+		return &exitError{status: exitPartial}
+	case present.Cancelled:
+		return &exitError{status: exitCancelled}
+	case present.Failed, present.Running:
+	}
+	return &exitError{status: exitFailed}
+}
+
 func main() { os.Exit(run(os.Args[1:])) }
 
 // garbagePercent is how much garbage may lie beside what lives. What a backup
@@ -71,7 +87,7 @@ func run(args []string) int {
 		status = exit.status
 	}
 	if !ok || exit.cause != nil {
-		fmt.Fprintf(os.Stderr, "holdfast: %s\n", escape(err.Error()))
+		fmt.Fprintf(os.Stderr, "holdfast: %s\n", present.Escape(err.Error()))
 	}
 	return status
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast.io/holdfast/internal/bus/provision"
+	"holdfast.io/holdfast/internal/present"
 )
 
 func provisionCommand() *cobra.Command {
@@ -45,7 +46,7 @@ What is there and differs is reported and left alone without --update.`,
 			case err != nil:
 				return err
 			case kept > 0:
-				return fmt.Errorf("%s left as found; change with --update", count(kept, "object"))
+				return fmt.Errorf("%s left as found; change with --update", present.Count(kept, "object"))
 			case len(changes) == 0:
 				fmt.Fprintln(cmd.OutOrStdout(), "all is there, and as it should be")
 			}

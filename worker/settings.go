@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -22,7 +23,8 @@ func globalFlags(fs *pflag.FlagSet) {
 	fs.String("config", "", "configuration `FILE` (YAML)")
 	fs.String("state-dir", "", "what the worker keeps on disk (default /var/lib/holdfast for root, else $XDG_STATE_HOME/holdfast)")
 	fs.String("nats", "", "`URL` of the NATS server; without one, a server of our own")
-	fs.String("sink", "", "where points are stored: a path or file:// URL; with --nats the `NAME` of a configured sink (default <state dir>/sink)")
+	fs.String("sink", "",
+		"where points are stored: a path or file:// URL; with --nats the `NAME` of a configured sink (default <state dir>/sink)")
 	fs.String("docker-host", "", "`ADDRESS` of the Docker Engine (default as the docker command)")
 	fs.String("host-id", "", "`ID` of this host (default the Engine's name)")
 	fs.String("log-level", "", "debug, info, warn or error (default info for serve, else warn)")
@@ -122,3 +124,5 @@ func defaultStateDir(environ map[string]string) string {
 	}
 	return filepath.Join(environ["HOME"], ".local", "state", "holdfast")
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"time"
 
-	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/client"
+	"holdfast.io/holdfast/internal/present"
 )
 
 // watch shows one job to its end.
 type watch struct {
-	show *presenter
+	show *present.Presenter
 	// own has Ctrl-C cancel the job. Otherwise it leaves the job to its worker.
 	own bool
 	// patience bounds the waiting for the job's first event; 0 means no bound.
@@ -21,7 +21,7 @@ type watch struct {
 // errWaited ends the waiting for what should have come.
 var errWaited = errors.New("waited for long enough")
 
-// run returns how the job ended, as an exit status.
+// run returns how the job ended, as an exit status, see [exitFor].
 func (w *watch) run(ctx context.Context, job *client.Job) error {
 	waiting, begun := ctx, func() {}
 	if w.patience > 0 {
@@ -32,13 +32,13 @@ func (w *watch) run(ctx context.Context, job *client.Job) error {
 		ev, err := job.Next(waiting)
 		switch {
 		case errors.Is(err, errWaited):
-			w.show.note("host %s has not begun job %s within %s; the request goes on waiting", job.Host, job.ID, w.patience)
+			w.show.Line("host %s has not begun job %s within %s; the request goes on waiting", job.Host, job.ID, w.patience)
 			return &exitError{status: exitPartial}
 		case err != nil && ctx.Err() != nil && !w.own:
-			w.show.note("detached: job %s goes on at host %s", job.ID, job.Host)
+			w.show.Line("detached: job %s goes on at host %s", job.ID, job.Host)
 			return &exitError{status: exitCancelled}
 		case err != nil && ctx.Err() != nil:
-			w.show.note("cancelling job %s", job.ID)
+			w.show.Line("cancelling job %s", job.ID)
 			ctx = context.WithoutCancel(ctx)
 			waiting = ctx
 			if err := job.Cancel(ctx); err != nil {
@@ -49,22 +49,12 @@ func (w *watch) run(ctx context.Context, job *client.Job) error {
 			return err
 		}
 		waiting = ctx
-		done, err := w.show.event(ev)
-		if done || err != nil {
+		outcome, err := w.show.Event(ev)
+		if err != nil {
 			return err
 		}
+		if outcome != present.Running {
+			return exitFor(outcome)
+		}
 	}
-}
-
-// exitFor turns a job's end into an exit status.
-func exitFor(status events.Status) error {
-	switch status {
-	case events.StatusSucceeded:
-		return nil
-	case events.StatusPartial:
-		return &exitError{status: exitPartial}
-	case events.StatusCancelled:
-		return &exitError{status: exitCancelled}
-	}
-	return &exitError{status: exitFailed}
 }

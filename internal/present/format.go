@@ -1,9 +1,8 @@
-package main
+package present
 
 import (
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -18,9 +17,9 @@ import (
 	"holdfast.io/holdfast/events"
 )
 
-// escape makes control characters visible, so that a name cannot move the
+// Escape makes control characters visible, so that a name cannot move the
 // cursor or colour the terminal. Line breaks stay.
-func escape(s string) string {
+func Escape(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		switch {
@@ -38,19 +37,22 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-func bytesOf(n int64) string { return bytesize.Format(n) }
+// Bytes is a number of bytes for people.
+func Bytes(n int64) string { return bytesize.Format(n) }
 
-// durationOf rounds to what people read: milliseconds below a minute.
-func durationOf(d time.Duration) string {
+// Duration rounds to what people read: milliseconds below a minute.
+func Duration(d time.Duration) string {
 	if d < time.Minute {
 		return d.Round(time.Millisecond).String()
 	}
 	return d.Round(time.Second).String()
 }
 
-func millisOf(ms float64) string { return durationOf(time.Duration(ms * float64(time.Millisecond))) }
+// Millis is a number of milliseconds as [Duration] shows it.
+func Millis(ms float64) string { return Duration(time.Duration(ms * float64(time.Millisecond))) }
 
-func count(n int, what string) string {
+// Count is n and the noun for one of them, in the plural unless n is 1.
+func Count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
@@ -65,8 +67,8 @@ func ratioOf(uncompressed, stored int64) string {
 	return fmt.Sprintf("%.2f", float64(uncompressed)/float64(stored))
 }
 
-// notIncludedLines names each mount that is not in a point, one a line.
-func notIncludedLines(mounts []events.NotIncluded) string {
+// NotIncludedLines names each mount that is not in a point, one a line.
+func NotIncludedLines(mounts []events.NotIncluded) string {
 	var lines []string
 	for _, m := range mounts {
 		from := m.Name
@@ -90,15 +92,15 @@ func linesOf[S ~string](values []S) string {
 // notIncludedColumn names the mounts of an outcome, and counts those that it leaves
 // out.
 func notIncludedColumn(o events.ItemOutcome) string {
-	lines := notIncludedLines(o.NotIncluded)
+	lines := NotIncludedLines(o.NotIncluded)
 	if o.NotIncludedOmitted > 0 {
 		lines += fmt.Sprintf("\nand %d more", o.NotIncludedOmitted)
 	}
 	return lines
 }
 
-// newTable is a table as all commands print it: plain, wide as its content.
-func newTable(header ...any) table.Writer {
+// NewTable is a table as all commands print it: plain, wide as its content.
+func NewTable(header ...any) table.Writer {
 	t := table.NewWriter()
 	style := table.StyleLight
 	style.Options = table.Options{SeparateColumns: false, SeparateHeader: true}
@@ -117,20 +119,20 @@ func endTable(d events.Ended) string {
 	if warned {
 		header = append(header, "WARNINGS")
 	}
-	t := newTable(header...)
+	t := NewTable(header...)
 	for _, o := range d.Items {
 		if o.Status != events.OutcomeCompleted {
 			notRunning := ""
 			if o.NotRunningMillis > 0 {
-				notRunning = millisOf(o.NotRunningMillis)
+				notRunning = Millis(o.NotRunningMillis)
 			}
-			t.AppendRow(table.Row{escape(o.Item.Name), fmt.Sprintf("%s (%s)", o.Status, o.Code), "", "", "", notRunning, ""})
+			t.AppendRow(table.Row{Escape(o.Item.Name), fmt.Sprintf("%s (%s)", o.Status, o.Code), "", "", "", notRunning, ""})
 			continue
 		}
-		row := table.Row{escape(o.Item.Name), o.Point, bytesOf(o.Size), ratioOf(o.UncompressedSize, o.Size),
-			durationOf(time.Duration(o.Millis) * time.Millisecond), millisOf(o.NotRunningMillis), escape(notIncludedColumn(o))}
+		row := table.Row{Escape(o.Item.Name), o.Point, Bytes(o.Size), ratioOf(o.UncompressedSize, o.Size),
+			Duration(time.Duration(o.Millis) * time.Millisecond), Millis(o.NotRunningMillis), Escape(notIncludedColumn(o))}
 		if warned {
-			row = append(row, escape(linesOf(o.Warnings)))
+			row = append(row, Escape(linesOf(o.Warnings)))
 		}
 		t.AppendRow(row)
 	}
@@ -138,14 +140,14 @@ func endTable(d events.Ended) string {
 		t.AppendRow(table.Row{fmt.Sprintf("and %d more", d.ItemsOmitted)})
 	}
 	for _, m := range d.Missing {
-		t.AppendRow(table.Row{escape(m.Name), string(m.Code)})
+		t.AppendRow(table.Row{Escape(m.Name), string(m.Code)})
 	}
 	return t.Render()
 }
 
 // planTable is what a backup would do, and why.
 func planTable(p events.Plan) string {
-	t := newTable("KIND", "NAME", "BACKED UP", "WHY", "QUIESCE")
+	t := NewTable("KIND", "NAME", "BACKED UP", "WHY", "QUIESCE")
 	for _, i := range p.Items {
 		backed, why := "yes", i.Reason
 		if i.Code != "" {
@@ -158,13 +160,13 @@ func planTable(p events.Plan) string {
 		if i.QuiesceReason != "" {
 			quiesce += " (" + i.QuiesceReason + ")"
 		}
-		t.AppendRow(table.Row{i.Kind, escape(i.Name), backed, escape(why), escape(quiesce)})
+		t.AppendRow(table.Row{i.Kind, Escape(i.Name), backed, Escape(why), Escape(quiesce)})
 	}
 	for _, m := range p.Missing {
-		t.AppendRow(table.Row{m.Kind, escape(m.Name), "fails", escape(m.Message), ""})
+		t.AppendRow(table.Row{m.Kind, Escape(m.Name), "fails", Escape(m.Message), ""})
 	}
 	for _, e := range p.Excluded {
-		t.AppendRow(table.Row{e.Kind, escape(e.Name), "no", escape(e.Reason), ""})
+		t.AppendRow(table.Row{e.Kind, Escape(e.Name), "no", Escape(e.Reason), ""})
 	}
 	if n := p.ItemsOmitted + p.MissingOmitted + p.ExcludedOmitted; n > 0 {
 		t.AppendRow(table.Row{"", fmt.Sprintf("and %d more", n)})
@@ -172,4 +174,11 @@ func planTable(p events.Plan) string {
 	return t.Render()
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+// Violations puts what is wrong with a request into one line.
+func Violations(all []events.Violation) string {
+	parts := make([]string, len(all))
+	for i, v := range all {
+		parts[i] = strings.TrimSpace(v.Pointer + " " + v.Message)
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,4 +1,4 @@
-package main
+package present
 
 import (
 	"fmt"
@@ -31,7 +31,7 @@ func (b *bars) progress(d events.Progress) {
 	if ib == nil {
 		ib = &itemBar{}
 		ib.step.Store(d.Step)
-		name := escape(d.Item.Name)
+		name := Escape(d.Item.Name)
 		// Without a total yet: a bar that has one ends when it is reached, and the
 		// Engine's estimate may be short of what comes.
 		ib.bar = b.all.AddBar(0,
@@ -53,7 +53,7 @@ func readOf(s decor.Statistics) string {
 	if s.Total == 0 {
 		return ""
 	}
-	return " " + bytesOf(s.Current) + " / " + bytesOf(s.Total)
+	return " " + Bytes(s.Current) + " / " + Bytes(s.Total)
 }
 
 func (b *bars) end(item events.Item) {
@@ -63,8 +63,8 @@ func (b *bars) end(item events.Item) {
 	}
 }
 
-// say prints a line above the bars.
-func (b *bars) say(line string) { fmt.Fprintln(b.all, line) }
+// line prints a line above the bars.
+func (b *bars) line(text string) { fmt.Fprintln(b.all, text) }
 
 func (b *bars) wait() {
 	for id, ib := range b.each {

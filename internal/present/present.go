@@ -1,0 +1,197 @@
+// Package present shows people how a job goes and what it came to: lines, tables and
+// progress bars, with every name from outside made harmless for a terminal. What an end
+// means it returns as an [Outcome]; exit statuses are the program's.
+package present
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"holdfast.io/holdfast/events"
+)
+
+// Presenter shows a job's events: results on out, everything for people on err. It
+// belongs to one goroutine.
+type Presenter struct {
+	out, err io.Writer
+	json     bool
+	host     string // begins what is shown of one host among several; else empty
+	bars     *bars  // nil if err is no terminal
+}
+
+// New returns a presenter of one job: it prints tables, or with asJSON the events, one
+// a line, on out, and lines for people on err, where progress has bars if err is a
+// terminal. The caller closes it.
+func New(out, err io.Writer, asJSON bool) *Presenter {
+	p := &Presenter{out: out, err: err, json: asJSON}
+	if isTerminal(err) {
+		p.bars = newBars(err)
+	}
+	return p
+}
+
+// NewForHost returns a presenter that shows the job of one host among several, without progress.
+func NewForHost(out, err io.Writer, asJSON bool, host string) *Presenter {
+	return &Presenter{out: out, err: err, json: asJSON, host: host}
+}
+
+// Close ends the progress bars. More can be shown after it, without them.
+func (p *Presenter) Close() {
+	if p.bars != nil {
+		p.bars.wait()
+		p.bars = nil
+	}
+}
+
+// Line writes a line for people, with what it says made harmless for a terminal.
+func (p *Presenter) Line(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if p.host != "" {
+		line = p.host + ": " + line
+	}
+	fmt.Fprintln(p.err, Escape(line))
+}
+
+// result prints a table, unless the events themselves are what is printed.
+func (p *Presenter) result(table string) {
+	switch {
+	case p.json:
+		return
+	case p.host != "":
+		fmt.Fprintf(p.out, "host %s\n", Escape(p.host))
+	}
+	fmt.Fprintln(p.out, table)
+}
+
+// Event shows one event, and returns how the job ended if it is the job's last one,
+// else [Running]. The error is that the event cannot be read.
+func (p *Presenter) Event(ev event.Event) (Outcome, error) {
+	if p.json && events.ResultOf(ev.Type()) != events.ResultProgress {
+		raw, err := json.Marshal(ev)
+		if err != nil {
+			return Running, err
+		}
+		fmt.Fprintln(p.out, string(raw))
+	}
+	if ev.Type() == events.TypeRequestRejected {
+		return show(ev, p.rejected)
+	}
+	switch events.ResultOf(ev.Type()) {
+	case events.ResultAccepted:
+		return show(ev, p.accepted)
+	case events.ResultProgress:
+		return show(ev, p.progress)
+	case events.ResultItemCompleted:
+		return show(ev, p.itemCompleted)
+	case events.ResultItemFailed:
+		return show(ev, p.itemFailed)
+	case events.ResultCompleted, events.ResultFailed:
+		return show(ev, p.ended)
+	case events.ResultPlanned:
+		return show(ev, p.planned)
+	}
+	return Running, nil
+}
+
+// show decodes an event's data for a function that shows it.
+func show[T any](ev event.Event, how func(T) Outcome) (Outcome, error) {
+	var data T
+	if err := ev.DataAs(&data); err != nil {
+		return Running, fmt.Errorf("read event %s: %w", ev.Type(), err)
+	}
+	return how(data), nil
+}
+
+func (p *Presenter) accepted(d events.Accepted) Outcome {
+	if p.bars == nil {
+		p.Line("job %s on host %s: %s", d.Job, d.Host, Count(len(d.Items)+d.ItemsOmitted, "item"))
+	}
+	for _, e := range d.Excluded {
+		p.lineAbove("left out: %s %s: %s", e.Kind, e.Name, e.Reason)
+	}
+	p.warnings(d.Warnings)
+	return Running
+}
+
+func (p *Presenter) progress(d events.Progress) Outcome {
+	if p.bars != nil {
+		p.bars.progress(d)
+	}
+	return Running
+}
+
+func (p *Presenter) itemCompleted(d events.BackupItemCompleted) Outcome {
+	p.warnings(d.Warnings)
+	if p.bars != nil {
+		p.bars.end(d.Item)
+		return Running
+	}
+	var size int64
+	for _, a := range d.Artifacts {
+		size += a.Size
+	}
+	p.Line("stored: %s %s as %s (%s)", d.Item.Kind, d.Item.Name, d.Point, Bytes(size))
+	return Running
+}
+
+func (p *Presenter) itemFailed(d events.ItemFailed) Outcome {
+	if p.bars != nil {
+		p.bars.end(d.Item)
+	}
+	p.lineAbove("failed: %s %s: %s: %s", d.Item.Kind, d.Item.Name, d.Code, d.Message)
+	return Running
+}
+
+func (p *Presenter) warnings(warnings []events.Warning) {
+	for _, w := range warnings {
+		p.lineAbove("warning: %s", w.Message)
+	}
+}
+
+// lineAbove writes a line for people above the progress bars.
+func (p *Presenter) lineAbove(format string, args ...any) {
+	if p.bars != nil {
+		p.bars.line(Escape(fmt.Sprintf(format, args...)))
+		return
+	}
+	p.Line(format, args...)
+}
+
+func (p *Presenter) ended(d events.Ended) Outcome {
+	p.Close()
+	p.result(endTable(d))
+	if d.NotIncluded > 0 {
+		p.Line("not included: the content of %s; see the table", Count(d.NotIncluded, "mount"))
+	}
+	if d.Counts.Items == 0 && d.Counts.Missing == 0 {
+		p.Line("nothing was selected: nothing is stored")
+	}
+	message := ""
+	if d.Message != "" {
+		message = ": " + d.Message
+	}
+	p.Line("job %s %s%s: %d stored, %d failed, %d missing, %d skipped, %d cancelled; %s in %s", d.Job, d.Status, message,
+		d.Counts.Completed, d.Counts.Failed, d.Counts.Missing, d.Counts.Skipped, d.Counts.Cancelled,
+		Bytes(d.Bytes), Duration(d.Ended.Sub(d.Began)))
+	return outcomeOf(d.Status)
+}
+
+func (p *Presenter) planned(d events.Planned) Outcome {
+	p.Close()
+	p.result(planTable(d.Plan))
+	p.warnings(d.Warnings)
+	p.Line("dry run: %s would be backed up", Count(len(d.Items)+d.ItemsOmitted, "item"))
+	if len(d.Missing) > 0 {
+		return Failed
+	}
+	return Succeeded
+}
+
+func (p *Presenter) rejected(d events.RequestRejected) Outcome {
+	p.Close()
+	p.Line("request rejected (%s): %s", d.Reason, Violations(d.Errors))
+	return Failed
+}
