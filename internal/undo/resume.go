@@ -29,7 +29,8 @@ func (p *pass) tryResume(ctx context.Context, a *Resume, over bool) (done bool, 
 	if errors.Is(err, engine.ErrNotFound) {
 		return true, nil
 	}
-	if err != nil {
+	unreadable := errors.Is(err, engine.ErrBadAnswer)
+	if err != nil && !unreadable {
 		return false, err
 	}
 	if p.seenAt.IsZero() {
@@ -37,6 +38,12 @@ func (p *pass) tryResume(ctx context.Context, a *Resume, over bool) (done bool, 
 	}
 	if ended && p.orphanedAt.IsZero() {
 		p.orphanedAt = time.Now()
+	}
+	switch {
+	case unreadable && a.Held:
+		return p.unpauseUnread(ctx, a, over)
+	case unreadable:
+		return false, err
 	}
 	if a.Quiesce == events.QuiesceStop {
 		return p.start(ctx, a, c, over)
@@ -58,6 +65,18 @@ func (p *pass) unpause(ctx context.Context, a *Resume, c *engine.ContainerDetail
 		return p.called("the container was left paused; it was unpaused", "unpause", p.engine.Unpause(ctx, c.ID))
 	}
 	return false, nil
+}
+
+// unpauseUnread ends a pause of our own though the Engine's answer about the container
+// cannot be read: that may stay so for as long as something stands before the Engine,
+// and unpausing what is not paused does nothing. The pause may still come, so it is
+// done once that is no longer possible.
+func (p *pass) unpauseUnread(ctx context.Context, a *Resume, over bool) (done bool, err error) {
+	err = p.engine.Unpause(ctx, a.Container)
+	if err == nil && !over && !p.imageSeen && !p.orphanedFor(settleBound) {
+		return false, nil
+	}
+	return p.called("the container may have been left paused, which the Engine does not tell; it was unpaused", "unpause", err)
 }
 
 // start starts a container that we stopped. Its commit need not be waited for: what

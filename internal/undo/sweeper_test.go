@@ -43,6 +43,43 @@ func (b *bench) adopt(whole bool, records ...undo.Record) {
 	}
 }
 
+// A pause of our own ends though the Engine's answer about the container cannot be
+// read; one of a commit, which may go on, does not.
+func TestSweeperUnpausesWhatItCannotRead(t *testing.T) {
+	for name, held := range map[string]bool{"held": true, "by a commit": false} {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				id := b.add(events.StateRunning)
+				r := b.died(id, 1, events.QuiescePause)
+				if held {
+					hold(&r)
+				}
+				b.engine.Freeze(id)
+				b.engine.Plan(enginetest.Fault{Op: enginetest.Inspect, On: id, Times: 1000, Err: engine.ErrBadAnswer})
+				b.adopt(true, r)
+				time.Sleep(time.Second)
+				want := map[bool]events.State{true: events.StateRunning, false: events.StatePaused}[held]
+				if got := b.engine.State(id); got != want {
+					b.Errorf("after a second the container is %q, want %q", got, want)
+				}
+				time.Sleep(time.Minute)
+				if got := b.engine.State(id); got != want {
+					b.Errorf("after a minute the container is %q, want %q", got, want)
+				}
+				calls := b.engine.Calls(enginetest.Unpause)
+				time.Sleep(time.Minute)
+				if again := b.engine.Calls(enginetest.Unpause) - calls; again > 0 {
+					b.Errorf("it was unpaused %d times more", again)
+				}
+				for range 1000 - b.engine.Calls(enginetest.Inspect) + 1 { // from now on it can be read
+					_, _ = b.engine.Inspect(b.Context(), id)
+				}
+				b.wantNothingLeft(id, events.StateRunning)
+			})
+		})
+	}
+}
+
 // TestSweeperAndTheContainer holds what becomes of a container that a dead attempt
 // quiesced, and after how long.
 func TestSweeperAndTheContainer(t *testing.T) {
