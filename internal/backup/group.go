@@ -262,14 +262,17 @@ func (g *group) fail(ctx context.Context, err error) {
 		case r == culprit.member:
 			r.finish(ctx, why)
 		default:
-			r.finish(ctx, notTogether(r.Item.Item, fmt.Errorf("container %s of its group was not: %w", culprit.member.Item.Name, why), true))
+			r.finish(ctx, NotTogether(ctx, r.Item.Item, fmt.Errorf("container %s of its group was not: %w", culprit.member.Item.Name, why)))
 		}
 	}
 }
 
 // NotTogether is the error of an item that is not captured, since another one of
-// its group could not be.
-func NotTogether(item events.Item, why error) *ItemError {
+// its group could not be. If ctx has ended, that is the reason for each of them.
+func NotTogether(ctx context.Context, item events.Item, why error) *ItemError {
+	if ctx.Err() != nil {
+		return itemError(ctx, at(events.StepCommit, context.Cause(ctx), "capture %s %s", item.Kind, item.Name))
+	}
 	return notTogether(item, why, true)
 }
 

@@ -354,6 +354,31 @@ func TestCaptureCancelled(t *testing.T) {
 	}
 }
 
+// A set that is told to end while it waits for another backup of one of its containers
+// is cancelled whole, and not for what the others did.
+func TestCaptureCancelledAsItWaits(t *testing.T) {
+	for cause, want := range map[error]events.Code{backup.ErrCancelled: events.CodeCancelled, backup.ErrTimeout: events.CodeTimeout} {
+		withBench(t, func(b *bench) {
+			ids, tasks := b.set(three...)
+			release, err := b.sweeper.Locks.Acquire(b.Context(), undo.Container(ids[1]))
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, cancel := context.WithCancelCause(b.Context())
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			_, errs := b.storeAll(b.runner.Capture(ctx, tasks))
+			b.wantCodes(errs, want, want, want)
+			for i, err := range errs {
+				if !errors.Is(err, cause) {
+					b.Errorf("member %d ended with %v, which does not say why", i, err)
+				}
+			}
+			release()
+			b.wantSet(ids, three)
+		})
+	}
+}
+
 // Two sets of the same containers, whatever their order, come one after the other.
 func TestTwoSetsOfTheSameContainers(t *testing.T) {
 	withBench(t, func(b *bench) {

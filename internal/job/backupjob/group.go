@@ -145,7 +145,7 @@ func (g *group) fail(ctx context.Context, n int, why error) {
 	}
 	for _, i := range g.order {
 		if i != g.order[n] && g.attempt.Pending(i) {
-			g.finish(ctx, i, g.began, nil, backup.NotTogether(g.plan.Items[i].Item, why))
+			g.finish(ctx, i, g.began, nil, backup.NotTogether(ctx, g.plan.Items[i].Item, why))
 		}
 	}
 }
