@@ -32,7 +32,7 @@ func (r *attempt) panicked(err error) {
 	r.shared.endSettling()
 	r.shared.mu.Unlock()
 	r.Log.Error("an item failed by a fault of Holdfast",
-		zap.String("item", r.Item.Name), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
+		zap.String("item", r.Item.Name), zap.Error(err), panics.LogStack(err))
 	if r.isRecorded() {
 		r.handOver(closed)
 		return

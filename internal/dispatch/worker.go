@@ -148,7 +148,7 @@ func (w *Worker) handle(ctx context.Context, m *consume.Message, slot *job.Slot)
 	})
 	if err != nil {
 		w.Log.Error("a request could not be handled by a fault of Holdfast; it comes again", zap.String("stream", m.Stream),
-			zap.Uint64("sequence", m.Sequence), zap.Error(err), zap.ByteString("stack", panics.Stack(err)))
+			zap.Uint64("sequence", m.Sequence), zap.Error(err), panics.LogStack(err))
 	}
 	w.apply(ctx, m, v)
 }

@@ -127,8 +127,8 @@ func (a *Attempt) run(ctx context.Context) error {
 		terminal, err = a.work(ctx)
 		return err
 	})
-	if stack := panics.Stack(err); stack != nil {
-		a.Log.Error("the job ends by a fault of Holdfast", zap.Error(err), zap.ByteString("stack", stack))
+	if panics.Stack(err) != nil {
+		a.Log.Error("the job ends by a fault of Holdfast", zap.Error(err), panics.LogStack(err))
 	}
 	if final(err) && a.base.Err() == nil {
 		terminal, err = a.ended(nil, cause(ctx, err)), nil

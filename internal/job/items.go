@@ -270,7 +270,7 @@ func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
 	default: // it has failed
 	}
 	a.Log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err),
-		zap.ByteString("stack", panics.Stack(err)))
+		panics.LogStack(err))
 	ev := a.event(time.Now(), events.ResultItemFailed, item.Name, string(item.Kind)+item.ID, data)
 	return a.endItem(i, o, &ev)
 }

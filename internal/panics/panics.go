@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+
+	"go.uber.org/zap"
 )
 
 // Error is a panic that was caught. It is a fault of the program.
@@ -28,6 +30,14 @@ func Catch(work func() error) (err error) {
 		}
 	}()
 	return work()
+}
+
+// LogStack is the stack of the panic that err is, for a log; no field if it is none.
+func LogStack(err error) zap.Field {
+	if stack := Stack(err); stack != nil {
+		return zap.ByteString("stack", stack)
+	}
+	return zap.Skip()
 }
 
 // Stack returns the stack of the panic that err is; nil if it is none.

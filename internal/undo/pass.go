@@ -156,6 +156,8 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 	failures := 0 // in a row
 	for delay := firstDelay; ; delay *= 2 {
 		var done bool
+		// A fault at one record must not end the process, which would meet it again at its
+		// next start.
 		err := panics.Catch(func() (err error) { done, err = op(); return err })
 		if failures++; err == nil {
 			failures = 0
@@ -171,7 +173,7 @@ func (p *pass) repeat(ctx context.Context, what string, op func() (done bool, er
 			tell(err)
 		}
 		if err != nil && remind.due() {
-			p.log.Warn("cannot "+what+" yet; it is retried until it succeeds", zap.Strings("left", p.left()), zap.Error(err), stackOf(err))
+			p.log.Warn("cannot "+what+" yet; it is retried until it succeeds", zap.Strings("left", p.left()), zap.Error(err), panics.LogStack(err))
 		}
 		select {
 		case <-time.After(delay):
@@ -195,15 +197,6 @@ func delayAfter(err error, delay time.Duration) time.Duration {
 		return min(delay, blockedDelay)
 	}
 	return min(delay, awayDelay)
-}
-
-// stackOf is the stack of a panic, for the log; a fault at one record must not end
-// the process, which would meet it again at its next start.
-func stackOf(err error) zap.Field {
-	if stack := panics.Stack(err); stack != nil {
-		return zap.ByteString("stack", stack)
-	}
-	return zap.Skip()
 }
 
 // isBlocked reports whether somebody else has to do something before undoing can go
