@@ -119,6 +119,7 @@ func endOf(ev event.Event) (words string, cancelled bool) {
 		}
 		return fmt.Sprintf("%s: %d stored, %d failed, %d cancelled, %d not begun", words,
 			d.Counts.Completed, d.Counts.Failed, d.Counts.Cancelled, d.Counts.Skipped), d.Status == events.StatusCancelled
+	default:
+		return fmt.Sprintf("job %v ended as %s, not cancelled", ev.Extensions()[events.ExtJobID], events.Short(ev.Type())), false
 	}
-	return fmt.Sprintf("job %v ended as %s, not cancelled", ev.Extensions()[events.ExtJobID], events.Short(ev.Type())), false
 }

@@ -175,6 +175,7 @@ func describe(ev event.Event) string {
 		if ev.DataAs(&data) == nil {
 			line += fmt.Sprintf("  %s, %s stored", data.Status, present.Bytes(data.Bytes))
 		}
+	default: // its type says all
 	}
 	return line
 }

@@ -76,7 +76,8 @@ func planHooks(item *Item, c engine.Container, rules Rules) {
 			"container %s: hook labels that came with its image are ignored (%s); set hooks on the container itself", c.Name, join(item.ImageHooks))
 	}
 	if _, known := rules.ImageLabels[c.ImageID]; !known && hook.Declared(own) {
-		item.warn(events.WarningImageLabel, "container %s: its image is gone or cannot be read, so its hooks may have come with it; they are run", c.Name)
+		item.warn(events.WarningImageLabel,
+			"container %s: its image is gone or cannot be read, so its hooks may have come with it; they are run", c.Name)
 	}
 	item.warnOfIdleHooks(c, own)
 	if _, err := hook.Parse(own); err != nil {

@@ -183,7 +183,17 @@ func (p *Presenter) planned(d events.Planned) Outcome {
 	p.Close()
 	p.result(planTable(d.Plan))
 	p.warnings(d.Warnings)
-	p.Line("dry run: %s would be backed up", Count(len(d.Items)+d.ItemsOmitted, "item"))
+	failing := 0
+	for _, item := range d.Items {
+		if item.Code != "" {
+			failing++
+		}
+	}
+	summary := fmt.Sprintf("dry run: %s would be backed up", Count(len(d.Items)+d.ItemsOmitted-failing, "item"))
+	if failing > 0 {
+		summary += fmt.Sprintf(", %d would fail", failing)
+	}
+	p.Line("%s", summary)
 	if len(d.Missing) > 0 {
 		return Failed
 	}

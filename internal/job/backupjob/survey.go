@@ -35,7 +35,8 @@ func (s *spec) namespaces(ctx context.Context, containers []engine.Container) (m
 // isOfAll reports whether an error about one container or image would come for all
 // of them. Another one must not cost a job that may not even be about it.
 func isOfAll(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, engine.ErrEngineUnavailable) || errors.Is(err, engine.ErrRefused) || errors.Is(err, engine.ErrUnsupported)
+	return ctx.Err() != nil || errors.Is(err, engine.ErrEngineUnavailable) || errors.Is(err, engine.ErrRefused) ||
+		errors.Is(err, engine.ErrUnsupported)
 }
 
 // planError is the error of what could not be asked for a plan. The job waits for an
