@@ -28,9 +28,36 @@ type Servers struct {
 	names []string
 }
 
+// bootTimeout is how long the first election of a new cluster may take. Now and then
+// its servers elect nobody for minutes; new ones do.
+const bootTimeout = 40 * time.Second
+
 // Cluster starts n servers that make one cluster, and end with the test. It
 // returns when they can make streams.
 func Cluster(t testing.TB, n int, c ...Config) *Servers {
+	t.Helper()
+	const boots = 3
+	for boot := 1; ; boot++ {
+		s := start(t, n, first(c))
+		err := s.answered(bootTimeout, func(ctx context.Context, js jetstream.JetStream) error {
+			_, err := js.AccountInfo(ctx)
+			return err
+		})
+		if err == nil {
+			return s
+		}
+		if boot == boots {
+			t.Fatalf("no cluster of %d that was started has a leader: %v\n%s", boots, err, s.Nodes[0].Log())
+		}
+		t.Logf("the cluster has no leader after %s; it is started anew: %v", bootTimeout, err)
+		for _, p := range s.Nodes {
+			p.Kill()
+		}
+	}
+}
+
+// start starts n servers that know each other.
+func start(t testing.TB, n int, c Config) *Servers {
 	t.Helper()
 	var routes, addresses []string
 	for range n {
@@ -41,7 +68,7 @@ func Cluster(t testing.TB, n int, c ...Config) *Servers {
 	var urls []string
 	for i := range n {
 		name := fmt.Sprint("node", i)
-		p := process(t, addresses[i], membership(name, routes[i], routes), first(c))
+		p := process(t, addresses[i], membership(name, routes[i], routes), c)
 		s.Nodes = append(s.Nodes, p)
 		s.names = append(s.names, name)
 		urls = append(urls, p.URL)
@@ -50,10 +77,6 @@ func Cluster(t testing.TB, n int, c ...Config) *Servers {
 	for _, p := range s.Nodes {
 		p.Start()
 	}
-	s.ask("the cluster has a leader", func(ctx context.Context, js jetstream.JetStream) error {
-		_, err := js.AccountInfo(ctx)
-		return err
-	})
 	return s
 }
 
@@ -122,6 +145,15 @@ func (s *Servers) info(ctx context.Context, js jetstream.JetStream, stream strin
 // ask repeats a question until it is answered.
 func (s *Servers) ask(what string, question func(context.Context, jetstream.JetStream) error) {
 	s.t.Helper()
+	if err := s.answered(electionTimeout, question); err != nil {
+		s.t.Fatalf("not within %s: %s: %v", electionTimeout, what, err)
+	}
+}
+
+// answered repeats a question until it is answered. The error is the last one that
+// came within the time.
+func (s *Servers) answered(within time.Duration, question func(context.Context, jetstream.JetStream) error) error {
+	s.t.Helper()
 	nc, err := nats.Connect(s.URL, nats.UserInfo(s.User, s.Password), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
 	if err != nil {
 		s.t.Fatal(err)
@@ -131,13 +163,13 @@ func (s *Servers) ask(what string, question func(context.Context, jetstream.JetS
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(electionTimeout); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		err = question(ctx, js)
 		cancel()
 		if err == nil {
-			return
+			return nil
 		}
 	}
-	s.t.Fatalf("not within %s: %s: %v", electionTimeout, what, err)
+	return err
 }
