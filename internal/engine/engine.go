@@ -100,7 +100,7 @@ type Images interface {
 	// no error if it is not there. RemoveImage reports ErrInUse, and changes nothing,
 	// if a container, whatever its state, was made from an image that would lose its
 	// last reference. An image on which another is based loses its reference and
-	// stays; to remove that by its id is ErrInUse.
+	// stays; to remove that by its id is ErrInUse, if the Engine needs it ([About]).
 	RemoveImage(ctx context.Context, name string) error
 }
 

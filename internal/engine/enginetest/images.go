@@ -415,11 +415,17 @@ func (s *suite) removeImageWithChild(tt *testing.T) {
 	if d, err := t.InspectImage(t.ctx, parent); err != nil || len(d.References) > 0 {
 		t.Errorf("the parent is inspected as %+v, %v; want it without a reference", d, err)
 	}
-	if err := t.RemoveImage(t.ctx, parent); !errors.Is(err, engine.ErrInUse) {
-		t.Errorf("to remove the parent reports %v, want ErrInUse", err)
+	about, err := t.About(t.ctx)
+	t.must(err)
+	var want error // an Engine that does not need the base removes it
+	if about.CommitNeedsBase {
+		want = engine.ErrInUse
+	}
+	if err := t.RemoveImage(t.ctx, parent); !errors.Is(err, want) {
+		t.Errorf("to remove the parent reports %v, want %v", err, want)
 	}
 	t.must(t.RemoveImage(t.ctx, childRef))
 	t.must(t.RemoveImage(t.ctx, parent))
-	_, err := t.InspectImage(t.ctx, parent)
+	_, err = t.InspectImage(t.ctx, parent)
 	t.wantNotFound(err)
 }
