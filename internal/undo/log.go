@@ -37,22 +37,26 @@ type Ledger interface {
 	Begin(ctx context.Context, r Record) error
 }
 
-// Log writes a record ahead of what it names: to the job's ledger, and then to the
-// disk of this worker. What changes later is written to the disk alone, so the
-// ledger's copy may name more than is left, and never less.
+// Log writes a record ahead of what it names: to the job's ledger, and to the disk of
+// this worker. What changes later is written to the disk alone, so the ledger's copy
+// may name more than is left, and never less.
 type Log struct {
 	Ledger Ledger // nil for none
 	Store  Store
 }
 
-// Begin returns when the record is durable in both places.
+// Begin returns when the record is durable in both places. Neither waits for the
+// other. After an error it may be in one of them.
 func (l Log) Begin(ctx context.Context, r Record) error {
+	var both sync.WaitGroup
+	var diskErr error
+	both.Go(func() { diskErr = l.Store.Write(&r) })
+	var err error
 	if l.Ledger != nil {
-		if err := l.Ledger.Begin(ctx, r); err != nil {
-			return err
-		}
+		err = l.Ledger.Begin(ctx, r)
 	}
-	return l.Store.Write(&r)
+	both.Wait()
+	return errors.Join(err, diskErr)
 }
 
 // Entry is the record of an attempt while it is in use or is being undone. It may

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/read"
+	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/state"
 )
 
@@ -23,23 +24,45 @@ const requests = 200
 type latency struct {
 	accepted  time.Duration // until the event that it is accepted was received
 	committed time.Duration // until the Engine reported the pause
+	inspected time.Duration // of it, to watch the container and inspect it
+	// pause is how long the Engine took right after it to pause the same container by a
+	// call alone.
+	pause time.Duration
 }
 
 // measureLatency has a container backed up again and again, one request after
-// another.
+// another, and has the Engine pause it by itself in between.
 func measureLatency(ctx context.Context, end state.Endpoint, container string) ([]latency, error) {
 	b, err := bus.Connect(ctx, bus.Options{URL: end.URL, User: end.User, Password: end.Password, Name: "benchmark"})
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
+	engine, err := docker.Connect("")
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
 	all := make([]latency, requests)
 	for i := range all {
 		if all[i], err = request(ctx, b, end.Host, container); err != nil {
 			return nil, fmt.Errorf("request %d: %w", i, err)
 		}
+		if all[i].pause, err = pause(ctx, engine, container); err != nil {
+			return nil, fmt.Errorf("after request %d: %w", i, err)
+		}
 	}
 	return all, nil
+}
+
+// pause returns how long the Engine takes to pause a container.
+func pause(ctx context.Context, engine *docker.Engine, container string) (time.Duration, error) {
+	began := time.Now()
+	if err := engine.Pause(ctx, container); err != nil {
+		return 0, err
+	}
+	took := time.Since(began)
+	return took, engine.Unpause(ctx, container)
 }
 
 // request publishes one request and follows its job to the end. It is not
@@ -76,6 +99,7 @@ func request(ctx context.Context, b *bus.Bus, host, container string) (l latency
 				return l, err
 			}
 			l.committed = done.SnapshotTime.Sub(published)
+			l.inspected = time.Duration(done.DurationsMillis.Inspect) * time.Millisecond
 		case events.Backup.ResultType(events.ResultCompleted):
 			return l, nil
 		case events.Backup.ResultType(events.ResultFailed), events.TypeRequestRejected:

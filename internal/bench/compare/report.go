@@ -87,10 +87,14 @@ func (r *report) latencyTable() [][]string {
 		values := bench.Each(r.latencies, figure)
 		return []string{name, bench.Millis(bench.Median(values)), bench.Millis(bench.Quantile(values, 0.99))}
 	}
+	pauses := bench.Each(r.latencies, func(l latency) time.Duration { return l.pause })
 	return [][]string{
 		{fmt.Sprintf("latency, %d requests", len(r.latencies)), "median", "99th percentile"},
 		row("published → accepted event received", func(l latency) time.Duration { return l.accepted }),
+		row("of what follows: the container watched and inspected", func(l latency) time.Duration { return l.inspected }),
+		row("the Engine's own pause, by a call alone", func(l latency) time.Duration { return l.pause }),
 		row("published → commit begun: the Engine has paused the container", func(l latency) time.Duration { return l.committed }),
+		{"its goal: 2 × the Engine's own pause + 20 ms", "", bench.Millis(2*bench.Quantile(pauses, 0.99) + 20*time.Millisecond)},
 	}
 }
 
