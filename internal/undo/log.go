@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/panics"
 )
 
 // ErrNoRecord is reported for an id of which a [Store] has no record.
@@ -50,7 +51,7 @@ type Log struct {
 func (l Log) Begin(ctx context.Context, r Record) error {
 	var both sync.WaitGroup
 	var diskErr error
-	both.Go(func() { diskErr = l.Store.Write(&r) })
+	both.Go(func() { diskErr = panics.Catch(func() error { return l.Store.Write(&r) }) }) // a panic costs one item, here too
 	var err error
 	if l.Ledger != nil {
 		err = l.Ledger.Begin(ctx, r)
