@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -123,7 +124,7 @@ func TestANewerRecord(t *testing.T) {
 	path := t.TempDir()
 	kept := records(t, hold(t, path))
 	file := filepath.Join(path, "undo", "x-1.json")
-	newer := []byte(`{"version": 2, "id": "x-1", "actions": [{"renameBack": {}}]}`)
+	newer := fmt.Appendf(nil, `{"version": %d, "id": "x-1", "actions": [{"turnBack": {}}]}`, undo.Version+1)
 	must(t, os.WriteFile(file, newer, 0o600))
 	list, err := kept.List()
 	if len(list) > 0 || !errors.Is(err, undo.ErrNewer) || !strings.Contains(err.Error(), file) {
