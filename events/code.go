@@ -84,12 +84,61 @@ const (
 	// CodeCorruptArchive: the Engine's archive is truncated or does not match
 	// its own digests.
 	CodeCorruptArchive Code = "corrupt_archive"
+	// CodeUnreadable: something in a volume cannot be read, or the volume cannot be
+	// mounted.
+	CodeUnreadable Code = "unreadable"
+	// CodeNoHelper: there is no program to read or write volumes with on this Engine.
+	CodeNoHelper Code = "no_helper"
 	// CodeSinkUnavailable: the sink is missing, read-only or not the one that
 	// the worker knows.
 	CodeSinkUnavailable Code = "sink_unavailable"
 	CodeSinkFull        Code = "sink_full"
 	CodeSinkError       Code = "sink_error"
-	CodeTimeout         Code = "timeout"
+
+	// CodePointNotFound: the sink has no such point.
+	CodePointNotFound Code = "point_not_found"
+	// CodePointDamaged: what is stored of the point is not what was stored.
+	CodePointDamaged Code = "point_damaged"
+	// CodePointNewer: a newer version of Holdfast made the point.
+	CodePointNewer Code = "point_newer"
+	// CodeUnsuitable: the point does not hold what was asked for.
+	CodeUnsuitable Code = "unsuitable"
+	// CodeProtected: what was asked for would touch something that is protected.
+	CodeProtected Code = "protected"
+
+	// CodeHeld: nothing of the group is removed, because its newest point is suspicious.
+	CodeHeld Code = "held"
+	// CodeKept: the point is kept contrary to the plan, because it was protected, used or
+	// taken back meanwhile. It is skipped, and no failure.
+	CodeKept Code = "kept"
+
+	// CodeNameTaken, CodePortTaken, CodeAddressTaken: another container has the name,
+	// the port of the host, the address in a network.
+	CodeNameTaken    Code = "name_taken"
+	CodePortTaken    Code = "port_taken"
+	CodeAddressTaken Code = "address_taken"
+	// CodeNetworkMissing, CodeVolumeMissing: the Engine does not have it.
+	CodeNetworkMissing Code = "network_missing"
+	CodeVolumeMissing  Code = "volume_missing"
+	// CodeNetworkDiffers, CodeVolumeDiffers: what has the name is of another kind than
+	// what the point was made with.
+	CodeNetworkDiffers Code = "network_differs"
+	CodeVolumeDiffers  Code = "volume_differs"
+	// CodeVolumeNotEmpty: the volume holds data, and may not be written.
+	CodeVolumeNotEmpty Code = "volume_not_empty"
+	// CodeVolumeInUse: a container that runs uses the volume.
+	CodeVolumeInUse Code = "volume_in_use"
+	// CodeDependants: other containers share the namespaces of the one that is to be
+	// replaced.
+	CodeDependants Code = "dependants"
+	// CodePlatformMismatch, CodeRuntimeMissing: the Engine cannot run the container.
+	CodePlatformMismatch Code = "platform_mismatch"
+	CodeRuntimeMissing   Code = "runtime_missing"
+	// CodeNotStarted: the container cannot be started.
+	CodeNotStarted Code = "not_started"
+	// CodeNotHealthy: the started container did not pass its gate.
+	CodeNotHealthy Code = "not_healthy"
+	CodeTimeout    Code = "timeout"
 	// CodeGaveUp: three attempts at the item ended without a word.
 	CodeGaveUp    Code = "gave_up"
 	CodeCancelled Code = "cancelled"

@@ -43,16 +43,50 @@ func ParseBackupRequest(raw []byte) (*BackupRequest, error) {
 		e.check(i.Match, "images", "match")
 		e.check(i.Exclude, "images", "exclude")
 	}
-	bad := e.bad
-	if r.Timeout != "" {
-		if d, err := time.ParseDuration(r.Timeout); err != nil || d <= 0 {
-			bad = append(bad, Violation{Pointer: "/timeout", Message: "must be a duration above zero and below 292 years"})
+	if v := r.Volumes; v != nil {
+		e.check(v.Match, "volumes", "match")
+		e.check(v.Exclude, "volumes", "exclude")
+	}
+	bad := violations(e.bad)
+	bad.duration("/timeout", r.Timeout)
+	return result(&r, bad)
+}
+
+// violations are what is wrong with a request that follows its schema.
+type violations []Violation
+
+func (v *violations) add(pointer, message string) {
+	*v = append(*v, Violation{Pointer: pointer, Message: message})
+}
+
+// duration adds a duration that Go does not take, or that is not above zero; empty
+// stands for none.
+func (v *violations) duration(pointer, text string) {
+	if text == "" {
+		return
+	}
+	if d, err := time.ParseDuration(text); err != nil || d <= 0 {
+		v.add(pointer, "must be a duration above zero and below 292 years")
+	}
+}
+
+// selectors adds the expressions of selectors that do not compile.
+func (v *violations) selectors(selectors map[string]*ItemSelector) {
+	var e expressions
+	for name, s := range selectors {
+		if s != nil {
+			e.check(s.Match, name, "match")
 		}
 	}
+	*v = append(*v, e.bad...)
+}
+
+// result returns the request, or what is wrong with it.
+func result[T any](r *T, bad violations) (*T, error) {
 	if len(bad) > 0 {
 		return nil, &InvalidError{Reason: ReasonInvalid, Violations: atMost(bad)}
 	}
-	return &r, nil
+	return r, nil
 }
 
 // ParseCancelRequest reads the data of a cancel request. An error is an

@@ -2,6 +2,7 @@ package events_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"holdfast.io/holdfast/events"
@@ -11,25 +12,35 @@ import (
 
 func TestSchemasTypesAndExamplesAgree(t *testing.T) {
 	types := map[string]any{
-		events.Backup.RequestType():                          events.BackupRequest{},
-		events.Cancel.RequestType():                          events.CancelRequest{},
-		events.TypeRequestRejected:                           events.RequestRejected{},
-		events.TypeRequestUnserved:                           events.RequestUnserved{},
-		events.Backup.ResultType(events.ResultAccepted):      events.Accepted{},
-		events.Backup.ResultType(events.ResultProgress):      events.Progress{},
-		events.Backup.ResultType(events.ResultItemCompleted): events.BackupItemCompleted{},
-		events.Backup.ResultType(events.ResultItemFailed):    events.ItemFailed{},
-		events.Backup.ResultType(events.ResultCompleted):     events.Ended{},
-		events.Backup.ResultType(events.ResultFailed):        events.Ended{},
-		events.Backup.ResultType(events.ResultPlanned):       events.Planned{},
+		events.Backup.RequestType():                           events.BackupRequest{},
+		events.Restore.RequestType():                          events.RestoreRequest{},
+		events.Verify.RequestType():                           events.VerifyRequest{},
+		events.Prune.RequestType():                            events.PruneRequest{},
+		events.Cancel.RequestType():                           events.CancelRequest{},
+		events.TypeRequestRejected:                            events.RequestRejected{},
+		events.TypeRequestUnserved:                            events.RequestUnserved{},
+		events.Backup.ResultType(events.ResultItemCompleted):  events.BackupItemCompleted{},
+		events.Restore.ResultType(events.ResultItemCompleted): events.RestoreItemCompleted{},
+		events.Verify.ResultType(events.ResultItemCompleted):  events.VerifyItemCompleted{},
+		events.Prune.ResultType(events.ResultItemCompleted):   events.PruneItemCompleted{},
 		"dead-letter": events.DeadLetter{},
 		"host-status": events.HostStatus{},
+	}
+	for _, kind := range []events.Kind{events.Backup, events.Restore, events.Verify, events.Prune} {
+		types[kind.ResultType(events.ResultAccepted)] = events.Accepted{}
+		types[kind.ResultType(events.ResultProgress)] = events.Progress{}
+		types[kind.ResultType(events.ResultItemFailed)] = events.ItemFailed{}
+		types[kind.ResultType(events.ResultCompleted)] = events.Ended{}
+		types[kind.ResultType(events.ResultFailed)] = events.Ended{}
+		types[kind.ResultType(events.ResultPlanned)] = events.Planned{}
 	}
 	for name, goType := range types {
 		t.Run(name, func(t *testing.T) { schematest.Drift(t, name, goType) })
 	}
-	// The manifest's type is in another package.
-	others := slices.DeleteFunc(schemas.Names(), func(name string) bool { return types[name] != nil || name == "manifest" })
+	// What lies in a sink has its types in other packages.
+	others := slices.DeleteFunc(schemas.Names(), func(name string) bool {
+		return types[name] != nil || !strings.HasPrefix(name, events.TypePrefix)
+	})
 	if len(others) > 0 {
 		t.Errorf("schemas without a Go type: %q", others)
 	}

@@ -80,6 +80,16 @@ func ResultOf(eventType string) Result {
 	return ""
 }
 
+// KindOf returns the kind of the job that an event of this type is a result of; empty if
+// it is no result of a job.
+func KindOf(eventType string) Kind {
+	if ResultOf(eventType) == "" {
+		return ""
+	}
+	kind, _, _ := strings.Cut(Short(eventType), ".")
+	return Kind(kind)
+}
+
 // Short returns an event type without its prefix and version, as it stands at
 // the end of an event's subject: backup.item.completed.
 func Short(eventType string) string {

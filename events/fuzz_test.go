@@ -47,26 +47,41 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzParseBackupRequest shows that no data makes ParseBackupRequest panic, and
-// that a request which it accepts is accepted, and the same, after it was
-// encoded again.
-func FuzzParseBackupRequest(f *testing.F) {
-	valid, err := examples.Valid(events.Backup.RequestType())
-	if err != nil {
-		f.Fatal(err)
+// parsers read the data of requests.
+var parsers = map[events.Kind]func(raw []byte) (any, error){
+	events.Backup:  parser(events.ParseBackupRequest),
+	events.Restore: parser(events.ParseRestoreRequest),
+	events.Verify:  parser(events.ParseVerifyRequest),
+	events.Prune:   parser(events.ParsePruneRequest),
+	events.Cancel:  parser(events.ParseCancelRequest),
+}
+
+func parser[T any](parse func(raw []byte) (*T, error)) func(raw []byte) (any, error) {
+	return func(raw []byte) (any, error) { return parse(raw) }
+}
+
+// FuzzParseRequest shows that no data makes the reading of a request panic, and that
+// one which is accepted is accepted, and the same, after it was encoded again.
+func FuzzParseRequest(f *testing.F) {
+	for i, kind := range events.Kinds {
+		valid, err := examples.Valid(kind.RequestType())
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, raw := range valid {
+			f.Add(uint8(i), raw)
+		}
+		invalid, err := examples.Invalid(kind.RequestType())
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, fault := range invalid {
+			f.Add(uint8(i), fault.Data)
+		}
 	}
-	for _, raw := range valid {
-		f.Add(raw)
-	}
-	invalid, err := examples.Invalid(events.Backup.RequestType())
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, fault := range invalid {
-		f.Add(fault.Data)
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := events.ParseBackupRequest(raw)
+	f.Fuzz(func(t *testing.T, kind uint8, raw []byte) {
+		parse := parsers[events.Kinds[int(kind)%len(events.Kinds)]]
+		r, err := parse(raw)
 		if err != nil {
 			return
 		}
@@ -74,7 +89,7 @@ func FuzzParseBackupRequest(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := events.ParseBackupRequest(again)
+		back, err := parse(again)
 		if err != nil {
 			t.Fatalf("accepted, but %s is not: %v", again, err)
 		}

@@ -93,7 +93,20 @@ func RequestDigest(request event.Event) string {
 // the same on every redelivery.
 func PointID(streamTime time.Time, source, id, host string, kind ItemKind, itemID string) string {
 	sum := hash(plain(source), plain(id), host, string(kind), itemID)
-	return streamTime.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(sum)[:8]
+	return streamTime.UTC().Format(pointTimeLayout) + "-" + hex.EncodeToString(sum)[:8]
+}
+
+const pointTimeLayout = "20060102T150405Z"
+
+// PointTime returns the time in a point's id: when the stream stored the request that
+// the point was made for.
+func PointTime(point string) (time.Time, error) {
+	written, _, _ := strings.Cut(point, "-")
+	t, err := time.Parse(pointTimeLayout, written)
+	if err != nil || len(written) != len(pointTimeLayout) {
+		return time.Time{}, fmt.Errorf("%q is not the id of a point: that begins with a time such as 20260302T141503Z", point)
+	}
+	return t, nil
 }
 
 // EventID identifies a result: the job, what it reports, and, for a type that a

@@ -103,3 +103,15 @@ func TestEveryIDFitsIntoASubject(t *testing.T) {
 		t.Errorf("got %q, want %q", subject, want)
 	}
 }
+
+func TestPointTime(t *testing.T) {
+	id := events.PointID(time.Date(2026, 3, 2, 15, 15, 3, 9, time.FixedZone("", 3600)), "s", "i", "web01", events.ItemContainer, "c")
+	if got, err := events.PointTime(id); err != nil || !got.Equal(time.Date(2026, 3, 2, 14, 15, 3, 0, time.UTC)) {
+		t.Errorf("the time of %s is %s, %v", id, got, err)
+	}
+	for _, bad := range []string{"", "x", "20260302", "20261302T141503Z-441e7818", "20260302T141503.5Z-441e7818", "20260302T141503+01-00"} {
+		if got, err := events.PointTime(bad); err == nil {
+			t.Errorf("the time of %q is %s", bad, got)
+		}
+	}
+}

@@ -8,6 +8,9 @@ package events
 type BackupRequest struct {
 	Containers *ContainerSelector `json:"containers,omitempty"`
 	Images     *ImageSelector     `json:"images,omitempty"`
+	// Volumes selects volumes as items of their own, and says which mounts of the
+	// selected containers go into those containers' points.
+	Volumes *VolumeSelector `json:"volumes,omitempty"`
 	// Quiesce is what is done to a running container while it is committed.
 	// Empty means pause.
 	Quiesce Quiesce `json:"quiesce,omitempty"`
@@ -52,6 +55,26 @@ type ImageSelector struct {
 	Match   []string `json:"match,omitempty"`
 	Exclude []string `json:"exclude,omitempty"`
 	All     bool     `json:"all,omitempty"`
+}
+
+// VolumeSelector selects volumes of one host, and says what of the mounts of selected
+// containers goes into the containers' points.
+type VolumeSelector struct {
+	// Names are exact names. They are never narrowed by Exclude.
+	Names []string `json:"names,omitempty"`
+	// Match are unanchored RE2 expressions on names. They add up.
+	Match []string `json:"match,omitempty"`
+	// Exclude are unanchored RE2 expressions on names.
+	Exclude []string `json:"exclude,omitempty"`
+	// Attached puts the volumes of each selected container into its point. The label
+	// holdfast.volumes on a container overrides it.
+	Attached bool `json:"attached,omitempty"`
+	// Binds takes the bind mounts too, where volumes of a container are taken, as far
+	// as the host's configuration allows their paths.
+	Binds bool `json:"binds,omitempty"`
+	// Hot reads the volumes of a container after it runs again. Otherwise it is
+	// quiesced until they are read.
+	Hot bool `json:"hot,omitempty"`
 }
 
 // CancelRequest is the data of io.holdfast.cancel.requested.v1.

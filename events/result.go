@@ -9,24 +9,33 @@ type ItemKind string
 const (
 	ItemContainer ItemKind = "container"
 	ItemImage     ItemKind = "image"
+	ItemVolume    ItemKind = "volume"
+	// ItemPoint is what a request names by the id of a point, and is not there.
+	ItemPoint ItemKind = "point"
 )
 
 // Item is one thing that a job works on.
 type Item struct {
 	Kind ItemKind `json:"kind"`
 	// ID is the full id: of a container 64 hex digits, of an image
-	// "sha256:" and 64 hex digits.
+	// "sha256:" and 64 hex digits, of a volume its name.
 	ID string `json:"id"`
 	// Name is a container's name without its slash; an image's reference, or
-	// its id if it has none.
+	// its id if it has none; a volume's name.
 	Name string `json:"name"`
 }
 
 // PlannedItem is an item of a plan.
 type PlannedItem struct {
 	Item
+	// Point is the point that the item is; empty in a backup, where it will be stored.
+	Point string `json:"point,omitempty"`
+	// PointHost is the host that the point is of, if that is not the job's.
+	PointHost string `json:"pointHost,omitempty"`
 	// Reason says why the item is in the plan.
 	Reason string `json:"reason"`
+	// Actions say in words what will be done, in order; empty where the kind says it.
+	Actions []string `json:"actions,omitempty"`
 	// Quiesce is what will be done to the container; empty for an image.
 	Quiesce Quiesce `json:"quiesce,omitempty"`
 	// QuiesceReason says why Quiesce is not what the request asks for.
@@ -34,8 +43,43 @@ type PlannedItem struct {
 	// Code and Message say why the item will fail; empty if it can be backed up.
 	Code    Code   `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Volumes are the volumes and bind mounts whose content will be in the point.
+	Volumes        []PlannedVolume `json:"volumes,omitempty"`
+	VolumesOmitted int             `json:"volumesOmitted,omitempty"`
+	// NotIncluded are mounts of the container that are left out although volumes were
+	// asked for.
+	NotIncluded        []NotIncluded `json:"notIncluded,omitempty"`
+	NotIncludedOmitted int           `json:"notIncludedOmitted,omitempty"`
 	// Warnings are what somebody should look at.
 	Warnings []Warning `json:"warnings,omitempty"`
+}
+
+// PlannedVolume is a volume or a bind mount whose content will be in a point.
+type PlannedVolume struct {
+	// Type is the Engine's word: volume or bind.
+	Type string `json:"type"`
+	// Name is the volume's name; empty for a bind mount.
+	Name string `json:"name,omitempty"`
+	// Source is the path on the host of a bind mount.
+	Source string `json:"source,omitempty"`
+	// Destination is the path inside the container; empty for a volume that is an item.
+	Destination string `json:"destination,omitempty"`
+	// Driver is the volume's driver.
+	Driver string `json:"driver,omitempty"`
+	// CreatedAt is when the volume was made; zero if the Engine does not tell.
+	CreatedAt time.Time `json:"createdAt,omitzero"`
+	// Size is the Engine's count of the volume's bytes, in a dry run; 0 if it is not
+	// known.
+	Size int64 `json:"size,omitempty"`
+}
+
+// ArtifactName is the name that the artifact of the volume or bind mount has in its
+// point: the volume's name, or the path inside the container.
+func (v PlannedVolume) ArtifactName() string {
+	if v.Name != "" {
+		return v.Name
+	}
+	return v.Destination
 }
 
 // Missing is a name in the request that leads to nothing on this host.
@@ -55,7 +99,11 @@ type Skipped struct {
 // Excluded is a thing that is not in the plan, and why.
 type Excluded struct {
 	Item
-	Reason string `json:"reason"`
+	// Point is the point that is left out; empty in a backup.
+	Point string `json:"point,omitempty"`
+	// PointHost is the host that the point is of, if that is not the job's.
+	PointHost string `json:"pointHost,omitempty"`
+	Reason    string `json:"reason"`
 }
 
 // Plan is what a job will do. It is the common part of accepted and planned.
@@ -96,10 +144,13 @@ type Progress struct {
 	Job  string `json:"job"`
 	Host string `json:"host"`
 	Item Item   `json:"item"`
-	Step Step   `json:"step"`
-	// Bytes is how much of the uncompressed archive was read so far.
+	// Point is the point that is worked on; empty in a backup.
+	Point string `json:"point,omitempty"`
+	Step  Step   `json:"step"`
+	// Bytes is how much was read so far: of a backup the uncompressed archive, else of
+	// what is stored.
 	Bytes int64 `json:"bytes"`
-	// TotalBytes is the Engine's estimate of the whole; 0 if it is not known.
+	// TotalBytes is an estimate of the whole; 0 if it is not known.
 	TotalBytes int64 `json:"totalBytes"`
 	// StoredBytes is how much was written to the sink so far.
 	StoredBytes int64 `json:"storedBytes"`
@@ -138,6 +189,8 @@ type NotIncluded struct {
 type Durations struct {
 	Inspect int64 `json:"inspect"`
 	Commit  int64 `json:"commit"`
+	// Volumes is for reading volumes, hot or not.
+	Volumes int64 `json:"volumes"`
 	Save    int64 `json:"save"`
 	Publish int64 `json:"publish"`
 	Remove  int64 `json:"remove"`
@@ -208,29 +261,50 @@ type ItemFailed struct {
 	Host string `json:"host"`
 	// Item has no ID if the name was not found.
 	Item Item `json:"item"`
-	Step Step `json:"step"`
-	Code Code `json:"code"`
+	// Point is the point that the item is; empty in a backup.
+	Point string `json:"point,omitempty"`
+	Step  Step   `json:"step"`
+	Code  Code   `json:"code"`
 	// Message says what failed and what to do about it.
 	Message string `json:"message" cut:"4096"`
 	// Retryable says whether the same request can succeed later.
 	Retryable bool `json:"retryable"`
-	// NotRunningMillis is how long the container did not run because of this backup; if
-	// it still does not, Message says so.
+	// NotRunningMillis is how long the container did not run because of this job; if it
+	// still does not, Message says so.
 	NotRunningMillis float64 `json:"notRunningMs,omitempty"`
+	// Findings are what was found of each artifact of a point that was verified.
+	Findings        []Finding `json:"findings,omitempty"`
+	FindingsOmitted int       `json:"findingsOmitted,omitempty"`
 }
 
 // Step is a step in the life of an item.
 type Step string
 
-// The steps of an item, in order.
+// The steps of an item: those of a backup in order, then those of other kinds.
 const (
 	StepPlan    Step = "plan"
 	StepInspect Step = "inspect"
 	StepHook    Step = "hook"
 	StepCommit  Step = "commit"
+	StepVolumes Step = "volumes"
 	StepSave    Step = "save"
 	StepPublish Step = "publish"
 	StepRemove  Step = "remove"
+
+	// StepRead: what is stored of a point is read and checked.
+	StepRead Step = "read"
+	// StepLoad: an image is loaded into the Engine.
+	StepLoad Step = "load"
+	// StepCreate: networks, volumes and the container are created.
+	StepCreate Step = "create"
+	// StepStop: the container that is replaced is stopped.
+	StepStop Step = "stop"
+	// StepStart: the container is started.
+	StepStart Step = "start"
+	// StepGate: it is seen whether the container runs.
+	StepGate Step = "gate"
+	// StepHide: a point is marked as removed.
+	StepHide Step = "hide"
 )
 
 // Status is how a job ended.
@@ -266,7 +340,10 @@ type Counts struct {
 	Skipped   int `json:"skipped"`
 	// Gone is how many of the skipped items were found, not named, and gone when their
 	// turn came. That is no failure.
-	Gone     int `json:"gone,omitempty"`
+	Gone int `json:"gone,omitempty"`
+	// Kept is how many of the skipped items are points that a prune keeps contrary to its
+	// plan, because they were protected, used or taken back meanwhile. That is no failure.
+	Kept     int `json:"kept,omitempty"`
 	Missing  int `json:"missing"`
 	Excluded int `json:"excluded"`
 }
@@ -277,11 +354,15 @@ type ItemOutcome struct {
 	Status ItemStatus `json:"status"`
 	Point  string     `json:"point,omitempty"`
 	Code   Code       `json:"code,omitempty"`
-	// Size is the number of bytes stored.
-	Size             int64   `json:"size,omitempty"`
-	UncompressedSize int64   `json:"uncompressedSize,omitempty"`
-	NotRunningMillis float64 `json:"notRunningMs,omitempty"`
-	Millis           int64   `json:"ms,omitempty"`
+	// Size is the number of bytes that were stored, or read, or are removed.
+	Size             int64 `json:"size,omitempty"`
+	UncompressedSize int64 `json:"uncompressedSize,omitempty"`
+	// GoneAfter is when the bytes of a point go that is hidden. Zero for any other.
+	GoneAfter        time.Time `json:"goneAfter,omitzero"`
+	NotRunningMillis float64   `json:"notRunningMs,omitempty"`
+	Millis           int64     `json:"ms,omitempty"`
+	// Volumes is how many volumes and bind mounts the point holds.
+	Volumes int `json:"volumes,omitempty"`
 	// NotIncluded names the first eight mounts that are not in the point.
 	NotIncluded        []NotIncluded `json:"notIncluded,omitempty"`
 	NotIncludedOmitted int           `json:"notIncludedOmitted,omitempty"`
@@ -299,13 +380,18 @@ type Ended struct {
 	// Message says why the job failed or was cancelled; empty if it was not.
 	Message string `json:"message,omitempty" cut:"4096"`
 	Counts  Counts `json:"counts"`
-	// Bytes is the number of bytes stored, UncompressedBytes before compression.
-	Bytes             int64         `json:"bytes"`
-	UncompressedBytes int64         `json:"uncompressedBytes"`
-	Items             []ItemOutcome `json:"items"`
-	ItemsOmitted      int           `json:"itemsOmitted,omitempty"`
-	Missing           []Missing     `json:"missing"`
-	MissingOmitted    int           `json:"missingOmitted,omitempty"`
+	// Bytes is the number of bytes that were stored, or read, or are removed;
+	// UncompressedBytes the same before compression.
+	Bytes             int64 `json:"bytes"`
+	UncompressedBytes int64 `json:"uncompressedBytes"`
+	// Hidden is how many points a prune has hidden; HiddenBytes, how much is stored of
+	// them, is not in Bytes.
+	Hidden         int           `json:"hidden,omitempty"`
+	HiddenBytes    int64         `json:"hiddenBytes,omitempty"`
+	Items          []ItemOutcome `json:"items"`
+	ItemsOmitted   int           `json:"itemsOmitted,omitempty"`
+	Missing        []Missing     `json:"missing"`
+	MissingOmitted int           `json:"missingOmitted,omitempty"`
 	// NotIncluded is the number of mounts that are in no point of this job.
 	NotIncluded int `json:"notIncluded"`
 	// Warnings are about the host and the whole job.

@@ -42,6 +42,25 @@ const (
 	WarningSnapshotKept WarningCode = "snapshot_kept"
 	// WarningEngineRoom: the Engine may have no room to save the image.
 	WarningEngineRoom WarningCode = "engine_room"
+	// WarningVolumeInUse: containers that are not quiesced meanwhile can write to the
+	// volume while it is read.
+	WarningVolumeInUse WarningCode = "volume_in_use"
+	// WarningSocketsLeftOut: sockets in a volume are not in the point.
+	WarningSocketsLeftOut WarningCode = "sockets_left_out"
+	// WarningMountsLeftOut: what is mounted in a bind mount or volume is not in the point.
+	WarningMountsLeftOut WarningCode = "mounts_left_out"
+	// WarningChangedWhileRead: files in a volume changed while they were read.
+	WarningChangedWhileRead WarningCode = "changed_while_read"
+	// WarningContext: the point does not say everything that the container's
+	// configuration refers to.
+	WarningContext WarningCode = "context_incomplete"
+	// WarningMorePoints: there are more points to be removed than one job removes.
+	WarningMorePoints WarningCode = "more_points"
+	// WarningUnchecked: something of a point could not be checked, or there was nothing to
+	// start in a drill.
+	WarningUnchecked WarningCode = "unchecked"
+	// WarningRestore: something about what is restored that somebody should look at.
+	WarningRestore WarningCode = "restore"
 	// WarningMore: there are more warnings than are listed.
 	WarningMore WarningCode = "more"
 )

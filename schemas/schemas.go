@@ -2,10 +2,10 @@
 // Holdfast reads and writes in JSON, and validates against them. They are the
 // reference for publishers and consumers; the README beside them is the guide.
 //
-// Requests and the manifest are closed: a member that the schema does not know
-// is refused, because a misspelt option must never pass silently. Results are
-// open: later versions may add members, and readers ignore those they do not
-// know.
+// Requests, the manifest, the context and the marks of points are closed: a member
+// that the schema does not know is refused, because a misspelt option must never
+// pass silently. Results are open: later versions may add members, and readers
+// ignore those they do not know.
 package schemas
 
 import (
@@ -33,7 +33,8 @@ const (
 )
 
 // Names returns the names of the schemas that a document can follow, sorted:
-// the types of events, "dead-letter", "host-status" and "manifest".
+// the types of events, "context", "dead-letter", "host-status", "manifest" and the marks
+// "protected", "removed" and "verified".
 func Names() []string {
 	var names []string
 	for _, name := range allNames() {

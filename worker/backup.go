@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"maps"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,28 +11,35 @@ import (
 // backupFlags are the flags of holdfast backup.
 type backupFlags struct {
 	match, exclude, labels, states, images []string
+	volumes                                []string
+	attached, binds, hot                   bool
 	all, abortOnError, dryRun, together    bool
-	quiesce, timeout, host                 string
+	quiesce, timeout                       string
 	tags                                   map[string]string
-	allHosts, detach, json                 bool
-	wait                                   time.Duration
+	orderFlags
 }
 
 func backupCommand() *cobra.Command {
 	var f backupFlags
 	cmd := &cobra.Command{
 		Use:   "backup [CONTAINER...]",
-		Short: "Back up containers and images, and follow it",
-		Long: `Back up containers, by name or id, and images. The request goes through the same
+		Short: "Back up containers, images and volumes, and follow it",
+		Long: `Back up containers, by name or id, images and volumes. The request goes through the same
 events as everyone's: to the worker that serves the state dir, to the fleet
 with --nats, and without either to a worker in this process.`,
 		Example: `  holdfast backup web-1 db-1
   holdfast backup --all --exclude '-test$'
   holdfast backup --label tier=web --dry-run
+  holdfast backup db-1 --attached-volumes
+  holdfast backup --volume pgdata
   holdfast backup --image app:v1 --sink /mnt/backup
   holdfast backup --label tier=web --all-hosts --nats nats://nats.example.com`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error { return runBackup(cmd, &f, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o := order{kind: events.Backup, named: f.named(args), orderFlags: f.orderFlags}
+			o.request = func(sink string) (any, error) { return f.request(args, sink) }
+			return o.run(cmd)
+		},
 	}
 	fs := cmd.Flags()
 	fs.StringArrayVar(&f.match, "match", nil, "containers whose name matches `RE` (RE2, unanchored; repeatable)")
@@ -43,23 +48,35 @@ with --nats, and without either to a worker in this process.`,
 	fs.StringArrayVar(&f.states, "state", nil, "only containers in `STATE` (repeatable; never narrows names)")
 	fs.BoolVar(&f.all, "all", false, "all containers")
 	fs.StringArrayVar(&f.images, "image", nil, "the image `NAME` (repeatable)")
+	fs.StringArrayVar(&f.volumes, "volume", nil, "the volume `NAME`, as a point of its own (repeatable)")
+	fs.BoolVar(&f.attached, "attached-volumes", false, "the volumes of each selected container, in the container's point")
+	fs.BoolVar(&f.binds, "binds", false, "its bind mounts too, as far as the host allows them")
+	fs.BoolVar(&f.hot, "hot", false, "read volumes after the container runs again; otherwise it is quiesced until they are read")
 	fs.StringVar(&f.quiesce, "quiesce", "", "what is done to a running container meanwhile: pause, none or stop (default pause)")
 	fs.BoolVar(&f.together, "together", false, "capture all containers of a host at one point in time, or none")
 	fs.BoolVar(&f.abortOnError, "abort-on-error", false, "end at the first error; a missing name ends it before anything is touched")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "only say what would be backed up, and why")
 	fs.StringToStringVar(&f.tags, "tag", nil, "keep `K=V` with every point (repeatable)")
 	fs.StringVar(&f.timeout, "timeout", "", "give up after `DURATION`, such as 30m")
-	fs.StringVar(&f.host, "host", "", "the `HOST` to ask, with --nats")
-	fs.BoolVar(&f.allHosts, "all-hosts", false, "ask all hosts, with --nats; a host that does not have a named container skips it")
-	fs.DurationVar(&f.wait, "wait", time.Minute, "how long to wait for a host to begin, with --all-hosts or where no worker serves it")
-	fs.BoolVar(&f.detach, "detach", false, "print the job's id and do not wait, with --nats or a running worker")
-	fs.BoolVar(&f.json, "json", false, "print the result events, one a line")
+	f.add(fs, events.Backup)
 	return cmd
+}
+
+// named are the names that are asked for.
+func (f *backupFlags) named(containers []string) []events.Skipped {
+	var named []events.Skipped
+	for _, name := range containers {
+		named = append(named, events.Skipped{Kind: events.ItemContainer, Name: name})
+	}
+	for _, name := range f.images {
+		named = append(named, events.Skipped{Kind: events.ItemImage, Name: name})
+	}
+	return named
 }
 
 // request makes the request that the flags and names stand for, and holds it
 // against the schema as the worker will.
-func (f *backupFlags) request(names []string, sink string) (*events.BackupRequest, error) {
+func (f *backupFlags) request(names []string, sink string) (any, error) {
 	r := &events.BackupRequest{
 		Quiesce: events.Quiesce(f.quiesce), Together: f.together, AbortOnError: f.abortOnError, DryRun: f.dryRun,
 		Timeout: f.timeout, Sink: sink, Tags: maps.Clone(f.tags),
@@ -74,15 +91,11 @@ func (f *backupFlags) request(names []string, sink string) (*events.BackupReques
 	if len(f.images) > 0 {
 		r.Images = &events.ImageSelector{Names: f.images}
 	}
-	if r.Containers == nil && r.Images == nil {
-		return nil, usage("nothing is selected: name containers, or use --match, --label, --image or --all")
+	if len(f.volumes) > 0 || f.attached || f.binds || f.hot {
+		r.Volumes = &events.VolumeSelector{Names: f.volumes, Attached: f.attached, Binds: f.binds, Hot: f.hot}
 	}
-	raw, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
+	if r.Containers == nil && r.Images == nil && len(f.volumes) == 0 {
+		return nil, usage("nothing is selected: name containers, or use --match, --label, --image, --volume or --all")
 	}
-	if _, err := events.ParseBackupRequest(raw); err != nil {
-		return nil, &exitError{status: exitUsage, cause: err}
-	}
-	return r, nil
+	return valid(r, events.ParseBackupRequest)
 }

@@ -117,8 +117,9 @@ func endOf(ev event.Event) (words string, cancelled bool) {
 		if d.Status != events.StatusCancelled {
 			words += ", not cancelled"
 		}
-		return fmt.Sprintf("%s: %d stored, %d failed, %d cancelled, %d not begun", words,
-			d.Counts.Completed, d.Counts.Failed, d.Counts.Cancelled, d.Counts.Skipped), d.Status == events.StatusCancelled
+		return fmt.Sprintf("%s: %d %s, %d failed, %d cancelled, %d not begun", words,
+				d.Counts.Completed, present.Done(events.KindOf(ev.Type())), d.Counts.Failed, d.Counts.Cancelled, d.Counts.Skipped),
+			d.Status == events.StatusCancelled
 	default:
 		return fmt.Sprintf("job %v ended as %s, not cancelled", ev.Extensions()[events.ExtJobID], events.Short(ev.Type())), false
 	}

@@ -22,38 +22,85 @@ const (
 	joining  scenario = "together" // two containers, paused, committed, and let go together
 	hooking  scenario = "hook"     // a container with commands before and after
 	imaging  scenario = "image"    // an image
+	reading  scenario = "volumes"  // two containers, paused until their volumes are read, and a volume
+	pruning  scenario = "prune"    // points of a container, removed without a grace
+	drilling scenario = "drill"    // the point of a container, started and removed again
+
+	replacing scenario = "replace" // a container that runs, restored in its own place
 )
 
 // crashes are the jobs in which a worker dies right after a step. Each step has at
 // least one.
 var crashes = map[step.Name][]scenario{
 	step.Claimed:      {pausing},
-	step.Planned:      {pausing},
+	step.Planned:      {pausing, pruning, drilling},
 	step.Accepted:     {pausing},
 	step.ItemBegun:    {pausing},
-	step.Recorded:     {pausing, imaging},
+	step.Recorded:     {pausing, imaging, reading, drilling, replacing},
+	step.HelpersMade:  {reading},
 	step.HookRun:      {hooking},
 	step.Paused:       {joining},
-	step.Stopped:      {stopping},
-	step.Committed:    {pausing, stopping, joining, hooking},
+	step.Stopped:      {stopping, replacing},
+	step.Committed:    {pausing, stopping, joining, hooking, reading},
+	step.VolumeRead:   {reading},
 	step.Resumed:      {stopping, joining, hooking},
 	step.Staged:       {pausing, imaging},
 	step.Saved:        {pausing, imaging},
 	step.Published:    {pausing, joining},
-	step.Removed:      {pausing},
-	step.RecordGone:   {pausing},
-	step.ItemEnded:    {pausing},
+	step.Checked:      {drilling},
+	step.Loaded:       {drilling, replacing},
+	step.Created:      {drilling, replacing},
+	step.Connected:    {replacing},
+	step.Renamed:      {replacing},
+	step.Named:        {replacing},
+	step.Started:      {drilling, replacing},
+	step.GatePassed:   {replacing},
+	step.Restored:     {replacing},
+	step.ReplacedGone: {replacing},
+	step.Removed:      {pausing, drilling},
+	step.RecordGone:   {pausing, drilling},
+	step.Marked:       {drilling},
+	step.Hidden:       {pruning},
+	step.Erased:       {pruning},
+	step.ItemEnded:    {pausing, pruning, replacing},
 	step.ItemReported: {pausing},
 	step.Ended:        {pausing},
 	step.EndReported:  {pausing},
 	step.Acknowledged: {pausing},
 }
 
+// kind is the kind of the scenario's request.
+func (s scenario) kind() events.Kind {
+	switch s {
+	case pruning:
+		return events.Prune
+	case drilling:
+		return events.Verify
+	case replacing:
+		return events.Restore
+	}
+	return events.Backup
+}
+
 // prepare makes what the scenario needs in a world, and returns the data of its
 // request.
 func (s scenario) prepare(w *world) string {
 	const payload = 4 << 20
+	switch s {
+	case pruning:
+		w.points("web-1", 3)
+		return `{"keep":{"last":1},"grace":"0s"}`
+	case replacing:
+		return prepareReplacing(w)
+	}
 	c := dockertest.Container{Payload: payload}
+	if s == drilling {
+		c.Name = "a"
+		worker := w.start(workerOptions{})
+		w.ended(w.backup("before", w.run(c)))
+		worker.kill()
+		return `{"containers":{"all":true},"level":"drill"}`
+	}
 	switch s {
 	case imaging:
 		return fmt.Sprintf(`{"images":{"names":[%q]}}`, w.image)
@@ -65,7 +112,13 @@ func (s scenario) prepare(w *world) string {
 	}
 	var names []string
 	for _, c.Name = range []string{"a", "b"} {
+		if s == reading {
+			c.Volume = w.host + "-" + c.Name
+		}
 		names = append(names, w.run(c))
+	}
+	if s == reading {
+		return fmt.Sprintf(`{"containers":{"names":["%s"]},"volumes":{"names":[%q],"attached":true}}`, strings.Join(names, `","`), c.Volume)
 	}
 	option := map[scenario]string{stopping: `,"quiesce":"stop"`, joining: `,"together":true`}[s]
 	return fmt.Sprintf(`{"containers":{"names":["%s"]}%s}`, strings.Join(names, `","`), option)
@@ -78,7 +131,8 @@ const sideBySide = 6
 // and another one takes over that has not its disk.
 var takeovers = map[step.Name]scenario{
 	step.Recorded: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
-	step.Resumed: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
+	step.VolumeRead: reading, step.Resumed: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
+	step.Loaded: drilling, step.Started: drilling,
 }
 
 // TestCrash kills a worker after each step of a job. The next one carries the job
@@ -104,7 +158,7 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 	w := newWorld(t, worldOptions{})
 	data := s.prepare(w)
 	first := w.start(workerOptions{env: []string{crashAfter(name, 1)}})
-	job := w.publish("crash", data)
+	job := w.ask(s.kind(), "crash", data)
 	first.killed()
 	began := time.Now()
 	next := workerOptions{}
@@ -114,6 +168,9 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 	w.start(next)
 	end := w.ended(job)
 	took := time.Since(began)
+	if s == replacing {
+		w.meet()
+	}
 	w.verify(job)
 	if !endsAsItMust(t, end, s) {
 		t.Errorf("the job ended as %s: %s", endStatus(t, end), end.Data())

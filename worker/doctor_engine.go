@@ -63,11 +63,28 @@ func engineRemedy(host string, err error) string {
 var purposes = map[engine.Call]string{
 	engine.CallPause:       "containers captured together",
 	engine.CallStop:        "quiesce stop",
-	engine.CallStart:       "quiesce stop",
+	engine.CallStart:       "quiesce stop or volumes",
 	engine.CallExecCreate:  "hooks",
 	engine.CallExecStart:   "hooks",
 	engine.CallExecInspect: "hooks",
 	engine.CallVersion:     "the name of the kind of Engine",
+
+	engine.CallNetworks:        "networks in the points of containers",
+	engine.CallRename:          "restores",
+	engine.CallUpdate:          "restores",
+	engine.CallCreateNetwork:   "restores",
+	engine.CallRemoveNetwork:   "restores",
+	engine.CallConnect:         "restores",
+	engine.CallDisconnect:      "restores",
+	engine.CallCreateVolume:    "restores",
+	engine.CallVolumes:         "volumes",
+	engine.CallInspectVolume:   "volumes",
+	engine.CallRemoveVolume:    "volumes",
+	engine.CallCreate:          "volumes",
+	engine.CallCopy:            "volumes",
+	engine.CallAttach:          "volumes",
+	engine.CallWait:            "volumes",
+	engine.CallRemoveContainer: "volumes",
 }
 
 // checkCalls tries every call that a backup can need, in a way that changes
@@ -85,7 +102,11 @@ func (d *doctor) checkCalls(ctx context.Context, host string, e engine.Prober) {
 			d.fail("engine", err, engineRemedy(host, err))
 			return
 		case !d.wants(call):
-			d.warn("engine", "%s, which the configuration does not ask for", refusedLine(refusal, purpose))
+			why := "which the configuration does not ask for"
+			if slices.Contains(engine.HelperCalls, call) {
+				why = "which only requests for volumes need"
+			}
+			d.warn("engine", "%s, %s", refusedLine(refusal, purpose), why)
 		default:
 			d.fail("engine", errors.New(refusedLine(refusal, cmp.Or(purpose, "backups"))),
 				"allow it at the socket proxy or authorization plugin before the Engine")
@@ -107,7 +128,11 @@ func refusedLine(r *engine.RefusedError, purpose string) string {
 // wants reports whether the configuration has the worker make the call.
 func (d *doctor) wants(call engine.Call) bool {
 	switch call {
-	case engine.CallVersion:
+	case engine.CallVersion, engine.CallRename, engine.CallUpdate, engine.CallCreateNetwork, engine.CallRemoveNetwork, engine.CallConnect,
+		engine.CallDisconnect, engine.CallCreateVolume:
+		return false
+	case engine.CallVolumes, engine.CallInspectVolume, engine.CallRemoveVolume, engine.CallCreate, engine.CallCopy, engine.CallAttach,
+		engine.CallWait, engine.CallRemoveContainer:
 		return false
 	case engine.CallExecCreate, engine.CallExecStart, engine.CallExecInspect:
 		return d.cfg.Policy.Hooks

@@ -22,6 +22,8 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
+
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // realEngine is the Engine that the tests use, and what they made on it. Every
@@ -144,6 +146,21 @@ func (e *realEngine) snapshots() ([]string, error) {
 		refs = append(refs, i.RepoTags...)
 	}
 	return refs, err
+}
+
+// helpers returns the names of the helpers that are there for volumes whose names begin
+// with one text, or for paths that begin with another.
+func (e *realEngine) helpers(volume, folder string) (names []string, err error) {
+	list, err := e.api.ContainerList(context.Background(), container.ListOptions{
+		All: true, Filters: filters.NewArgs(filters.Arg("label", engine.HelperLabel))})
+	for _, c := range list {
+		for _, m := range c.Mounts {
+			if m.Name != "" && strings.HasPrefix(m.Name, volume) || m.Name == "" && strings.HasPrefix(m.Source, folder) {
+				names = append(names, c.Names...)
+			}
+		}
+	}
+	return names, err
 }
 
 // close removes what all tests share.

@@ -2,8 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
+	"net/url"
 	"strings"
 	"time"
 
@@ -14,182 +15,241 @@ import (
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/sink"
-	"holdfast.io/holdfast/internal/sink/open"
-	"holdfast.io/holdfast/internal/state"
 )
 
+// listFlags are the flags of list, as they are given.
+type listFlags struct {
+	host, kind, since, until string
+	tags                     []string
+	removed, json            bool
+}
+
 func listCommand() *cobra.Command {
-	var asJSON bool
-	var item string
+	var f listFlags
 	cmd := &cobra.Command{
-		Use:   "list",
+		Use:   "list [NAME...]",
 		Short: "List the recovery points in a sink",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, _, err := readSink(cmd)
+		Long: `List the recovery points in a sink: all, or those of the containers, images and
+volumes with these names or ids. A time T is one of RFC 3339, or how long ago, such
+as 30d or 12h. A point that cannot be read is listed as damaged, and the exit status
+is 1 then.`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			filter, err := f.filter(names, time.Now())
 			if err != nil {
 				return err
 			}
-			t := present.NewTable("TIME", "HOST", "KIND", "NAME", "SIZE", "NOT INCLUDED", "POINT")
-			damaged := 0
-			for p, err := range point.List(cmd.Context(), s, sink.PointsName) {
-				if err != nil {
-					return err
-				}
-				m := p.Manifest
-				switch {
-				case p.Err != nil:
-					damaged++
-					fmt.Fprintf(cmd.ErrOrStderr(), "holdfast: %s: %s\n", present.Escape(p.Dir), present.Escape(p.Err.Error()))
-				case item != "" && item != m.Item.Name && !strings.HasPrefix(m.Item.ID, item):
-				case asJSON:
-					raw, _ := json.Marshal(m)
-					fmt.Fprintln(cmd.OutOrStdout(), string(raw))
-				default:
-					t.AppendRow(table.Row{m.SnapshotTime.Local().Format(time.DateTime), present.Escape(m.Host), m.Item.Kind,
-						present.Escape(m.Item.Name), present.Bytes(storedSize(m)), notIncludedCount(m), m.ID})
-				}
-			}
-			if !asJSON {
-				fmt.Fprintln(cmd.OutOrStdout(), t.Render())
-			}
-			if damaged > 0 {
-				return fmt.Errorf("%s cannot be read", present.Count(damaged, "point"))
-			}
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the manifests, one a line")
-	cmd.Flags().StringVar(&item, "item", "", "only points of the item with this `NAME` or id")
-	return cmd
-}
-
-func showCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "show POINT",
-		Short: "Show a recovery point, and how to load it with standard tools",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
 			s, location, err := readSink(cmd)
 			if err != nil {
 				return err
 			}
-			found, err := point.Find(cmd.Context(), s, args[0])
-			switch {
-			case err != nil:
-				return err
-			case len(found) == 0:
-				return fmt.Errorf("there is no point %q in the sink %s; 'holdfast list' shows them", args[0], location)
-			case len(found) > 1:
-				return fmt.Errorf("%q is the beginning of %d points: give more of it", args[0], len(found))
-			}
-			m, err := point.Read(cmd.Context(), s, found[0])
-			if err != nil {
-				return fmt.Errorf("read point %s: %w", args[0], err)
-			}
-			if asJSON {
-				raw, err := m.Encode()
+			l := listing{cmd: cmd, filter: filter, removed: f.removed, json: f.json, named: map[string]bool{}}
+			l.table = present.NewTable("TIME", "HOST", "KIND", "NAME", "SIZE", "VOLUMES", "VERIFIED", "STATUS", "NOT INCLUDED", "POINT")
+			l.table.SuppressEmptyColumns()
+			for e, err := range point.List(cmd.Context(), s, sink.PointsName) {
 				if err != nil {
 					return err
 				}
-				_, err = cmd.OutOrStdout().Write(raw)
-				return err
+				if err := l.add(e); err != nil {
+					return err
+				}
 			}
-			showPoint(cmd.OutOrStdout(), s, m)
-			return nil
+			return l.end(location)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the manifest")
+	flags := cmd.Flags()
+	flags.StringVar(&f.host, "host", "", "only points of this `HOST`")
+	flags.StringVar(&f.kind, "kind", "", "only points of this `KIND`: container, image or volume")
+	flags.StringVar(&f.since, "since", "", "only points that show the time `T` or a later one")
+	flags.StringVar(&f.until, "until", "", "only points that show the time `T` or an earlier one")
+	flags.StringArrayVar(&f.tags, "tag", nil, "only points with this tag, `K=V` or K; may be repeated")
+	flags.BoolVar(&f.removed, "removed", false, "only points that were removed, and can still be taken back")
+	flags.BoolVar(&f.json, "json", false, "print manifest and marks, one point a line")
 	return cmd
 }
 
-// showPoint prints what a person wants to know of a point.
-func showPoint(w io.Writer, from sink.Sink, m *point.Manifest) {
-	locator, local := from.(sink.Locator)
-	pathOf := func(key string) string {
-		if local {
-			return locator.Path(key)
+// pointFilter says which points are listed. Empty members narrow nothing.
+type pointFilter struct {
+	names        []string
+	host, kind   string
+	since, until time.Time
+	tags         []string
+}
+
+func (f *listFlags) filter(names []string, now time.Time) (pointFilter, error) {
+	p := pointFilter{names: names, host: f.host, kind: f.kind, tags: f.tags}
+	switch events.ItemKind(f.kind) {
+	case "", events.ItemContainer, events.ItemImage, events.ItemVolume:
+	default:
+		return p, usage("--kind %s: it is container, image or volume", f.kind)
+	}
+	var err error
+	if p.since, err = parseMoment(f.since, now); err != nil {
+		return p, usage("--since: %w", err)
+	}
+	if p.until, err = parseMoment(f.until, now); err != nil {
+		return p, usage("--until: %w", err)
+	}
+	if !p.since.IsZero() && !p.until.IsZero() && p.until.Before(p.since) {
+		return p, usage("--until is before --since")
+	}
+	return p, nil
+}
+
+// named returns which of the names mean an item.
+func (f *pointFilter) named(item events.Item) (names []string) {
+	for _, name := range f.names {
+		if point.IsNamed(item, name) {
+			names = append(names, name)
 		}
-		return key
 	}
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%-13s %s\n", name+":", present.Escape(fmt.Sprintf(format, args...)))
-	}
-	line("point", "%s", m.ID)
-	line("item", "%s %s (%s)", m.Item.Kind, m.Item.Name, m.Item.ID)
-	line("host", "%s, Engine %s (%s)", m.Host, m.Engine.Version, m.Engine.Store)
-	line("snapshot", "%s", m.SnapshotTime.Local().Format(time.RFC3339))
-	if m.Item.Kind == events.ItemContainer {
-		line("state", "%s; quiesce %s, not running for %s", m.State, m.Quiesce, present.Millis(m.NotRunningMillis))
-	}
-	if m.Image != nil {
-		line("image", "%s of %s, %s", m.Image.ID, m.Image.Reference, present.Count(m.Image.Layers, "layer"))
-	}
-	for _, a := range m.Artifacts {
-		line("artifact", "%s (%s, %s)", pathOf(a.Key), present.Bytes(a.Size), a.Digest)
-	}
-	for _, n := range m.NotIncluded {
-		line("not included", "%s: %s", present.NotIncludedLines([]events.NotIncluded{n}), n.Reason)
-	}
-	for _, w := range m.Warnings {
-		line("warning", "%s", w.Message)
-	}
-	for _, k := range sortedKeys(m.Tags) {
-		line("tag", "%s=%s", k, m.Tags[k])
-	}
-	if a := m.Artifact(point.MediaTypeImageArchive); a != nil && m.Image != nil && local {
-		fmt.Fprintf(w, "\nload it:      zstd -dc %s | docker load\n", shellQuote(pathOf(a.Key)))
-		fmt.Fprintf(w, "name it:      docker tag %s %s\n", m.Image.ID, shellQuote(tagFor(m)))
-		fmt.Fprintf(w, "              (an Engine of the other image store loads it under another id, which docker load prints)\n")
-	}
+	return names
 }
 
-// tagFor is a name for the loaded image: an image's own, and for a container,
-// whose name need not be one that an image can have, one made of the point's id.
-func tagFor(m *point.Manifest) string {
-	if m.Item.Kind == events.ItemImage && !strings.HasPrefix(m.Item.Name, "sha256:") {
-		return m.Item.Name
+// takes reports whether a point of this item is listed that shows this moment.
+func (f *pointFilter) takes(host string, item events.Item, shows time.Time) bool {
+	switch {
+	case f.host != "" && f.host != host, f.kind != "" && f.kind != string(item.Kind):
+		return false
+	case !f.since.IsZero() && shows.Before(f.since), !f.until.IsZero() && shows.After(f.until):
+		return false
 	}
-	return "holdfast/restored:" + m.ID
+	return true
 }
 
-// shellQuote makes s one word of a POSIX shell.
-func shellQuote(s string) string {
-	plain := strings.IndexFunc(s, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%,=~", r)
-	}) < 0
-	if plain && s != "" && s[0] != '~' {
+// hasTags reports whether all tags are there, each K or K=V.
+func (f *pointFilter) hasTags(tags map[string]string) bool {
+	for _, want := range f.tags {
+		key, value, exact := strings.Cut(want, "=")
+		if got, there := tags[key]; !there || exact && got != value {
+			return false
+		}
+	}
+	return true
+}
+
+// listing is one run of list.
+type listing struct {
+	cmd           *cobra.Command
+	filter        pointFilter
+	removed, json bool
+	table         table.Writer
+	rows          int
+	named         map[string]bool // which names have a point in the sink
+	damaged       int             // points that cannot be read
+	marks         int             // marks that cannot be read
+}
+
+// add lists a point if the filter takes it.
+func (l *listing) add(e point.Entry) error {
+	item, host, shows := about(e)
+	names := l.filter.named(item)
+	for _, name := range names {
+		l.named[name] = true
+	}
+	switch {
+	case len(l.filter.names) > 0 && len(names) == 0, !l.filter.takes(host, item, shows):
+		return nil
+	case e.Manifest != nil && !l.filter.hasTags(e.Manifest.Tags):
+		return nil
+	case l.removed != e.Marks.IsRemoved():
+		return nil
+	}
+	l.rows++
+	l.marks += warnOfMarks(l.cmd, e)
+	if e.Err != nil {
+		l.damaged++
+		warn(l.cmd, "%s: %v", e.Dir, e.Err)
+	}
+	if l.json {
+		raw, err := json.Marshal(listedOf(e))
+		if err == nil {
+			_, err = fmt.Fprintln(l.cmd.OutOrStdout(), string(raw))
+		}
+		return err
+	}
+	row := table.Row{shows.Local().Format(time.DateTime), present.EscapeLine(host), item.Kind, present.EscapeLine(item.Name)}
+	if m := e.Manifest; m != nil {
+		row = append(row, present.Bytes(storedSize(m)), present.EscapeLine(strings.Join(volumesOf(m), ", ")),
+			verifiedColumn(e.Marks), statusColumn(e), notIncludedCount(m))
+	} else {
+		row = append(row, "", "", "", statusColumn(e), "")
+	}
+	l.table.AppendRow(append(row, e.ID()))
+	return nil
+}
+
+// end prints the table, and says what was not found and what cannot be read.
+func (l *listing) end(location string) error {
+	if !l.json {
+		fmt.Fprintln(l.cmd.OutOrStdout(), l.table.Render())
+	}
+	var missing, unread []string
+	for _, name := range l.filter.names {
+		if !l.named[name] {
+			missing = append(missing, fmt.Sprintf("there is no point of %q in the sink %s", name, location))
+		}
+	}
+	if l.damaged > 0 {
+		unread = append(unread, present.Count(l.damaged, "point"))
+	}
+	if l.marks > 0 {
+		unread = append(unread, present.Count(l.marks, "mark"))
+	}
+	if len(unread) > 0 {
+		missing = append(missing, strings.Join(unread, " and ")+" cannot be read")
+	}
+	if len(missing) > 0 {
+		return errors.New(strings.Join(missing, "; "))
+	}
+	return nil
+}
+
+// about returns what a point is of, and the moment that it shows; of one that cannot
+// be read what its path says.
+func about(e point.Entry) (item events.Item, host string, shows time.Time) {
+	if m := e.Manifest; m != nil {
+		return m.Item, m.Host, m.SnapshotTime
+	}
+	parts := strings.Split(e.Dir, "/") // points, host, kind, name, id
+	decoded := func(s string) string {
+		if plain, err := url.PathUnescape(s); err == nil {
+			return plain
+		}
 		return s
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	at, _, _ := strings.Cut(parts[4], "-")
+	shows, _ = time.Parse("20060102T150405Z", at)
+	return events.Item{Kind: events.ItemKind(parts[2]), Name: decoded(parts[3])}, decoded(parts[1]), shows
 }
 
-// readSink opens the sink that a reading command means, and returns where it lies:
-// --sink as a URL, with --nats as a name in the configuration, and else the
-// worker's own.
-func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
-	cfg, _, err := settings(cmd)
-	if err != nil {
-		return nil, "", err
+// verifiedColumn says when a point was last verified, and how that went.
+func verifiedColumn(m point.Marks) string {
+	v := m.Verified
+	switch {
+	case v == nil:
+		return ""
+	case !v.OK:
+		return fmt.Sprintf("FAILED %s %s", v.Time.Local().Format(time.DateTime), v.Level)
 	}
-	name := events.DefaultSink
-	sinks := sinkConfigs(cfg)
-	if cfg.NATS.URL != "" {
-		if cfg.Sink != "" {
-			name = cfg.Sink
-		}
-		sinks = cfg.Sinks
-		if _, ok := sinks[name]; !ok {
-			return nil, "", usage("no sink %q is configured here; with --nats, list and show read the sinks of this configuration", name)
-		}
-	} else if end, err := state.Find(cfg.StateDir); err == nil && usesStateDirSink(cfg) {
-		sinks[name] = open.Config{URL: end.Sink} // of the worker that serves
+	return fmt.Sprintf("%s %s", v.Time.Local().Format(time.DateTime), v.Level)
+}
+
+// statusColumn says what is special about a point.
+func statusColumn(e point.Entry) string {
+	var all []string
+	if errors.Is(e.Err, point.ErrNewer) {
+		all = append(all, "newer format")
+	} else if e.Err != nil {
+		all = append(all, "damaged")
 	}
-	if location, err = open.Location(sinks[name]); err != nil {
-		return nil, "", usage("sink %s: %w", name, err)
+	if e.Marks.IsProtected() {
+		all = append(all, "protected")
 	}
-	from, err = open.Existing(cmd.Context(), sinks[name])
-	return from, location, err
+	if r := e.Marks.Removed; r != nil {
+		all = append(all, "removed, gone after "+r.GoneAfter.Local().Format(time.DateTime))
+	}
+	return strings.Join(all, ", ")
 }
 
 func storedSize(m *point.Manifest) int64 {
@@ -198,6 +258,14 @@ func storedSize(m *point.Manifest) int64 {
 		size += a.Size
 	}
 	return size
+}
+
+// volumesOf returns the names of the volumes that a point holds.
+func volumesOf(m *point.Manifest) (names []string) {
+	for _, a := range m.Volumes() {
+		names = append(names, a.Name)
+	}
+	return names
 }
 
 func notIncludedCount(m *point.Manifest) string {

@@ -113,8 +113,12 @@ On one machine nothing has to be set up: holdfast backup NAME does it all.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(), backupCommand(), listCommand(), showCommand(), provisionCommand(),
-		doctorCommand(), hostsCommand(), cancelCommand(), dlqCommand(), schemaCommand(), demoCommand(), versionCommand())
+	root.AddCommand(
+		serveCommand(), provisionCommand(), doctorCommand(), hostsCommand(), cancelCommand(), dlqCommand(), schemaCommand(),
+		backupCommand(), restoreCommand(), verifyCommand(), pruneCommand(), unpruneCommand(),
+		listCommand(), showCommand(), exportCommand(), protectCommand(), unprotectCommand(),
+		demoCommand(), versionCommand())
+	root.AddCommand(volumeHelperCommand())
 	markUsage(root)
 	return root
 }

@@ -22,10 +22,12 @@ import (
 // nodeOptions turns the settings into those of a worker in this process.
 func nodeOptions(cfg *config.Config, log *zap.Logger) node.Options {
 	return node.Options{
-		StateDir: cfg.StateDir, NATS: busOptions(cfg), DockerHost: cfg.Docker.Host, HostID: cfg.Host.ID,
+		StateDir: cfg.StateDir, NATS: busOptions(cfg), DockerHost: cfg.Docker.Host, HelperImage: cfg.Helper.Image, HostID: cfg.Host.ID,
 		Sinks: sinkConfigs(cfg), MakeSink: usesStateDirSink(cfg),
 		Slots: cfg.Slots, Compression: codec.Compression{Level: cfg.Compression.Level},
-		Kinds: cfg.Policy.Kinds, Policy: backupPolicy(cfg.Policy), Hooks: cfg.Policy.Hooks, HookOutput: cfg.Policy.HookOutput,
+		Kinds: cfg.Policy.Kinds, AllowedSinks: cfg.Policy.Sinks, Policy: backupPolicy(cfg.Policy),
+		Hooks: cfg.Policy.Hooks, HookOutput: cfg.Policy.HookOutput,
+		PruneAfter:   pruneAfter(cfg.Prune),
 		Timeouts:     job.Timeouts{Job: cfg.Timeouts.Job, Item: cfg.Timeouts.Item},
 		StallTimeout: cfg.Timeouts.Progress, RetryFor: cfg.RetryFor, ShutdownGrace: cfg.ShutdownGrace,
 		Version: programVersion(), Log: log,
@@ -34,11 +36,26 @@ func nodeOptions(cfg *config.Config, log *zap.Logger) node.Options {
 
 // backupPolicy is the policy of backups as the worker applies it.
 func backupPolicy(p config.Policy) backupjob.Policy {
-	rules := backupjob.Policy{Quiesce: p.Quiesce, Sinks: p.Sinks, Containers: plan.Allowed{Labels: p.Containers.Labels}}
+	rules := backupjob.Policy{Quiesce: p.Quiesce, Containers: plan.Allowed{Labels: p.Containers.Labels}, Binds: p.Binds}
 	for _, m := range p.Containers.Match {
 		rules.Containers.Match = append(rules.Containers.Match, regexp.MustCompile(m)) // checked at the start
 	}
 	return rules
+}
+
+// pruneAfter is what is removed after each backup.
+func pruneAfter(p config.Prune) *backupjob.PruneAfter {
+	if p.After != config.AfterBackup {
+		return nil
+	}
+	after := &backupjob.PruneAfter{Grace: p.Grace.String(), Keep: events.Keep{
+		Last: p.Keep.Last, Hourly: p.Keep.Hourly, Daily: p.Keep.Daily, Weekly: p.Keep.Weekly, Monthly: p.Keep.Monthly,
+		Yearly: p.Keep.Yearly, Tags: p.Keep.Tags,
+	}}
+	if p.Keep.Within > 0 {
+		after.Keep.Within = p.Keep.Within.String()
+	}
+	return after
 }
 
 // sinkConfigs returns the configured sinks. What --sink says is the default one.

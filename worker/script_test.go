@@ -1,9 +1,14 @@
 package main
 
 import (
+	"archive/tar"
 	"context"
 	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,6 +19,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/mount"
+	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"holdfast.io/holdfast/internal/bus/bustest"
@@ -53,6 +59,17 @@ func TestFleet(t *testing.T) {
 
 func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Params {
 	e := machineEngine(t)
+	cmds := map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"container": cmdContainer,
+		"put":       cmdPut,
+		"fill":      cmdFill,
+		"unpacked":  cmdUnpacked,
+		"state":     cmdState,
+		"archived":  cmdArchived,
+		"clean":     cmdClean,
+		"await":     cmdAwait,
+	}
+	maps.Copy(cmds, restoreCmds)
 	return testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,
@@ -73,14 +90,7 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 			}
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"container": cmdContainer,
-			"put":       cmdPut,
-			"state":     cmdState,
-			"archived":  cmdArchived,
-			"clean":     cmdClean,
-			"await":     cmdAwait,
-		},
+		Cmds: cmds,
 	}
 }
 
@@ -90,8 +100,8 @@ type cleanups struct{ ts *testscript.TestScript }
 func (c cleanups) Cleanup(f func()) { c.ts.Defer(f) }
 
 // container NAME [created|running|paused|exited|restarting] [option...] makes a
-// container. Options: label=K=V, volume=NAME:/path, rm, env=K=V, image=REF,
-// network=MODE, pid=MODE, shm=BYTES.
+// container. Options: label=K=V, volume=NAME:/path, bind=/path:/path, rm, env=K=V,
+// image=REF, network=MODE, pid=MODE, shm=BYTES.
 func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: container NAME [STATE] [option...]")
@@ -110,6 +120,9 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 			name, target, _ := strings.Cut(value, ":")
 			h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeVolume, Source: name, Target: target})
 			ts.Defer(func() { _ = e.api.VolumeRemove(context.Background(), name, true) })
+		case "bind":
+			source, target, _ := strings.Cut(value, ":")
+			h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeBind, Source: source, Target: target})
 		case "tmpfs":
 			h.Tmpfs = map[string]string{value: ""}
 		case "shm":
@@ -154,6 +167,52 @@ func cmdPut(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(must(ts, engineOnce).write(args[0], args[1], []byte(args[2])))
 }
 
+// fill NAME PATH MIB writes a file of random bytes into a container.
+func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: fill NAME PATH MIB")
+	}
+	mib, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	content := make([]byte, mib<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(content)
+	ts.Check(must(ts, engineOnce).write(args[0], args[1], content))
+}
+
+// unpacked GLOB PATH TEXT checks a file in the one archive of a volume that the
+// expression finds.
+func cmdUnpacked(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: unpacked GLOB PATH TEXT")
+	}
+	found, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(found) != 1 {
+		ts.Fatalf("%s are %q", args[0], found)
+	}
+	f, err := os.Open(found[0])
+	ts.Check(err)
+	defer f.Close()
+	z, err := zstd.NewReader(f)
+	ts.Check(err)
+	defer z.Close()
+	for t := tar.NewReader(z); ; {
+		h, err := t.Next()
+		if err != nil {
+			ts.Fatalf("%s has no %s: %v", args[0], args[1], err)
+		}
+		if path.Clean(h.Name) != args[1] {
+			continue
+		}
+		got, err := io.ReadAll(t)
+		ts.Check(err)
+		if strings.TrimSuffix(string(got), "\n") != args[2] {
+			ts.Fatalf("%s in %s holds %q, not %q", args[1], args[0], got, args[2])
+		}
+		return
+	}
+}
+
 // state NAME STATE checks a container's state.
 func cmdState(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
@@ -185,8 +244,8 @@ func cmdArchived(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// clean checks that no snapshot of this script's points is left on the Engine,
-// and nothing staged in the sinks below the script's folder.
+// clean checks that no snapshot of this script's points and no helper of its volumes is
+// left on the Engine, and nothing staged in the sinks below the script's folder.
 func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: clean")
@@ -197,6 +256,11 @@ func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if left := slices.Concat(staged, other); len(left) > 0 {
 		ts.Fatalf("left in the sink: %v", left)
+	}
+	helpers, err := must(ts, engineOnce).helpers(ts.Getenv("P"), ts.MkAbs("."))
+	ts.Check(err)
+	if len(helpers) > 0 {
+		ts.Fatalf("helpers are left on the Engine: %v", helpers)
 	}
 	refs, err := must(ts, engineOnce).snapshots()
 	ts.Check(err)
@@ -213,15 +277,19 @@ func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// await FILE waits until a file is there: a worker that serves has announced
-// itself.
+// await GLOB waits until a file is there that is not empty: a worker that serves has
+// announced itself, or something is being stored.
 func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: await FILE")
+		ts.Fatalf("usage: await GLOB")
 	}
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
-			return
+		found, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		for _, f := range found {
+			if info, err := os.Stat(f); err == nil && info.Size() > 0 {
+				return
+			}
 		}
 	}
 	ts.Fatalf("%s does not appear", args[0])

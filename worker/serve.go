@@ -19,6 +19,12 @@ runs in this process, on loopback only; commands of the same user find it.`,
 			if err != nil {
 				return err
 			}
+			if cfg.Policy.Kinds == nil {
+				cfg.Policy.Kinds = []events.Kind{events.Backup, events.Verify, events.Cancel}
+			}
+			if err := cfg.Check(); err != nil { // what was left out counts, too
+				return &exitError{status: exitUsage, cause: err}
+			}
 			if cfg.Policy.Quiesce == nil {
 				cfg.Policy.Quiesce = []events.Quiesce{events.QuiescePause, events.QuiesceNone}
 			}

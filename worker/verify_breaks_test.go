@@ -12,8 +12,10 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/mount"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // TestVerify shows that each thing that must hold after a fault is looked at:
@@ -53,6 +55,7 @@ func TestVerify(t *testing.T) {
 		"a request":                     {b.request, "not acknowledged"},
 		"a snapshot":                    {b.commit("holdfast/snapshot:p-1"), "a snapshot is left"},
 		"an unnamed snapshot":           {b.commit(""), "a snapshot is left"},
+		"a helper":                      {b.helper, "a container of ours is left"},
 		"a paused container":            {b.pause, "is paused, not running"},
 		"a stopped container":           {b.stop, "is exited, not running"},
 		"a container that stands still": {b.freeze, "does not go on"},
@@ -174,6 +177,18 @@ func (b *breaker) commit(reference string) func() func() {
 			_, err := api.ImageRemove(b.t.Context(), made.ID, image.RemoveOptions{Force: true})
 			b.must(err)
 		}
+	}
+}
+
+func (b *breaker) helper() func() {
+	api, name := b.world.engine.API(), b.world.host+"-helper"
+	host := &container.HostConfig{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: name, Target: engine.HelperPlace}}}
+	made, err := api.ContainerCreate(b.t.Context(), &container.Config{Image: b.world.image, Labels: map[string]string{engine.HelperLabel: name}},
+		host, nil, nil, name)
+	b.must(err)
+	return func() {
+		b.must(api.ContainerRemove(b.t.Context(), made.ID, container.RemoveOptions{}))
+		b.must(api.VolumeRemove(b.t.Context(), name, false))
 	}
 }
 

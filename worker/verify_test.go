@@ -14,11 +14,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/undo"
@@ -54,6 +56,7 @@ var worldChecks = []func(w *world, ctx context.Context, jobs []string) error{
 	(*world).checkRecords,
 	(*world).checkRequests,
 	(*world).checkImages,
+	(*world).checkHelpers,
 	(*world).checkContainers,
 }
 
@@ -101,7 +104,7 @@ func (w *world) checkContents(context.Context, []string) (wrong error) {
 
 // checkReports: a point that was reported is there, and its artifacts are what
 // was said; and the terminal event names no other.
-func (w *world) checkReports(_ context.Context, jobs []string) (wrong error) {
+func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 	reported := map[string]bool{}
 	var ends []storedEvent
 	for _, ev := range w.stored {
@@ -113,6 +116,36 @@ func (w *world) checkReports(_ context.Context, jobs []string) (wrong error) {
 			if err == nil {
 				reported[data.Point] = true
 				err = w.checkReport(&data)
+			}
+			if err != nil {
+				wrong = errors.Join(wrong, fmt.Errorf("event %s reports what is not so: %w", ev.ID(), err))
+			}
+		case ev.Type() == events.Prune.ResultType(events.ResultItemCompleted):
+			var data events.PruneItemCompleted
+			err := json.Unmarshal(ev.Data(), &data)
+			if err == nil {
+				reported[data.Point] = true
+				err = w.checkRemoval(&data)
+			}
+			if err != nil {
+				wrong = errors.Join(wrong, fmt.Errorf("event %s reports what is not so: %w", ev.ID(), err))
+			}
+		case ev.Type() == events.Verify.ResultType(events.ResultItemCompleted):
+			var data events.VerifyItemCompleted
+			err := json.Unmarshal(ev.Data(), &data)
+			if err == nil {
+				reported[data.Point] = true
+				_, err = w.manifest(data.Path)
+			}
+			if err != nil {
+				wrong = errors.Join(wrong, fmt.Errorf("event %s reports what is not so: %w", ev.ID(), err))
+			}
+		case ev.Type() == events.Restore.ResultType(events.ResultItemCompleted):
+			var data events.RestoreItemCompleted
+			err := json.Unmarshal(ev.Data(), &data)
+			if err == nil {
+				reported[data.Point] = true
+				_, err = w.engine.API().ContainerInspect(ctx, data.Container.ID)
 			}
 			if err != nil {
 				wrong = errors.Join(wrong, fmt.Errorf("event %s reports what is not so: %w", ev.ID(), err))
@@ -292,7 +325,28 @@ func (w *world) checkImages(ctx context.Context, _ []string) (wrong error) {
 		return fmt.Errorf("look for snapshots: %w", err)
 	}
 	for _, img := range list {
+		if len(img.RepoTags) == 1 && strings.HasPrefix(img.RepoTags[0], "holdfast/restored:") {
+			continue // a restored container is made from it
+		}
 		wrong = errors.Join(wrong, fmt.Errorf("a snapshot is left on the Engine: %v %s", img.RepoTags, img.ID))
+	}
+	return wrong
+}
+
+// checkHelpers: no container is left that a job made for itself, or that has one of the
+// world's volumes.
+func (w *world) checkHelpers(ctx context.Context, jobs []string) (wrong error) {
+	list, err := w.engine.API().ContainerList(ctx,
+		container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", engine.HelperLabel))})
+	if err != nil {
+		return fmt.Errorf("look for containers of ours: %w", err)
+	}
+	for _, c := range list {
+		ours := slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return strings.HasPrefix(m.Name, w.host) }) ||
+			slices.ContainsFunc(jobs, func(job string) bool { return strings.Contains(c.Labels[engine.HelperLabel], job) })
+		if ours {
+			wrong = errors.Join(wrong, fmt.Errorf("a container of ours is left on the Engine: %v, %s", c.Names, c.State))
+		}
 	}
 	return wrong
 }

@@ -183,8 +183,14 @@ func (w *world) run(c dockertest.Container) string {
 // job's id.
 func (w *world) publish(id, data string) string {
 	w.t.Helper()
-	body := fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":%q,"type":%q,"data":%s}`, id, worldSource, events.Backup.RequestType(), data)
-	w.send(events.HostSubject(events.Backup, w.host), body)
+	return w.ask(events.Backup, id, data)
+}
+
+// ask is publish for a request of any kind.
+func (w *world) ask(kind events.Kind, id, data string) string {
+	w.t.Helper()
+	body := fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":%q,"type":%q,"data":%s}`, id, worldSource, kind.RequestType(), data)
+	w.send(events.HostSubject(kind, w.host), body)
 	return events.JobID(worldSource, id, w.host)
 }
 

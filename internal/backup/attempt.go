@@ -11,6 +11,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/helper"
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/quiesce"
@@ -27,7 +28,7 @@ type attempt struct {
 	*Runner
 	Task
 	id    string // of the undo record
-	ref   string // of the snapshot; empty for an image
+	ref   string // of the snapshot; empty for an image or a volume
 	dir   string // of the point
 	watch *stall.Watchdog
 
@@ -39,16 +40,17 @@ type attempt struct {
 type work struct {
 	about     engine.About
 	manifest  *point.Manifest
-	config    []byte // the container's inspect document
-	baseID    string // of the image that the container was made from; empty for none
+	documents []document // that are stored as they are
+	baseID    string     // of the image that the container was made from; empty for none
 	durations events.Durations
 
-	container *quiesce.Container // nil for an image
-	hooks     *hook.Session      // nil for an image
+	container *quiesce.Container // nil for an image or a volume
+	hooks     *hook.Session      // nil for an image or a volume
 	resumeErr error              // why the container does not run again
 	settled   chan error         // whether it still runs a moment after its start; nil if it was not started
 	imageID   string             // of the snapshot
 	retried   bool               // there may be more snapshots than that
+	helpers   []*helper.Prepared // by volume, as far as they were begun; nil if one was used, or is not there
 	staging   sink.Staging       // nil if nothing is staged
 	staged    bool               // something may lie staged
 }
@@ -103,12 +105,14 @@ func (r *attempt) find(ctx context.Context) (stored bool, err error) {
 		Job:           r.Job,
 		Request:       r.Request,
 		Attempt:       r.Attempt,
-		Image:         &point.Image{},
 		Engine:        point.Engine{Version: r.about.Version, Store: r.about.Store},
 		Artifacts:     []events.Artifact{},
 		NotIncluded:   []events.NotIncluded{},
 		Tags:          r.Tags,
 		Holdfast:      r.Version,
+	}
+	if r.Item.Kind != events.ItemVolume {
+		r.manifest.Image = &point.Image{}
 	}
 	r.manifest.Warn(r.Item.Warnings...)
 	return false, nil
@@ -119,7 +123,11 @@ func (r *attempt) find(ctx context.Context) (stored bool, err error) {
 func (r *attempt) probe(ctx context.Context) error {
 	held := r.container != nil && !r.container.ByCommit
 	hooks := r.hooks != nil && r.hooks.Declared()
-	if err := r.Engine.Probe(ctx, engine.CallsFor(r.Item, held, hooks)...); err != nil {
+	err := r.Engine.Probe(ctx, engine.CallsFor(r.Item, held, hooks)...)
+	if err == nil && len(r.Item.Volumes) > 0 {
+		err = r.Volumes.Helpers.Ready(ctx)
+	}
+	if err != nil {
 		return at(events.StepInspect, err, "%s %s is not touched", r.Item.Kind, r.Item.Name)
 	}
 	return nil
@@ -150,9 +158,22 @@ func (r *attempt) image(ctx context.Context) error {
 	return r.store(ctx, img)
 }
 
-// snapshot stores the container's snapshot, and sees whether the container still
+// alone backs up what is no container, of which nothing has to be captured.
+func (r *attempt) alone(ctx context.Context) error {
+	if r.Item.Kind == events.ItemVolume {
+		return r.volume(ctx)
+	}
+	return r.image(ctx)
+}
+
+// snapshot stores the container's snapshot, and the volumes that are read hot, and sees whether the container still
 // runs.
 func (r *attempt) snapshot(ctx context.Context) error {
+	if r.Hot {
+		if err := r.readVolumes(ctx); err != nil {
+			return err
+		}
+	}
 	img, err := r.Engine.InspectImage(ctx, r.imageID)
 	if err != nil {
 		return at(events.StepSave, r.imageError(err), "inspect the snapshot of container %s", r.Item.Name)
@@ -218,6 +239,9 @@ func (r *attempt) record() undo.Record {
 			rec.Actions = append(rec.Actions, undo.Action{RunHook: &undo.Hook{Container: r.Item.ID, Command: *post}})
 		}
 		rec.Actions = append(rec.Actions, undo.Action{RemoveImage: &undo.Image{Reference: r.ref}})
+	}
+	for n := range r.Item.Volumes {
+		rec.Actions = append(rec.Actions, undo.Action{RemoveContainer: &undo.OwnContainer{Name: r.helper(n)}})
 	}
 	rec.Actions = append(rec.Actions, undo.Action{Unstage: &undo.Staging{Sink: r.SinkName, Dir: r.dir, Name: stagingName(r.Attempt)}})
 	return rec

@@ -34,7 +34,7 @@ func TestRunWithoutItsEngine(t *testing.T) {
 			b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: gone(b), Err: errors.New("shutting down")})
 		}, events.StepCommit},
 		"as the snapshot is inspected": {func(b *bench, _ *backup.Task) {
-			b.engine.Plan(enginetest.Fault{Op: enginetest.InspectImage, After: 1, During: gone(b)})
+			b.engine.Plan(enginetest.Fault{Op: enginetest.InspectImage, After: 2, During: gone(b)})
 		}, events.StepSave},
 		"in the save, which ends as if it was whole": {func(b *bench, task *backup.Task) {
 			task.Progress = func(_ events.Step, read, _, _ int64) {

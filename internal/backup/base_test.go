@@ -25,7 +25,7 @@ func TestCaptureRefusesBeforeItHolds(t *testing.T) {
 		}, ""},
 		"its image has lost its name": {enginetest.Spec{Image: other}, func(e *enginetest.Fake) { e.Tag(e.AddImage(), other) }, ""},
 		"its image cannot be inspected": {enginetest.Spec{Image: other}, func(e *enginetest.Fake) {
-			e.Plan(enginetest.Fault{Op: enginetest.InspectImage, After: 1, Err: errors.New("broken")})
+			e.Plan(enginetest.Fault{Op: enginetest.InspectImage, After: 2, Err: errors.New("broken")})
 		}, ""},
 		"its labels are too large": {enginetest.Spec{Image: other, Labels: map[string]string{"large": strings.Repeat("x", 4<<20)}},
 			func(*enginetest.Fake) {}, events.CodeConfigTooLarge},

@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/panics"
+	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/quiesce"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
@@ -44,7 +45,7 @@ func (r *attempt) prepare(ctx context.Context, byCommit bool) error {
 	if err := r.inspect(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{r.probe, r.base, r.begin, r.stage} {
+	for _, step := range []func(context.Context) error{r.probe, r.base, r.begin, r.stage, r.prepareHelpers} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -78,7 +79,11 @@ func (r *attempt) inspect(ctx context.Context) error {
 	if err := archive.CheckConfigSize(c.ConfigSize); err != nil {
 		return at(events.StepInspect, err, "container %s is not touched", r.Item.Name)
 	}
-	r.config, r.baseID = c.Raw, c.ImageID
+	r.documents = append(r.documents, document{point.ContainerConfig, point.MediaTypeContainerConfig, c.Raw})
+	r.baseID = c.ImageID
+	if err := r.gatherContext(ctx, c.Raw); err != nil {
+		return at(events.StepInspect, err, "container %s is not touched", r.Item.Name)
+	}
 	if strings.Contains(c.Runtime, "runsc") {
 		r.manifest.Warn(events.NewWarning(events.WarningRuntime,
 			"container %s runs in gVisor (runtime %s), so the point may lack what it wrote to its own file system", c.Name, c.Runtime))
@@ -86,10 +91,7 @@ func (r *attempt) inspect(ctx context.Context) error {
 	r.manifest.State = c.State
 	r.manifest.Quiesce = r.Item.Quiesce
 	r.manifest.Image.Reference = c.Image
-	for _, m := range c.Mounts {
-		r.manifest.NotIncluded = append(r.manifest.NotIncluded, events.NotIncluded{
-			Type: m.Type, Name: m.Name, Source: m.Source, Destination: m.Destination, Reason: notIncludedReason(m.Type)})
-	}
+	r.manifest.NotIncluded = append(r.manifest.NotIncluded, r.notIncluded(c.Mounts)...)
 	return nil
 }
 
@@ -196,16 +198,4 @@ func (r *attempt) settle(ctx context.Context) {
 	}
 	r.settled <- err
 	r.unlock()
-}
-
-func notIncludedReason(mountType string) string {
-	switch mountType {
-	case "volume":
-		return "volumes are not backed up by this version"
-	case "bind":
-		return "bind mounts are not backed up by this version"
-	case "tmpfs":
-		return "a tmpfs lies in memory only"
-	}
-	return "mounts of this type are not backed up"
 }

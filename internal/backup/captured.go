@@ -19,7 +19,9 @@ type Captured struct {
 // order of the tasks, and started in the reverse one. A container whose mode is none
 // is committed as it runs. It returns one Captured for each task, in their order, to
 // be stored or discarded by the caller, several at a time or not. An image has no
-// point in time, and is looked at when it is stored.
+// point in time, and neither has a volume by itself: they are read when they are
+// stored. The volumes of the containers are read before the first of those runs again,
+// unless they are to be read hot.
 //
 // If one container cannot be captured, none is: its item fails for its reason,
 // and the others with not_together. Items that an earlier attempt stored stay;
@@ -72,7 +74,7 @@ func (c *Captured) Store(ctx context.Context) (*Result, error) {
 		switch {
 		case r.isStored():
 		case r.ref == "":
-			r.finish(ctx, r.image(ctx))
+			r.finish(ctx, r.alone(ctx))
 		default:
 			r.finish(ctx, r.snapshot(ctx))
 		}

@@ -9,12 +9,14 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/helper"
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/quiesce"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/undo"
+	"holdfast.io/holdfast/internal/volume"
 )
 
 // ErrAway is what an [ItemError] is, for [errors.Is], if the Engine or the sink
@@ -144,6 +146,10 @@ var meanings = []struct {
 	{engine.ErrUncommittable, events.CodeUncommittableContent, false},
 	{engine.ErrIncomplete, events.CodeImageIncomplete, false},
 	{archive.ErrTooLarge, events.CodeConfigTooLarge, false},
+	{helper.ErrUnreadable, events.CodeUnreadable, false},
+	{volume.ErrCorrupt, events.CodeCorruptArchive, true},
+	{helper.ErrNoProgram, events.CodeNoHelper, false},
+	{errReplaced, events.CodeReplaced, true},
 }
 
 // classify is the one place that decides what an error means for an item, and

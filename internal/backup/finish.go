@@ -39,7 +39,7 @@ func (r *attempt) finish(ctx context.Context, err error) {
 	r.discard(ctx)
 	switch {
 	case ctx.Err() != nil:
-	case r.pending(), r.staged, r.holds():
+	case r.removeHelpers(ctx), r.pending(), r.staged, r.holds():
 		r.handOver(closed)
 	default:
 		if rerr := r.removeSnapshot(ctx, err != nil); rerr != nil {

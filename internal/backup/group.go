@@ -22,6 +22,9 @@ type group struct {
 	*Runner
 	all   []*attempt
 	watch *stall.Watchdog
+	// readUntil is when the last volume was read that is read while the containers are
+	// quiesced, by the Engine's clock; zero if none is.
+	readUntil time.Time
 }
 
 // memberError is the error of one member of a group.
@@ -96,7 +99,7 @@ func (g *group) lock(ctx context.Context) error {
 // else has to be read from can be left to its commit.
 func (g *group) prepare(ctx context.Context) error {
 	return g.each(func(r *attempt) error {
-		return r.prepare(ctx, len(g.all) == 1 && r.Item.Quiesce == events.QuiescePause)
+		return r.prepare(ctx, len(g.all) == 1 && r.Item.Quiesce == events.QuiescePause && !r.readsQuiesced())
 	})
 }
 
@@ -123,8 +126,8 @@ func (g *group) hold(ctx context.Context) error {
 	}
 }
 
-// once holds the containers still, commits them, resumes them, and proves that they
-// did not run meanwhile.
+// once holds the containers still, commits them, reads their volumes, resumes them, and
+// proves that they did not run meanwhile.
 func (g *group) once(ctx context.Context) error {
 	began := time.Now()
 	err := g.each(func(r *attempt) error { return r.hold(ctx) })
@@ -133,6 +136,9 @@ func (g *group) once(ctx context.Context) error {
 	}
 	for _, r := range g.all {
 		r.durations.Commit = time.Since(began).Milliseconds()
+	}
+	if err == nil {
+		err = g.readVolumes(ctx)
 	}
 	rerr := g.resume(ctx, err == nil)
 	if err == nil {
@@ -144,21 +150,21 @@ func (g *group) once(ctx context.Context) error {
 	return err
 }
 
-// commitsAtOnce bounds the commits of a group that run at a time. All containers are
-// quiesced until the last one ends.
-const commitsAtOnce = 4
+// membersAtOnce bounds for how many members at a time something is done that takes
+// long. All containers are quiesced until the last one has it behind it.
+const membersAtOnce = 4
 
-func (g *group) commit(ctx context.Context) error {
+// beside does something with all members, several at a time, and returns the error of
+// the first that failed.
+func (g *group) beside(do func(r *attempt) error) error {
 	errs := make([]error, len(g.all))
-	slots := make(chan struct{}, commitsAtOnce)
+	slots := make(chan struct{}, membersAtOnce)
 	var all sync.WaitGroup
-	began := time.Now()
 	for i, r := range g.all {
-		r.manifest.SnapshotTime = began.UTC()
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			errs[i] = panics.Catch(func() error { return r.commit(ctx) })
+			errs[i] = panics.Catch(func() error { return do(r) })
 		})
 	}
 	all.Wait()
@@ -166,6 +172,35 @@ func (g *group) commit(ctx context.Context) error {
 		if errs[i] != nil {
 			return memberError{r, errs[i]}
 		}
+	}
+	return nil
+}
+
+func (g *group) commit(ctx context.Context) error {
+	began := time.Now()
+	for _, r := range g.all {
+		r.manifest.SnapshotTime = began.UTC()
+	}
+	return g.beside(func(r *attempt) error { return r.commit(ctx) })
+}
+
+// readVolumes stores the volumes that are read while the containers are quiesced.
+func (g *group) readVolumes(ctx context.Context) (err error) {
+	if !slices.ContainsFunc(g.all, func(r *attempt) bool { return r.readsQuiesced() }) {
+		return nil
+	}
+	err = g.beside(func(r *attempt) error {
+		if !r.readsQuiesced() {
+			return nil
+		}
+		return r.readVolumes(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	// By the Engine's own clock, as its events are.
+	if g.readUntil, err = g.Engine.Time(ctx); err != nil {
+		return memberError{g.all[0], at(events.StepVolumes, err, "ask the Engine for its time")}
 	}
 	return nil
 }
@@ -217,27 +252,28 @@ func (g *group) release(ctx context.Context) {
 }
 
 // prove proves by the Engine's events that all containers were quiesced from the
-// moment that the last one was to the moment that the last commit ended, and makes
-// the first the time of all.
+// moment that the last one was to the moment that the last commit ended and the last
+// volume was read, and makes the first the time of all.
 func (g *group) prove(ctx context.Context) error {
 	proofs := make([]quiesce.Proof, len(g.all))
-	var quiesced, committed time.Time
+	var quiesced time.Time
+	until := g.readUntil
 	for i, r := range g.all {
 		proof, notRunning, err := r.container.Prove(r.imageID)
 		if err != nil {
 			return memberError{r, at(events.StepCommit, err, "container %s", r.Item.Name)}
 		}
 		proofs[i], r.manifest.NotRunningMillis = proof, notRunning
-		quiesced, committed = latest(quiesced, proof.Began), latest(committed, proof.CommittedAt)
+		quiesced, until = latest(quiesced, proof.Began), latest(until, proof.CommittedAt)
 	}
 	for i, r := range g.all {
 		if !quiesced.IsZero() {
 			r.manifest.SnapshotTime = quiesced.UTC()
 		}
-		if len(g.all) == 1 {
-			continue // nobody else was committed
+		if len(g.all) == 1 && g.readUntil.IsZero() {
+			continue // nobody else was committed, and no volume read
 		}
-		if err := r.container.StayedUntil(ctx, proofs[i], committed); err != nil {
+		if err := r.container.StayedUntil(ctx, proofs[i], until); err != nil {
 			return memberError{r, at(events.StepCommit, err, "container %s", r.Item.Name)}
 		}
 	}

@@ -1,4 +1,4 @@
-// Package backup turns one container or image into a recovery point, and reports
+// Package backup turns one container, image or volume into a recovery point, and reports
 // errors that say at which step an item failed and whether a retry can help.
 package backup
 
@@ -26,6 +26,8 @@ type Runner struct {
 	Sweeper *undo.Sweeper
 	// Transport moves images to the sink. Its Engine is the same.
 	Transport *transport.Save
+	// Volumes moves the content of volumes and bind mounts to the sink.
+	Volumes *transport.Volumes
 	// StallTimeout is how long an item may go without a byte moved or a step passed
 	// before it is given up with [stall.ErrStalled]. 0 means for ever.
 	StallTimeout time.Duration
@@ -48,6 +50,8 @@ type Task struct {
 	Request point.Request
 	Point   string // the point's id
 	Item    events.PlannedItem
+	// Hot has the volumes of a container read after it runs again.
+	Hot bool
 	// IgnoredLabels are labels of the container whose hooks do not count.
 	IgnoredLabels []string
 	// SinkName is the name that the configuration has for Sink.

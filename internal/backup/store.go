@@ -31,18 +31,29 @@ func (r *attempt) stage(ctx context.Context) (err error) {
 // store saves the image to the sink and publishes the point.
 func (r *attempt) store(ctx context.Context, img *engine.ImageDetail) error {
 	done := measure(&r.durations.Save)
-	err := r.save(ctx, r.staging, img)
+	err := r.save(ctx, img)
 	done()
 	if err != nil {
 		return at(events.StepSave, err, "save %s %s", r.Item.Kind, r.Item.Name)
 	}
-	if r.config != nil {
-		if err := r.saveConfig(ctx, r.staging); err != nil {
-			return at(events.StepSave, err, "store the configuration of container %s", r.Item.Name)
+	return r.complete(ctx)
+}
+
+// complete stores the documents and publishes the point.
+func (r *attempt) complete(ctx context.Context) error {
+	for _, d := range r.documents {
+		if err := r.saveDocument(ctx, d); err != nil {
+			return at(events.StepSave, err, "store %s of %s %s", d.name, r.Item.Kind, r.Item.Name)
 		}
 	}
 	step.At(ctx, step.Saved)
 	return r.publish(ctx, r.staging)
+}
+
+// document is what the Engine says of an item.
+type document struct {
+	name, mediaType string
+	raw             []byte
 }
 
 // publish makes the point appear.
@@ -99,7 +110,7 @@ func (r *attempt) base(ctx context.Context) error {
 }
 
 // save moves the image into the staging.
-func (r *attempt) save(ctx context.Context, staging sink.Staging, img *engine.ImageDetail) error {
+func (r *attempt) save(ctx context.Context, img *engine.ImageDetail) error {
 	release, doubt, err := r.Transport.Reserve(r.disk(), img.Size)
 	if err != nil {
 		return err
@@ -110,7 +121,7 @@ func (r *attempt) save(ctx context.Context, staging sink.Staging, img *engine.Im
 	}
 	// A classic Engine stages for long before the first byte.
 	r.progress(events.StepSave, 0, img.Size, 0)
-	info, err := r.Transport.Move(ctx, img.ID, imageTarget{r, staging}, func(read, stored int64) {
+	info, err := r.Transport.Move(ctx, img.ID, imageTarget{r}, func(read, stored int64) {
 		release()
 		r.progress(events.StepSave, read, img.Size, stored)
 	})
@@ -124,32 +135,29 @@ func (r *attempt) save(ctx context.Context, staging sink.Staging, img *engine.Im
 }
 
 // imageTarget is the image archive of a point.
-type imageTarget struct {
-	attempt *attempt
-	staging sink.Staging
-}
+type imageTarget struct{ attempt *attempt }
 
 // Put implements [transport.Target].
 func (t imageTarget) Put(ctx context.Context, write func(w io.Writer) (codec.Stored, error)) error {
-	return t.attempt.artifact(ctx, t.staging, point.ImageArchive, point.MediaTypeImageArchive, write)
+	return t.attempt.artifact(ctx, point.ImageArchive, events.Artifact{MediaType: point.MediaTypeImageArchive}, write)
 }
 
-func (r *attempt) saveConfig(ctx context.Context, staging sink.Staging) error {
-	return r.artifact(ctx, staging, point.ContainerConfig, point.MediaTypeContainerConfig, func(w io.Writer) (codec.Stored, error) {
+func (r *attempt) saveDocument(ctx context.Context, d document) error {
+	return r.artifact(ctx, d.name, events.Artifact{MediaType: d.mediaType}, func(w io.Writer) (codec.Stored, error) {
 		out := codec.NewPlainWriter(w)
-		if _, err := out.Write(r.config); err != nil {
+		if _, err := out.Write(d.raw); err != nil {
 			return codec.Stored{}, err
 		}
 		return out.Finish()
 	})
 }
 
-// artifact stores one artifact, which write writes. If that fails, nothing of the
-// artifact becomes durable.
+// artifact stores one artifact under this name, and enters what is known of it by then:
+// a, and what write wrote. If that fails, nothing of the artifact becomes durable.
 func (r *attempt) artifact(
-	ctx context.Context, staging sink.Staging, name, mediaType string, write func(w io.Writer) (codec.Stored, error),
+	ctx context.Context, name string, a events.Artifact, write func(w io.Writer) (codec.Stored, error),
 ) error {
-	w, key, err := staging.Create(ctx, name)
+	w, key, err := r.staging.Create(ctx, name)
 	if err != nil {
 		return sinkError(err)
 	}
@@ -161,9 +169,8 @@ func (r *attempt) artifact(
 	if err := w.Commit(); err != nil {
 		return sinkError(err)
 	}
-	r.manifest.Artifacts = append(r.manifest.Artifacts, events.Artifact{
-		Key: key, MediaType: mediaType, Size: stored.Size, Digest: stored.Digest, UncompressedSize: stored.UncompressedSize,
-	})
+	a.Key, a.Size, a.Digest, a.UncompressedSize = key, stored.Size, stored.Digest, stored.UncompressedSize
+	r.manifest.Artifacts = append(r.manifest.Artifacts, a)
 	return nil
 }
 

@@ -33,10 +33,18 @@ type Job struct {
 	events *read.Subscription
 }
 
-// Request publishes a request of a kind to a host, with data as its schema says,
-// and returns the job to follow. The request is stored when Request returns. It
-// refuses a host that no worker ever served. The caller closes the job.
+// Request publishes a request of a kind to a host, or with [AnyHost] to whichever is
+// free, with data as its schema says, and returns the job to follow. The request is
+// stored when Request returns. It refuses a host that no worker ever served. The
+// caller closes the job.
 func (c Client) Request(ctx context.Context, kind events.Kind, host string, data any) (*Job, error) {
+	if host == AnyHost {
+		ev, err := c.request(kind, data)
+		if err != nil {
+			return nil, err
+		}
+		return c.send(ctx, events.AnySubject(kind), AnyHost, events.JobID(c.Source, ev.ID(), events.HostAny), ev)
+	}
 	enrolled, err := fleet.Of(c.Bus).IsEnrolled(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("ask who serves host %s: %w", host, err)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"time"
@@ -36,7 +37,10 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s is %s; it must not be negative", d.name, d.value)
 		}
 	}
-	return c.Policy.check()
+	if err := c.Policy.check(); err != nil {
+		return err
+	}
+	return c.checkPrune()
 }
 
 func (p Policy) check() error {
@@ -48,6 +52,11 @@ func (p Policy) check() error {
 	for _, q := range p.Quiesce {
 		if !slices.Contains([]events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop}, q) {
 			return fmt.Errorf("policy.quiesce holds %q; it must be pause, none or stop", q)
+		}
+	}
+	for _, b := range p.Binds {
+		if !path.IsAbs(b) || path.Clean(b) != b {
+			return fmt.Errorf("policy.binds holds %q; it must be an absolute path without \"..\", \".\" and a slash at its end", b)
 		}
 	}
 	for _, m := range p.Containers.Match {

@@ -36,6 +36,19 @@ func TestCheck(t *testing.T) {
 		`host.id is "a.b"; it must be letters, digits and '-', with every other byte as _XX (hex): a_2Eb`: func(c *config.Config) {
 			c.Host.ID = "a.b"
 		},
+		`prune.after is "reboot"; it must be backup`: func(c *config.Config) { c.Prune.After = "reboot" },
+		"prune.keep.weekly is -1; it must not be negative": func(c *config.Config) {
+			c.Prune = config.Prune{After: "backup", Keep: config.Keep{Last: 1, Weekly: -1}}
+		},
+		"prune.grace is -1s and prune.keep.within 0s; they must not be negative":       func(c *config.Config) { c.Prune.Grace = -s },
+		"prune.keep keeps nothing; say what stays after each backup, such as daily: 7": func(c *config.Config) { c.Prune.After = "backup" },
+		"prune.keep is set, and prune.after is not, so that nothing is ever removed by it; set prune.after to backup": func(c *config.Config) {
+			c.Prune.Keep.Tags = []string{"gold"}
+		},
+		`prune.after is backup, and policy.kinds holds no prune; add it there: ["backup" "prune"]`: func(c *config.Config) {
+			c.Prune = config.Prune{After: "backup", Keep: config.Keep{Last: 1}}
+			c.Policy.Kinds = []events.Kind{events.Backup}
+		},
 		// The first of several, always the same.
 		"retryFor is -2s; it must not be negative": func(c *config.Config) {
 			c.RetryFor, c.Timeouts = -2*s, config.Timeouts{Job: -s, Item: -s, Progress: -s}

@@ -35,9 +35,11 @@ type Config struct {
 	NATS        NATS          `yaml:"nats" envPrefix:"NATS_"`
 	Docker      Docker        `yaml:"docker" envPrefix:"DOCKER_"`
 	Host        Host          `yaml:"host" envPrefix:"HOST_"`
+	Helper      Helper        `yaml:"helper" envPrefix:"HELPER_"`
 	Sinks       Sinks         `yaml:"sinks" env:"SINKS" envKeyValSeparator:"="`
 	Compression Compression   `yaml:"compression" envPrefix:"COMPRESSION_"`
 	Policy      Policy        `yaml:"policy" envPrefix:"POLICY_"`
+	Prune       Prune         `yaml:"prune" envPrefix:"PRUNE_"`
 	Log         Log           `yaml:"log" envPrefix:"LOG_"`
 
 	// Sink is what --sink says: a location when the worker runs in this process,
@@ -84,6 +86,13 @@ type Host struct {
 	ID string `yaml:"id" env:"ID"`
 }
 
+// Helper is what reads and writes volumes on the Engine.
+type Helper struct {
+	// Image is a reference of an image on the Engine, for its platform, whose entrypoint
+	// is a holdfast of this version; empty for the program that runs.
+	Image string `yaml:"image" env:"IMAGE"`
+}
+
 // Compression is how an archive is made smaller.
 type Compression struct {
 	// Level is a level of the zstd tool, 1 to 19.
@@ -100,6 +109,8 @@ type Timeouts struct {
 
 // Policy is what requests may ask for.
 type Policy struct {
+	// Kinds are the kinds of request that are taken. Left out, serve takes all but restore
+	// and prune, and a command that works in its own process all.
 	Kinds []events.Kind `yaml:"kinds" env:"KINDS"`
 	// Quiesce are the modes that requests and labels may ask for.
 	Quiesce []events.Quiesce `yaml:"quiesce" env:"QUIESCE"`
@@ -111,6 +122,9 @@ type Policy struct {
 	// Sinks are names of configured sinks; empty means all.
 	Sinks      []string   `yaml:"sinks" env:"SINKS"`
 	Containers Containers `yaml:"containers" envPrefix:"CONTAINERS_"`
+	// Binds are absolute paths on the Engine's host: bind mounts of them, and of what
+	// lies below, may be read for a backup. Empty means none.
+	Binds []string `yaml:"binds" env:"BINDS"`
 }
 
 // Containers are the containers that may be backed up: those that one of the
@@ -138,7 +152,8 @@ func Default() Config {
 		Timeouts:      Timeouts{Progress: 10 * time.Minute},
 		NATS:          NATS{Replicas: 1},
 		Compression:   Compression{Level: 3},
-		Policy:        Policy{Kinds: []events.Kind{events.Backup, events.Verify, events.Cancel}, Hooks: true},
+		Policy:        Policy{Hooks: true},
+		Prune:         Prune{Grace: 24 * time.Hour},
 		Log:           Log{Format: "console"},
 	}
 }

@@ -59,12 +59,13 @@ docker: {host: "unix:///run/docker.sock"}
 host: {id: web01}
 compression: {level: 19}
 policy:
-  kinds: [backup]
+  kinds: [backup, prune]
   quiesce: [none, stop]
   hooks: false
   hookOutput: true
   sinks: [nas]
   containers: {match: ["^web-"], labels: [tier=web]}
+prune: {after: backup, grace: 48h, keep: {last: 3, hourly: 24, daily: 7, weekly: 4, monthly: 12, yearly: 2, within: 72h, tags: [gold]}}
 log: {level: debug, format: json}
 `)
 	if err != nil {
@@ -77,10 +78,12 @@ log: {level: debug, format: json}
 	want.NATS.TLS = config.TLS{CA: "/ca.pem", Cert: "/cert.pem", Key: "/key.pem"}
 	want.Docker.Host, want.Host.ID, want.Compression.Level = "unix:///run/docker.sock", "web01", 19
 	want.Policy = config.Policy{
-		Kinds: []events.Kind{events.Backup}, Quiesce: []events.Quiesce{events.QuiesceNone, events.QuiesceStop},
+		Kinds: []events.Kind{events.Backup, events.Prune}, Quiesce: []events.Quiesce{events.QuiesceNone, events.QuiesceStop},
 		HookOutput: true, Sinks: []string{"nas"},
 		Containers: config.Containers{Match: []string{"^web-"}, Labels: []string{"tier=web"}},
 	}
+	want.Prune = config.Prune{After: "backup", Grace: 48 * time.Hour, Keep: config.Keep{
+		Last: 3, Hourly: 24, Daily: 7, Weekly: 4, Monthly: 12, Yearly: 2, Within: 72 * time.Hour, Tags: []string{"gold"}}}
 	want.Log = config.Log{Level: "debug", Format: "json"}
 	if !reflect.DeepEqual(*c, want) {
 		t.Errorf("the settings are\n%+v, want\n%+v", *c, want)

@@ -15,12 +15,12 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.io/holdfast/internal/demo/sample"
+	"holdfast.io/holdfast/internal/engine"
 )
 
 // Engine is what the demo needs of an Engine beside a backup.
 type Engine interface {
-	// Architecture returns the Engine's, as Go names it.
-	Architecture(ctx context.Context) (string, error)
+	About(ctx context.Context) (engine.About, error)
 	// Import makes an image of a file system and a command.
 	Import(ctx context.Context, tar io.Reader, ref string, command []string) error
 	// Create makes a container and returns its id.
@@ -49,28 +49,28 @@ const warmUp = 500 * time.Millisecond
 
 // Start makes the image and the container, and lets it write for a moment. The
 // caller calls Remove, also after an error. dir is for temporary files.
-func Start(ctx context.Context, engine Engine, dir string) (*Sample, error) {
+func Start(ctx context.Context, e Engine, dir string) (*Sample, error) {
 	id := uuid.NewString()[:8]
-	s := &Sample{Name: "holdfast-demo-" + id, Image: "holdfast/demo:" + id, engine: engine}
-	arch, err := engine.Architecture(ctx)
+	s := &Sample{Name: "holdfast-demo-" + id, Image: "holdfast/demo:" + id, engine: e}
+	about, err := e.About(ctx)
 	if err != nil {
 		return s, fmt.Errorf("ask the Engine for its architecture: %w", err)
 	}
-	path, command, err := program(ctx, dir, arch)
+	path, command, err := program(ctx, dir, about.Architecture)
 	if err != nil {
 		return s, err
 	}
-	s.onRemove(func(ctx context.Context) error { return engine.RemoveImage(ctx, s.Image) })
+	s.onRemove(func(ctx context.Context) error { return e.RemoveImage(ctx, s.Image) })
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(image(w, path)) }()
-	if err := engine.Import(ctx, r, s.Image, command); err != nil {
+	if err := e.Import(ctx, r, s.Image, command); err != nil {
 		return s, fmt.Errorf("import the sample's image: %w", err)
 	}
-	s.onRemove(func(ctx context.Context) error { return engine.RemoveContainer(ctx, s.Name) })
-	if _, err := engine.Create(ctx, s.Name, s.Image); err != nil {
+	s.onRemove(func(ctx context.Context) error { return e.RemoveContainer(ctx, s.Name) })
+	if _, err := e.Create(ctx, s.Name, s.Image); err != nil {
 		return s, fmt.Errorf("create the sample container: %w", err)
 	}
-	if err := engine.Start(ctx, s.Name); err != nil {
+	if err := e.Start(ctx, s.Name); err != nil {
 		return s, fmt.Errorf("start the sample container: %w", err)
 	}
 	select {

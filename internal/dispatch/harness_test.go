@@ -87,11 +87,12 @@ func (h *host) newWorker(owner string) *Worker {
 		h.sweeper = &undo.Sweeper{Engine: h.engine, Locks: &undo.Locks{}, Store: h.records, Sinks: all, Log: log}
 	}
 	h.backups = &backupjob.Kind{
-		Host:     testHost,
-		Runner:   &backup.Runner{Engine: h.engine, Sweeper: h.sweeper, Transport: &transport.Save{Engine: h.engine}, Version: "test", Log: log},
-		Sinks:    all,
-		Policy:   backupjob.Policy{Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
-		Lifeline: func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{} },
+		Host:       testHost,
+		Runner:     &backup.Runner{Engine: h.engine, Sweeper: h.sweeper, Transport: &transport.Save{Engine: h.engine}, Version: "test", Log: log},
+		Sinks:      all,
+		SinkPolicy: job.SinkPolicy{Host: testHost, Sinks: all},
+		Policy:     backupjob.Policy{Quiesce: []events.Quiesce{events.QuiescePause, events.QuiesceNone}},
+		Lifeline:   func(context.Context, []engine.Container) plan.Lifeline { return plan.Lifeline{} },
 	}
 	h.runner = &job.Runner{
 		Host:      testHost,
@@ -275,6 +276,8 @@ func (h *host) wantUntouched() {
 type sinks map[string]sink.Sink
 
 func (s sinks) Has(name string) bool { _, ok := s[name]; return ok }
+
+func (s sinks) Shared(string) bool { return false }
 
 func (s sinks) Names() (names []string) {
 	for name := range s {

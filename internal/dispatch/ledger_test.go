@@ -244,7 +244,7 @@ func (h *host) enterPlan(claim *ledger.Claim) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	raw, err := plan.Make(time.Now(), req, containers, nil, plan.Rules{Quiesce: h.backups.Policy.Quiesce}).Encode()
+	raw, err := plan.Make(time.Now(), req, plan.Inventory{Containers: containers}, plan.Rules{Quiesce: h.backups.Policy.Quiesce}).Encode()
 	if err == nil {
 		err = claim.SetPlan(h.Context(), raw)
 	}
@@ -292,7 +292,7 @@ func TestPolicy(t *testing.T) {
 		want   string
 	}{
 		"a kind": {func(h *host) { h.worker.Allowed = []events.Kind{events.Cancel} }, allContainers, "policy.kinds"},
-		"a sink": {func(h *host) { h.backups.Policy.Sinks = []string{"other"} }, allContainers, "policy.sinks"},
+		"a sink": {func(h *host) { h.backups.SinkPolicy.Allowed = []string{"other"} }, allContainers, "policy.sinks"},
 		"a mode": {func(h *host) { h.backups.Policy.Quiesce = []events.Quiesce{events.QuiesceNone} },
 			`{"containers": {"all": true}, "quiesce": "pause"}`, "policy.quiesce"},
 	} {

@@ -58,7 +58,7 @@ func TestBackup(t *testing.T) {
 			h.Fatal(err)
 		}
 		contents := h.sink.Contents()
-		if _, there := contents[item.Path+"/manifest.json"]; !there || len(item.Artifacts) != 2 {
+		if _, there := contents[item.Path+"/manifest.json"]; !there || len(item.Artifacts) != 3 {
 			h.Errorf("the item is %+v", item)
 		}
 		for _, a := range item.Artifacts {
@@ -184,7 +184,8 @@ func TestBackupToANamedSink(t *testing.T) {
 	withHost(t, 1, func(h *host) {
 		h.container("web")
 		other := sinktest.NewMemory()
-		h.backups.Sinks = sinks{events.DefaultSink: h.sink, "other": other}
+		all := sinks{events.DefaultSink: h.sink, "other": other}
+		h.backups.Sinks, h.backups.SinkPolicy.Sinks = all, all
 		h.start()
 		h.do(h.backup(`{"containers": {"all": true}, "sink": "other"}`))
 		if len(h.sink.Contents()) > 0 || len(other.Contents()) == 0 || h.ended().Sink != "other" {

@@ -95,6 +95,10 @@ func ownMessage(resp *http.Response, body []byte) (message string, own bool) {
 	if json.Unmarshal(body, &answer) == nil && answer.Message != "" {
 		return brief(answer.Message), true
 	}
+	// So Engine 20.10 answers in place of a stream.
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind == "application/vnd.docker.raw-stream" {
+		return brief(string(body)), true
+	}
 	if isPage(resp) || bytes.Contains(body, []byte("<")) {
 		return "", false // the page of a proxy says nothing that the status does not
 	}
@@ -146,18 +150,25 @@ func brief(text string) string {
 var versionPrefix = regexp.MustCompile(`^.*?/v[0-9]+\.[0-9]+/`)
 
 var (
-	idInPath  = regexp.MustCompile(`/[0-9a-f]{64}/`)
+	idInPath  = regexp.MustCompile(`/[0-9a-f]{64}(/|$)`)
 	imagePath = regexp.MustCompile(`^/images/.+/json$`)
+	// A network can be called by its name.
+	networkPath = regexp.MustCompile(`^/networks/[^/]+/(connect|disconnect)$`)
+	volumePath  = regexp.MustCompile(`^/volumes/.+$`)
 )
 
 // reference is the path of a call as the API's reference has it, and the manual.
 func reference(method, path string) string {
-	path = idInPath.ReplaceAllString(versionPrefix.ReplaceAllString(path, "/"), "/{id}/")
+	path = idInPath.ReplaceAllString(versionPrefix.ReplaceAllString(path, "/"), "/{id}$1")
 	switch {
 	case imagePath.MatchString(path):
 		return "/images/{name}/json"
 	case method == http.MethodDelete && strings.HasPrefix(path, "/images/"):
 		return "/images/{name}"
+	case networkPath.MatchString(path):
+		return networkPath.ReplaceAllString(path, "/networks/{id}/$1")
+	case method != http.MethodPost && volumePath.MatchString(path):
+		return "/volumes/{name}"
 	}
 	return brief(path)
 }

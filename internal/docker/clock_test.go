@@ -45,7 +45,7 @@ func TestNow(t *testing.T) {
 		e, _ := clockEngine(t, ahead)
 		for range 2 {
 			before := time.Now().Add(ahead)
-			now, err := e.now(t.Context())
+			now, err := e.Time(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +63,7 @@ func TestAboutIsKept(t *testing.T) {
 		if about, err := e.About(t.Context()); err != nil || about.Name != "fake" {
 			t.Fatalf("it is %+v, %v", about, err)
 		}
-		if _, err := e.now(t.Context()); err != nil {
+		if _, err := e.Time(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -56,6 +56,9 @@ func listed(c container.Summary) (engine.Container, error) {
 			l.Ports = append(l.Ports, netip.AddrPortFrom(addr.Unmap(), p.PublicPort))
 		}
 	}
+	for _, m := range c.Mounts {
+		l.Mounts = append(l.Mounts, mount(m))
+	}
 	return l, nil
 }
 
@@ -84,7 +87,12 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 		ImageID: c.Image, ConfigSize: configSize(c.Config),
 		Labels: c.Config.Labels, AutoRemove: c.HostConfig.AutoRemove, Runtime: c.HostConfig.Runtime, Raw: raw,
 		StopGrace: stopGrace(c.Config.StopTimeout),
-		ExitCode:  c.State.ExitCode,
+		ExitCode:  c.State.ExitCode, RestartCount: c.RestartCount,
+		RestartPolicy: engine.RestartPolicy{Name: string(c.HostConfig.RestartPolicy.Name),
+			MaximumRetries: c.HostConfig.RestartPolicy.MaximumRetryCount},
+	}
+	if h := c.State.Health; h != nil && h.Status != container.NoHealthcheck {
+		d.Health = engine.Health(h.Status)
 	}
 	if !slices.Contains(events.States, d.State) {
 		return nil, badAnswer("its document of container %s has the state %q, which is none", id, brief(string(d.State)))
@@ -145,10 +153,14 @@ func mounts(c *container.InspectResponse) []engine.Mount {
 		all = append(all, engine.Mount{Type: "tmpfs", Destination: "/dev/shm"})
 	}
 	for _, m := range c.Mounts {
-		all = append(all, engine.Mount{Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination})
+		all = append(all, mount(m))
 	}
 	slices.SortFunc(all, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
 	return all
+}
+
+func mount(m container.MountPoint) engine.Mount {
+	return engine.Mount{Type: string(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination, ReadOnly: !m.RW}
 }
 
 // defaultShmSize is the size of /dev/shm, in bytes, of a container for which nobody

@@ -127,6 +127,7 @@ const aboutLife = time.Minute
 // answer is what an Engine answered to what it is.
 type answer struct {
 	engine.About
+	platform engine.Platform
 	// ahead is how far its clock is ahead of ours, as exactly as the answer was
 	// quick.
 	ahead time.Duration
@@ -170,15 +171,32 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 	kind, _ := e.kind(ctx)
 	a := answer{
 		About: engine.About{Kind: kind, ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
-			DataRoot: info.DockerRootDir, Stages: !usesContainerd(info), CommitNeedsBase: !usesContainerd(info),
-			NaiveDiff: naiveDiff(info)},
-		ahead: clock.Sub(asked),
-		at:    time.Now(),
+			OS: info.OSType, Architecture: architecture(info.Architecture), DataRoot: info.DockerRootDir,
+			Stages: !usesContainerd(info), CommitNeedsBase: !usesContainerd(info), NaiveDiff: naiveDiff(info)},
+		platform: platform(info, kind, e.api.ClientVersion()),
+		ahead:    clock.Sub(asked),
+		at:       time.Now(),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.last = a
 	return a, nil
+}
+
+// architecture is an Engine's word for its machine, which is the kernel's, as Go names
+// it; what is not known here stays as it is.
+func architecture(machine string) string {
+	switch machine {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	case "armv6l", "armv7l", "armv8l":
+		return "arm"
+	case "i386", "i486", "i586", "i686":
+		return "386"
+	}
+	return machine
 }
 
 // dockerEngine is what a Docker Engine is called here; it calls itself Engine.
@@ -200,10 +218,10 @@ func (e *Engine) kind(ctx context.Context) (kind, version string) {
 // between.
 const sameClock = time.Second
 
-// now returns the Engine's own time. One that is reached by a socket file has
+// Time implements [engine.Engine]. An Engine that is reached by a socket file has
 // this machine's clock, unless it shows another: the socket can lead into a
 // virtual machine.
-func (e *Engine) now(ctx context.Context) (time.Time, error) {
+func (e *Engine) Time(ctx context.Context) (time.Time, error) {
 	if strings.HasPrefix(e.Host(), "unix://") {
 		if a, err := e.ask(ctx); err != nil {
 			return time.Time{}, err

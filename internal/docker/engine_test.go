@@ -19,6 +19,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/mount"
+	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
 	"go.uber.org/goleak"
 
@@ -63,8 +65,16 @@ func TestNoEngine(t *testing.T) {
 		"Ping":       func() error { return e.Ping(ctx) },
 		"Save":       func() error { _, err := e.Save(ctx, "i"); return err },
 		"Remove":     func() error { return e.RemoveImage(ctx, "i") },
+		"Volumes":    func() error { _, err := e.Volumes(ctx); return err },
+		"Volume":     func() error { _, err := e.InspectVolume(ctx, "v"); return err },
+		"Sizes":      func() error { _, err := e.VolumeSizes(ctx); return err },
 		"Watch":      func() error { _, err := e.Watch(ctx, "c"); return err },
-		"Exec":       func() error { _, err := e.Exec(ctx, "c", []string{"/idle"}); return err },
+		"Helper": func() error {
+			_, err := e.CreateHelper(ctx, engine.HelperSpec{Name: "h", Volume: "v", Command: []string{"x"}})
+			return err
+		},
+		"RemoveHelper": func() error { _, err := e.RemoveHelper(ctx, "h"); return err },
+		"Exec":         func() error { _, err := e.Exec(ctx, "c", []string{"/idle"}); return err },
 	}
 	for name, call := range calls {
 		if err := call(); !errors.Is(err, engine.ErrEngineUnavailable) {
@@ -106,6 +116,13 @@ func (b *bench) Make(t testing.TB, s enginetest.Spec) string {
 		config.Volumes = map[string]struct{}{s.Volume: {}}
 	}
 	host := &container.HostConfig{AutoRemove: s.AutoRemove}
+	for _, m := range s.Mounts {
+		source := m.Name
+		if m.Type == "bind" {
+			source = m.Source
+		}
+		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.Type(m.Type), Source: source, Target: m.Destination, ReadOnly: m.ReadOnly})
+	}
 	if s.Network != "" {
 		host.NetworkMode = container.NetworkMode("container:" + s.Network)
 	}
@@ -175,6 +192,25 @@ func (b *bench) Write(t testing.TB, id, file, content string) {
 	}
 }
 
+// MakeVolume implements [enginetest.Bench].
+func (b *bench) MakeVolume(t testing.TB, name string, labels map[string]string) {
+	t.Helper()
+	if _, err := b.api.VolumeCreate(t.Context(), volume.CreateOptions{Name: name, Labels: labels}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		b.remove(t, func(ctx context.Context) error { return b.api.VolumeRemove(ctx, name, false) })
+	})
+}
+
+// DropVolume implements [enginetest.Bench].
+func (b *bench) DropVolume(t testing.TB, name string) {
+	t.Helper()
+	if err := b.api.VolumeRemove(t.Context(), name, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Kill implements [enginetest.Bench].
 func (b *bench) Kill(t testing.TB, id string) {
 	t.Helper()
@@ -190,6 +226,12 @@ func (b *bench) Remove(t testing.TB, id string) {
 		t.Fatal(err)
 	}
 }
+
+// Folder implements [enginetest.Bench].
+func (b *bench) Folder(t testing.TB) string { return t.TempDir() }
+
+// HelperFiles implements [enginetest.Bench].
+func (b *bench) HelperFiles(t testing.TB) io.Reader { return rootFS(t) }
 
 // Refuse implements [enginetest.Bench].
 func (b *bench) Refuse(t testing.TB, calls ...engine.Call) {
@@ -248,13 +290,13 @@ var program = sync.OnceValues(func() ([]byte, error) {
 		return nil, err
 	}
 	defer e.Close()
-	arch, err := e.Architecture(context.Background())
+	about, err := e.About(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	out := filepath.Join(dir, "idle")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/idle")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=-buildvcs=false")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+about.Architecture, "GOFLAGS=-buildvcs=false")
 	if text, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the containers' program: %w: %s", err, text)
 	}

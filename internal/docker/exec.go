@@ -3,9 +3,6 @@ package docker
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -41,7 +38,9 @@ func (e *Engine) exec(ctx context.Context, containerID string, command []string)
 	if made.ID == "" {
 		return engine.ExecResult{}, badAnswer("it says that a command is set up in container %s, and not under which id", containerID)
 	}
-	stream, err := e.startExec(ctx, made.ID)
+	stream, err := e.hijack(ctx, engine.CallExecStart, func() (types.HijackedResponse, error) {
+		return e.api.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{})
+	})
 	if err != nil {
 		return engine.ExecResult{}, err
 	}
@@ -53,57 +52,6 @@ func (e *Engine) exec(ctx context.Context, containerID string, command []string)
 	}
 	code, err := e.exitCode(ctx, made.ID)
 	return engine.ExecResult{ExitCode: code, Output: output.last, Written: output.written}, err
-}
-
-// startExec begins a command, and returns the stream of its output. The client
-// does not look at ctx while it waits for the answer, so it may be left behind;
-// the stream is closed then when it comes.
-func (e *Engine) startExec(ctx context.Context, execID string) (types.HijackedResponse, error) {
-	type answer struct {
-		stream types.HijackedResponse
-		err    error
-	}
-	answers := make(chan answer)
-	go func() {
-		stream, err := e.api.ContainerExecAttach(ctx, execID, container.ExecAttachOptions{})
-		select {
-		case answers <- answer{stream, err}:
-		case <-ctx.Done():
-			if err == nil {
-				stream.Close()
-			}
-		}
-	}()
-	select {
-	case a := <-answers:
-		return a.stream, upgradeError(a.err)
-	case <-ctx.Done():
-		return types.HijackedResponse{}, context.Cause(ctx)
-	}
-}
-
-// notUpgraded is what the client says of an answer in place of a stream.
-var notUpgraded = regexp.MustCompile(`^unable to upgrade to tcp, received ([0-9]{3})$`)
-
-// upgradeError finds a refusal in the error of a stream, whose answer does not pass
-// by [answers].
-func upgradeError(err error) error {
-	if err == nil {
-		return nil
-	}
-	m := notUpgraded.FindStringSubmatch(err.Error())
-	if m == nil {
-		return err
-	}
-	status, _ := strconv.Atoi(m[1])
-	switch {
-	case refuses(status, ""):
-		method, path := engine.CallExecStart.Endpoint()
-		return &engine.RefusedError{Method: method, Path: path, Status: status}
-	case status == http.StatusConflict:
-		return fmt.Errorf("%w: %w", engine.ErrNotRunning, err)
-	}
-	return err
 }
 
 // exitPoll is how often a command is looked at whose output has ended.

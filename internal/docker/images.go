@@ -1,7 +1,9 @@
 package docker
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
 
 	"holdfast.io/holdfast/internal/engine"
 )
@@ -45,14 +48,22 @@ func named(refs []string) []string {
 
 // InspectImage implements [engine.Images].
 func (e *Engine) InspectImage(ctx context.Context, name string) (*engine.ImageDetail, error) {
-	i, err := e.api.ImageInspect(ctx, name)
+	var document bytes.Buffer
+	i, err := e.api.ImageInspect(ctx, name, client.ImageInspectWithRawResponse(&document))
 	if err != nil {
 		return nil, e.translate(err)
 	}
 	if i.ID == "" {
 		return nil, badAnswer("its document of image %s lacks the Id", brief(name))
 	}
-	d := &engine.ImageDetail{ID: i.ID, References: named(i.RepoTags), Size: max(i.Size, 0)}
+	var raw struct{ Config json.RawMessage }
+	if err := json.Unmarshal(document.Bytes(), &raw); err != nil {
+		return nil, badAnswer("its document of image %s cannot be read: %s", brief(name), brief(err.Error()))
+	}
+	d := &engine.ImageDetail{ID: i.ID, References: named(i.RepoTags), Digests: named(i.RepoDigests), Size: max(i.Size, 0)}
+	if string(raw.Config) != "null" {
+		d.Config = raw.Config
+	}
 	if i.Config != nil {
 		d.Labels = i.Config.Labels
 	}

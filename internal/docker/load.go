@@ -15,12 +15,6 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 )
 
-// Architecture returns the Engine's architecture as Go names it.
-func (e *Engine) Architecture(ctx context.Context) (string, error) {
-	v, err := e.api.ServerVersion(ctx)
-	return v.Arch, e.translate(err)
-}
-
 // Import makes an image named ref of a file system and a command.
 func (e *Engine) Import(ctx context.Context, files io.Reader, ref string, command []string) error {
 	cmd, err := json.Marshal(command)
@@ -43,23 +37,43 @@ func (e *Engine) Create(ctx context.Context, name, image string) (string, error)
 	return c.ID, e.translate(err)
 }
 
-// Load loads what docker save wrote, of one image that was saved by its id, and
-// returns the id that it has now.
+// What an Engine says of an image that it has loaded, of an archive that does not name
+// it and of one that does; and of one that a containerd store has taken and cannot use,
+// in an answer that says that all went well.
+const (
+	loadedByID   = "Loaded image ID: "
+	loadedByName = "Loaded image: "
+	notUnpacked  = "Error unpacking image"
+)
+
+// Load implements [engine.Loader].
 func (e *Engine) Load(ctx context.Context, archive io.Reader) (string, error) {
 	r, err := e.api.ImageLoad(ctx, archive)
 	if err != nil {
 		return "", e.translate(err)
 	}
 	defer r.Body.Close()
-	const loaded = "Loaded image ID: "
-	line, err := streamed(r.Body, func(line string) bool { return strings.HasPrefix(line, loaded) })
+	failure := ""
+	line, err := streamed(r.Body, func(line string) bool {
+		if strings.HasPrefix(line, notUnpacked) {
+			failure = line
+		}
+		return strings.HasPrefix(line, loadedByID) || strings.HasPrefix(line, loadedByName)
+	})
+	switch {
+	case err != nil:
+		return "", e.translate(err)
+	case failure != "":
+		return "", fmt.Errorf("the image cannot be used: %s", brief(strings.TrimSpace(failure)))
+	case line == "":
+		return "", badAnswer("it does not say which image it loaded")
+	}
+	name := strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(line, loadedByID), loadedByName))
+	img, err := e.InspectImage(ctx, name)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("look for the image %s that was loaded: %w", name, err)
 	}
-	if line == "" {
-		return "", errors.New("the Engine does not say that it loaded an image")
-	}
-	return strings.TrimSpace(strings.TrimPrefix(line, loaded)), nil
+	return img.ID, nil
 }
 
 // ReadFile reads a regular file of a container, in any state.
@@ -76,8 +90,7 @@ func (e *Engine) ReadFile(ctx context.Context, container, path string) ([]byte, 
 	return io.ReadAll(tr)
 }
 
-// RemoveContainer removes a container, whatever its state, and its anonymous
-// volumes. It is no error if it is not there.
+// RemoveContainer implements [engine.Containers].
 func (e *Engine) RemoveContainer(ctx context.Context, id string) error {
 	err := e.translate(e.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true}))
 	if errors.Is(err, engine.ErrNotFound) {

@@ -144,19 +144,40 @@ func probes(c engine.Call) []wire {
 	case engine.CallInspectImage, engine.CallRemoveImage: // a proxy may allow no colon or slash in a name
 		return []wire{of(strings.ReplaceAll(path, "{name}", "sha256:"+id)),
 			of(strings.ReplaceAll(path, "{name}", engine.SnapshotReference(id)))}
-	case engine.CallExecCreate:
+	case engine.CallVolumes:
+		return []wire{{path: path, query: url.Values{"filters": {`{"label":["` + engine.HelperLabel + `=` + id + `"]}`}}}}
+	case engine.CallInspectVolume, engine.CallRemoveVolume:
+		return []wire{of(strings.ReplaceAll(path, "{name}", id))}
+	case engine.CallCreate: // of an image that is not there
 		w := of(path)
-		w.body = `{"Cmd":["true"]}`
+		w.body = `{"Image":"sha256:` + id + `","Cmd":["none"]}`
 		return []wire{w}
-	case engine.CallExecStart:
-		w := of(path)
-		w.body = `{"Detach":false,"Tty":false}`
-		return []wire{w}
-	case engine.CallPing, engine.CallVersion, engine.CallInfo:
+	case engine.CallCreateNetwork, engine.CallCreateVolume: // a name that is none, or it would be made
+		return []wire{{path: path, body: `{"Name":[]}`, missing: true}}
+	case engine.CallPing, engine.CallVersion, engine.CallInfo, engine.CallLoad: // a load of nothing
 		return []wire{{path: path}}
 	default:
-		return []wire{of(path)}
+		return []wire{probeOfID(c, of(path), id)}
 	}
+}
+
+// probeOfID completes the request w of a call that names a container, an exec or a
+// network by an id in its path.
+func probeOfID(c engine.Call, w wire, id string) wire {
+	switch c {
+	case engine.CallCopy:
+		w.query = url.Values{"path": {"/"}}
+	case engine.CallExecCreate:
+		w.body = `{"Cmd":["true"]}`
+	case engine.CallExecStart:
+		w.body = `{"Detach":false,"Tty":false}`
+	case engine.CallRename:
+		w.query = url.Values{"name": {id}}
+	case engine.CallUpdate, engine.CallConnect, engine.CallDisconnect:
+		w.body = `{"Container":"` + id + `"}`
+	default:
+	}
+	return w
 }
 
 // send sends a request past the Docker client, whose calls read and check more

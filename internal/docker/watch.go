@@ -19,7 +19,7 @@ const watchBuffer = 64
 func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan engine.Change, error) {
 	// The Engine answers before it has subscribed (moby, api/server/router/system),
 	// so an event in between is asked for by the Engine's own time.
-	since, err := e.now(ctx)
+	since, err := e.Time(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,8 @@ import (
 // Call is one request of the Engine's API that Holdfast makes.
 type Call string
 
-// The calls that a backup makes. What each is on the wire says [Call.Endpoint].
+// The calls that a backup of containers and images makes. What each is on the wire
+// says [Call.Endpoint].
 const (
 	CallPing         Call = "ping"
 	CallVersion      Call = "version"
@@ -31,13 +32,63 @@ const (
 	CallImages       Call = "list images"
 	CallInspectImage Call = "inspect image"
 	CallSave         Call = "save image"
+	CallLoad         Call = "load image"
 	CallRemoveImage  Call = "remove image"
+	CallNetworks     Call = "list networks"
+)
+
+// The calls that are made for volumes.
+const (
+	CallVolumes         Call = "list volumes"
+	CallInspectVolume   Call = "inspect volume"
+	CallRemoveVolume    Call = "remove volume"
+	CallCreate          Call = "create container"
+	CallCopy            Call = "copy into container"
+	CallAttach          Call = "attach"
+	CallWait            Call = "wait"
+	CallRemoveContainer Call = "remove container"
+)
+
+// The calls that only a restore makes.
+const (
+	CallRename        Call = "rename container"
+	CallUpdate        Call = "update container"
+	CallCreateNetwork Call = "create network"
+	CallRemoveNetwork Call = "remove network"
+	CallConnect       Call = "connect to network"
+	CallDisconnect    Call = "disconnect from network"
+	CallCreateVolume  Call = "create volume"
 )
 
 // Calls are all calls, in the order in which people read them.
 var Calls = []Call{
 	CallPing, CallVersion, CallInfo, CallContainers, CallInspect, CallEvents, CallCommit, CallPause, CallUnpause,
-	CallStop, CallStart, CallExecCreate, CallExecStart, CallExecInspect, CallImages, CallInspectImage, CallSave, CallRemoveImage,
+	CallStop, CallStart, CallExecCreate, CallExecStart, CallExecInspect, CallImages, CallInspectImage, CallSave, CallLoad, CallRemoveImage,
+	CallVolumes, CallInspectVolume, CallRemoveVolume, CallCreate, CallCopy, CallAttach, CallWait, CallRemoveContainer,
+	CallNetworks,
+	CallRename, CallUpdate, CallCreateNetwork, CallRemoveNetwork, CallConnect, CallDisconnect, CallCreateVolume,
+}
+
+// HelperCalls are the calls that a helper takes, those that undo its traces among
+// them.
+var HelperCalls = []Call{
+	CallPing, CallInfo, CallContainers, CallStart, CallVolumes, CallInspectVolume, CallRemoveVolume, CallCreate, CallCopy, CallAttach,
+	CallWait, CallRemoveContainer,
+}
+
+// RestoreCalls are those that bringing a container back takes beside those of a helper,
+// those that undo its traces among them.
+var RestoreCalls = []Call{
+	CallPing, CallInfo, CallContainers, CallInspect, CallInspectImage, CallStart, CallStop, CallNetworks,
+	CallRename, CallUpdate, CallCreateNetwork, CallRemoveNetwork, CallConnect, CallDisconnect, CallCreateVolume,
+}
+
+// DrillCalls are those that a drill makes of a point, those that undo its traces among
+// them.
+var DrillCalls = []Call{
+	CallPing, CallInfo, CallContainers, CallInspect, CallStart, CallImages, CallInspectImage, CallLoad, CallRemoveImage, CallVolumes,
+	CallCreate,
+	CallRemoveContainer,
 }
 
 var endpoints = map[Call][2]string{
@@ -58,7 +109,25 @@ var endpoints = map[Call][2]string{
 	CallImages:       {"GET", "/images/json"},
 	CallInspectImage: {"GET", "/images/{name}/json"},
 	CallSave:         {"GET", "/images/get"},
+	CallLoad:         {"POST", "/images/load"},
 	CallRemoveImage:  {"DELETE", "/images/{name}"},
+
+	CallVolumes:         {"GET", "/volumes"},
+	CallInspectVolume:   {"GET", "/volumes/{name}"},
+	CallRemoveVolume:    {"DELETE", "/volumes/{name}"},
+	CallCreate:          {"POST", "/containers/create"},
+	CallCopy:            {"PUT", "/containers/{id}/archive"},
+	CallAttach:          {"POST", "/containers/{id}/attach"},
+	CallWait:            {"POST", "/containers/{id}/wait"},
+	CallRemoveContainer: {"DELETE", "/containers/{id}"},
+	CallNetworks:        {"GET", "/networks"},
+	CallRename:          {"POST", "/containers/{id}/rename"},
+	CallUpdate:          {"POST", "/containers/{id}/update"},
+	CallCreateNetwork:   {"POST", "/networks/create"},
+	CallRemoveNetwork:   {"DELETE", "/networks/{id}"},
+	CallConnect:         {"POST", "/networks/{id}/connect"},
+	CallDisconnect:      {"POST", "/networks/{id}/disconnect"},
+	CallCreateVolume:    {"POST", "/volumes/create"},
 }
 
 // Endpoint returns the call's HTTP method, and its path as the Engine's API
@@ -69,20 +138,26 @@ func (c Call) Endpoint() (method, path string) {
 }
 
 // CallsFor returns the calls that a backup of the item makes from the moment that
-// the item is inspected, those that undo its traces among them. With together the
-// container is captured at one point in time with others; with hooks commands are
-// run inside it.
-func CallsFor(item events.PlannedItem, together, hooks bool) []Call {
-	calls := []Call{CallPing, CallImages, CallInspectImage, CallSave, CallRemoveImage}
-	if item.Kind != events.ItemContainer {
-		return calls[:len(calls)-1] // nothing is made that would have to be removed
+// the item is inspected, those that undo its traces among them. With held the
+// container's pause is not its commit's own; with hooks commands are run inside it.
+func CallsFor(item events.PlannedItem, held, hooks bool) []Call {
+	calls := []Call{CallPing}
+	if len(item.Volumes) > 0 {
+		calls = append(calls, HelperCalls...)
 	}
-	calls = append(calls, CallInspect, CallEvents, CallCommit)
+	if item.Kind == events.ItemVolume {
+		return calls
+	}
+	calls = append(calls, CallImages, CallInspectImage, CallSave)
+	if item.Kind != events.ItemContainer {
+		return calls // nothing is made that would have to be removed
+	}
+	calls = append(calls, CallRemoveImage, CallInspect, CallEvents, CallCommit)
 	switch item.Quiesce {
 	case events.QuiescePause:
 		// A commit pauses by itself, but it may leave the container paused.
 		calls = append(calls, CallUnpause)
-		if together {
+		if held {
 			calls = append(calls, CallPause)
 		}
 	case events.QuiesceStop:

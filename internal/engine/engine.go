@@ -19,12 +19,13 @@ import (
 // Errors that an Engine reports, so that they can be told apart with
 // [errors.Is].
 var (
-	// ErrNotFound: the container or image is not there (any more).
+	// ErrNotFound: the container, image or volume is not there (any more).
 	ErrNotFound = errors.New("not on this Engine")
 	// ErrEngineFull: the Engine's disk is full.
 	ErrEngineFull = errors.New("the Engine's disk is full")
-	// ErrInUse: an image stays, as a container uses it or another image is based on it.
-	ErrInUse = errors.New("the image is in use")
+	// ErrInUse: an image stays, as a container uses it or another image is based on it;
+	// or a network or a volume does, as a container uses it.
+	ErrInUse = errors.New("it is in use")
 	// ErrEngineUnavailable: the Engine does not answer.
 	ErrEngineUnavailable = errors.New("the Engine does not answer")
 	// ErrUnsupported: whoever answers at the Engine's address is none that Holdfast
@@ -81,6 +82,9 @@ type Containers interface {
 	Pause(ctx context.Context, id string) error
 	// Unpause lets a paused container go on. It is no error if it was not paused.
 	Unpause(ctx context.Context, id string) error
+	// RemoveContainer removes a container, whatever its state, and its anonymous
+	// volumes. It is no error if it is not there.
+	RemoveContainer(ctx context.Context, id string) error
 }
 
 // Images is what an Engine does with images. It may be used by several
@@ -111,17 +115,25 @@ type Watcher interface {
 	Watch(ctx context.Context, containerID string) (<-chan Change, error)
 }
 
-// Engine is all that a backup needs of a Docker Engine.
+// Engine is all that Holdfast needs of a Docker Engine.
 type Engine interface {
 	Inventory
 	Containers
 	Images
+	Volumes
+	Loader
 	Watcher
 	Execer
+	Helpers
 	Prober
+	Platforms
+	Networks
+	Creator
 	// About returns what the Engine says of itself. It may have said so a minute
 	// ago.
 	About(ctx context.Context) (About, error)
+	// Time returns the Engine's own time, which its events have too.
+	Time(ctx context.Context) (time.Time, error)
 	// Ping asks whether the Engine answers at this moment. It reports
 	// ErrEngineUnavailable if it does not, or ErrRefused.
 	Ping(ctx context.Context) error
@@ -135,6 +147,8 @@ type About struct {
 	// ID is the Engine's own id, Name its host's name.
 	ID, Name string
 	Version  string
+	// OS and Architecture are those of its host, as Go names them.
+	OS, Architecture string
 	// Store is the name of the storage driver or snapshotter that keeps images.
 	Store string
 	// DataRoot is the Engine's folder on its own host.
@@ -169,6 +183,8 @@ type Container struct {
 	// lead to it, where an unspecified address stands for all.
 	Addresses []string
 	Ports     []netip.AddrPort
+	// Mounts are its volumes, bind mounts and the like. Those in memory may be missing.
+	Mounts []Mount
 	// Lacks is what the Engine leaves out of it that must be known; empty if nothing.
 	Lacks string
 }
@@ -200,6 +216,11 @@ type ContainerDetail struct {
 	StartedAt time.Time
 	// ExitCode is that with which its process ended; 0 if it runs or never ran.
 	ExitCode int
+	// Health is what its health check says. RestartCount is how often the Engine has
+	// started it again by itself since somebody else did.
+	Health        Health
+	RestartCount  int
+	RestartPolicy RestartPolicy
 	// StopGrace is how long its process has to end when it is told to; 0 for as
 	// long as it takes.
 	StopGrace time.Duration
@@ -232,16 +253,22 @@ type Mount struct {
 	Source string
 	// Destination is the path inside the container.
 	Destination string
+	// ReadOnly is set if the container cannot write there.
+	ReadOnly bool
 }
 
 // ImageDetail is an image as it is inspected.
 type ImageDetail struct {
 	ID         string
 	References []string // repository:tag
+	Digests    []string // repository@sha256:…
 	// Size is about the size of the image's archive, in bytes.
 	Size int64
 	// Labels are what containers that are made from it inherit.
 	Labels map[string]string
+	// Config is its configuration, of which containers inherit, as the Engine's API has
+	// it; nil if the Engine shows none.
+	Config []byte
 }
 
 // DanglingImage is an image without a reference.

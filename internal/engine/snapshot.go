@@ -2,6 +2,14 @@ package engine
 
 import "strings"
 
+// DrillRepository is the repository of the images that drills load. They never outlive
+// their drill, and no request selects them.
+const DrillRepository = "holdfast/drill"
+
+// DrillReference is the name of the image that the drill with this id loads:
+// repository:tag.
+func DrillReference(id string) string { return DrillRepository + ":" + id }
+
 // SnapshotRepository is the repository of the temporary images that commits
 // make. They never outlive their item, and no request selects them.
 const SnapshotRepository = "holdfast/snapshot"
@@ -14,9 +22,14 @@ func SnapshotReference(id string) string { return SnapshotRepository + ":" + id 
 // snapshot when it has lost its reference.
 func SnapshotComment(reference string) string { return "holdfast snapshot " + reference }
 
-// IsSnapshot reports whether a reference or a digest (repository@sha256:…) is that
-// of a snapshot.
-func IsSnapshot(name string) bool {
-	rest, ok := strings.CutPrefix(name, SnapshotRepository)
-	return ok && (strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "@"))
+// IsTemporary reports whether a reference or a digest (repository@sha256:…) is that
+// of a temporary image: a snapshot, or what a drill loads.
+func IsTemporary(name string) bool {
+	for _, repository := range []string{SnapshotRepository, DrillRepository} {
+		rest, ok := strings.CutPrefix(name, repository)
+		if ok && (strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "@")) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,7 +114,7 @@ func (a *Attempt) run(ctx context.Context) error {
 		if final(err) { // what cannot be read cannot be repeated
 			err = a.republish(terminal)
 		}
-		return err
+		return cmp.Or(err, a.follow())
 	}
 	if a.claim.Cancelled() {
 		var cancel context.CancelCauseFunc
@@ -140,7 +141,7 @@ func (a *Attempt) run(ctx context.Context) error {
 	if final(err) { // the server takes less than it should
 		err = a.end(a.ended(nil, err))
 	}
-	return err
+	return cmp.Or(err, a.follow())
 }
 
 // cause is why ctx ended, or else err.

@@ -50,7 +50,12 @@ func conclude(p *events.Plan, outcomes []events.ItemOutcome, abort bool, cause e
 	data.Counts = count(outcomes)
 	data.Counts.Missing, data.Counts.Excluded = len(p.Missing), len(p.Excluded)
 	for _, o := range outcomes {
-		data.Bytes += o.Size
+		if o.GoneAfter.IsZero() {
+			data.Bytes += o.Size
+		} else {
+			data.Hidden++
+			data.HiddenBytes += o.Size
+		}
 		data.UncompressedBytes += o.UncompressedSize
 		data.NotIncluded += len(o.NotIncluded) + o.NotIncludedOmitted
 	}
@@ -70,8 +75,11 @@ func count(outcomes []events.ItemOutcome) events.Counts {
 			c.Cancelled++
 		case events.OutcomeSkipped:
 			c.Skipped++
-			if isGone(o) {
+			if o.Code == events.CodeGone {
 				c.Gone++
+			}
+			if o.Code == events.CodeKept {
+				c.Kept++
 			}
 		}
 	}
@@ -81,7 +89,7 @@ func count(outcomes []events.ItemOutcome) events.Counts {
 // status decides how a job ended. What came too late to cut anything short did
 // not change how it ended.
 func status(c events.Counts, abort bool, cause error) (events.Status, string) {
-	unfinished := c.Cancelled + c.Skipped - c.Gone
+	unfinished := c.Cancelled + c.Skipped - c.Gone - c.Kept
 	bad := c.Failed + c.Missing + unfinished
 	switch {
 	case errors.Is(cause, ErrCancelled) && unfinished > 0:

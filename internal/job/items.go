@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,7 +27,7 @@ const MaxTries = 3
 func (a *Attempt) runItems(ctx context.Context) error {
 	a.outcomes = make([]events.ItemOutcome, len(a.public.Items))
 	for i, item := range a.public.Items {
-		a.outcomes[i] = events.ItemOutcome{Item: item.Item, Status: events.OutcomeSkipped}
+		a.outcomes[i] = events.ItemOutcome{Item: item.Item, Point: item.Point, Status: events.OutcomeSkipped}
 	}
 	a.starting, a.abort = context.WithCancel(ctx)
 	defer a.abort()
@@ -114,6 +115,16 @@ func (a *Attempt) Stored() time.Time { return a.claim.Stored() }
 func (a *Attempt) Pending(i int) bool {
 	_, known := a.claim.Outcomes()[i]
 	return !known
+}
+
+// Done is what an earlier attempt has done of an item whose outcome it could not say:
+// the Done of the item's undo record, nil if it has none.
+func (a *Attempt) Done(i int) json.RawMessage {
+	r, err := undo.Decode(a.claim.Begun()[i].Record)
+	if err != nil {
+		return nil
+	}
+	return r.Done
 }
 
 // Outcome is what came of an item so far.
@@ -233,16 +244,34 @@ func AdoptRecords(ctx context.Context, s Sweeper, job string, begun map[int]ledg
 // Complete ends an item that was begun at a time, with its outcome and the data of its
 // event. It reports whether the item has ended.
 func (a *Attempt) Complete(i int, began time.Time, o events.ItemOutcome, data any) (ended bool) {
-	item := a.public.Items[i].Item
-	o.Item, o.Status, o.Millis = item, events.OutcomeCompleted, time.Since(began).Milliseconds()
-	ev := a.event(time.Now(), events.ResultItemCompleted, item.Name, string(item.Kind)+item.ID, data)
+	item := a.public.Items[i]
+	o.Item, o.Status, o.Millis = item.Item, events.OutcomeCompleted, time.Since(began).Milliseconds()
+	o.Point = cmp.Or(o.Point, item.Point)
+	ev := a.itemEvent(i, events.ResultItemCompleted, data)
 	return a.endItem(i, o, &ev)
 }
 
+// itemEvent makes a result about an item. It has an id of its own for each point of one
+// thing.
+func (a *Attempt) itemEvent(i int, result events.Result, data any) event.Event {
+	item := a.public.Items[i]
+	discriminator := string(item.Kind) + item.ID
+	if item.Point != "" {
+		discriminator += "\x00" + item.Point
+	}
+	return a.event(time.Now(), result, item.Name, discriminator, data)
+}
+
+// findings is the error of a point that was verified, and of what was found of it.
+type findings interface {
+	error
+	Findings() []events.Finding
+}
+
 // Fail ends an item that failed, unless it is to be tried again: then the attempt
-// ends. An item that is gone is skipped. It reports whether the item has ended.
+// ends. An item that is gone, or is kept, is skipped. It reports whether the item has ended.
 func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
-	item := a.public.Items[i].Item
+	item := a.public.Items[i]
 	switch {
 	case a.base.Err() != nil:
 		a.PutOff(context.Cause(a.base))
@@ -251,17 +280,21 @@ func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
 		a.PutOff(err)
 		return false
 	}
-	data := events.ItemFailed{Job: a.request.Job, Host: a.runner.Host, Item: item,
+	data := events.ItemFailed{Job: a.request.Job, Host: a.runner.Host, Item: item.Item, Point: item.Point,
 		Step: events.StepPlan, Code: events.CodeInternal, Message: err.Error()}
 	if failure, ok := errors.AsType[Failure](err); ok {
 		var notRunning time.Duration
 		data.Step, data.Code, data.Retryable, notRunning = failure.Failed()
 		data.NotRunningMillis = float64(notRunning.Microseconds()) / 1000
 	}
-	o := events.ItemOutcome{Item: item, Millis: time.Since(began).Milliseconds(), Status: events.OutcomeFailed, Code: data.Code,
+	if found, ok := errors.AsType[findings](err); ok {
+		data.Findings = found.Findings()
+	}
+	o := events.ItemOutcome{
+		Item: item.Item, Point: item.Point, Millis: time.Since(began).Milliseconds(), Status: events.OutcomeFailed, Code: data.Code,
 		NotRunningMillis: data.NotRunningMillis}
 	switch data.Code {
-	case events.CodeGone:
+	case events.CodeGone, events.CodeKept:
 		o.Status = events.OutcomeSkipped
 		a.Log.Info("item skipped", zap.String("item", item.Name), zap.Error(err))
 		return a.endItem(i, o, nil)
@@ -271,7 +304,7 @@ func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
 	}
 	a.Log.Warn("item failed", zap.String("item", item.Name), zap.String("code", string(data.Code)), zap.Error(err),
 		panics.LogStack(err))
-	ev := a.event(time.Now(), events.ResultItemFailed, item.Name, string(item.Kind)+item.ID, data)
+	ev := a.itemEvent(i, events.ResultItemFailed, data)
 	return a.endItem(i, o, &ev)
 }
 
@@ -328,12 +361,12 @@ func (a *Attempt) setOutcome(i int, o events.ItemOutcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.outcomes[i] = o
-	if o.Status != events.OutcomeCompleted && !isGone(o) && a.options.AbortOnError {
+	if o.Status != events.OutcomeCompleted && !isHarmless(o) && a.options.AbortOnError {
 		a.abort()
 	}
 }
 
-// isGone reports whether an item ended without anybody's fault.
-func isGone(o events.ItemOutcome) bool {
-	return o.Status == events.OutcomeSkipped && o.Code == events.CodeGone
+// isHarmless reports whether an item was skipped without anybody's fault.
+func isHarmless(o events.ItemOutcome) bool {
+	return o.Status == events.OutcomeSkipped && (o.Code == events.CodeGone || o.Code == events.CodeKept)
 }

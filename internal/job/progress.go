@@ -10,10 +10,11 @@ import (
 // Progress returns a function that reports on an item: at once when a step
 // begins, else every half second, and never more than twice in a second. Nobody
 // depends on these reports, so an error is no error.
-func (a *Attempt) Progress(item events.Item) func(step events.Step, read, total, stored int64) {
+func (a *Attempt) Progress(i int) func(step events.Step, read, total, stored int64) {
 	var (
 		mu    sync.Mutex
 		pacer pacer
+		item  = a.public.Items[i]
 	)
 	return func(step events.Step, read, total, stored int64) {
 		mu.Lock()
@@ -21,8 +22,9 @@ func (a *Attempt) Progress(item events.Item) func(step events.Step, read, total,
 		if !pacer.allow(step, time.Now()) {
 			return
 		}
-		ev := a.event(time.Now(), events.ResultProgress, item.Name, string(item.Kind)+item.ID, events.Progress{
-			Job: a.request.Job, Host: a.runner.Host, Item: item, Step: step, Bytes: read, TotalBytes: total, StoredBytes: stored,
+		ev := a.itemEvent(i, events.ResultProgress, events.Progress{
+			Job: a.request.Job, Host: a.runner.Host, Item: item.Item, Point: item.Point, Step: step,
+			Bytes: read, TotalBytes: total, StoredBytes: stored,
 		})
 		_ = a.runner.Publisher.PublishProgress(events.ProgressSubject(a.runner.Host, a.request.Job), ev)
 	}

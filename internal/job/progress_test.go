@@ -39,8 +39,9 @@ func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		heard := &listener{}
 		a := &Attempt{runner: &Runner{Host: "web01", Publisher: heard}, kind: events.Backup,
-			request: Request{Job: "ptg32uecxwng6yf7", Event: event.New()}}
-		report := a.Progress(events.Item{Kind: events.ItemContainer, ID: "c", Name: "web"})
+			request: Request{Job: "ptg32uecxwng6yf7", Event: event.New()},
+			public:  events.Plan{Items: []events.PlannedItem{{Item: events.Item{Kind: events.ItemContainer, ID: "c", Name: "web"}, Point: "p"}}}}
+		report := a.Progress(0)
 		for i := range int64(100) { // in ten seconds
 			report(events.StepSave, i, 100, i/2)
 			time.Sleep(100 * time.Millisecond)
@@ -50,7 +51,7 @@ func TestProgress(t *testing.T) {
 		}
 		var data events.Progress
 		if err := heard.progress[1].DataAs(&data); err != nil || data.Bytes != 5 || data.TotalBytes != 100 ||
-			data.StoredBytes != 2 || data.Step != events.StepSave {
+			data.StoredBytes != 2 || data.Step != events.StepSave || data.Point != "p" {
 			t.Errorf("the second is %+v, %v", data, err)
 		}
 	})

@@ -27,6 +27,8 @@ type Options struct {
 	// Engine is served in place of the one at DockerHost: one that is not Docker's,
 	// as a simulated host has. The node does not close it. It may be nil.
 	Engine engine.Engine
+	// HelperImage is an image on the Engine that helpers are made from; empty for none.
+	HelperImage string
 	// HostID is the host's id; empty means the Engine's own name.
 	HostID string
 	// Sinks are the sinks by name.
@@ -36,10 +38,14 @@ type Options struct {
 	// Slots is how many items are worked on at a time.
 	Slots       int
 	Compression codec.Compression
-	// Kinds are the kinds of request that the host takes, and Policy is what it allows
-	// backups.
-	Kinds  []events.Kind
+	// Kinds are the kinds of request that the host takes, and AllowedSinks the names of
+	// the sinks that they may name; none means all.
+	Kinds        []events.Kind
+	AllowedSinks []string
+	// Policy is what the host allows backups.
 	Policy backupjob.Policy
+	// PruneAfter is what is removed after a backup; nil for nothing.
+	PruneAfter *backupjob.PruneAfter
 	// Hooks lets the labels of containers name commands that run inside them.
 	Hooks bool
 	// HookOutput lets the last line out that a failing command wrote.

@@ -14,13 +14,19 @@ import (
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/bus/kv"
 	"holdfast.io/holdfast/internal/dispatch"
+	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/job/backupjob"
+	"holdfast.io/holdfast/internal/job/prunejob"
+	"holdfast.io/holdfast/internal/job/restorejob"
+	"holdfast.io/holdfast/internal/job/verifyjob"
 	"holdfast.io/holdfast/internal/lease"
 	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/restore"
 	"holdfast.io/holdfast/internal/sink/file"
 	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/unserved"
+	"holdfast.io/holdfast/internal/verify"
 )
 
 // releaseBound is how long releasing the lease may take.
@@ -95,12 +101,29 @@ func (n *Node) services(open []ledger.Job) []service {
 	return list
 }
 
-// worker puts together what serves the host under a lease. A new kind of request is one
-// more of its kinds.
+// kinds are what the host can carry out. A new kind of request is one more line here.
+func (n *Node) kinds() []job.Kind {
+	return []job.Kind{
+		n.backups(),
+		n.verifications(),
+		n.restores(),
+		&prunejob.Kind{Host: n.Host, Sinks: n.Sinks, SinkPolicy: n.sinkPolicy(), Uses: n.uses()},
+	}
+}
+
+// uses are the points that jobs of all hosts read.
+func (n *Node) uses() *inuse.Registry { return &inuse.Registry{Locks: kv.Locks(n.Bus), Host: n.Host} }
+
+// sinkPolicy says which sinks requests of any kind may name.
+func (n *Node) sinkPolicy() job.SinkPolicy {
+	return job.SinkPolicy{Host: n.Host, Sinks: n.Sinks, Allowed: n.o.AllowedSinks}
+}
+
+// worker puts together what serves the host under a lease.
 func (n *Node) worker(t *lease.Lease) *dispatch.Worker {
 	return &dispatch.Worker{
 		Host:    n.Host,
-		Kinds:   []job.Kind{n.backups()},
+		Kinds:   n.kinds(),
 		Allowed: n.o.Kinds,
 		Runner: &job.Runner{
 			Host:      n.Host,
@@ -126,15 +149,49 @@ func (n *Node) backups() *backupjob.Kind {
 			Engine:       n.engine,
 			Sweeper:      n.sweeper,
 			Transport:    &transport.Save{Engine: n.engine, Compression: n.o.Compression, Room: file.FreeIn},
+			Volumes:      &transport.Volumes{Helpers: n.helper(), Compression: n.o.Compression},
 			HooksAllowed: n.o.Hooks,
 			HookOutput:   n.o.HookOutput,
 			StallTimeout: n.o.StallTimeout,
 			Version:      n.o.Version,
 			Log:          n.o.Log,
 		},
-		Sinks:    n.Sinks,
-		Policy:   n.o.Policy,
-		Lifeline: n.lifeline,
+		Sinks:      n.Sinks,
+		SinkPolicy: n.sinkPolicy(),
+		Policy:     n.o.Policy,
+		PruneAfter: n.o.PruneAfter,
+		Lifeline:   n.lifeline,
+	}
+}
+
+// verifications carries out verify requests.
+func (n *Node) verifications() *verifyjob.Kind {
+	return &verifyjob.Kind{
+		Host: n.Host,
+		Runner: &verify.Runner{
+			Engine:       n.engine,
+			Sweeper:      n.sweeper,
+			StallTimeout: n.o.StallTimeout,
+			Version:      n.o.Version,
+			Log:          n.o.Log,
+		},
+		Sinks:      n.Sinks,
+		SinkPolicy: n.sinkPolicy(),
+		Uses:       n.uses(),
+	}
+}
+
+// restores carries out restore requests.
+func (n *Node) restores() *restorejob.Kind {
+	return &restorejob.Kind{
+		Host: n.Host,
+		Runner: &restore.Runner{
+			Engine: n.engine, Sweeper: n.sweeper, Volumes: n.helper(), Log: n.o.Log,
+		},
+		Sinks:      n.Sinks,
+		SinkPolicy: n.sinkPolicy(),
+		Lifeline:   n.lifeline,
+		Uses:       n.uses(),
 	}
 }
 

@@ -17,11 +17,12 @@ const (
 	LabelExclude = "holdfast.exclude"
 	LabelQuiesce = "holdfast.quiesce"
 	LabelProtect = "holdfast.protect"
+	LabelVolumes = "holdfast.volumes"
 )
 
 // knownLabels are all labels that mean something to this version, sorted.
 var knownLabels = []string{
-	LabelExclude, hook.LabelOnError, hook.LabelPost, hook.LabelPre, hook.LabelTimeout, LabelProtect, LabelQuiesce,
+	LabelExclude, hook.LabelOnError, hook.LabelPost, hook.LabelPre, hook.LabelTimeout, LabelProtect, LabelQuiesce, LabelVolumes,
 }
 
 // settings are what the labels of a container that is selected ask for, but for
@@ -29,7 +30,14 @@ var knownLabels = []string{
 type settings struct {
 	protect bool
 	quiesce events.Quiesce // empty if the labels leave it to the request
+	volumes string         // attached or none; empty if the labels leave it to the request
 }
+
+// The values of LabelVolumes.
+const (
+	volumesAttached = "attached"
+	volumesNone     = "none"
+)
 
 // settingsOf reads a container's labels. An error names the label and says what it
 // must be: a setting that cannot be read must not be taken for one that is not
@@ -41,16 +49,25 @@ func settingsOf(c engine.Container) (s settings, err error) {
 	if s.protect, err = boolLabel(c, LabelProtect); err != nil {
 		return s, err
 	}
-	text, ok := c.Labels[LabelQuiesce]
+	if s.volumes, err = choiceLabel(c, LabelVolumes, volumesAttached, volumesNone); err != nil {
+		return s, err
+	}
+	s.quiesce, err = choiceLabel(c, LabelQuiesce, events.QuiescePause, events.QuiesceNone, events.QuiesceStop)
+	return s, err
+}
+
+// choiceLabel reads a label that is one of these values; one that is not there is
+// empty.
+func choiceLabel[S ~string](c engine.Container, label string, values ...S) (S, error) {
+	text, ok := c.Labels[label]
 	if !ok {
-		return s, nil
+		return "", nil
 	}
-	s.quiesce = events.Quiesce(strings.TrimSpace(text))
-	switch s.quiesce {
-	case events.QuiescePause, events.QuiesceNone, events.QuiesceStop:
-		return s, nil
+	if value := S(strings.TrimSpace(text)); slices.Contains(values, value) {
+		return value, nil
 	}
-	return s, fmt.Errorf("the label %s of container %s is %.64q; it must be pause, none or stop", LabelQuiesce, c.Name, text)
+	last := len(values) - 1
+	return "", fmt.Errorf("the label %s of container %s is %.64q; it must be %s or %s", label, c.Name, text, join(values[:last]), values[last])
 }
 
 // boolLabel reads a label that is true or false; one that is not there is false.

@@ -41,7 +41,7 @@ func TestUnknownLabels(t *testing.T) {
 		"holdfsat.protect":                      "did you mean holdfast.protect?",
 		"io.holdfast.protect":                   "did you mean holdfast.protect?",
 		"io.holdfast/hook.pre":                  "did you mean holdfast.hook.pre?",
-		"holdfast.volumes":                      "there are: holdfast.exclude, ",
+		"holdfast.networks":                     "there are: holdfast.exclude, ",
 		"holdfast":                              "there are: ",
 		"com.example.holdfast.backup":           "there are: ",
 		"holdfast." + strings.Repeat("x", 5000): "there are: ",

@@ -73,9 +73,17 @@ func missing(kind events.ItemKind, name string, candidates int) *events.Missing 
 		m.Code = events.CodeAmbiguous
 		m.Message = fmt.Sprintf("%q is the beginning of %d %s ids: give more of it", name, candidates, kind)
 	} else {
-		m.Message = fmt.Sprintf("no %s on this host has the name or id %q", kind, name)
+		m.Message = fmt.Sprintf("no %s on this host has the %s %q", kind, nameOrID(kind), name)
 	}
 	return m
+}
+
+// nameOrID is what a thing of this kind can be named by: a volume has no id.
+func nameOrID(kind events.ItemKind) string {
+	if kind == events.ItemVolume {
+		return "name"
+	}
+	return "name or id"
 }
 
 // imageNames returns what an image goes by, in order: its references; if it has
@@ -97,11 +105,17 @@ func withoutSnapshots(images []engine.Image) []engine.Image {
 	var others []engine.Image
 	for _, img := range images {
 		named := len(img.References)+len(img.Digests) > 0
-		img.References = slices.DeleteFunc(slices.Clone(img.References), engine.IsSnapshot)
-		img.Digests = slices.DeleteFunc(slices.Clone(img.Digests), engine.IsSnapshot)
+		img.References = slices.DeleteFunc(slices.Clone(img.References), engine.IsTemporary)
+		img.Digests = slices.DeleteFunc(slices.Clone(img.Digests), engine.IsTemporary)
 		if !named || len(img.References)+len(img.Digests) > 0 {
 			others = append(others, img)
 		}
 	}
 	return others
+}
+
+// withoutHelpers returns the containers without those that we make ourselves to read
+// and write volumes.
+func withoutHelpers(containers []engine.Container) []engine.Container {
+	return slices.DeleteFunc(slices.Clone(containers), func(c engine.Container) bool { return c.IsHelper() })
 }

@@ -1,6 +1,7 @@
-// Package plan decides what a request means on a host: which containers and images
-// it selects, why, how each is quiesced, and which may be neither paused nor
-// stopped. Its functions are pure.
+// Package plan decides what a request means on a host: which containers, images and
+// volumes it selects, why, how each container is quiesced, which volumes go into its
+// point, and which containers may be neither paused nor stopped. Its functions are
+// pure.
 package plan
 
 import (
@@ -34,6 +35,8 @@ type Rules struct {
 	// Protected says, by container id, why a container may be neither paused nor
 	// stopped.
 	Protected map[string]string
+	// Binds are the absolute, clean paths below which the host lets bind mounts be read.
+	Binds []string
 	// SkipMissing is set for a request to all hosts: one that does not have a
 	// named container skips it.
 	SkipMissing bool
@@ -41,25 +44,39 @@ type Rules struct {
 	Explain bool
 }
 
-// Make decides what a request means for these containers and images at this time,
-// and gives the reason for each that is in or out. It is a pure function: the
-// request must have been validated, and the order of the result does not depend on
-// the order of the arguments. Lists are not shortened.
-func Make(now time.Time, req *events.BackupRequest, containers []engine.Container, images []engine.Image, rules Rules) *Plan {
+// Inventory is what is on a host.
+type Inventory struct {
+	Containers []engine.Container
+	Images     []engine.Image
+	// Volumes are needed if NeedsVolumes says so.
+	Volumes []engine.Volume
+	// VolumeSizes are how many bytes are in volumes, by their names, as far as that is
+	// known.
+	VolumeSizes map[string]int64
+}
+
+// Make decides what a request means for this inventory at this time, and gives the
+// reason for each thing that is in or out. It is a pure function: the request must
+// have been validated, and the order of the result does not depend on the order of the
+// inventory. Lists are not shortened.
+func Make(now time.Time, req *events.BackupRequest, inventory Inventory, rules Rules) *Plan {
 	plan := &Plan{Version: version, Time: now.UTC()}
+	v := newVolumes(req, inventory, rules)
 	if req.Containers != nil {
 		plan.Warnings = rules.Warnings
-	}
-	if req.Containers != nil {
-		planContainers(plan, req, slices.Clone(containers), rules)
+		planContainers(plan, req, v, rules)
 	}
 	if req.Images != nil {
-		planImages(plan, req.Images, withoutSnapshots(images), rules)
+		planImages(plan, req.Images, withoutSnapshots(inventory.Images), rules)
+	}
+	if req.Volumes != nil {
+		v.planItems(plan)
 	}
 	return plan
 }
 
-func planContainers(plan *Plan, req *events.BackupRequest, containers []engine.Container, rules Rules) {
+func planContainers(plan *Plan, req *events.BackupRequest, volumes *volumes, rules Rules) {
+	containers := slices.Clone(volumes.containers)
 	slices.SortFunc(containers, func(a, b engine.Container) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
@@ -89,7 +106,9 @@ func planContainers(plan *Plan, req *events.BackupRequest, containers []engine.C
 		case out != "":
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
 		case in != "":
-			m.items = append(m.items, planContainer(req, rules, c, item, by, in))
+			planned := planContainer(req, rules, c, item, by, in)
+			volumes.planMounts(&planned, c)
+			m.items = append(m.items, planned)
 			m.containers = append(m.containers, c)
 		case rules.Explain:
 			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
@@ -97,6 +116,7 @@ func planContainers(plan *Plan, req *events.BackupRequest, containers []engine.C
 	}
 	plan.StopOrder = m.order()
 	m.refuseStops(plan.StopOrder)
+	volumes.warnOfUsers(m)
 	plan.Items = m.items
 }
 
@@ -183,61 +203,6 @@ func planContainer(req *events.BackupRequest, rules Rules, c engine.Container, i
 			c.Name, p.Quiesce, cmp.Or(p.QuiesceReason, "as requested"), join(rules.Quiesce))
 	}
 	return p
-}
-
-func planImages(plan *Plan, sel *events.ImageSelector, images []engine.Image, rules Rules) {
-	slices.SortFunc(images, func(a, b engine.Image) int {
-		return cmp.Or(strings.Compare(imageName(a), imageName(b)), strings.Compare(a.ID, b.ID))
-	})
-	type found struct{ name, reason string }
-	named := map[string]found{}
-	for _, name := range distinct(sel.Names) {
-		img, ref, missing := findImage(images, name)
-		if missing != nil {
-			addMissing(plan, rules, missing)
-		} else if _, again := named[img.ID]; !again {
-			named[img.ID] = found{ref, fmt.Sprintf("named %q", name)}
-		}
-	}
-	match, exclude := compile(sel.Match), compile(sel.Exclude)
-	for _, img := range images {
-		item := events.Item{Kind: events.ItemImage, ID: img.ID, Name: imageName(img)}
-		var by Selector
-		var in, out string
-		if f, ok := named[img.ID]; ok {
-			item.Name, by, in = f.name, ByName, f.reason
-		} else {
-			item.Name, by, in, out = selectImage(sel, match, exclude, img)
-		}
-		switch {
-		case out != "":
-			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: out})
-		case in != "":
-			plan.Items = append(plan.Items, Item{PlannedItem: events.PlannedItem{Item: item, Reason: in}, Selector: by})
-		case rules.Explain:
-			plan.Excluded = append(plan.Excluded, events.Excluded{Item: item, Reason: "no selector finds it"})
-		}
-	}
-}
-
-// selectImage applies everything but names. An image goes by the first of its
-// references that the request finds and does not exclude.
-func selectImage(sel *events.ImageSelector, match, exclude []*regexp.Regexp, img engine.Image) (name string, by Selector, in, out string) {
-	name = imageName(img)
-	for _, ref := range imageNames(img) {
-		selector, reason := ByAll, "all images are selected"
-		if re := firstMatch(match, ref); re != nil {
-			selector, reason = ByPattern, fmt.Sprintf("its name matches %q", re)
-		} else if !sel.All {
-			continue
-		}
-		if re := firstMatch(exclude, ref); re != nil {
-			name, by, in, out = ref, selector, reason, fmt.Sprintf("its name matches the exclusion %q", re)
-			continue
-		}
-		return ref, selector, reason, ""
-	}
-	return name, by, in, out
 }
 
 // distinct returns the names without repetitions, in their order.

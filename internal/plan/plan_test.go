@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +27,9 @@ var update = flag.Bool("update", false, "write the plans in testdata/plan as the
 // TestPlan holds the plan of a request to testdata/plan. A file has the data of
 // the request, what is on the Engine (a container's id, name, state and labels; an
 // image's id, references and digests; the labels of a container's image; whose network and other
-// namespaces a container uses; ␣ is a blank), the host's rules if there are any, and the
-// plan. Ids are written without the zeros that fill them up.
+// namespaces a container uses; its mounts, as mount:TYPE:SOURCE:DESTINATION and :ro for
+// one that is read-only; volumes with what is known of them; ␣ is a blank), the host's
+// rules if there are any, and the plan. Ids are written without the zeros that fill them up.
 func TestPlan(t *testing.T) {
 	files, err := filepath.Glob("testdata/plan/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -86,8 +88,7 @@ func planOf(t *testing.T, a *txtar.Archive) string {
 	}
 	rules.Protected = protected
 	rules.ImageLabels, rules.Namespaces = ImageLabels{"": {}}, map[string]Namespaces{}
-	containers, images := inventory(t, section(a, "engine").Data, rules)
-	return render(Make(time.Time{}, req, containers, images, rules))
+	return render(Make(time.Time{}, req, inventory(t, section(a, "engine").Data, rules), rules))
 }
 
 // fill makes an id as long as it is on an Engine.
@@ -96,9 +97,10 @@ func fill(id string) string {
 	return id + strings.Repeat("0", 64-len(hex))
 }
 
-func inventory(t *testing.T, text []byte, rules Rules) (containers []engine.Container, images []engine.Image) {
+func inventory(t *testing.T, text []byte, rules Rules) Inventory {
 	t.Helper()
 	labels := rules.ImageLabels
+	inv := Inventory{VolumeSizes: map[string]int64{}}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		switch {
@@ -110,6 +112,10 @@ func inventory(t *testing.T, text []byte, rules Rules) (containers []engine.Cont
 					c.ImageID = fill(image)
 					continue
 				}
+				if m, ok := strings.CutPrefix(label, "mount:"); ok {
+					c.Mounts = append(c.Mounts, mountOf(m))
+					continue
+				}
 				if id, ok := strings.CutPrefix(label, "network:"); ok {
 					c.Network = "container:" + fill(id)
 					continue
@@ -117,7 +123,9 @@ func inventory(t *testing.T, text []byte, rules Rules) (containers []engine.Cont
 				key, value, _ := strings.Cut(strings.ReplaceAll(label, "␣", " "), "=")
 				c.Labels[key] = value
 			}
-			containers = append(containers, c)
+			inv.Containers = append(inv.Containers, c)
+		case fields[0] == "volume":
+			inv.addVolume(t, fields[1:])
 		case fields[0] == "labels":
 			labels[fill(fields[1])] = map[string]string{}
 			for _, label := range fields[2:] {
@@ -139,12 +147,50 @@ func inventory(t *testing.T, text []byte, rules Rules) (containers []engine.Cont
 					img.References = append(img.References, ref)
 				}
 			}
-			images = append(images, img)
+			inv.Images = append(inv.Images, img)
 		default:
 			t.Fatalf("what is %q?", line)
 		}
 	}
-	return containers, images
+	return inv
+}
+
+// mountOf reads TYPE:SOURCE:DESTINATION, and :ro if it is read-only.
+func mountOf(text string) engine.Mount {
+	parts := append(strings.Split(text, ":"), "", "")
+	m := engine.Mount{Type: parts[0], Destination: parts[2], ReadOnly: parts[3] == "ro"}
+	if m.Type == "volume" {
+		m.Name = parts[1]
+	} else {
+		m.Source = parts[1]
+	}
+	return m
+}
+
+// addVolume reads a volume's name, and after it what is known of it: driver=NAME,
+// type=OPTION, size=BYTES, created=TIME.
+func (inv *Inventory) addVolume(t *testing.T, fields []string) {
+	t.Helper()
+	v := engine.Volume{Name: fields[0], Driver: engine.LocalDriver, Options: map[string]string{}}
+	for _, field := range fields[1:] {
+		var err error
+		switch name, value, _ := strings.Cut(field, "="); name {
+		case "driver":
+			v.Driver = value
+		case "type":
+			v.Options["type"] = value
+		case "size":
+			inv.VolumeSizes[v.Name], err = strconv.ParseInt(value, 10, 64)
+		case "created":
+			v.CreatedAt, err = time.Parse(time.RFC3339, value)
+		default:
+			t.Fatalf("what is %q?", field)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	inv.Volumes = append(inv.Volumes, v)
 }
 
 // render writes a plan in lines: what is in (+), what is in but will fail (!),
@@ -167,6 +213,7 @@ func render(p *Plan) string {
 		if i.Code != "" {
 			fmt.Fprintf(&b, "    %s: %s\n", i.Code, i.Message)
 		}
+		renderVolumes(&b, i)
 		renderWarnings(&b, i.Warnings)
 	}
 	if !slices.IsSorted(p.StopOrder) {
@@ -189,6 +236,28 @@ func render(p *Plan) string {
 	return trimIDs.ReplaceAllStringFunc(b.String(), func(id string) string { return strings.TrimRight(id, "0") })
 }
 
+func renderVolumes(b *strings.Builder, i Item) {
+	for _, v := range i.Volumes {
+		fmt.Fprintf(b, "    with %s %s", v.Type, cmp.Or(v.Name, v.Source))
+		if v.Destination != "" {
+			fmt.Fprintf(b, " at %s", v.Destination)
+		}
+		if v.Size != 0 {
+			fmt.Fprintf(b, ", %d bytes", v.Size)
+		}
+		if !v.CreatedAt.IsZero() {
+			fmt.Fprintf(b, ", made %s", v.CreatedAt.Format(time.RFC3339))
+		}
+		if v.Driver != engine.LocalDriver && v.Driver != "" {
+			fmt.Fprintf(b, ", driver %s", v.Driver)
+		}
+		b.WriteByte('\n')
+	}
+	for _, m := range i.NotIncluded {
+		fmt.Fprintf(b, "    without %s %s at %s: %s\n", m.Type, cmp.Or(m.Name, m.Source), m.Destination, m.Reason)
+	}
+}
+
 func renderWarnings(b *strings.Builder, warnings []events.Warning) {
 	for _, w := range warnings {
 		fmt.Fprintf(b, "    warning %s: %s\n", w.Code, w.Message)
@@ -200,10 +269,9 @@ var trimIDs = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 // world is what a plan is made of, at random. There is little of everything, so
 // that much of it meets.
 type world struct {
-	req        *events.BackupRequest
-	containers []engine.Container
-	images     []engine.Image
-	rules      Rules
+	req   *events.BackupRequest
+	rules Rules
+	Inventory
 }
 
 func randomWorld(r *rand.Rand) world {
@@ -215,24 +283,41 @@ func randomWorld(r *rand.Rand) world {
 	}
 	names := []string{"web", "web-1", "web-test", "api", "db", "0", "1", "DB"}
 	labels := []string{"tier=web", "tier=db", "critical", LabelExclude + "=true", LabelQuiesce + "=none",
-		LabelQuiesce + "=never", LabelProtect + "=true", LabelProtect + "=maybe", LabelExclude + "=maybe"}
+		LabelQuiesce + "=never", LabelProtect + "=true", LabelProtect + "=maybe", LabelExclude + "=maybe",
+		LabelVolumes + "=attached", LabelVolumes + "=none"}
 	states := []events.State{"created", "running", "paused", "restarting", "exited", "removing", "dead"}
 	for _, name := range some(r, names) {
 		c := engine.Container{ID: hex(), Name: name, State: states[r.IntN(len(states))], Labels: map[string]string{}}
+		for _, v := range some(r, []string{"data", "data-2", "memory", "gone"}) {
+			c.Mounts = append(c.Mounts, engine.Mount{Type: "volume", Name: v, Destination: "/" + v, ReadOnly: r.IntN(2) == 0})
+		}
 		for _, l := range some(r, labels) {
 			key, value, _ := strings.Cut(l, "=")
 			c.Labels[key] = value
 		}
-		w.containers = append(w.containers, c)
+		w.Containers = append(w.Containers, c)
 	}
 	for _, ref := range some(r, []string{"app:v1", "app:latest", "db:16", engine.SnapshotReference("x-1"), "", "registry:5000/app:v1"}) {
 		img := engine.Image{ID: "sha256:" + hex()}
 		if ref != "" {
 			img.References = []string{ref}
 		}
-		w.images = append(w.images, img)
+		w.Images = append(w.Images, img)
+	}
+	for _, name := range some(r, []string{"data", "data-2", "memory", "other"}) {
+		v := engine.Volume{Name: name, Driver: engine.LocalDriver}
+		if name == "memory" {
+			v.Options = map[string]string{"type": "tmpfs"}
+		}
+		w.Volumes = append(w.Volumes, v)
 	}
 	w.req = &events.BackupRequest{
+		Volumes: &events.VolumeSelector{
+			Names:    some(r, []string{"data", "nothing"}),
+			Match:    some(r, []string{"^data", "o"}),
+			Exclude:  some(r, []string{"2$"}),
+			Attached: r.IntN(2) == 0,
+		},
 		Containers: &events.ContainerSelector{
 			Names:   some(r, append(names, "gone", "/web", "2")),
 			Match:   some(r, []string{"^web", "b$"}),
@@ -267,13 +352,13 @@ func TestPlanProperties(t *testing.T) {
 	for seed := range uint64(1000) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		w := randomWorld(r)
-		plan := Make(time.Time{}, w.req, w.containers, w.images, w.rules)
+		plan := Make(time.Time{}, w.req, w.Inventory, w.rules)
 
-		shuffled := w
-		shuffled.containers, shuffled.images = slices.Clone(w.containers), slices.Clone(w.images)
-		r.Shuffle(len(shuffled.containers), reflect.Swapper(shuffled.containers))
-		r.Shuffle(len(shuffled.images), reflect.Swapper(shuffled.images))
-		again := Make(time.Time{}, w.req, shuffled.containers, shuffled.images, w.rules)
+		shuffled := Inventory{Containers: slices.Clone(w.Containers), Images: slices.Clone(w.Images), Volumes: slices.Clone(w.Volumes)}
+		r.Shuffle(len(shuffled.Containers), reflect.Swapper(shuffled.Containers))
+		r.Shuffle(len(shuffled.Images), reflect.Swapper(shuffled.Images))
+		r.Shuffle(len(shuffled.Volumes), reflect.Swapper(shuffled.Volumes))
+		again := Make(time.Time{}, w.req, shuffled, w.rules)
 		if !reflect.DeepEqual(plan, again) {
 			t.Fatalf("seed %d: the plan depends on the order of the inventory:\n%s\nor\n%s", seed, render(plan), render(again))
 		}
@@ -295,13 +380,17 @@ func TestPlanProperties(t *testing.T) {
 			}
 			place[string(e.Kind)+e.ID] = "out"
 		}
-		for _, c := range w.containers {
+		for _, c := range w.Containers {
 			want := w.wants(c)
 			if got := place["container"+c.ID] == "in"; got != want {
 				t.Fatalf("seed %d: container %s %s is in the plan: %v, want %v\n%s", seed, c.Name, c.ID, got, want, render(plan))
 			}
 		}
-		if known := len(w.containers) + len(withoutSnapshots(w.images)); w.rules.Explain && len(place) != known {
+		known := len(w.Containers) + len(withoutSnapshots(w.Images))
+		if v := w.req.Volumes; len(v.Names)+len(v.Match) > 0 {
+			known += len(w.Volumes)
+		}
+		if w.rules.Explain && len(place) != known {
 			t.Fatalf("seed %d: the plan explains %d of %d things:\n%s", seed, len(place), known, render(plan))
 		}
 	}
@@ -342,7 +431,7 @@ func (w world) wants(c engine.Container) bool {
 func (w world) leadsTo(name string) string {
 	name = strings.TrimPrefix(name, "/")
 	var byID, byName, byPrefix []string
-	for _, c := range w.containers {
+	for _, c := range w.Containers {
 		switch {
 		case c.ID == name:
 			byID = append(byID, c.ID)

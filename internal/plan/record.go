@@ -11,7 +11,9 @@ import (
 
 // version is the version of the stored form of a Plan. A change that an older
 // program would misread, or whose loss would do harm, gets the next one.
-const version = 1
+//
+// Form 2 has volumes.
+const version = 2
 
 // ErrNewer is reported for the plan of a newer version of Holdfast.
 var ErrNewer = errors.New("let a worker of the newer version go on with the job")

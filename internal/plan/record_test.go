@@ -26,7 +26,7 @@ func TestEncode(t *testing.T) {
 		{ID: fill("sha256:6"), References: []string{"db:16"}},
 		{ID: fill("sha256:7"), References: []string{"x:1"}},
 	}
-	p := Make(time.Now(), req, containers, images, Rules{Quiesce: []events.Quiesce{events.QuiescePause}})
+	p := Make(time.Now(), req, Inventory{Containers: containers, Images: images}, Rules{Quiesce: []events.Quiesce{events.QuiescePause}})
 	var selectors []Selector
 	for _, item := range p.Items {
 		selectors = append(selectors, item.Selector)
@@ -52,7 +52,7 @@ func TestDecodeRefuses(t *testing.T) {
 		``:             "damaged",
 		`{}`:           "damaged",
 		`{"version":1`: "damaged",
-		`{"version":2,"items":[{"transport":"push"}]}`: "newer version",
+		`{"version":3,"items":[{"transport":"push"}]}`: "newer version",
 		`{"version":1,"items":[],"stopOrder":[0]}`:     "names item 0 of 0",
 		`{"version":1,"items":[{}],"stopOrder":[-1]}`:  "names item -1 of 1",
 	} {

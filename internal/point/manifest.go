@@ -3,6 +3,7 @@
 package point
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,20 +23,32 @@ import (
 // however long; an Engine has no container whose lists come near this.
 const MaxManifest = 16 << 20
 
+// usualManifest is more than most manifests have, in bytes.
+const usualManifest = 8 << 10
+
 // FormatVersion is the version of the manifest that this package writes.
 const FormatVersion = 1
 
 // readable are the versions that Decode reads.
 var readable = []int{1}
 
-// ErrNewer is wrapped by the error of a manifest whose format is newer than those
-// that this program reads.
-var ErrNewer = errors.New("a newer version of holdfast made it")
+// What is wrong with a manifest or a mark, wrapped by the errors of reading one. Any
+// other error is the sink's.
+var (
+	// ErrNewer: its format is newer than those that this program reads.
+	ErrNewer = errors.New("a newer version of holdfast made it")
+	// ErrDamaged: it is not as it was written, or lies where another one belongs.
+	ErrDamaged = errors.New("damaged")
+)
 
 // Names of a point's artifacts.
 const (
 	ImageArchive    = "image.tar.zst"
 	ContainerConfig = "container.json"
+	// ContainerContext is what ContainerConfig names but does not hold, see package
+	// recreate.
+	ContainerContext = "context.json"
+	VolumeConfig     = "volume.json"
 )
 
 // Media types of a point's artifacts.
@@ -44,6 +57,14 @@ const (
 	MediaTypeImageArchive = "application/vnd.docker.image.archive.v1.tar+zstd"
 	// MediaTypeContainerConfig is the Engine's inspect document of a container.
 	MediaTypeContainerConfig = "application/vnd.docker.container.inspect.v1+json"
+	// MediaTypeContainerContext is what that document names but does not hold.
+	MediaTypeContainerContext = "application/vnd.holdfast.container.context.v1+json"
+	// MediaTypeVolume is the content of a volume or a bind mount: a PAX tar, compressed
+	// by zstd. Its artifact's Name is the volume's, or the path inside the container.
+	MediaTypeVolume = "application/vnd.holdfast.volume.v1.tar+zstd"
+	// MediaTypeVolumeConfig is the Engine's document of a volume that is an item: its
+	// driver, options and labels.
+	MediaTypeVolumeConfig = "application/vnd.docker.volume.inspect.v1+json"
 )
 
 // Manifest describes a point. A point exists when its manifest does; what the
@@ -144,11 +165,10 @@ func (m *Manifest) PublicWarnings() []events.Warning {
 // Encode returns the manifest as it is stored: indented JSON, ended by a
 // newline.
 func (m *Manifest) Encode() ([]byte, error) {
-	b, err := json.MarshalIndent(m, "", "  ")
+	b, err := m.marshal()
 	if err != nil {
 		return nil, fmt.Errorf("encode the manifest of point %s: %w", m.ID, err)
 	}
-	b = append(b, '\n')
 	if len(b) > MaxManifest {
 		return nil, fmt.Errorf("the manifest of point %s would have %d bytes, and at most %d are read back", m.ID, len(b), MaxManifest)
 	}
@@ -158,44 +178,70 @@ func (m *Manifest) Encode() ([]byte, error) {
 	return b, nil
 }
 
+func (m *Manifest) marshal() ([]byte, error) {
+	b, err := json.MarshalIndent(m, "", "  ")
+	return append(b, '\n'), err
+}
+
 // Decode reads a manifest. It reports ErrNewer if its format is newer than those
-// that are known here, and refuses one that does not follow the schema, or is
-// larger than MaxManifest.
+// that are known here, and ErrDamaged if it does not follow the schema, or is larger
+// than MaxManifest.
 func Decode(raw []byte) (*Manifest, error) {
 	if len(raw) > MaxManifest {
-		return nil, fmt.Errorf("not a manifest: it has more than %d bytes", MaxManifest)
+		return nil, fmt.Errorf("the manifest is %w: it has more than %d bytes", ErrDamaged, MaxManifest)
 	}
-	// The version comes first: a newer manifest need not look like ours.
-	var head struct {
-		FormatVersion int `json:"formatVersion"`
+	if m, ok := decodeOwn(raw); ok {
+		return m, nil
 	}
-	if json.Unmarshal(raw, &head) == nil && head.FormatVersion > slices.Max(readable) {
+	if v := formatVersion(raw); v > slices.Max(readable) {
 		return nil, fmt.Errorf("the manifest is of format %d, and this version of holdfast reads %s: %w; use that one",
-			head.FormatVersion, strings.Trim(fmt.Sprint(readable), "[]"), ErrNewer)
+			v, strings.Trim(fmt.Sprint(readable), "[]"), ErrNewer)
 	}
 	if err := schemas.Validate("manifest", raw); err != nil {
-		return nil, fmt.Errorf("not a manifest: %w", err)
+		return nil, fmt.Errorf("the manifest is %w: %w", ErrDamaged, err)
 	}
 	var m Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("decode the manifest: %w", err)
+		return nil, fmt.Errorf("the manifest is %w: %w", ErrDamaged, err)
 	}
 	return &m, nil
 }
 
 // Read reads the manifest of the point in the folder dir. It reports
-// [sink.ErrNotFound] if there is no such point.
+// [sink.ErrNotFound] if there is no such point, and errors as Decode does;
+// ErrDamaged also if the manifest is that of another point, or names objects that are
+// not the point's own.
 func Read(ctx context.Context, from sink.Reader, dir string) (*Manifest, error) {
 	f, err := from.Open(ctx, path.Join(dir, sink.ManifestName))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, MaxManifest+1))
-	if err != nil {
+	raw := bytes.NewBuffer(make([]byte, 0, usualManifest))
+	if _, err := raw.ReadFrom(io.LimitReader(f, MaxManifest+1)); err != nil {
 		return nil, fmt.Errorf("read the manifest in %s: %w", dir, err)
 	}
-	return Decode(raw)
+	m, err := Decode(raw.Bytes())
+	if err == nil {
+		err = m.checkPlace(dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// checkPlace reports ErrDamaged unless the manifest belongs in the folder dir.
+func (m *Manifest) checkPlace(dir string) error {
+	if own := Dir(m.Host, m.Item.Kind, m.Item.Name, m.ID); own != dir {
+		return fmt.Errorf("the manifest is %w: it is that of the point in %s; move it back", ErrDamaged, own)
+	}
+	for _, a := range m.Artifacts {
+		if sink.CheckKey(a.Key) != nil || !strings.HasPrefix(a.Key, dir+"/") {
+			return fmt.Errorf("the manifest is %w: it names the object %q, which is not in the point's folder", ErrDamaged, a.Key)
+		}
+	}
+	return nil
 }
 
 // Artifact returns the artifact of a media type, or nil.
@@ -206,4 +252,14 @@ func (m *Manifest) Artifact(mediaType string) *events.Artifact {
 		}
 	}
 	return nil
+}
+
+// Volumes returns the archives of the volumes and bind mounts that the point holds.
+func (m *Manifest) Volumes() (all []events.Artifact) {
+	for _, a := range m.Artifacts {
+		if a.MediaType == MediaTypeVolume {
+			all = append(all, a)
+		}
+	}
+	return all
 }

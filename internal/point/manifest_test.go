@@ -14,7 +14,7 @@ import (
 	"holdfast.io/holdfast/schemas/examples"
 )
 
-func example(t *testing.T) []byte {
+func example(t testing.TB) []byte {
 	t.Helper()
 	valid, err := examples.Valid("manifest")
 	if err != nil {
@@ -78,7 +78,7 @@ func TestTheBoundOfAManifest(t *testing.T) {
 
 func TestReadBoundsWhatItReads(t *testing.T) {
 	const dir = "points/web01/container/web-1/20260302T141503Z-441e7818"
-	for size, want := range map[int]string{point.MaxManifest: "not a manifest",
+	for size, want := range map[int]string{point.MaxManifest: "the manifest is damaged",
 		point.MaxManifest + 1: "more than 16777216 bytes", 3 * point.MaxManifest: "more than 16777216 bytes"} {
 		s := sinktest.NewMemory()
 		publish(t, s, dir, bytes.Repeat([]byte(" "), size))

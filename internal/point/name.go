@@ -47,6 +47,10 @@ func EncodeName(name string) string {
 	return encoded[:keptNameBytes] + "~" + hex.EncodeToString(sum[:])[:nameHashHex]
 }
 
+// VolumeArchive is the name of the artifact that holds the content of the volume or
+// bind mount with this name.
+func VolumeArchive(name string) string { return "volumes/" + EncodeName(name) + ".tar.zst" }
+
 func isSafe(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
 		c == '.' || c == '_' || c == '-'

@@ -14,12 +14,13 @@ import (
 // bars is one progress bar for each item that is being worked on.
 type bars struct {
 	all  *mpb.Progress
-	each map[string]*itemBar // by item id
+	each map[string]*itemBar // by the item's id and its point
 }
 
 type itemBar struct {
 	bar  *mpb.Bar
 	step atomic.Value // of events.Step; the bars draw themselves
+	read atomic.Int64 // bytes, where nobody knows of how many
 }
 
 func newBars(w io.Writer) *bars {
@@ -27,7 +28,7 @@ func newBars(w io.Writer) *bars {
 }
 
 func (b *bars) progress(d events.Progress) {
-	ib := b.each[d.Item.ID]
+	ib := b.each[d.Item.ID+d.Point]
 	if ib == nil {
 		ib = &itemBar{}
 		ib.step.Store(d.Step)
@@ -37,29 +38,34 @@ func (b *bars) progress(d events.Progress) {
 		ib.bar = b.all.AddBar(0,
 			mpb.BarRemoveOnComplete(),
 			mpb.PrependDecorators(decor.Name(name+" "), decor.Any(func(decor.Statistics) string { return fmt.Sprint(ib.step.Load(), " ") })),
-			mpb.AppendDecorators(decor.Any(readOf)),
+			mpb.AppendDecorators(decor.Any(ib.readOf)),
 		)
-		b.each[d.Item.ID] = ib
+		b.each[d.Item.ID+d.Point] = ib
 	}
 	ib.step.Store(d.Step)
+	ib.read.Store(d.Bytes)
 	if d.TotalBytes > 0 {
 		ib.bar.SetTotal(max(d.TotalBytes, d.Bytes+1), false)
 		ib.bar.SetCurrent(d.Bytes)
 	}
 }
 
-// readOf says how much of an archive was read.
-func readOf(s decor.Statistics) string {
-	if s.Total == 0 {
-		return ""
+// readOf says how much of an archive was read. The size of a volume is not known
+// beforehand.
+func (b *itemBar) readOf(s decor.Statistics) string {
+	switch read := b.read.Load(); {
+	case s.Total > 0:
+		return " " + Bytes(s.Current) + " / " + Bytes(s.Total)
+	case read > 0:
+		return " " + Bytes(read)
 	}
-	return " " + Bytes(s.Current) + " / " + Bytes(s.Total)
+	return ""
 }
 
-func (b *bars) end(item events.Item) {
-	if ib := b.each[item.ID]; ib != nil {
+func (b *bars) end(item events.Item, point string) {
+	if ib := b.each[item.ID+point]; ib != nil {
 		ib.bar.Abort(true)
-		delete(b.each, item.ID)
+		delete(b.each, item.ID+point)
 	}
 }
 

@@ -1,10 +1,10 @@
 package present
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -32,7 +32,11 @@ func Escape(s string) string {
 	return b.String()
 }
 
-func isTerminal(w io.Writer) bool {
+// EscapeLine is Escape for what must stay on its line.
+func EscapeLine(s string) string { return strings.ReplaceAll(Escape(s), "\n", `\u000a`) }
+
+// IsTerminal reports whether what is written to w is seen by a person.
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
@@ -112,66 +116,29 @@ func NewTable(header ...any) table.Writer {
 	return t
 }
 
-// endTable is what a backup came to.
-func endTable(d events.Ended) string {
-	header := table.Row{"ITEM", "POINT", "SIZE", "RATIO", "TIME", "NOT RUNNING", "NOT INCLUDED"}
-	warned := slices.ContainsFunc(d.Items, func(o events.ItemOutcome) bool { return len(o.Warnings) > 0 })
-	if warned {
-		header = append(header, "WARNINGS")
-	}
-	t := NewTable(header...)
-	for _, o := range d.Items {
-		if o.Status != events.OutcomeCompleted {
-			notRunning := ""
-			if o.NotRunningMillis > 0 {
-				notRunning = Millis(o.NotRunningMillis)
-			}
-			t.AppendRow(table.Row{Escape(o.Item.Name), fmt.Sprintf("%s (%s)", o.Status, o.Code), "", "", "", notRunning, ""})
-			continue
+// plannedMounts says which volumes and bind mounts of an item will be in its point, and
+// which are left out although they were asked for, each on a line that it begins.
+func plannedMounts(i events.PlannedItem) string {
+	var b strings.Builder
+	for _, v := range i.Volumes {
+		fmt.Fprintf(&b, "\nwith %s %s", v.Type, cmp.Or(v.Name, v.Source))
+		if v.Destination != "" {
+			fmt.Fprintf(&b, " at %s", v.Destination)
 		}
-		row := table.Row{Escape(o.Item.Name), o.Point, Bytes(o.Size), ratioOf(o.UncompressedSize, o.Size),
-			Duration(time.Duration(o.Millis) * time.Millisecond), Millis(o.NotRunningMillis), Escape(notIncludedColumn(o))}
-		if warned {
-			row = append(row, Escape(linesOf(o.Warnings)))
+		if v.Size > 0 {
+			fmt.Fprintf(&b, " (%s)", Bytes(v.Size))
 		}
-		t.AppendRow(row)
 	}
-	if d.ItemsOmitted > 0 {
-		t.AppendRow(table.Row{fmt.Sprintf("and %d more", d.ItemsOmitted)})
+	if i.VolumesOmitted > 0 {
+		fmt.Fprintf(&b, "\nand with %d more", i.VolumesOmitted)
 	}
-	for _, m := range d.Missing {
-		t.AppendRow(table.Row{Escape(m.Name), string(m.Code)})
+	for _, m := range i.NotIncluded {
+		fmt.Fprintf(&b, "\nwithout %s %s at %s: %s", m.Type, cmp.Or(m.Name, m.Source), m.Destination, m.Reason)
 	}
-	return t.Render()
-}
-
-// planTable is what a backup would do, and why.
-func planTable(p events.Plan) string {
-	t := NewTable("KIND", "NAME", "BACKED UP", "WHY", "QUIESCE")
-	for _, i := range p.Items {
-		backed, why := "yes", i.Reason
-		if i.Code != "" {
-			backed, why = "fails", why+"; but "+i.Message
-		}
-		for _, w := range i.Warnings {
-			why += "\nwarning: " + w.Message
-		}
-		quiesce := string(i.Quiesce)
-		if i.QuiesceReason != "" {
-			quiesce += " (" + i.QuiesceReason + ")"
-		}
-		t.AppendRow(table.Row{i.Kind, Escape(i.Name), backed, Escape(why), Escape(quiesce)})
+	if i.NotIncludedOmitted > 0 {
+		fmt.Fprintf(&b, "\nand without %d more", i.NotIncludedOmitted)
 	}
-	for _, m := range p.Missing {
-		t.AppendRow(table.Row{m.Kind, Escape(m.Name), "fails", Escape(m.Message), ""})
-	}
-	for _, e := range p.Excluded {
-		t.AppendRow(table.Row{e.Kind, Escape(e.Name), "no", Escape(e.Reason), ""})
-	}
-	if n := p.ItemsOmitted + p.MissingOmitted + p.ExcludedOmitted; n > 0 {
-		t.AppendRow(table.Row{"", fmt.Sprintf("and %d more", n)})
-	}
-	return t.Render()
+	return b.String()
 }
 
 // Violations puts what is wrong with a request into one line.

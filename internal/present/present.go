@@ -27,7 +27,7 @@ type Presenter struct {
 // terminal. The caller closes it.
 func New(out, err io.Writer, asJSON bool) *Presenter {
 	p := &Presenter{out: out, err: err, json: asJSON}
-	if isTerminal(err) {
+	if IsTerminal(err) {
 		p.bars = newBars(err)
 	}
 	return p
@@ -79,28 +79,36 @@ func (p *Presenter) Event(ev event.Event) (Outcome, error) {
 	if ev.Type() == events.TypeRequestRejected {
 		return show(ev, p.rejected)
 	}
+	v := views[events.KindOf(ev.Type())]
+	if v == nil {
+		return Running, nil
+	}
 	switch events.ResultOf(ev.Type()) {
 	case events.ResultAccepted:
 		return show(ev, p.accepted)
 	case events.ResultProgress:
 		return show(ev, p.progress)
 	case events.ResultItemCompleted:
-		return show(ev, p.itemCompleted)
+		c, err := v.completed(ev)
+		if err == nil {
+			p.itemCompleted(v.done(), c)
+		}
+		return Running, err
 	case events.ResultItemFailed:
 		return show(ev, p.itemFailed)
 	case events.ResultCompleted, events.ResultFailed:
-		return show(ev, p.ended)
+		return show(ev, func(d events.Ended) Outcome { return p.ended(v, d) })
 	case events.ResultPlanned:
-		return show(ev, p.planned)
+		return show(ev, func(d events.Planned) Outcome { return p.planned(v, d) })
 	}
 	return Running, nil
 }
 
 // show decodes an event's data for a function that shows it.
 func show[T any](ev event.Event, how func(T) Outcome) (Outcome, error) {
-	var data T
-	if err := ev.DataAs(&data); err != nil {
-		return Running, fmt.Errorf("read event %s: %w", ev.Type(), err)
+	data, err := decode[T](ev)
+	if err != nil {
+		return Running, err
 	}
 	return how(data), nil
 }
@@ -123,23 +131,21 @@ func (p *Presenter) progress(d events.Progress) Outcome {
 	return Running
 }
 
-func (p *Presenter) itemCompleted(d events.BackupItemCompleted) Outcome {
-	p.warnings(d.Warnings)
+func (p *Presenter) itemCompleted(done string, c completed) {
+	p.warnings(c.warnings)
 	if p.bars != nil {
-		p.bars.end(d.Item)
-		return Running
+		p.bars.end(c.item, c.point)
+	} else {
+		p.Line("%s: %s", done, c.line)
 	}
-	var size int64
-	for _, a := range d.Artifacts {
-		size += a.Size
+	for _, detail := range c.details {
+		p.lineAbove("%s %s: %s", c.item.Kind, c.item.Name, detail)
 	}
-	p.Line("stored: %s %s as %s (%s)", d.Item.Kind, d.Item.Name, d.Point, Bytes(size))
-	return Running
 }
 
 func (p *Presenter) itemFailed(d events.ItemFailed) Outcome {
 	if p.bars != nil {
-		p.bars.end(d.Item)
+		p.bars.end(d.Item, d.Point)
 	}
 	p.lineAbove("failed: %s %s: %s: %s", d.Item.Kind, d.Item.Name, d.Code, d.Message)
 	return Running
@@ -160,28 +166,32 @@ func (p *Presenter) lineAbove(format string, args ...any) {
 	p.Line(format, args...)
 }
 
-func (p *Presenter) ended(d events.Ended) Outcome {
+func (p *Presenter) ended(v view, d events.Ended) Outcome {
 	p.Close()
-	p.result(endTable(d))
+	p.result(v.endTable(d))
 	if d.NotIncluded > 0 {
 		p.Line("not included: the content of %s; see the table", Count(d.NotIncluded, "mount"))
 	}
 	if d.Counts.Items == 0 && d.Counts.Missing == 0 {
-		p.Line("nothing was selected: nothing is stored")
+		p.Line("%s", v.nothing())
 	}
 	message := ""
 	if d.Message != "" {
 		message = ": " + d.Message
 	}
-	p.Line("job %s %s%s: %d stored, %d failed, %d missing, %d skipped, %d cancelled; %s in %s", d.Job, d.Status, message,
-		d.Counts.Completed, d.Counts.Failed, d.Counts.Missing, d.Counts.Skipped, d.Counts.Cancelled,
+	p.Line("job %s %s%s: %d %s, %d failed, %d missing, %d skipped, %d cancelled; %s in %s", d.Job, d.Status, message,
+		d.Counts.Completed, v.done(), d.Counts.Failed, d.Counts.Missing, d.Counts.Skipped, d.Counts.Cancelled,
 		Bytes(d.Bytes), Duration(d.Ended.Sub(d.Began)))
+	if d.Hidden > 0 {
+		p.Line("hidden: %s (%s); until their bytes go 'holdfast unprune' takes them back, see the table", Count(d.Hidden, "point"),
+			Bytes(d.HiddenBytes))
+	}
 	return outcomeOf(d.Status)
 }
 
-func (p *Presenter) planned(d events.Planned) Outcome {
+func (p *Presenter) planned(v view, d events.Planned) Outcome {
 	p.Close()
-	p.result(planTable(d.Plan))
+	p.result(v.planTable(d))
 	p.warnings(d.Warnings)
 	failing := 0
 	for _, item := range d.Items {
@@ -189,7 +199,7 @@ func (p *Presenter) planned(d events.Planned) Outcome {
 			failing++
 		}
 	}
-	summary := fmt.Sprintf("dry run: %s would be backed up", Count(len(d.Items)+d.ItemsOmitted-failing, "item"))
+	summary := fmt.Sprintf("dry run: %s %s", Count(len(d.Items)+d.ItemsOmitted-failing, "item"), v.wouldBe())
 	if failing > 0 {
 		summary += fmt.Sprintf(", %d would fail", failing)
 	}

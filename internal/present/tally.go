@@ -18,20 +18,10 @@ type Tally struct {
 	silent   int       // hosts that did not begin
 }
 
-// NewTally returns the tally of a request of which nothing is known yet.
-func NewTally(req *events.BackupRequest) *Tally {
-	t := &Tally{found: map[events.Skipped]bool{}}
-	if req.Containers != nil {
-		for _, name := range req.Containers.Names {
-			t.names = append(t.names, events.Skipped{Kind: events.ItemContainer, Name: name})
-		}
-	}
-	if req.Images != nil {
-		for _, name := range req.Images.Names {
-			t.names = append(t.names, events.Skipped{Kind: events.ItemImage, Name: name})
-		}
-	}
-	return t
+// NewTally returns the tally of a request with these names, of which nothing is known
+// yet.
+func NewTally(names []events.Skipped) *Tally {
+	return &Tally{names: names, found: map[events.Skipped]bool{}}
 }
 
 // Add enters the plan of a host, if that is what the event brings.

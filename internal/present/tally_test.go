@@ -27,7 +27,7 @@ func TestTallyDecidesTheOutcome(t *testing.T) {
 		"nobody is there":             {nil, 0, 2, Partial},
 		"failed and one did not come": {[]Outcome{Failed}, 1, 0, Failed},
 	} {
-		tally := NewTally(&events.BackupRequest{})
+		tally := NewTally(nil)
 		for _, o := range test.outcomes {
 			tally.Ended(o)
 		}
@@ -43,10 +43,7 @@ func TestTallyDecidesTheOutcome(t *testing.T) {
 func TestTallyFindsNamesThatNoHostHas(t *testing.T) {
 	container := func(name string) events.Skipped { return events.Skipped{Kind: events.ItemContainer, Name: name} }
 	image := events.Skipped{Kind: events.ItemImage, Name: "a"}
-	req := &events.BackupRequest{
-		Containers: &events.ContainerSelector{Names: []string{"a", "b"}},
-		Images:     &events.ImageSelector{Names: []string{"a"}},
-	}
+	names := []events.Skipped{container("a"), container("b"), image}
 	for name, test := range map[string]struct {
 		skipped [][]events.Skipped // by each host
 		want    []events.Skipped
@@ -57,7 +54,7 @@ func TestTallyFindsNamesThatNoHostHas(t *testing.T) {
 		"one nowhere":             {[][]events.Skipped{{container("b")}, {container("a"), container("b")}}, []events.Skipped{container("b")}},
 		"the image, not its name": {[][]events.Skipped{{image}}, []events.Skipped{image}},
 	} {
-		tally := NewTally(req)
+		tally := NewTally(names)
 		for _, skipped := range test.skipped {
 			ev := event.New()
 			ev.SetType(events.Backup.ResultType(events.ResultAccepted))

@@ -337,7 +337,7 @@ func (c *Container) Prove(imageID string) (s Proof, notRunningMillis float64, er
 }
 
 // StayedUntil reports ErrNotQuiesced for a container that ran while others of its
-// group were committed, until the given time. A container that its user had paused
+// group were committed or volumes were read, until the given time. A container that its user had paused
 // may be unpaused by him at any time, so its state must not have changed.
 func (c *Container) StayedUntil(ctx context.Context, s Proof, until time.Time) error {
 	if c.Mode == events.QuiesceNone {
@@ -354,7 +354,7 @@ func (c *Container) StayedUntil(ctx context.Context, s Proof, until time.Time) e
 	if ok {
 		return nil
 	}
-	return fmt.Errorf("%w: it may have run while others of its group were committed", ErrNotQuiesced)
+	return fmt.Errorf("%w: it may have run before all of its group were committed and all volumes read", ErrNotQuiesced)
 }
 
 // HeldFor is how long the container has been paused or stopped by this backup so

@@ -93,25 +93,31 @@ func (t *timeline) follow(imageID string) (Proof, error) {
 }
 
 // quiescedUntil reports whether a container that s shows quiesced stayed so until the
-// given time, as far as events have arrived.
+// given time, as far as events have arrived. If they broke off before, it may not have.
 func (t *timeline) quiescedUntil(s Proof, until time.Time) bool {
+	brokeOff := false
 	for more := true; more; {
 		select {
 		case c, ok := <-t.changes:
 			if more = ok; ok {
 				t.seen = append(t.seen, c)
 			}
+			brokeOff = !ok
 		default:
 			more = false
 		}
 	}
+	reached := false
 	for _, c := range t.seen {
 		runs := c.Action == engine.ActionStart || c.Action == engine.ActionUnpause
-		if runs && !c.Time.Before(s.Began) && c.Time.Before(until) {
+		switch {
+		case !c.Time.Before(until):
+			reached = true
+		case runs && !c.Time.Before(s.Began):
 			return false
 		}
 	}
-	return true
+	return reached || !brokeOff
 }
 
 // judge reads what happened to a container that was in state before when the

@@ -221,3 +221,35 @@ func TestNotRunning(t *testing.T) {
 		}
 	})
 }
+
+func TestQuiescedUntil(t *testing.T) {
+	at := func(s int64) time.Time { return time.Unix(s, 0) }
+	until := at(10)
+	cases := map[string]struct {
+		events   []engine.Change
+		brokeOff bool
+		want     bool
+	}{
+		"it was resumed after that":                       {[]engine.Change{{Action: "commit", Time: at(5)}, {Action: "unpause", Time: at(11)}}, false, true},
+		"at that moment":                                  {[]engine.Change{{Action: "unpause", Time: at(10)}}, false, true},
+		"before, and paused again":                        {[]engine.Change{{Action: "unpause", Time: at(8)}, {Action: "pause", Time: at(9)}}, false, false},
+		"before it was quiesced":                          {[]engine.Change{{Action: "start", Time: at(1)}}, false, true},
+		"it was not resumed yet":                          {[]engine.Change{{Action: "commit", Time: at(5)}}, false, true},
+		"the events broke off before":                     {[]engine.Change{{Action: "commit", Time: at(5)}}, true, false},
+		"the events broke off after":                      {[]engine.Change{{Action: "unpause", Time: at(11)}}, true, true},
+		"it was resumed before, and the events broke off": {[]engine.Change{{Action: "unpause", Time: at(8)}}, true, false},
+	}
+	for name, c := range cases {
+		changes := make(chan engine.Change, len(c.events))
+		for _, e := range c.events {
+			changes <- e
+		}
+		if c.brokeOff {
+			close(changes)
+		}
+		a := &timeline{changes: changes}
+		if got := a.quiescedUntil(Proof{Began: at(2)}, until); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

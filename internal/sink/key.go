@@ -4,11 +4,23 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 )
 
 // ManifestName is the name of the object that makes a point exist.
 const ManifestName = "manifest.json"
+
+// Names of the marks that may lie beside the manifest of a point. They are no part
+// of it: they come and go, and the point is the same without them.
+const (
+	VerifiedName  = "verified.json"
+	ProtectedName = "protected.json"
+	RemovedName   = "removed.json"
+)
+
+// MarkNames are the names of all marks, sorted.
+var MarkNames = [...]string{ProtectedName, RemovedName, VerifiedName}
 
 // PointsName is the folder of a sink that holds the points.
 const PointsName = "points"
@@ -74,6 +86,28 @@ func CheckRemovable(key string) error {
 	}
 	if elements[pointLevels+1] == ManifestName {
 		return fmt.Errorf("%q is not removed: it makes its point exist, and goes with that", key)
+	}
+	return nil
+}
+
+// CheckArtifact refuses what cannot be the name of an artifact.
+func CheckArtifact(name string) error {
+	if err := CheckKey(name); err != nil {
+		return err
+	}
+	if name == ManifestName {
+		return fmt.Errorf("%s is not the name of an artifact: it makes the point exist", name)
+	}
+	if slices.Contains(MarkNames[:], name) {
+		return fmt.Errorf("%s is not the name of an artifact: it is that of a mark", name)
+	}
+	return nil
+}
+
+// CheckMark refuses what is not in MarkNames.
+func CheckMark(name string) error {
+	if !slices.Contains(MarkNames[:], name) {
+		return fmt.Errorf("%q is not the name of a mark: these are %s", name, strings.Join(MarkNames[:], ", "))
 	}
 	return nil
 }

@@ -51,6 +51,7 @@ type Sink interface {
 	Reader
 	Lister
 	Remover
+	Marker
 }
 
 // Stager begins attempts at points.
@@ -76,9 +77,9 @@ type Stager interface {
 // goroutine uses a Writer.
 type Staging interface {
 	// Create begins the artifact name (image.tar.zst, volumes/data.tar.zst) and
-	// returns the key under which it can be read once the point is published. The
-	// end of ctx ends the writing too. A name that is in use is refused, and so is
-	// ManifestName.
+	// returns the key under which it can be read once the point is published; it lies
+	// in the point's folder. The end of ctx ends the writing too. A name that is in
+	// use is refused, and so are ManifestName and MarkNames.
 	Create(ctx context.Context, name string) (w Writer, key string, err error)
 
 	// Publish makes the point appear, with this manifest, and returns when that is
@@ -132,14 +133,22 @@ type Info struct {
 	Size int64 // in bytes
 }
 
+// Found is a point that was found in a sink.
+type Found struct {
+	// Dir is the point's folder.
+	Dir string
+	// Marks are the names of the marks that lie beside it, sorted.
+	Marks []string
+}
+
 // Lister lists points.
 type Lister interface {
-	// Points yields the folder of every point that has a manifest and lies below the
-	// folder below: all with PointsName, those of a host, of a kind or of an item
-	// with their folder, and one point with its own; another folder is refused. They
-	// come in the byte order of the keys in them ("a-b/" is before "a/"). It ends
-	// after the first error. A folder that is not there has no points.
-	Points(ctx context.Context, below string) iter.Seq2[string, error]
+	// Points yields every point that has a manifest and lies below the folder below:
+	// all with PointsName, those of a host, of a kind or of an item with their
+	// folder, and one point with its own; another folder is refused. They come in the
+	// byte order of the keys in them ("a-b/" is before "a/"). It ends after the first
+	// error. A folder that is not there has no points.
+	Points(ctx context.Context, below string) iter.Seq2[Found, error]
 }
 
 // Remover removes what is stored.
@@ -150,10 +159,27 @@ type Remover interface {
 	// is no error if nothing is there.
 	RemovePoint(ctx context.Context, dir string) error
 
+	// Leftovers yields the folders of points, below a folder as Points takes it and in
+	// the same order, whose removal was interrupted when the manifest was gone:
+	// RemovePoint takes it up. They are known by the mark RemovedName, which RemovePoint
+	// removes last. What lost its manifest in another way is not among them.
+	Leftovers(ctx context.Context, below string) iter.Seq2[string, error]
+
 	// Remove removes the object at key, which lies in the folder of a point and is
 	// not its manifest; other keys are refused. It returns when that is durable, and
 	// it is no error if nothing is there.
 	Remove(ctx context.Context, key string) error
+}
+
+// Marker puts marks beside points. They are read with Open and removed with Remove;
+// RemovePoint removes those of its point.
+type Marker interface {
+	// PutMark puts the mark name, which is one of MarkNames, beside the point at dir,
+	// in place of the one that is there, and returns when that is durable. Readers get
+	// the old one or the new one, whole. It reports ErrNotFound, and leaves nothing,
+	// if the point is not there or is removed meanwhile: a mark never brings a point's
+	// folder back. Of several that are put at a time, one stays.
+	PutMark(ctx context.Context, dir, name string, content []byte) error
 }
 
 // Prober is a sink that can be tried without storing a point.

@@ -1,6 +1,7 @@
 package undo_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -125,7 +126,7 @@ func TestSweeperAndANewerRecord(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		r := b.died(id, 1, events.QuiescePause)
-		newer := []byte(`{"version": 2, "id": "` + r.ID + `"}`)
+		newer := fmt.Appendf(nil, `{"version": %d, "id": %q}`, undo.Version+1, r.ID)
 		if err := b.store.Put(r.ID, newer); err != nil {
 			b.Fatal(err)
 		}
@@ -146,17 +147,19 @@ func TestSweeperAndANewerRecord(t *testing.T) {
 
 func TestDecode(t *testing.T) {
 	for raw, ok := range map[string]bool{
-		`{"version":1,"id":"x-1","actions":[{"unstage":{"sink":"s","dir":"d","name":"1"}}]}`: true,
-		`{"version":1,"id":"x-1","actions":null}`:                                            true,
-		`{"version":2,"id":"x-1"}`:                                                           false,
-		`{"id":"x-1"}`:                                                                       false,
-		`{"version":1}`:                                                                      false,
-		`{"version":1,"id":"x-1","actions":[{}]}`:                                            false,
-		`{"version":1,"id":"x-1","actions":[{"renameBack":{}}]}`:                             false,
-		`{"version":1,"id":"x-1","actions":[{"unstage":{},"resume":{}}]}`:                    false,
-		`{"version":1,"id":"x-1","owner":"x"}`:                                               false,
-		`null`:                                                                               false,
-		``:                                                                                   false,
+		`{"version":1,"id":"x-1","actions":[{"unstage":{"sink":"s","dir":"d","name":"1"}}]}`:        true,
+		`{"version":1,"id":"x-1","actions":null}`:                                                   true,
+		`{"version":2,"id":"x-1","actions":[{"removeContainer":{"name":"holdfast-helper-x-1-0"}}]}`: true,
+		`{"version":2,"id":"x-1","actions":[{"removeContainer":{"id":"abc"}}]}`:                     false,
+		fmt.Sprintf(`{"version":%d,"id":"x-1"}`, undo.Version+1):                                    false,
+		`{"id":"x-1"}`:  false,
+		`{"version":1}`: false,
+		`{"version":1,"id":"x-1","actions":[{}]}`:                         false,
+		`{"version":1,"id":"x-1","actions":[{"renameBack":{}}]}`:          false,
+		`{"version":1,"id":"x-1","actions":[{"unstage":{},"resume":{}}]}`: false,
+		`{"version":1,"id":"x-1","owner":"x"}`:                            false,
+		`null`:                                                            false,
+		``:                                                                false,
 	} {
 		if _, err := undo.Decode([]byte(raw)); (err == nil) != ok {
 			t.Errorf("%s: %v, want it to be taken: %v", raw, err, ok)

@@ -123,6 +123,27 @@ func (e *Entry) End() error {
 	return nil
 }
 
+// ErrUncertain is reported where it is not known whether the ledger has that an item is
+// done. The next attempt sees that, and nothing is to be undone before.
+var ErrUncertain = errors.New("it is not certain that the ledger has that the item is done")
+
+// Commit says in the ledger that the item is done, by a record with what came of it and
+// with nothing to be undone but what is left to do for good; then that is the entry's
+// record. The disk forgets its own first: were it the last to know, what is done could be
+// undone. After ErrUncertain the entry is no longer in use, and after another error it is
+// as it was.
+func (e *Entry) Commit(ctx context.Context, ledger Ledger, done Record) error {
+	if err := e.sweeper.Store.Remove(e.id); err != nil {
+		return err
+	}
+	if err := ledger.Begin(ctx, done); err != nil {
+		e.sweeper.drop(e, false)
+		return fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	e.Change(func(r *Record) { *r = done.clone() })
+	return nil
+}
+
 // HandOver leaves the undoing to the Sweeper, with the container's lock; release may
 // be nil. ended is closed when nothing of the attempt runs in this process any
 // more, and pending then tells whether the Engine may still do what it was told.
@@ -159,7 +180,12 @@ func (s *Sweeper) Begin(ctx context.Context, ledger Ledger, r Record) (*Entry, e
 
 // Engine is what a Sweeper needs of an Engine.
 type Engine interface {
+	engine.Inventory
 	engine.Containers
 	engine.Images
+	engine.Volumes
+	engine.Networks
+	engine.Creator
 	engine.Execer
+	engine.Helpers
 }

@@ -104,7 +104,8 @@ func (p *pass) failsOnEngine(why error) {
 // may still produce, though by now that is not likely.
 func (p *pass) awaitsImage() bool {
 	r := p.Record()
-	return !r.has(IsResume) && !r.has(IsHook) && r.has(IsImage) && p.attemptEnded() && time.Since(r.Time) >= likelyWindow
+	return !r.has(IsResume) && !r.has(IsHook) && !r.has(IsContainer) && r.has(IsImage) &&
+		p.attemptEnded() && time.Since(r.Time) >= likelyWindow
 }
 
 func (p *pass) fails(why error) { p.sweeper.fail(p.Entry, why) }
@@ -235,10 +236,16 @@ func (p *pass) left() (left []string) {
 			left = append(left, "container "+a.Resume.Container+" may be paused")
 		case a.RunHook != nil:
 			left = append(left, hook.LabelPost+" of container "+a.RunHook.Container)
+		case a.RemoveContainer != nil:
+			left = append(left, "container "+a.RemoveContainer.Name)
 		case a.RemoveImage != nil:
 			left = append(left, "image "+a.RemoveImage.Reference+" "+a.RemoveImage.ID)
 		case a.Unstage != nil:
 			left = append(left, "staged in sink "+a.Unstage.Sink)
+		case a.Restoration != nil:
+			left = append(left, "a restore that did not come to its end")
+		case a.RemoveReplaced != nil:
+			left = append(left, "container "+a.RemoveReplaced.ID+", which was replaced")
 		}
 	}
 	return left
@@ -255,6 +262,7 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	over := p.commitEnded(&r) // before looking
 	images, err := p.findImages(bounded, &r)
 	err = errors.Join(err, p.each(IsResume, func(a Action) (bool, error) { return p.resume(bounded, a.Resume, over) }))
+	err = errors.Join(err, p.each(IsContainer, func(a Action) (bool, error) { return p.removeContainer(bounded, a.RemoveContainer) }))
 	resumed := !p.has(IsResume)
 	err = errors.Join(err, p.each(IsImage, func(a Action) (bool, error) {
 		ids, looked := images[a.RemoveImage.Reference]
@@ -264,11 +272,16 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	if resumed {
 		err = errors.Join(err, p.each(IsHook, func(a Action) (bool, error) { return true, p.runHook(ctx, a.RunHook) }))
 	}
-	holds := p.has(IsResume) || p.has(IsHook)
+	// The helpers of a restore go first: they use its volumes.
+	if !p.has(IsContainer) {
+		err = errors.Join(err, p.each(IsRestoration, func(a Action) (bool, error) { return p.undoRestoration(bounded, a.Restoration) }))
+	}
+	err = errors.Join(err, p.each(IsReplaced, func(a Action) (bool, error) { return p.removeReplaced(bounded, a.RemoveReplaced.ID) }))
+	holds := p.has(Holding)
 	if !holds && (over || p.imageSeen || p.attemptEnded()) {
 		p.unlock()
 	}
-	if !holds && !p.has(IsImage) {
+	if !holds && !p.has(IsImage) && !p.has(IsContainer) {
 		return err == nil, err
 	}
 	return false, errors.Join(err, p.saveChanged())

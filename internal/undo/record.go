@@ -17,8 +17,9 @@ import (
 	"holdfast.io/holdfast/internal/hook"
 )
 
-// Version is the version of the records that this program writes.
-const Version = 1
+// Version is the version of the records that this program writes. It reads all before
+// it: version 2 came with Action.RemoveContainer and those of restores.
+const Version = 2
 
 // ErrNewer is reported for a record of a higher version: only a program that knows
 // it can undo it, so it is left where it is.
@@ -38,14 +39,21 @@ type Record struct {
 	// Actions are what is still to be undone, in the order in which it was planned.
 	// None means that nothing is left.
 	Actions []Action `json:"actions"`
+	// Done is what came of the item, as JSON, once it is done for good: the next attempt
+	// reports that and does nothing more. It is in the ledger before anybody hears of it.
+	Done json.RawMessage `json:"done,omitempty"`
 }
 
 // Action is one thing to be undone. Exactly one member is set.
 type Action struct {
-	Resume      *Resume  `json:"resume,omitempty"`
-	RunHook     *Hook    `json:"runHook,omitempty"`
-	RemoveImage *Image   `json:"removeImage,omitempty"`
-	Unstage     *Staging `json:"unstage,omitempty"`
+	Resume          *Resume       `json:"resume,omitempty"`
+	RunHook         *Hook         `json:"runHook,omitempty"`
+	RemoveContainer *OwnContainer `json:"removeContainer,omitempty"`
+	RemoveImage     *Image        `json:"removeImage,omitempty"`
+	Unstage         *Staging      `json:"unstage,omitempty"`
+	Restoration     *Restoration  `json:"restoration,omitempty"`
+	// RemoveReplaced is a container in whose place another one has come for good.
+	RemoveReplaced *ReplacedContainer `json:"removeReplaced,omitempty"`
 }
 
 // Resume is a container that may be paused or stopped because of the attempt.
@@ -69,6 +77,16 @@ type Hook struct {
 	// Container is the full id.
 	Container string       `json:"container"`
 	Command   hook.Command `json:"command"`
+}
+
+// OwnContainer is a container that the attempt makes for itself, with the label
+// engine.HelperLabel.
+type OwnContainer struct {
+	// Name is the container's name, and the value of its label, by which it is found: a
+	// name alone may be somebody else's.
+	Name string `json:"name"`
+	// ID is its full id once it is known, if it ever is.
+	ID string `json:"id,omitempty"`
 }
 
 // Image is a temporary image that a commit makes.
@@ -122,13 +140,17 @@ func (r *Record) check() error {
 		if n := a.members(); n != 1 {
 			return fmt.Errorf("it is damaged: action %d has %d members that this program knows, and must have one", i, n)
 		}
+		if a.RemoveContainer != nil && a.RemoveContainer.Name == "" {
+			return fmt.Errorf("it is damaged: action %d removes a container without a name", i)
+		}
 	}
 	return nil
 }
 
 func (a Action) members() int {
 	n := 0
-	for _, set := range []bool{a.Resume != nil, a.RunHook != nil, a.RemoveImage != nil, a.Unstage != nil} {
+	for _, set := range []bool{a.Resume != nil, a.RunHook != nil, a.RemoveContainer != nil, a.RemoveImage != nil, a.Unstage != nil,
+		a.Restoration != nil, a.RemoveReplaced != nil} {
 		if set {
 			n++
 		}
@@ -141,9 +163,15 @@ func (r *Record) clone() Record {
 	c := *r
 	c.Actions = make([]Action, len(r.Actions))
 	for i, a := range r.Actions {
-		if a.RemoveImage != nil {
+		switch {
+		case a.RemoveImage != nil:
 			img := *a.RemoveImage
 			a.RemoveImage = &img
+		case a.RemoveContainer != nil:
+			own := *a.RemoveContainer
+			a.RemoveContainer = &own
+		case a.Restoration != nil:
+			a.Restoration = a.Restoration.clone()
 		}
 		c.Actions[i] = a // the members of other kinds are not changed
 	}
@@ -152,8 +180,13 @@ func (r *Record) clone() Record {
 
 // same reports whether two actions undo the same thing of one record.
 func (a Action) same(b Action) bool {
-	if a.RemoveImage != nil && b.RemoveImage != nil {
+	switch {
+	case a.RemoveImage != nil && b.RemoveImage != nil:
 		return a.RemoveImage.Reference == b.RemoveImage.Reference
+	case a.RemoveContainer != nil && b.RemoveContainer != nil:
+		return a.RemoveContainer.Name == b.RemoveContainer.Name
+	case a.Restoration != nil && b.Restoration != nil:
+		return true // a record has one
 	}
 	return a == b
 }
@@ -163,6 +196,9 @@ func IsResume(a Action) bool { return a.Resume != nil }
 
 // IsHook reports whether the action runs a command in a container.
 func IsHook(a Action) bool { return a.RunHook != nil }
+
+// IsContainer reports whether the action removes a container.
+func IsContainer(a Action) bool { return a.RemoveContainer != nil }
 
 // IsImage reports whether the action removes an image.
 func IsImage(a Action) bool { return a.RemoveImage != nil }
@@ -174,9 +210,12 @@ func (r *Record) Drop(done func(Action) bool) {
 
 func (r *Record) has(is func(Action) bool) bool { return slices.ContainsFunc(r.Actions, is) }
 
-// Holds reports whether the container may still be paused or stopped because of the
-// attempt, or a command be still to be run in it.
-func (r *Record) Holds() bool { return r.has(IsResume) || r.has(IsHook) }
+// Holds reports whether a container may still be paused, stopped or out of its place
+// because of the attempt, or a command be still to be run in it.
+func (r *Record) Holds() bool { return r.has(Holding) }
+
+// Holding reports whether the action does something to a container of a user.
+func Holding(a Action) bool { return IsResume(a) || IsHook(a) || IsRestoration(a) || IsReplaced(a) }
 
 // EndCommit says that the commit with this reference has ended, and which image it
 // made; an empty id stands for none that is known.
@@ -192,13 +231,35 @@ func (r *Record) changeImage(reference string, change func(img *Image)) {
 	}
 }
 
-// container returns the full id of the container that is to be resumed.
-func (r *Record) container() (id string, ok bool) {
-	i := slices.IndexFunc(r.Actions, IsResume)
-	if i < 0 {
-		return "", false
+// ContainerMade says which id the attempt's own container of this name has.
+func (r *Record) ContainerMade(name, id string) {
+	for _, a := range r.Actions {
+		if a.RemoveContainer != nil && a.RemoveContainer.Name == name {
+			a.RemoveContainer.ID = id
+		}
 	}
-	return r.Actions[i].Resume.Container, true
+}
+
+// DropContainer removes the action for the attempt's own container of this name, which
+// is gone.
+func (r *Record) DropContainer(name string) {
+	r.Drop(func(a Action) bool { return IsContainer(a) && a.RemoveContainer.Name == name })
+}
+
+// container returns the full id of the user's container that is to be resumed, or put
+// back in its place, or removed.
+func (r *Record) container() (id string, ok bool) {
+	for _, a := range r.Actions {
+		switch {
+		case a.Resume != nil:
+			return a.Resume.Container, true
+		case a.Restoration != nil && a.Restoration.Replaced != nil:
+			return a.Restoration.Replaced.ID, true
+		case a.RemoveReplaced != nil:
+			return a.RemoveReplaced.ID, true
+		}
+	}
+	return "", false
 }
 
 // committed reports whether the attempt's commits are known to have ended.

@@ -36,9 +36,7 @@ func (p *pass) tryResume(ctx context.Context, a *Resume, over bool) (done bool, 
 	if p.seenAt.IsZero() {
 		p.seenAt = time.Now()
 	}
-	if ended && p.orphanedAt.IsZero() {
-		p.orphanedAt = time.Now()
-	}
+	p.answered(ended)
 	switch {
 	case unreadable && a.Held:
 		return p.unpauseUnread(ctx, a, over)
@@ -104,6 +102,14 @@ func (p *pass) called(done, verb string, err error) (bool, error) {
 		return true, nil
 	}
 	return false, fmt.Errorf("%s the container: %w", verb, err)
+}
+
+// answered notes that the Engine answers, and with ended that nothing of the attempt ran
+// in this process before it was asked.
+func (p *pass) answered(ended bool) {
+	if ended && p.orphanedAt.IsZero() {
+		p.orphanedAt = time.Now()
+	}
 }
 
 // orphanedFor reports whether nothing of the attempt has run in this process for so

@@ -31,6 +31,8 @@ type Sweeper struct {
 	Locks  *Locks
 	Store  Store
 	Sinks  Sinks
+	// Volumes empties volumes that a restore was to fill.
+	Volumes VolumeCleaner
 	// Patience is after how many failures in a row nobody waits any longer for a record,
 	// which is retried all the same: [Sweeper.Wait] returns, and who wants its container
 	// gets ErrBlocked. Nor is an image waited for then that is not likely to come. 0 is for
@@ -135,7 +137,7 @@ func (s *Sweeper) keep(e *Entry, r Record, whole bool) error {
 	}
 	written := err == nil // one that cannot be read is as good as none
 	if !whole && r.Holds() {
-		r.Drop(func(a Action) bool { return IsResume(a) || IsHook(a) })
+		r.Drop(Holding)
 		written = false
 	}
 	e.record = r.clone()

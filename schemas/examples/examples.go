@@ -2,16 +2,20 @@
 // for whoever writes a publisher or a consumer.
 //
 // A valid example is a document. An invalid one is a document with exactly one
-// fault, and what is said of it.
+// fault, and what is said of it. Schemas that are names for one definition, as the
+// results are that jobs of all kinds have, share their examples.
 package examples
 
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"strings"
+
+	"holdfast.io/holdfast/schemas"
 )
 
 //go:embed valid invalid
@@ -91,20 +95,66 @@ func parseText(text []byte) (Fault, error) {
 	return f, nil
 }
 
-// read returns the files of one folder by their names.
-func read(folder, schema string) (map[string][]byte, error) {
-	dir := path.Join(folder, schema)
-	entries, err := files.ReadDir(dir)
+// read returns the files of the folders of a schema, and of those that say the same,
+// by their names; those of another folder have that in front.
+func read(set, schema string) (map[string][]byte, error) {
+	same, err := sameAs(schema)
 	if err != nil {
-		return nil, fmt.Errorf("there are no %s examples of %q", folder, schema)
+		return nil, err
 	}
 	all := map[string][]byte{}
-	for _, e := range entries {
-		raw, err := fs.ReadFile(files, path.Join(dir, e.Name()))
+	for _, name := range same {
+		dir := path.Join(set, name)
+		entries, err := files.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, e := range entries {
+			raw, err := fs.ReadFile(files, path.Join(dir, e.Name()))
+			if err != nil {
+				return nil, err
+			}
+			all[strings.TrimPrefix(path.Join(name, e.Name()), schema+"/")] = raw
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("there are no %s examples of %q", set, schema)
+	}
+	return all, nil
+}
+
+// sameAs returns the schema, and those that are names for the same definition.
+func sameAs(schema string) ([]string, error) {
+	of, err := definitionOf(schema)
+	if err != nil || of == "" {
+		return []string{schema}, err
+	}
+	var same []string
+	for _, name := range schemas.Names() {
+		other, err := definitionOf(name)
 		if err != nil {
 			return nil, err
 		}
-		all[e.Name()] = raw
+		if other == of {
+			same = append(same, name)
+		}
 	}
-	return all, nil
+	return same, nil
+}
+
+// definitionOf returns the definition that a schema is a name for; empty if it says
+// something itself.
+func definitionOf(schema string) (string, error) {
+	raw, err := schemas.Source(schema)
+	if err != nil {
+		return "", err
+	}
+	var text struct {
+		Ref        string          `json:"$ref"`
+		Properties json.RawMessage `json:"properties"`
+	}
+	if err := json.Unmarshal(raw, &text); err != nil || text.Properties != nil {
+		return "", err
+	}
+	return text.Ref, nil
 }

@@ -76,6 +76,9 @@ func (r *resolver) resolve(name string, schema any) *node {
 			n = r.at(strings.TrimSuffix(file, ".schema.json"), jsontext.Pointer(pointer))
 		}
 	}
+	if long := r.longForm(name, raw); long != nil {
+		n = long
+	}
 	set(&n.jsonType, raw["type"])
 	set(&n.description, raw["description"])
 	set(&n.format, raw["format"])
@@ -104,6 +107,18 @@ func (r *resolver) resolve(name string, schema any) *node {
 		n.values = r.resolve(name, additional)
 	}
 	return n
+}
+
+// longForm is the object among the choices of a member that can also be written as a
+// text; nil if it has no such choice.
+func (r *resolver) longForm(name string, raw map[string]any) *node {
+	choices, _ := raw["anyOf"].([]any)
+	for _, choice := range choices {
+		if c, _ := choice.(map[string]any); c["type"] == "object" {
+			return r.resolve(name, c)
+		}
+	}
+	return nil
 }
 
 // overlay returns what two schemas for one member say together. The only thing

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/mount"
 )
 
 // Container says what container is made.
@@ -29,6 +30,9 @@ type Container struct {
 	// Payload is how many random bytes are written into it, so that a commit and
 	// a save take their time.
 	Payload int
+	// Volume is the name of a volume at /data, where all of that is written; empty for
+	// none. It is removed with the test.
+	Volume string
 }
 
 // ImportImage makes an image whose containers keep writing, see [Engine.Lines].
@@ -80,6 +84,10 @@ func (e *Engine) Run(t testing.TB, c Container) string {
 	if c.AlwaysRestart {
 		host.RestartPolicy.Name = container.RestartPolicyAlways
 	}
+	if c.Volume != "" {
+		host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Source: c.Volume, Target: "/data"}}
+		t.Cleanup(func() { e.removeVolume(t, c.Volume) })
+	}
 	made, err := e.api.ContainerCreate(t.Context(), &container.Config{Image: c.Image, Labels: c.Labels}, host, nil, nil, c.Name)
 	if err != nil {
 		t.Fatalf("create container %s: %v", c.Name, err)
@@ -103,7 +111,15 @@ func (e *Engine) remove(t testing.TB, id string) {
 	}
 }
 
-// Write writes a file into a container's writable layer.
+func (e *Engine) removeVolume(t testing.TB, name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := e.api.VolumeRemove(ctx, name, false); err != nil && !errdefs.IsNotFound(err) {
+		t.Errorf("remove volume %s: %v", name, err)
+	}
+}
+
+// Write writes a file into a container's writable layer, or its volume.
 func (e *Engine) Write(t testing.TB, id, file string, content []byte) {
 	t.Helper()
 	files, err := archive(map[string][]byte{file: content})

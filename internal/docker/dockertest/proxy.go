@@ -42,6 +42,8 @@ type Treatment struct {
 	Message string
 	// Hang never answers, and does not ask the Engine.
 	Hang bool
+	// Before is called before the Engine is asked.
+	Before func()
 	// Unanswered lets the Engine answer and closes the connection instead of passing
 	// the answer on.
 	Unanswered bool
@@ -152,6 +154,9 @@ func (p *Proxy) handler(transport http.RoundTripper) http.Handler {
 		case treatment.Refuse:
 			refuse(w, treatment)
 		default:
+			if treatment.Before != nil {
+				treatment.Before()
+			}
 			pass.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, treatment)))
 		}
 	})

@@ -61,7 +61,9 @@ func (f *Fake) scriptOf(id string) (Script, error) {
 // does nothing until it is told to end. With the argument say and three more it
 // writes the first of them to its standard output and the second to its standard
 // error, and ends with the third as its exit code. With fill and a number it
-// writes that many bytes: x, and a dot as the last.
+// writes that many bytes: x, and a dot as the last. With keep and the path of a file
+// it writes what it reads there, and with show it writes what is there; both end
+// with an exit code if they cannot, and say on their standard error why.
 const Program = "/idle"
 
 // program does what Program does.

@@ -6,9 +6,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -29,13 +29,21 @@ type Fake struct {
 	made       int // containers and images so far; ids are made of it
 	containers map[string]*container
 	images     map[string]*image
-	watchers   map[*watcher]struct{}
-	faults     []*Fault
-	calls      map[Op]int
-	away       bool
-	refused    []engine.Call
-	naiveDiff  bool // see engine.About
-	streams    bool // an archive is sent as it is read, and not staged first
+	volumes    map[string]engine.Volume
+	// volumeSizes are the bytes in volumes.
+	volumeSizes map[string]int64
+	networks    map[string]engine.Network // by their ids
+	expect      *engine.Platform          // nil for what a Docker Engine says
+	watchers    map[*watcher]struct{}
+	faults      []*Fault
+	calls       map[Op]int
+	away        bool
+	refused     []engine.Call
+	naiveDiff   bool                         // see engine.About
+	streams     bool                         // an archive is sent as it is read, and not staged first
+	folders     map[string]bool              // of the Engine's host
+	contents    map[string]map[string][]byte // files in volumes and folders, by the name or path of these
+	helper      Helper                       // nil for what [Program] does
 }
 
 var _ engine.Engine = (*Fake)(nil)
@@ -44,11 +52,16 @@ var _ engine.Engine = (*Fake)(nil)
 // images.
 func NewFake(name string) *Fake {
 	return &Fake{
-		name:       name,
-		containers: map[string]*container{},
-		images:     map[string]*image{},
-		watchers:   map[*watcher]struct{}{},
-		calls:      map[Op]int{},
+		name:        name,
+		containers:  map[string]*container{},
+		images:      map[string]*image{},
+		volumes:     map[string]engine.Volume{},
+		volumeSizes: map[string]int64{},
+		networks:    map[string]engine.Network{},
+		folders:     map[string]bool{},
+		contents:    map[string]map[string][]byte{},
+		watchers:    map[*watcher]struct{}{},
+		calls:       map[Op]int{},
 	}
 }
 
@@ -67,6 +80,8 @@ type Spec struct {
 	// Tmpfs is the path of a file system in memory, Volume that of an anonymous
 	// volume; empty for none.
 	Tmpfs, Volume string
+	// Mounts are further mounts, of volumes that are there.
+	Mounts []engine.Mount
 	// StopExit is the exit code with which its process ends when it is stopped, and
 	// EndsAfter how long after a start of the container it ends by itself; 0 for never.
 	StopExit  int
@@ -85,6 +100,14 @@ type container struct {
 	files   map[string][]byte // what was written since it was made, by path
 	script  Script            // nil for the one of all containers
 	exit    int               // of its process, when it does not run
+
+	policy   engine.RestartPolicy
+	health   engine.Health
+	restarts int
+	// config, host and endpoints are what a call of CreateContainer asked for; nil for a
+	// container that was made in another way.
+	config, host, endpoints map[string]any
+	helper                  *engine.HelperSpec // nil for one that is no helper
 }
 
 // Add makes a container in this state. It panics if there is no such image.
@@ -101,7 +124,22 @@ func (f *Fake) Add(s Spec, state events.State) (id string) {
 		c.started = time.Now()
 	}
 	f.containers[c.id] = c
+	if s.Volume != "" {
+		f.addVolume(engine.Volume{Name: c.anonymous()})
+	}
 	return c.id
+}
+
+// anonymous is the name of the container's anonymous volume.
+func (c *container) anonymous() string { return c.id[:8] + "-data" }
+
+// mounts are the container's mounts, but for those in memory.
+func (c *container) mounts() []engine.Mount {
+	all := slices.Clone(c.Mounts)
+	if c.Volume != "" {
+		all = append(all, engine.Mount{Type: "volume", Name: c.anonymous(), Source: "/nowhere/" + c.anonymous(), Destination: c.Volume})
+	}
+	return all
 }
 
 // merged are the labels of an image, and over them those of a container.
@@ -114,7 +152,10 @@ func merged(image, container map[string]string) map[string]string {
 
 // network is the Engine's word for the network that the container uses.
 func (c *container) network() string {
-	if c.Network == "" {
+	switch {
+	case c.helper != nil:
+		return "none"
+	case c.Network == "":
 		return "default"
 	}
 	return "container:" + c.Network
@@ -216,7 +257,7 @@ func (f *Fake) About(ctx context.Context) (engine.About, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return engine.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot,
-		Stages: !f.streams, CommitNeedsBase: !f.streams, NaiveDiff: f.naiveDiff}, nil
+		OS: "linux", Architecture: runtime.GOARCH, Stages: !f.streams, CommitNeedsBase: !f.streams, NaiveDiff: f.naiveDiff}, nil
 }
 
 // DataRoot is the folder that a Fake says it keeps everything in.
@@ -237,6 +278,14 @@ func (f *Fake) SetStreams() {
 	f.streams = true
 }
 
+// Time implements [engine.Engine].
+func (f *Fake) Time(ctx context.Context) (time.Time, error) {
+	if _, err := f.begin(ctx, Time, ""); err != nil {
+		return time.Time{}, err
+	}
+	return time.Now(), nil
+}
+
 // Ping implements [engine.Engine].
 func (f *Fake) Ping(ctx context.Context) error {
 	_, err := f.begin(ctx, Ping, "")
@@ -253,7 +302,7 @@ func (f *Fake) Containers(ctx context.Context) ([]engine.Container, error) {
 	var list []engine.Container
 	for _, c := range f.containers { // in any order
 		list = append(list, engine.Container{ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels),
-			ImageID: c.image, Network: c.network()})
+			ImageID: c.image, Network: c.network(), Mounts: c.mounts()})
 	}
 	return list, nil
 }
@@ -272,25 +321,16 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*engine.ContainerDetail,
 	d := &engine.ContainerDetail{
 		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, ImageID: c.image, AutoRemove: c.AutoRemove,
 		StartedAt: c.started, StopGrace: 10 * time.Second, Shares: c.shares(), Runtime: c.Runtime, ExitCode: c.exit,
+		Health: c.health, RestartCount: c.restarts, RestartPolicy: c.policy,
 	}
 	for name, value := range c.Labels {
 		d.ConfigSize += int64(len(name) + len(value))
 	}
-	if c.Tmpfs != "" {
+	if d.Mounts = c.mounts(); c.Tmpfs != "" {
 		d.Mounts = append(d.Mounts, engine.Mount{Type: "tmpfs", Destination: c.Tmpfs})
 	}
-	if c.Volume != "" {
-		name := c.id[:8] + "-data"
-		d.Mounts = append(d.Mounts, engine.Mount{Type: "volume", Name: name, Source: "/nowhere/" + name, Destination: c.Volume})
-	}
 	slices.SortFunc(d.Mounts, func(a, b engine.Mount) int { return strings.Compare(a.Destination, b.Destination) })
-	d.Raw, err = json.Marshal(map[string]any{
-		"Id":     c.id,
-		"Name":   "/" + c.Name,
-		"Image":  c.image,
-		"State":  map[string]any{"Status": c.state},
-		"Config": map[string]any{"Image": c.Image, "Labels": c.Labels},
-	})
+	d.Raw, err = document(c)
 	return d, err
 }
 

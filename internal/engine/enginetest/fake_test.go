@@ -1,6 +1,7 @@
 package enginetest_test
 
 import (
+	"io"
 	"strings"
 	"testing"
 
@@ -36,8 +37,21 @@ func (b bench) Write(_ testing.TB, id, file, content string) {
 	b.Fake.Write(id, strings.TrimPrefix(file, "/"), []byte(content))
 }
 
+func (b bench) MakeVolume(_ testing.TB, name string, labels map[string]string) {
+	b.AddVolume(engine.Volume{Name: name, Labels: labels})
+}
+
+func (b bench) DropVolume(_ testing.TB, name string) { b.Fake.DropVolume(name) }
+
 func (b bench) Kill(_ testing.TB, id string) { b.Fake.Kill(id) }
 
 func (b bench) Remove(_ testing.TB, id string) { b.Fake.Remove(id) }
+
+func (b bench) Folder(testing.TB) string {
+	b.AddFolder("/folder")
+	return "/folder"
+}
+
+func (b bench) HelperFiles(testing.TB) io.Reader { return strings.NewReader("an archive") }
 
 func (b bench) Refuse(_ testing.TB, calls ...engine.Call) { b.Fake.Refuse(calls...) }

@@ -127,7 +127,8 @@ func (f *Fake) InspectImage(ctx context.Context, name string) (*engine.ImageDeta
 	if img == nil {
 		return nil, noImage(name)
 	}
-	d := &engine.ImageDetail{ID: img.id, References: slices.Clone(img.references), Labels: maps.Clone(img.labels)}
+	d := &engine.ImageDetail{ID: img.id, References: slices.Clone(img.references), Labels: maps.Clone(img.labels),
+		Config: mustJSON(map[string]any{"Labels": img.labels})}
 	for _, layer := range img.layers {
 		d.Size += int64(len(layer))
 	}

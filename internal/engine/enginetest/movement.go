@@ -3,6 +3,7 @@ package enginetest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,6 +40,19 @@ func (f *Fake) Start(ctx context.Context, id string) error {
 			return nil
 		}
 	})
+}
+
+// RemoveContainer implements [engine.Containers].
+func (f *Fake) RemoveContainer(ctx context.Context, id string) error {
+	err := f.change(ctx, RemoveContainer, id, func(c *container) error {
+		f.die(c)
+		delete(f.containers, c.id)
+		return nil
+	})
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // Pause implements [engine.Containers].

@@ -1,8 +1,10 @@
 package enginetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,10 +31,30 @@ var callsOf = map[Op][]engine.Call{
 	Unpause:      {engine.CallUnpause},
 	InspectImage: {engine.CallInspectImage},
 	Save:         {engine.CallSave},
+	Load:         {engine.CallLoad},
 	RemoveImage:  {engine.CallRemoveImage},
-	Dangling:     {engine.CallImages},
-	Watch:        {engine.CallEvents},
-	Exec:         {engine.CallExecCreate, engine.CallExecStart, engine.CallExecInspect},
+
+	Volumes:       {engine.CallVolumes},
+	InspectVolume: {engine.CallInspectVolume},
+	Dangling:      {engine.CallImages},
+	Watch:         {engine.CallEvents},
+	Exec:          {engine.CallExecCreate, engine.CallExecStart, engine.CallExecInspect},
+
+	Platform:         {engine.CallInfo},
+	RenameContainer:  {engine.CallRename},
+	SetRestartPolicy: {engine.CallUpdate},
+	Networks:         {engine.CallNetworks},
+	CreateNetwork:    {engine.CallCreateNetwork},
+	RemoveNetwork:    {engine.CallRemoveNetwork},
+	Connect:          {engine.CallNetworks, engine.CallConnect},
+	Disconnect:       {engine.CallDisconnect},
+	CreateVolume:     {engine.CallInspectVolume, engine.CallCreateVolume},
+
+	RemoveContainer: {engine.CallRemoveContainer},
+	CreateHelper:    {engine.CallInspectVolume, engine.CallCreate},
+	CopyToHelper:    {engine.CallCopy},
+	RunHelper:       {engine.CallAttach, engine.CallStart, engine.CallWait},
+	RemoveHelper:    {engine.CallContainers, engine.CallVolumes},
 }
 
 // Refuse has these calls refused from now on, and no others.
@@ -95,16 +117,23 @@ func (s *suite) refused(tt *testing.T) {
 	image := t.MakeImage(t, t.name("image")+":v1")
 	attempts := t.attempts(id, image)
 	for _, call := range engine.Calls {
+		ctx, cancel := context.WithTimeout(tt.Context(), patience) // for each: there are many
+		t.ctx = ctx
 		t.Refuse(t, call)
-		t.wantRefused("a probe", t.Bench.Probe(t.ctx, engine.Calls...), call)
-		if attempt := attempts[call]; attempt != nil {
-			t.wantRefused("the call itself", attempt(), call)
-		}
+		// The others first: what was let through is not tried again.
 		others := slices.DeleteFunc(slices.Clone(engine.Calls), func(c engine.Call) bool { return c == call })
 		if err := t.Bench.Probe(t.ctx, others...); err != nil && call != engine.CallPing {
 			t.Errorf("with %s refused, the others are reported as %v", call, err)
 		}
+		t.wantRefused("a probe", t.Bench.Probe(t.ctx, engine.Calls...), call)
+		if attempt := attempts[call]; attempt != nil {
+			t.wantRefused("the call itself", attempt(), call)
+		}
+		cancel()
 	}
+	ctx, cancel := context.WithTimeout(tt.Context(), patience)
+	defer cancel()
+	t.ctx = ctx
 	t.Refuse(t)
 	t.must(t.Bench.Probe(t.ctx, engine.Calls...))
 	t.wantState(id, events.StateRunning)
@@ -113,6 +142,13 @@ func (s *suite) refused(tt *testing.T) {
 // attempts are the calls themselves, done to a running container and an image.
 func (t *test) attempts(id, image string) map[engine.Call]func() error {
 	ref := engine.SnapshotReference(t.name("refused"))
+	gone := strings.Repeat("0123456789abcdef", 4)
+	volume := t.name("volume")
+	t.MakeVolume(t, volume, nil)
+	create := func() error {
+		_, err := t.CreateHelper(t.ctx, engine.HelperSpec{Name: t.name("helper"), Volume: volume, Command: []string{Program}})
+		return err
+	}
 	say := func() error {
 		_, err := t.Exec(t.ctx, id, []string{Program, "say", "a", "b", "0"})
 		return err
@@ -136,7 +172,27 @@ func (t *test) attempts(id, image string) map[engine.Call]func() error {
 		engine.CallImages:       func() error { _, err := t.Bench.Images(t.ctx); return err },
 		engine.CallInspectImage: func() error { _, err := t.InspectImage(t.ctx, image); return err },
 		engine.CallSave:         func() error { _, err := t.Bench.Save(t.ctx, image); return err },
+		engine.CallLoad:         func() error { _, err := t.Load(t.ctx, strings.NewReader("")); return err },
 		engine.CallRemoveImage:  func() error { return t.RemoveImage(t.ctx, ref) },
+
+		engine.CallVolumes:       func() error { _, err := t.Bench.Volumes(t.ctx); return err },
+		engine.CallInspectVolume: func() error { _, err := t.Bench.InspectVolume(t.ctx, "none"); return err },
+		engine.CallNetworks:      func() error { _, err := t.Bench.Networks(t.ctx); return err },
+		engine.CallRename:        func() error { return t.RenameContainer(t.ctx, id, ref) },
+		engine.CallUpdate:        func() error { return t.SetRestartPolicy(t.ctx, id, engine.RestartPolicy{Name: "no"}) },
+		engine.CallCreateNetwork: func() error {
+			_, err := t.CreateNetwork(t.ctx, engine.Network{Name: t.name("refused")})
+			return err
+		},
+		engine.CallRemoveNetwork: func() error { return t.RemoveNetwork(t.ctx, image[len("sha256:"):]) },
+		engine.CallConnect:       func() error { return t.Connect(t.ctx, "bridge", id, []byte(`{}`)) },
+		engine.CallDisconnect:    func() error { return t.Disconnect(t.ctx, "bridge", id) },
+		engine.CallCreateVolume:  func() error { return t.CreateVolume(t.ctx, engine.Volume{Name: t.name("refused")}) },
+
+		engine.CallRemoveContainer: func() error { return t.RemoveContainer(t.ctx, gone) },
+		engine.CallCreate:          create,
+		engine.CallCopy:            func() error { return t.CopyToHelper(t.ctx, id, bytes.NewReader(tarOf(nil))) },
+		engine.CallAttach:          func() error { _, err := t.RunHelper(t.ctx, id, nil, io.Discard, io.Discard); return err },
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -25,16 +26,24 @@ type Bench interface {
 	MakeImage(t testing.TB, references ...string) (id string)
 	// Write writes a file into the container's own layer.
 	Write(t testing.TB, id, file, content string)
+	// MakeVolume makes a volume of the local driver; DropVolume removes it before its
+	// time.
+	MakeVolume(t testing.TB, name string, labels map[string]string)
+	DropVolume(t testing.TB, name string)
 	Kill(t testing.TB, id string)
 	// Remove removes a container, whatever its state.
 	Remove(t testing.TB, id string)
+	// Folder makes an empty folder of the Engine's host.
+	Folder(t testing.TB) (path string)
+	// HelperFiles are the files that a helper needs to run Program, as a tar archive.
+	HelperFiles(t testing.TB) io.Reader
 	// Refuse has these calls refused from now on, and no others, as a socket proxy
 	// before the Engine does.
 	Refuse(t testing.TB, calls ...engine.Call)
 }
 
 // patience bounds the waiting for an Engine. It only ends a test that fails.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Run holds an Engine to the comments of its port. The Engine may have other
 // containers and images, and others may use it at the same time.
@@ -46,6 +55,9 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("Inspect", s.inspect)
 	t.Run("ImageLabels", s.imageLabels)
 	t.Run("Shares", s.shares)
+	t.Run("Volumes", s.volumes)
+	t.Run("VolumeAgain", s.volumeAgain)
+	t.Run("Mounts", s.mounts)
 	t.Run("Commit", s.commit)
 	t.Run("CommitOfAnyName", s.commitOfAnyName)
 	t.Run("CommitOfWhatStands", s.commitOfWhatStands)
@@ -67,7 +79,12 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("NotFound", s.notFound)
 	t.Run("Probe", s.probe)
 	t.Run("Refused", s.refused)
+	t.Run("LoadByID", s.loadByID)
+	t.Run("LoadByName", s.loadByName)
+	t.Run("LoadFails", s.loadFails)
 	s.runExec(t)
+	s.runCreate(t)
+	s.runHelpers(t)
 }
 
 type suite struct {

@@ -18,10 +18,8 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 )
 
-// Sinks are the sinks that the host's configuration names.
+// Sinks opens the sinks that the host's configuration names.
 type Sinks interface {
-	Has(name string) bool
-	Names() []string
 	Open(ctx context.Context, name string) (sink.Sink, error)
 }
 
@@ -32,7 +30,11 @@ type Kind struct {
 	Host   string
 	Runner *backup.Runner
 	Sinks  Sinks
-	Policy Policy
+	// SinkPolicy says which of the sinks requests may name, and Policy what else they may.
+	SinkPolicy job.SinkPolicy
+	Policy     Policy
+	// PruneAfter is what is removed after a backup; nil for nothing.
+	PruneAfter *PruneAfter
 	// Lifeline returns what the worker's own life hangs on at this moment, given the
 	// containers on the Engine.
 	Lifeline func(ctx context.Context, containers []engine.Container) plan.Lifeline
@@ -84,24 +86,19 @@ func (s *spec) DecodePlan(raw []byte) (job.Plan, error) {
 // Plan implements [job.Spec].
 func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
 	k := s.kind
-	var containers []engine.Container
-	var images []engine.Image
-	var err error
-	if s.data.Containers != nil {
-		if containers, err = k.Runner.Engine.Containers(ctx); err != nil {
-			return nil, planError(err, "list the containers")
-		}
-	}
-	if s.data.Images != nil {
-		if images, err = k.Runner.Engine.Images(ctx); err != nil {
-			return nil, planError(err, "list the images")
-		}
-	}
-	labels, err := s.imageLabels(ctx, containers)
+	inventory, err := s.inventory(ctx)
 	if err != nil {
 		return nil, err
 	}
-	namespaces, err := s.namespaces(ctx, containers)
+	var selectable []engine.Container
+	if s.data.Containers != nil {
+		selectable = inventory.Containers
+	}
+	labels, err := s.imageLabels(ctx, selectable)
+	if err != nil {
+		return nil, err
+	}
+	namespaces, err := s.namespaces(ctx, selectable)
 	if err != nil {
 		return nil, err
 	}
@@ -109,14 +106,15 @@ func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
 	if err != nil {
 		return nil, planError(err, "ask the Engine what it is")
 	}
-	return planned{plan.Make(time.Now(), s.data, containers, images, plan.Rules{
+	return planned{plan.Make(time.Now(), s.data, inventory, plan.Rules{
 		Quiesce:      k.Policy.Quiesce,
 		Allowed:      k.Policy.Containers,
 		HooksAllowed: k.Runner.HooksAllowed,
 		ImageLabels:  labels,
 		Namespaces:   namespaces,
 		Warnings:     plan.EngineWarnings(about),
-		Protected:    plan.Protected(containers, k.Lifeline(ctx, containers)),
+		Protected:    plan.Protected(selectable, k.Lifeline(ctx, selectable)),
+		Binds:        k.Policy.Binds,
 		SkipMissing:  s.request.Target == events.TargetAll,
 		Explain:      s.data.DryRun,
 	})}, nil

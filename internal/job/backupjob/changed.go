@@ -37,6 +37,10 @@ func (r *run) explain(ctx context.Context, item plan.Item, err error) error {
 		var all []engine.Image
 		all, lookErr = r.kind.Runner.Engine.Images(ctx)
 		now = findImage(item, all)
+	case events.ItemVolume:
+		return whereabouts{}.judge(item, failure) // a name is all that it has
+	default: // no item of a backup
+		return err
 	}
 	if lookErr != nil {
 		return err // what is known without looking

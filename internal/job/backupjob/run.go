@@ -59,7 +59,8 @@ func (r *run) task(ctx context.Context, i int) (backup.Task, error) {
 		Point:    events.PointID(a.Stored(), source.Source(), source.ID(), r.kind.Host, item.Kind, item.ID),
 		SinkName: r.options.Sink, Tags: r.data.Tags,
 		Request:  point.Request{Source: source.Source(), ID: source.ID(), CorrelationID: events.CorrelationID(source)},
-		Progress: a.Progress(item.Item),
+		Hot:      r.data.Volumes != nil && r.data.Volumes.Hot,
+		Progress: a.Progress(i),
 		Ledger:   a.Ledger(i),
 	}
 	if item.Code != "" {
@@ -84,6 +85,9 @@ func (r *run) finish(ctx context.Context, i int, began time.Time, result *backup
 	for _, artifact := range m.Artifacts {
 		o.Size += artifact.Size
 		o.UncompressedSize += artifact.UncompressedSize
+		if artifact.MediaType == point.MediaTypeVolume {
+			o.Volumes++
+		}
 	}
 	return r.attempt.Complete(i, began, o, events.BackupItemCompleted{
 		Job: r.attempt.Job(), Host: r.kind.Host, Item: r.plan.Items[i].Item, Point: m.ID, Sink: r.options.Sink, Path: result.Dir,

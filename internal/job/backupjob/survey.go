@@ -4,11 +4,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/plan"
 )
+
+// inventory returns what of the host's containers, images and volumes the plan depends
+// on.
+func (s *spec) inventory(ctx context.Context) (inv plan.Inventory, err error) {
+	e := s.kind.Runner.Engine
+	if s.data.Containers != nil || s.data.Volumes != nil {
+		if inv.Containers, err = e.Containers(ctx); err != nil {
+			return inv, planError(err, "list the containers")
+		}
+	}
+	if s.data.Images != nil {
+		if inv.Images, err = e.Images(ctx); err != nil {
+			return inv, planError(err, "list the images")
+		}
+	}
+	if !plan.NeedsVolumes(s.data, inv.Containers) {
+		return inv, nil
+	}
+	if inv.Volumes, err = e.Volumes(ctx); err != nil {
+		return inv, planError(err, "list the volumes")
+	}
+	if s.data.DryRun {
+		inv.VolumeSizes = s.volumeSizes(ctx)
+	}
+	return inv, nil
+}
+
+// sizesBound is how long a dry run waits for the sizes of volumes, which the Engine
+// reads all of them for.
+const sizesBound = 30 * time.Second
+
+// volumeSizes returns the bytes of volumes as far as the Engine tells them in time. They
+// are an estimate, which a plan does without.
+func (s *spec) volumeSizes(ctx context.Context) map[string]int64 {
+	bounded, cancel := context.WithTimeout(ctx, sizesBound)
+	defer cancel()
+	sizes, err := s.kind.Runner.Engine.VolumeSizes(bounded)
+	if err != nil {
+		s.kind.Runner.Log.Info("the Engine does not tell the sizes of volumes", zap.Error(err))
+	}
+	return sizes
+}
 
 // namespaces returns whose namespaces the containers use, if the plan depends on
 // that.

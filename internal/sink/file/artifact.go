@@ -3,7 +3,6 @@ package file
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -36,11 +35,8 @@ var (
 
 // Create implements [sink.Staging].
 func (t *staging) Create(ctx context.Context, name string) (sink.Writer, string, error) {
-	if err := errors.Join(ctx.Err(), sink.CheckKey(name)); err != nil {
+	if err := errors.Join(ctx.Err(), sink.CheckArtifact(name)); err != nil {
 		return nil, "", err
-	}
-	if name == sink.ManifestName {
-		return nil, "", fmt.Errorf("%s is not the name of an artifact: it makes the point exist", name)
 	}
 	a := &artifact{ctx: ctx, staging: t, name: path.Base(name), place: path.Join(t.place(), name)}
 	if err := t.open(a); err != nil {

@@ -11,8 +11,8 @@
 // rename changed after it. Folders are 0700 and files 0600, whatever the umask;
 // where they do not get these modes nothing is stored, unless that is accepted.
 //
-// Removing a point removes its manifest first, then the rest, then the folders
-// above it that are empty.
+// Removing a point removes its manifest first, then the rest, the mark that says so
+// last, then the folders above it that are empty.
 //
 // No symbolic link inside the sink is followed, wherever it leads; the sink's own
 // folder may be reached by one. Every operation opens the folder anew

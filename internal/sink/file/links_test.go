@@ -81,6 +81,10 @@ func (v *victim) read(name string) error {
 	return err
 }
 
+func (v *victim) mark() error {
+	return v.sink.PutMark(v.Context(), aPoint, sink.VerifiedName, []byte("{}"))
+}
+
 func (v *victim) list() error {
 	_, err := points(v.T, v.sink)
 	return err
@@ -127,6 +131,9 @@ func TestNoLinkIsFollowed(t *testing.T) {
 		{aPoint + "/manifest.json", "read", func(v *victim) error { return v.read("manifest.json") }},
 		{aPoint + "/image.tar.zst", "remove", func(v *victim) error { return v.sink.Remove(v.Context(), aPoint+"/image.tar.zst") }},
 		{aPoint + "/volumes", "remove", func(v *victim) error { return v.sink.Remove(v.Context(), aPoint+"/volumes/data.tar.zst") }},
+		{aPoint + "/verified.json", "put a mark", (*victim).mark},
+		{aPoint, "put a mark", (*victim).mark},
+		{itemDir, "put a mark", (*victim).mark},
 		{aPoint, "remove the point", (*victim).remove},
 		{itemDir, "remove the point", (*victim).remove},
 		{"points", "remove the point", (*victim).remove},

@@ -16,24 +16,28 @@ import (
 // Points implements [sink.Lister]. It holds the names of one folder at each level.
 // Symbolic links below points, what is not a folder, and names that cannot be part
 // of a key, are passed over.
-func (s *Sink) Points(ctx context.Context, below string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		err := s.walk(ctx, below, func(dir string) error {
-			if !yield(dir, nil) {
+func (s *Sink) Points(ctx context.Context, below string) iter.Seq2[sink.Found, error] {
+	return func(yield func(sink.Found, error) bool) {
+		err := s.walk(ctx, below, func(folder *os.Root, dir string) error {
+			there, err := isPoint(folder)
+			if err != nil || !there {
+				return err
+			}
+			if !yield(sink.Found{Dir: dir, Marks: marksIn(folder)}, nil) {
 				return errStop
 			}
 			return nil
 		})
 		if err != nil && !errors.Is(err, errStop) {
-			yield("", err)
+			yield(sink.Found{}, err)
 		}
 	}
 }
 
 var errStop = errors.New("the caller has seen enough")
 
-// walk visits the folder of every point below a folder.
-func (s *Sink) walk(ctx context.Context, below string, visit func(dir string) error) error {
+// walk visits every folder below a folder that is where a point would be.
+func (s *Sink) walk(ctx context.Context, below string, visit func(folder *os.Root, dir string) error) error {
 	levels, err := sink.LevelsBelow(below)
 	if err := errors.Join(ctx.Err(), err); err != nil {
 		return err
@@ -64,7 +68,7 @@ func (s *Sink) walk(ctx context.Context, below string, visit func(dir string) er
 
 type walk struct {
 	ctx   context.Context //nolint:containedctx // of the one call that makes the walk
-	visit func(dir string) error
+	visit func(folder *os.Root, dir string) error
 }
 
 // folder visits the points that lie so many levels below dir; at is the folder that
@@ -82,7 +86,7 @@ func (w walk) folder(at *os.Root, dir string, levels int) error {
 	}
 	defer folder.Close()
 	if levels == 0 {
-		return w.point(folder, dir)
+		return w.visit(folder, dir)
 	}
 	names, err := subfolders(folder)
 	if err != nil {
@@ -96,15 +100,24 @@ func (w walk) folder(at *os.Root, dir string, levels int) error {
 	return nil
 }
 
-func (w walk) point(folder *os.Root, dir string) error {
+// isPoint reports whether a folder has a manifest, which must be a file.
+func isPoint(folder *os.Root) (bool, error) {
 	info, err := folder.Lstat(sink.ManifestName)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-		return nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	if err != nil {
-		return err
+	return err == nil && info.Mode().IsRegular(), err
+}
+
+// marksIn returns the names of the marks in a point's folder. One that cannot be
+// read is among them, whatever it is: who reads it is told why.
+func marksIn(folder *os.Root) (names []string) {
+	for _, name := range sink.MarkNames {
+		if _, err := folder.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			names = append(names, name)
+		}
 	}
-	return w.visit(dir)
+	return names
 }
 
 // subfolders returns the names of the folders in a folder, in the order that the

@@ -70,12 +70,12 @@ func (t *staging) whyNot(parent *os.Root, id string, err error) error {
 		return oerr
 	}
 	defer there.Close()
-	info, merr := there.Lstat(sink.ManifestName)
+	whole, merr := isPoint(there)
 	switch {
-	case errors.Is(merr, fs.ErrNotExist), merr == nil && !info.Mode().IsRegular():
-		return errNoPoint
 	case merr != nil:
 		return merr
+	case !whole:
+		return errNoPoint
 	}
 	return fmt.Errorf("%s: %w", t.sink.place(t.dir), sink.ErrExists)
 }

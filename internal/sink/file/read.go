@@ -55,7 +55,10 @@ func (s *Sink) open(ctx context.Context, key string) (*os.File, int64, error) {
 		return nil, 0, err
 	}
 	defer root.Close()
-	f, err := openKey(root, key)
+	f, ok := openDirect(root, key)
+	if !ok {
+		f, err = openKey(root, key)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("%s: %w", s.place(key), sink.ErrNotFound)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"strings"
@@ -35,10 +36,72 @@ func removePoint(parent *os.Root, id string) error {
 	if err := syncFolder(folder); err != nil {
 		return err
 	}
-	if err := parent.RemoveAll(id); err != nil {
+	// The mark that says that it was removed goes last: see Leftovers.
+	if err := removeAllBut(folder, sink.RemovedName); err != nil {
+		return err
+	}
+	if err := removeFolder(parent, id); err != nil {
 		return err
 	}
 	return syncFolder(parent)
+}
+
+// removeAllBut removes what is in a folder, but for what has this name, and returns when
+// that is durable.
+func removeAllBut(folder *os.Root, name string) error {
+	f, err := folder.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if n == name {
+			continue
+		}
+		if err := removeFolder(folder, n); err != nil {
+			return err
+		}
+	}
+	return syncFolder(folder)
+}
+
+// Leftovers implements [sink.Remover].
+func (s *Sink) Leftovers(ctx context.Context, below string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		err := s.walk(ctx, below, func(folder *os.Root, dir string) error {
+			there, err := isPoint(folder)
+			if err != nil || there {
+				return err
+			}
+			if _, err := folder.Lstat(sink.RemovedName); errors.Is(err, fs.ErrNotExist) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if !yield(dir, nil) {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield("", err)
+		}
+	}
+}
+
+// removeFolder removes a folder with all in it. Others who put marks into a point's
+// folder just when its manifest went may put them there until it is gone.
+func removeFolder(at *os.Root, name string) (err error) {
+	for range maxTries {
+		if err = at.RemoveAll(name); !errors.Is(err, fs.ErrExist) { // it was not empty
+			break
+		}
+	}
+	return err
 }
 
 // Remove implements [sink.Remover].

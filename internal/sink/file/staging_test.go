@@ -38,11 +38,11 @@ func store(t *testing.T, s sink.Sink, dir, attempt string) {
 }
 
 func points(t *testing.T, s sink.Sink) (dirs []string, err error) {
-	for dir, err := range s.Points(t.Context(), sink.PointsName) {
+	for found, err := range s.Points(t.Context(), sink.PointsName) {
 		if err != nil {
 			return dirs, err
 		}
-		dirs = append(dirs, dir)
+		dirs = append(dirs, found.Dir)
 	}
 	return dirs, nil
 }

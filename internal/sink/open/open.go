@@ -19,6 +19,9 @@ type Config struct {
 	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
 	// which is refused otherwise.
 	Modes string `yaml:"modes"`
+	// Shared is set for a sink that other hosts have under the same name: any of them may
+	// verify and prune what lies there.
+	Shared bool `yaml:"shared"`
 }
 
 // ModesIgnored accepts that other users of the machine may read what is stored.

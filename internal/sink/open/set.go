@@ -62,6 +62,13 @@ func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.sinks)) }
 // Has reports whether a sink of this name is configured.
 func (s *Set) Has(name string) bool { return s.sinks[name] != nil }
 
+// Shared reports whether other hosts have the sink of this name too, by its
+// configuration.
+func (s *Set) Shared(name string) bool {
+	lazy := s.sinks[name]
+	return lazy != nil && lazy.config.Shared
+}
+
 // Location returns where the sink lies, as [Location] does, or nothing if there is
 // none of this name.
 func (s *Set) Location(name string) string {

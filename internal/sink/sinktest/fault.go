@@ -26,6 +26,7 @@ const (
 	OpStat      Op = "stat"
 	OpPoints    Op = "points"
 	OpRemove    Op = "remove" // of a point or an object
+	OpMark      Op = "mark"
 	// OpHidden fails a RemovePoint that has removed the manifest, and nothing else.
 	OpHidden Op = "hidden"
 )

@@ -170,21 +170,21 @@ func (r *memoryReader) Read(p []byte) (int, error) {
 func (r *memoryReader) Close() error { return nil }
 
 // Points implements [sink.Lister].
-func (m *Memory) Points(ctx context.Context, below string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		dirs, err := m.points(ctx, below)
-		for _, dir := range dirs {
-			if !yield(dir, nil) {
+func (m *Memory) Points(ctx context.Context, below string) iter.Seq2[sink.Found, error] {
+	return func(yield func(sink.Found, error) bool) {
+		all, err := m.points(ctx, below)
+		for _, found := range all {
+			if !yield(found, nil) {
 				return
 			}
 		}
 		if err != nil {
-			yield("", err)
+			yield(sink.Found{}, err)
 		}
 	}
 }
 
-func (m *Memory) points(ctx context.Context, below string) (dirs []string, err error) {
+func (m *Memory) points(ctx context.Context, below string) (all []sink.Found, err error) {
 	if _, err := sink.LevelsBelow(below); err != nil {
 		return nil, err
 	}
@@ -195,10 +195,20 @@ func (m *Memory) points(ctx context.Context, below string) (dirs []string, err e
 	defer unlock()
 	for _, key := range slices.Sorted(maps.Keys(m.store.objects)) {
 		if dir := path.Dir(key); path.Base(key) == sink.ManifestName && sink.CheckPoint(dir) == nil && strings.HasPrefix(dir+"/", below+"/") {
-			dirs = append(dirs, dir)
+			all = append(all, sink.Found{Dir: dir, Marks: m.store.marks(dir)})
 		}
 	}
-	return dirs, nil
+	return all, nil
+}
+
+// marks returns the names of the marks beside a point. The store must be locked.
+func (s *store) marks(dir string) (names []string) {
+	for _, name := range sink.MarkNames {
+		if _, there := s.objects[path.Join(dir, name)]; there {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // RemovePoint implements [sink.Remover].
@@ -219,6 +229,40 @@ func (m *Memory) RemovePoint(ctx context.Context, dir string) error {
 	return nil
 }
 
+// Leftovers implements [sink.Remover].
+func (m *Memory) Leftovers(ctx context.Context, below string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		dirs, err := m.leftovers(ctx, below)
+		for _, dir := range dirs {
+			if !yield(dir, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield("", err)
+		}
+	}
+}
+
+func (m *Memory) leftovers(ctx context.Context, below string) (dirs []string, err error) {
+	if _, err := sink.LevelsBelow(below); err != nil {
+		return nil, err
+	}
+	unlock, err := m.begin(ctx, OpPoints)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for _, key := range slices.Sorted(maps.Keys(m.store.objects)) {
+		dir := path.Dir(key)
+		_, there := m.store.objects[path.Join(dir, sink.ManifestName)]
+		if path.Base(key) == sink.RemovedName && !there && sink.CheckPoint(dir) == nil && strings.HasPrefix(dir+"/", below+"/") {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs, nil
+}
+
 // Remove implements [sink.Remover].
 func (m *Memory) Remove(ctx context.Context, key string) error {
 	if err := sink.CheckRemovable(key); err != nil {
@@ -230,6 +274,23 @@ func (m *Memory) Remove(ctx context.Context, key string) error {
 	}
 	defer unlock()
 	delete(m.store.objects, key)
+	return nil
+}
+
+// PutMark implements [sink.Marker].
+func (m *Memory) PutMark(ctx context.Context, dir, name string, content []byte) error {
+	if err := errors.Join(sink.CheckPoint(dir), sink.CheckMark(name)); err != nil {
+		return err
+	}
+	unlock, err := m.begin(ctx, OpMark)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, there := m.store.objects[path.Join(dir, sink.ManifestName)]; !there {
+		return fmt.Errorf("memory: %s: %w", dir, sink.ErrNotFound)
+	}
+	m.store.objects[path.Join(dir, name)] = bytes.Clone(content)
 	return nil
 }
 

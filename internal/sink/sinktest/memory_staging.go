@@ -51,7 +51,7 @@ func (m *Memory) Unstage(ctx context.Context, dir, attempt string) error {
 
 // Create implements [sink.Staging].
 func (t *memoryStaging) Create(ctx context.Context, name string) (sink.Writer, string, error) {
-	if err := sink.CheckKey(name); err != nil {
+	if err := sink.CheckArtifact(name); err != nil {
 		return nil, "", err
 	}
 	unlock, err := t.sink.begin(ctx, OpCreate)
@@ -62,7 +62,7 @@ func (t *memoryStaging) Create(ctx context.Context, name string) (sink.Writer, s
 	if t.ended {
 		return nil, "", errEnded
 	}
-	if _, taken := t.objects[name]; taken || name == sink.ManifestName {
+	if _, taken := t.objects[name]; taken {
 		return nil, "", fmt.Errorf("memory: the name %q is taken", name)
 	}
 	t.objects[name] = nil

@@ -33,7 +33,7 @@ type Place interface {
 func Run(t *testing.T, place func(t *testing.T) Place) {
 	for _, group := range []map[string]func(*fixture){
 		identityTests, pointTests, artifactTests, abortTests, publishTests, discardTests, unstageTests,
-		readTests, listTests, removeTests, keyTests, concurrencyTests, contextTests, absenceTests,
+		readTests, listTests, removeTests, markTests, keyTests, concurrencyTests, contextTests, absenceTests,
 	} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {
 			t.Run(name, func(t *testing.T) {
@@ -150,11 +150,11 @@ func points(ctx context.Context, s sink.Sink) (dirs []string, err error) {
 }
 
 func pointsBelow(ctx context.Context, s sink.Sink, below string) (dirs []string, err error) {
-	for dir, err := range s.Points(ctx, below) {
+	for found, err := range s.Points(ctx, below) {
 		if err != nil {
 			return dirs, err
 		}
-		dirs = append(dirs, dir)
+		dirs = append(dirs, found.Dir)
 	}
 	return dirs, nil
 }

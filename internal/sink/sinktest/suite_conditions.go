@@ -75,6 +75,9 @@ var keyTests = map[string]func(*fixture){
 			if err := f.sink.RemovePoint(f.Context(), dir); err == nil {
 				f.Errorf("the removal of %.40q is not refused", dir)
 			}
+			if err := f.sink.PutMark(f.Context(), dir, sink.VerifiedName, nil); err == nil || errors.Is(err, sink.ErrNotFound) {
+				f.Errorf("a mark beside %.40q: %v, want that it is refused", dir, err)
+			}
 		}
 		for _, below := range []string{aPoint + "/x", "other", "pointsx", "staging"} {
 			if _, err := pointsBelow(f.Context(), f.sink, below); err == nil {
@@ -247,6 +250,7 @@ var contextTests = map[string]func(*fixture){
 		f.reports("stat", err, context.Canceled)
 		f.reports("remove", f.sink.Remove(cancelled(), key), context.Canceled)
 		f.reports("remove a point", f.sink.RemovePoint(cancelled(), path.Dir(key)), context.Canceled)
+		f.reports("put a mark", f.sink.PutMark(cancelled(), path.Dir(key), sink.VerifiedName, nil), context.Canceled)
 		_, err = points(cancelled(), f.sink)
 		f.reports("points", err, context.Canceled)
 		staging := f.stage(f.sink, aPoint, "2")
@@ -304,6 +308,7 @@ func (f *fixture) unavailableAfter(happens func(Place, *testing.T)) {
 	f.reports("stat", err, sink.ErrUnavailable)
 	f.reports("remove", f.sink.Remove(f.Context(), key), sink.ErrUnavailable)
 	f.reports("remove a point", f.sink.RemovePoint(f.Context(), aPoint), sink.ErrUnavailable)
+	f.reports("put a mark", f.sink.PutMark(f.Context(), aPoint, sink.VerifiedName, nil), sink.ErrUnavailable)
 	_, err = points(f.Context(), f.sink)
 	f.reports("points", err, sink.ErrUnavailable)
 	_ = staged.Discard(f.Context()) // whether that can be done depends on the sink

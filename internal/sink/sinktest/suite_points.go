@@ -103,9 +103,9 @@ var listTests = map[string]func(*fixture){
 		seq := f.sink.Points(f.Context(), sink.PointsName)
 		for range 2 {
 			var got []string
-			for dir, err := range seq {
+			for found, err := range seq {
 				f.must(err)
-				got = append(got, dir)
+				got = append(got, found.Dir)
 			}
 			if !slices.Equal(got, want) {
 				f.Errorf("the points are\n%q, want\n%q", got, want)
@@ -115,10 +115,10 @@ var listTests = map[string]func(*fixture){
 	"a caller may stop at any point": func(f *fixture) {
 		f.store(pointOf("web", "a", "i"), "1", "{}", "a")
 		f.store(pointOf("web", "b", "i"), "1", "{}", "b")
-		for dir, err := range f.sink.Points(f.Context(), sink.PointsName) {
+		for found, err := range f.sink.Points(f.Context(), sink.PointsName) {
 			f.must(err)
-			if want := pointOf("web", "a", "i"); dir != want {
-				f.Errorf("the first point is %s, want %s", dir, want)
+			if want := pointOf("web", "a", "i"); found.Dir != want {
+				f.Errorf("the first point is %s, want %s", found.Dir, want)
 			}
 			break
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/undo"
 )
@@ -49,6 +50,7 @@ var tests = map[string]func(t *testing.T, a, b undo.Store){
 		must(t, a.Write(&r))
 		r.Job = "changed by the caller, later"
 		r.EndCommit("holdfast/snapshot:"+r.ID, "changed by the caller, later")
+		r.ContainerMade(engine.HelperName("20260102T150405Z-0123abcd", 1, 0), "changed by the caller, later")
 		want := record(1)
 		want.Drop(undo.IsResume)
 		holds(t, b, want)
@@ -96,6 +98,7 @@ func record(attempt uint64) undo.Record {
 			{Resume: &undo.Resume{Container: container, Quiesce: events.QuiescePause, Before: events.StateRunning,
 				StartedAt: at.Add(-time.Hour), Held: true}},
 			{RunHook: &undo.Hook{Container: container, Command: hook.Command{Command: []string{"thaw", "-a"}, Timeout: time.Minute}}},
+			{RemoveContainer: &undo.OwnContainer{Name: engine.HelperName(point, attempt, 0), ID: container}},
 			{RemoveImage: &undo.Image{Reference: fmt.Sprintf("holdfast/snapshot:%s-%d", point, attempt)}},
 			{Unstage: &undo.Staging{Sink: "default", Dir: "points/host/container/Web/" + point, Name: fmt.Sprint(attempt)}},
 		},

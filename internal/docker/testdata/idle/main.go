@@ -3,6 +3,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -24,9 +25,27 @@ func main() {
 		os.Exit(number(os.Args[4]))
 	case "fill":
 		fmt.Print(strings.Repeat("x", number(os.Args[2])-1) + ".")
+	case "keep":
+		f, err := os.Create(os.Args[2])
+		check(err)
+		_, err = io.Copy(f, os.Stdin)
+		check(err)
+		check(f.Close())
+	case "show":
+		content, err := os.ReadFile(os.Args[2])
+		check(err)
+		_, err = os.Stdout.Write(content)
+		check(err)
 	default:
 		fmt.Fprintf(os.Stderr, "what is %q?\n", os.Args[1:])
 		os.Exit(2)
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 

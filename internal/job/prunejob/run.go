@@ -1,0 +1,155 @@
+package prunejob
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/job"
+	"holdfast.io/holdfast/internal/panics"
+	"holdfast.io/holdfast/internal/prune"
+	"holdfast.io/holdfast/internal/retention"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// run is one attempt at a prune request.
+type run struct {
+	*spec
+	attempt *job.Attempt
+	plan    *plan
+	remover *prune.Remover
+	// now is what would be decided of the points by now, by their folders.
+	now map[string]retention.Decision
+}
+
+// Run implements [job.Spec]. What was planned is decided once more: since then, points
+// may have been protected, verified, taken back or stored.
+func (s *spec) Run(ctx context.Context, a *job.Attempt) {
+	r := &run{spec: s, attempt: a, plan: a.Plan().(*plan)}
+	err := r.begin(ctx)
+	a.Each(func(i int) {
+		began := time.Now()
+		if err := a.Start(i); err != nil {
+			a.Fail(i, began, err)
+			return
+		}
+		if err != nil {
+			a.Fail(i, began, failed(ctx, events.StepInspect, err))
+			return
+		}
+		r.item(ctx, i, began)
+	})
+}
+
+func (r *run) begin(ctx context.Context) error {
+	from, err := r.kind.Sinks.Open(ctx, r.options.Sink)
+	if err != nil {
+		return err
+	}
+	d, err := r.decide(ctx, from, r.plan.Now)
+	if err != nil {
+		return err
+	}
+	r.now = d.byFolder()
+	r.remover = &prune.Remover{Sink: from, Uses: r.kind.Uses, Host: r.kind.Host, Job: r.attempt.Job(), Now: r.plan.Now, Grace: r.grace}
+	return r.remover.TakeUp(ctx, r.selection.hosts)
+}
+
+// item removes one point.
+func (r *run) item(ctx context.Context, i int, began time.Time) {
+	it := r.plan.Items[i]
+	var goneAfter time.Time
+	err := r.changed(it)
+	if err == nil {
+		err = panics.Catch(func() (err error) {
+			ctx, cancel := r.attempt.Bound(ctx)
+			defer cancel()
+			goneAfter, err = r.remove(ctx, it)
+			return err
+		})
+	}
+	if err != nil {
+		r.attempt.Fail(i, began, failed(ctx, stepOf(it), err))
+		return
+	}
+	r.attempt.Complete(i, began, events.ItemOutcome{Size: it.Bytes, GoneAfter: goneAfter}, events.PruneItemCompleted{
+		Job: r.attempt.Job(), Host: r.kind.Host, Item: it.Item, Point: it.Point, PointHost: it.PointHost, Sink: r.options.Sink, Path: it.Dir,
+		Reason: it.Reason, Bytes: it.Bytes, GoneAfter: goneAfter,
+	})
+}
+
+func (r *run) remove(ctx context.Context, it item) (goneAfter time.Time, err error) {
+	p := prune.Point{ID: it.Point, Dir: it.Dir, Reason: it.Reason}
+	if it.Action == retention.Erase {
+		return time.Time{}, r.remover.Erase(ctx, p)
+	}
+	return r.remover.Remove(ctx, p)
+}
+
+// changed says why an item must stay after all, by what is decided now. A point that is
+// not there any more, or that an earlier attempt has hidden, is left to what removes it.
+func (r *run) changed(it item) error {
+	if it.Code != "" {
+		return &failure{step: events.StepPlan, code: it.Code, err: errors.New(it.Message)}
+	}
+	now, there := r.now[it.Dir]
+	switch {
+	case !there, now.Action == retention.Remove, now.Action == retention.Erase,
+		now.Action == retention.Wait && it.Action == retention.Remove:
+		return nil
+	}
+	return &prune.KeptError{Why: strings.Join(now.Reasons, "; ")}
+}
+
+// failure is the failure of an item. It implements [job.Failure].
+type failure struct {
+	step      events.Step
+	code      events.Code
+	retryable bool
+	err       error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// Failed implements [job.Failure].
+func (f *failure) Failed() (step events.Step, code events.Code, retryable bool, notRunning time.Duration) {
+	return f.step, f.code, f.retryable, 0
+}
+
+// stepOf is what an item fails at.
+func stepOf(it item) events.Step {
+	if it.Action == retention.Erase {
+		return events.StepRemove
+	}
+	return events.StepHide
+}
+
+// failed decides what an error means for an item.
+func failed(ctx context.Context, at events.Step, err error) error {
+	f := &failure{step: at, code: events.CodeSinkError, retryable: true, err: err}
+	_, kept := errors.AsType[*prune.KeptError](err)
+	_, known := errors.AsType[*failure](err)
+	switch cause := context.Cause(ctx); {
+	case known:
+		return err
+	case kept:
+		f.code, f.retryable = events.CodeKept, false
+	case errors.Is(err, context.DeadlineExceeded):
+		f.code = events.CodeTimeout
+	case cause != nil:
+		f.code, f.err = events.CodeCancelled, cause
+		if errors.Is(cause, context.DeadlineExceeded) {
+			f.code = events.CodeTimeout
+		}
+	case panics.Stack(err) != nil:
+		f.code, f.retryable = events.CodeInternal, false
+	case errors.Is(err, sink.ErrFull):
+		f.code = events.CodeSinkFull
+	case errors.Is(err, sink.ErrUnavailable):
+		f.code = events.CodeSinkUnavailable
+	}
+	return f
+}

@@ -1,0 +1,124 @@
+// Package restorejob carries out restore requests as jobs: it binds the use case restore
+// to what runs any job.
+package restorejob
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/inuse"
+	"holdfast.io/holdfast/internal/job"
+	"holdfast.io/holdfast/internal/ledger"
+	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/restore"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// Sinks opens the sinks that the host's configuration names.
+type Sinks interface {
+	Open(ctx context.Context, name string) (sink.Sink, error)
+}
+
+// Kind carries out restore requests. It implements [job.Kind]. Its fields are not
+// changed once it is in use.
+type Kind struct {
+	// Host is the host's id.
+	Host       string
+	Runner     *restore.Runner
+	Sinks      Sinks
+	SinkPolicy job.SinkPolicy
+	// Lifeline returns what the worker's own life hangs on at this moment, given the
+	// containers on the Engine.
+	Lifeline func(ctx context.Context, containers []engine.Container) plan.Lifeline
+	// Uses keeps points from being pruned while they are read.
+	Uses *inuse.Registry
+}
+
+// Name implements [job.Kind].
+func (k *Kind) Name() events.Kind { return events.Restore }
+
+// defaultGate is how long a started container must run.
+const defaultGate = 10 * time.Second
+
+// Parse implements [job.Kind].
+func (k *Kind) Parse(r job.Request) (job.Spec, error) {
+	data, err := events.ParseRestoreRequest(r.Event.Data())
+	if err != nil {
+		return nil, err
+	}
+	if err := unsupported(data); err != nil {
+		return nil, err
+	}
+	timeout, _ := time.ParseDuration(data.Timeout) // one that is none was refused
+	gate, _ := time.ParseDuration(cmp.Or(data.Gate, defaultGate.String()))
+	return &spec{kind: k, request: r, data: data, gate: gate, options: job.Options{
+		Timeout: timeout, AbortOnError: data.AbortOnError, DryRun: data.DryRun, Sink: cmp.Or(data.Sink, events.DefaultSink),
+	}}, nil
+}
+
+// unsupported refuses what the contract has and this version does not.
+func unsupported(data *events.RestoreRequest) error {
+	var bad []events.Violation
+	if data.Volumes != nil && data.Volumes.Mode == events.VolumesReplace {
+		bad = append(bad, events.Violation{Pointer: "/volumes", Message: `"replace" is not supported by this version; use "new"`})
+	}
+	if data.Dependants == events.DependantsRecreate {
+		bad = append(bad, events.Violation{Pointer: "/dependants", Message: `"recreate" is not supported by this version`})
+	}
+	if bad == nil {
+		return nil
+	}
+	return &events.InvalidError{Reason: events.ReasonUnsupported, Violations: bad}
+}
+
+// spec is one restore request. It implements [job.Spec].
+type spec struct {
+	kind    *Kind
+	request job.Request
+	data    *events.RestoreRequest
+	gate    time.Duration
+	options job.Options
+}
+
+// Options implements [job.Spec].
+func (s *spec) Options() job.Options { return s.options }
+
+// Refuse implements [job.Spec].
+func (s *spec) Refuse() *job.Refusal {
+	return s.kind.SinkPolicy.Refuse("/sink", s.options.Sink, s.request.Target)
+}
+
+// planned is a restore's plan as a job keeps it.
+type planned struct{ *restore.Plan }
+
+// Made implements [job.Plan].
+func (p planned) Made() time.Time { return p.Time }
+
+// DecodePlan implements [job.Spec].
+func (s *spec) DecodePlan(raw []byte) (job.Plan, error) {
+	p, err := restore.DecodePlan(raw)
+	switch {
+	case errors.Is(err, restore.ErrPlanNewer):
+		return nil, fmt.Errorf("%w (%w)", ledger.ErrNewer, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
+	}
+	return planned{p}, nil
+}
+
+// wish is what the request asks for.
+func (s *spec) wish() restore.Wish {
+	w := restore.Wish{
+		Job: s.request.Job, As: cmp.Or(s.data.As, events.RestoreStart), Name: s.data.Name, Replace: s.data.Replace,
+		Volumes: events.VolumesEmpty, Networks: cmp.Or(s.data.Networks, events.NetworksExisting), Gate: s.gate.String(),
+	}
+	if s.data.Volumes != nil {
+		w.Volumes = cmp.Or(s.data.Volumes.Mode, events.VolumesEmpty)
+	}
+	return w
+}

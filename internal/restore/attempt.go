@@ -1,0 +1,355 @@
+package restore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/recreate"
+	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
+)
+
+// attempt is one attempt at restoring one point. One goroutine works on it.
+type attempt struct {
+	*Runner
+	Task
+	source  *Source
+	locks   locks
+	entry   *undo.Entry // nil before the first intrusion
+	helpers int         // that have a name
+
+	old     *engine.ContainerDetail // the container that is replaced; nil for none
+	imageID string
+	id      string // of the new container
+	choices recreate.Choices
+	call    *recreate.Call
+	stopped time.Time // when the old one was stopped; zero if it was not
+	read    int64     // of the point, before the archive that is being read
+
+	result events.RestoreItemCompleted
+}
+
+// run restores the point. What has to be undone after an error is in the entry.
+func (a *attempt) run(ctx context.Context) (err error) {
+	if a.source, err = Open(ctx, a.Sink, a.Item.Dir); err != nil {
+		return at(events.StepRead, err, "read point %s", a.Item.Point)
+	}
+	if err := a.lock(ctx); err != nil {
+		return err
+	}
+	if err := a.inspectOld(ctx); err != nil {
+		return err
+	}
+	loaded, err := a.isLoaded(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.ready(ctx); err != nil {
+		return err
+	}
+	if err := a.begin(ctx, loaded); err != nil {
+		return err
+	}
+	if a.Item.As != "" && !loaded {
+		if err := a.load(ctx); err != nil {
+			return err
+		}
+	}
+	if err := a.prepare(ctx); err != nil {
+		return err
+	}
+	if a.Item.Container != "" {
+		if err := a.container(ctx); err != nil {
+			return err
+		}
+	}
+	return a.commit(ctx)
+}
+
+// prepare makes what the container needs, and fills what can be filled while the old one
+// runs.
+func (a *attempt) prepare(ctx context.Context) error {
+	if err := a.makeNetworks(ctx); err != nil {
+		return err
+	}
+	if err := a.makeVolumes(ctx); err != nil {
+		return err
+	}
+	if err := a.looksEmpty(ctx); err != nil {
+		return err
+	}
+	if a.Item.Replaces == "" {
+		return a.fill(ctx, events.VolumeFilled)
+	}
+	return nil
+}
+
+func (a *attempt) recordID() string { return undo.ID(a.Item.Point, a.Attempt) }
+
+// temporary is the name that the new container has until its own is free.
+func (a *attempt) temporary() string { return "holdfast-restore-" + a.recordID() }
+
+// isLoaded looks whether the Engine has the image from an earlier restore.
+func (a *attempt) isLoaded(ctx context.Context) (bool, error) {
+	if a.Item.As == "" {
+		return false, nil
+	}
+	img, err := a.Engine.InspectImage(ctx, Reference(a.Item.Point))
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, at(events.StepLoad, err, "look for image %s", Reference(a.Item.Point))
+	}
+	a.loaded(img.ID)
+	return true, nil
+}
+
+func (a *attempt) loaded(id string) {
+	a.imageID = id
+	a.result.ImageID, a.result.ImageReference = id, Reference(a.Item.Point)
+}
+
+// ready finds out whether all calls that the item needs would be let through, and
+// whether volumes can be filled.
+func (a *attempt) ready(ctx context.Context) error {
+	if slices.ContainsFunc(a.Item.Volumes, func(v Volume) bool { return v.fills() }) {
+		if err := a.Volumes.Ready(ctx); err != nil {
+			return at(events.StepPlan, err, "fill the volumes of point %s", a.Item.Point)
+		}
+	}
+	if err := a.Engine.Probe(ctx, a.calls()...); err != nil {
+		return at(events.StepPlan, err, "point %s is not restored", a.Item.Point)
+	}
+	return a.stillMissing(ctx)
+}
+
+// calls are the Engine's calls that the item needs, those that undo its traces among
+// them.
+func (a *attempt) calls() []engine.Call {
+	var calls []engine.Call
+	if a.Item.As != "" {
+		calls = append(calls, engine.CallInspectImage, engine.CallLoad, engine.CallRemoveImage)
+	}
+	if len(a.Item.Volumes) > 0 {
+		calls = append(calls, engine.CallInspectVolume, engine.CallCreateVolume, engine.CallRemoveVolume)
+	}
+	if a.Item.Container != "" {
+		calls = append(append(calls, engine.RestoreCalls...), engine.CallCreate, engine.CallRemoveContainer)
+	}
+	return calls
+}
+
+// stillMissing refuses what is to be made and is there by now: the undo record will name
+// it as ours.
+func (a *attempt) stillMissing(ctx context.Context) error {
+	for _, v := range a.Item.Volumes {
+		if v.Action != events.VolumeCreated && v.Action != events.VolumeMadeEmpty {
+			continue
+		}
+		_, err := a.Engine.InspectVolume(ctx, v.Name)
+		if err == nil {
+			err = errMeanwhile
+		}
+		if !errors.Is(err, engine.ErrNotFound) {
+			return at(events.StepPlan, err, "volume %s", v.Name)
+		}
+	}
+	if !slices.ContainsFunc(a.Item.Networks, func(n Network) bool { return n.Action == events.NetworkCreated }) {
+		return nil
+	}
+	all, err := a.Engine.Networks(ctx)
+	if err != nil {
+		return at(events.StepPlan, err, "list the networks")
+	}
+	for _, n := range a.Item.Networks {
+		if n.Action == events.NetworkCreated && slices.ContainsFunc(all, func(o engine.Network) bool { return o.Name == n.Name }) {
+			return at(events.StepPlan, errMeanwhile, "network %s", n.Name)
+		}
+	}
+	return nil
+}
+
+// begin records what the item may leave behind.
+func (a *attempt) begin(ctx context.Context, loaded bool) error {
+	r := &undo.Restoration{}
+	if a.Item.As != "" && !loaded {
+		r.Image = Reference(a.Item.Point)
+	}
+	if a.Item.Container != "" {
+		r.Temporary = a.temporary()
+	}
+	if a.old != nil {
+		r.Replaced = &undo.Replaced{ID: a.old.ID, Name: a.old.Name, State: a.old.State,
+			RestartPolicy: a.old.RestartPolicy.Name, MaximumRetries: a.old.RestartPolicy.MaximumRetries}
+	}
+	record := undo.Record{Version: undo.Version, ID: a.recordID(), Job: a.Job, Attempt: a.Attempt, Item: a.Item.Item, Time: time.Now().UTC()}
+	for _, v := range a.Item.Volumes {
+		switch v.Action {
+		case events.VolumeCreated, events.VolumeMadeEmpty:
+			r.Volumes = append(r.Volumes, v.Name)
+		case events.VolumeFilled:
+			r.Filled = append(r.Filled, undo.Filled{Volume: v.Name, Helper: a.helper(&record)})
+		default:
+		}
+		if v.fills() {
+			a.helper(&record) // that fills it
+			a.helper(&record) // that looks into it
+		}
+	}
+	for _, n := range a.Item.Networks {
+		if n.Action == events.NetworkCreated {
+			r.Networks = append(r.Networks, undo.MadeNetwork{Name: n.Name})
+		}
+	}
+	record.Actions = append(record.Actions, undo.Action{Restoration: r})
+	a.helpers = len(r.Filled) // the first ones are for the undoing
+	var err error
+	if a.entry, err = a.Sweeper.Begin(ctx, a.Ledger, record); err != nil {
+		return at(events.StepPlan, err, "record what is begun with point %s", a.Item.Point)
+	}
+	step.At(ctx, step.Recorded)
+	return nil
+}
+
+// helper names one more helper in the record.
+func (a *attempt) helper(record *undo.Record) (name string) {
+	name = engine.HelperName(a.Item.Point, a.Attempt, a.helpers)
+	a.helpers++
+	record.Actions = append(record.Actions, undo.Action{RemoveContainer: &undo.OwnContainer{Name: name}})
+	return name
+}
+
+// nextHelper is the name of the next helper of the record.
+func (a *attempt) nextHelper() string {
+	name := engine.HelperName(a.Item.Point, a.Attempt, a.helpers)
+	a.helpers++
+	return name
+}
+
+// note changes the record, in the ledger and then on disk, before what it names is done.
+func (a *attempt) note(ctx context.Context, change func(r *undo.Restoration)) error {
+	a.entry.Change(func(r *undo.Record) { r.Restoring(change) })
+	if err := a.Ledger.Begin(ctx, a.entry.Record()); err != nil {
+		return err
+	}
+	return a.entry.Save()
+}
+
+// load loads the image under the point's reference. The Engine reads the archive to its
+// end before it takes anything of it, so what is not proven is not loaded.
+func (a *attempt) load(ctx context.Context) error {
+	defer measure(&a.result.DurationsMillis.Load)()
+	artifact := a.source.Image()
+	content, err := a.source.Read(ctx, artifact, a.progress(events.StepLoad))
+	if err != nil {
+		return at(events.StepLoad, err, "read %s", artifact.Key)
+	}
+	defer content.Close()
+	guarded := &guard{Reader: content}
+	named := archive.WithName(guarded, Reference(a.Item.Point))
+	defer named.Close()
+	id, err := a.Engine.Load(ctx, named)
+	if guarded.err != nil {
+		err = guarded.err
+	}
+	if err != nil {
+		return at(events.StepLoad, err, "load the image of point %s", a.Item.Point)
+	}
+	a.read += artifact.Size
+	a.loaded(id)
+	step.At(ctx, step.Loaded)
+	return nil
+}
+
+// guard remembers the error of a reader, which an Engine would hide behind its own.
+type guard struct {
+	io.Reader
+	err error
+}
+
+func (g *guard) Read(p []byte) (int, error) {
+	n, err := g.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		g.err = err
+	}
+	return n, err
+}
+
+// progress tells how much of the point was read.
+func (a *attempt) progress(at events.Step) func(n int64) {
+	var total int64
+	for _, artifact := range a.source.Manifest.Artifacts {
+		total += artifact.Size
+	}
+	return func(n int64) { a.Progress(at, a.read+n, total, 0) }
+}
+
+// commit says in the ledger that the item is done: from then on nothing of it is undone,
+// and the container that was replaced goes.
+func (a *attempt) commit(ctx context.Context) error {
+	record := a.entry.Record()
+	record.Actions = nil
+	a.result.Bytes = a.read
+	if a.old != nil {
+		record.Actions = []undo.Action{{RemoveReplaced: &undo.ReplacedContainer{ID: a.old.ID}}}
+		a.result.Replaced = a.old.ID
+	}
+	done, err := events.Fit(a.result, events.MaxItemDataBytes)
+	if err != nil {
+		return err
+	}
+	record.Done = json.RawMessage(done)
+	if err := a.entry.Commit(ctx, a.Ledger, record); err != nil {
+		if errors.Is(err, undo.ErrUncertain) {
+			a.entry = nil // the next attempt sees what the ledger has
+		}
+		return at(events.StepRemove, err, "enter that point %s is restored", a.Item.Point)
+	}
+	step.At(ctx, step.Restored)
+	return a.settle(ctx)
+}
+
+// settle removes the container that was replaced. That cannot fail the item any more:
+// the Sweeper goes on with it.
+func (a *attempt) settle(ctx context.Context) error {
+	if a.old == nil {
+		a.locks.release()
+		if err := a.entry.End(); err != nil {
+			a.Log.Warn("the undo record of what is done is still there", zap.String("record", a.recordID()), zap.Error(err))
+			a.entry.HandOver(nil, closed, never)
+		}
+		return nil
+	}
+	if err := a.entry.Save(); err != nil {
+		a.Log.Warn("that the replaced container is to be removed is in the ledger only", zap.String("record", a.recordID()), zap.Error(err))
+	}
+	a.entry.HandOver(a.locks.release, closed, never)
+	bounded, cancel := context.WithTimeout(ctx, undoBound)
+	defer cancel()
+	if err := a.Sweeper.Undone(bounded, a.recordID()); err != nil {
+		a.result.Warnings = events.Warn(a.result.Warnings, events.WarningRestore,
+			"the container that was replaced (%.12s) is not removed yet; it is removed as soon as that is possible", a.old.ID)
+		return nil
+	}
+	step.At(ctx, step.ReplacedGone)
+	return nil
+}
+
+// measure returns a function that adds the milliseconds since its making.
+func measure(to *int64) func() {
+	began := time.Now()
+	return func() { *to += time.Since(began).Milliseconds() }
+}
+
+// elapsed is a time in milliseconds.
+func elapsed(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

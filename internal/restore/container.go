@@ -1,0 +1,190 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/recreate"
+	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
+)
+
+// gatePoll is how often a started container is looked at.
+const gatePoll = 200 * time.Millisecond
+
+// container makes the container, puts it in its place, starts it, and sees whether it
+// runs.
+func (a *attempt) container(ctx context.Context) error {
+	if err := a.create(ctx); err != nil {
+		return err
+	}
+	if err := a.takePlace(ctx); err != nil {
+		return err
+	}
+	if err := a.start(ctx); err != nil {
+		return err
+	}
+	return a.compare(ctx)
+}
+
+// create creates the container by its temporary name, with all of its endpoints.
+func (a *attempt) create(ctx context.Context) error {
+	defer measure(&a.result.DurationsMillis.Create)()
+	platform, err := a.Engine.Platform(ctx)
+	if err != nil {
+		return at(events.StepCreate, err, "ask the Engine what it is")
+	}
+	a.choices.Image = a.imageID
+	a.call, err = recreate.Plan(recreate.Source{Document: a.source.Document, Context: a.source.Context}, &platform, a.choices)
+	if err != nil {
+		return failed(events.StepCreate, events.CodeUnsuitable, "container %s cannot be made on this Engine: %w", a.Item.Name, err)
+	}
+	created, err := a.Engine.CreateContainer(ctx, a.temporary(), a.call.Body)
+	if err != nil {
+		return at(events.StepCreate, err, "create container %s", a.Item.Container)
+	}
+	a.id = created.ID
+	step.At(ctx, step.Created)
+	for _, w := range created.Warnings {
+		a.result.Warnings = events.Warn(a.result.Warnings, events.WarningRestore, "%s", w)
+	}
+	if err := a.note(ctx, func(r *undo.Restoration) { r.ID = a.id }); err != nil {
+		return at(events.StepCreate, err, "record that container %s is created", a.Item.Container)
+	}
+	for _, c := range a.call.Connect {
+		if err := a.Engine.Connect(ctx, c.Network, a.id, c.Endpoint); err != nil {
+			return at(events.StepCreate, err, "connect container %s to network %s", a.Item.Container, c.Network)
+		}
+	}
+	for _, network := range a.call.Disconnect {
+		if err := a.Engine.Disconnect(ctx, network, a.id); err != nil {
+			return at(events.StepCreate, err, "disconnect container %s from network %s", a.Item.Container, network)
+		}
+	}
+	step.At(ctx, step.Connected)
+	return nil
+}
+
+// takePlace gives the container its name, and has the one that it replaces stop before.
+func (a *attempt) takePlace(ctx context.Context) error {
+	if a.old != nil {
+		if err := a.stopOld(ctx); err != nil {
+			return err
+		}
+		if err := a.fill(ctx, events.VolumeFilled); err != nil {
+			return err
+		}
+	}
+	if err := a.Engine.RenameContainer(ctx, a.id, a.Item.Container); err != nil {
+		return at(events.StepCreate, err, "name container %s", a.Item.Container)
+	}
+	a.result.Container = events.RestoredContainer{ID: a.id, Name: a.Item.Container}
+	step.At(ctx, step.Named)
+	return nil
+}
+
+// stopOld stops the container that is replaced, for good: it does not come back by
+// itself when the Engine starts anew, and gives its name up.
+func (a *attempt) stopOld(ctx context.Context) error {
+	defer measure(&a.result.DurationsMillis.Stop)()
+	if a.old.State == events.StateRunning || a.old.State == events.StateRestarting || a.old.State == events.StatePaused {
+		a.stopped = time.Now()
+		a.Progress(events.StepStop, 0, 0, 0)
+		if err := a.Engine.Stop(ctx, a.old.ID); err != nil {
+			return at(events.StepStop, err, "stop container %s", a.old.Name)
+		}
+		step.At(ctx, step.Stopped)
+	}
+	if err := a.Engine.SetRestartPolicy(ctx, a.old.ID, engine.RestartPolicy{Name: "no"}); err != nil {
+		return at(events.StepStop, err, "keep container %s from starting by itself", a.old.Name)
+	}
+	if err := a.Engine.RenameContainer(ctx, a.old.ID, a.old.Name+".holdfast-"+a.Job); err != nil {
+		return at(events.StepStop, err, "rename container %s", a.old.Name)
+	}
+	step.At(ctx, step.Renamed)
+	return nil
+}
+
+// start starts the container, if that is asked for, and sees whether it passes its gate.
+func (a *attempt) start(ctx context.Context) error {
+	if a.Item.As != events.RestoreStart {
+		if !a.stopped.IsZero() {
+			a.result.NotRunningMillis = elapsed(time.Since(a.stopped))
+		}
+		return nil
+	}
+	a.Progress(events.StepStart, 0, 0, 0)
+	done := measure(&a.result.DurationsMillis.Start)
+	err := a.Engine.Start(ctx, a.id)
+	done()
+	if err != nil {
+		return at(events.StepStart, err, "start container %s", a.Item.Container)
+	}
+	if !a.stopped.IsZero() {
+		a.result.NotRunningMillis = elapsed(time.Since(a.stopped))
+	}
+	step.At(ctx, step.Started)
+	defer measure(&a.result.DurationsMillis.Gate)()
+	a.Progress(events.StepGate, 0, 0, 0)
+	if err := a.gate(ctx); err != nil {
+		return at(events.StepGate, err, "container %s", a.Item.Container)
+	}
+	step.At(ctx, step.GatePassed)
+	return nil
+}
+
+// gate returns when the container is healthy, or has run for as long as it must.
+func (a *attempt) gate(ctx context.Context) error {
+	began := time.Now()
+	tick := time.NewTicker(gatePoll)
+	defer tick.Stop()
+	for {
+		c, err := a.Engine.Inspect(ctx, a.id)
+		switch {
+		case errors.Is(err, engine.ErrNotFound):
+			return fmt.Errorf("%w: it is gone", errNotHealthy)
+		case err != nil:
+			return err
+		case c.State != events.StateRunning:
+			return fmt.Errorf("%w: %s after its start it is %s, and ended with exit code %d; what it wrote is gone with it: "+
+				"restore it as \"create\", and start it by hand to see", errNotHealthy, time.Since(began).Round(time.Millisecond), c.State, c.ExitCode)
+		case c.RestartCount > 0:
+			return fmt.Errorf("%w: it ended and was started again within %s of its start", errNotHealthy, time.Since(began).Round(time.Millisecond))
+		case c.Health == engine.HealthHealthy:
+			return nil
+		case c.Health == engine.HealthUnhealthy:
+			return fmt.Errorf("%w: its health check fails", errNotHealthy)
+		case c.Health == engine.HealthNone && time.Since(began) >= a.Gate:
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// compare says what of the configuration is not as it was.
+func (a *attempt) compare(ctx context.Context) error {
+	c, err := a.Engine.Inspect(ctx, a.id)
+	if err != nil {
+		return at(events.StepGate, err, "inspect container %s", a.Item.Container)
+	}
+	differences, err := recreate.Compare(a.source.Document, c.Raw, a.choices)
+	if err != nil {
+		return at(events.StepGate, err, "compare container %s with what it was", a.Item.Container)
+	}
+	for _, d := range differences {
+		reason := d.Reason
+		if reason == "" {
+			reason = "not known: please look at it"
+		}
+		a.result.Differences = append(a.result.Differences, events.Difference{Member: d.Member, Was: d.Was, Now: d.Now, Reason: reason})
+	}
+	return nil
+}

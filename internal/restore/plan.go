@@ -1,0 +1,123 @@
+package restore
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast.io/holdfast/events"
+)
+
+// PlanVersion is the version of the plans that this program writes.
+const PlanVersion = 1
+
+// Errors of a stored plan.
+var (
+	ErrPlanNewer   = errors.New("a newer version of Holdfast made the plan")
+	ErrPlanDamaged = errors.New("the plan is damaged")
+)
+
+// Plan is what a restore will do on a host. It does not change once it is made.
+type Plan struct {
+	Version int       `json:"version"`
+	Time    time.Time `json:"time"`
+	// Items are in the order in which they are restored.
+	Items    []Item           `json:"items"`
+	Missing  []events.Missing `json:"missing"`
+	Warnings []events.Warning `json:"warnings,omitempty"`
+}
+
+// Item is one point, and how it is restored.
+type Item struct {
+	events.PlannedItem
+	// Dir is the point's folder in the sink.
+	Dir string `json:"dir"`
+	// As is how far a container is brought back; image for an image, empty for a volume.
+	As events.RestoreAs `json:"as,omitempty"`
+	// Container is the name that the container gets.
+	Container string `json:"container,omitempty"`
+	// Replaces is the full id of the container in whose place it comes; empty for none.
+	Replaces string    `json:"replaces,omitempty"`
+	Volumes  []Volume  `json:"volumes,omitempty"`
+	Networks []Network `json:"networks,omitempty"`
+	// KeepSubnets has networks that are created get the addresses that they had, as a
+	// container asks for one of them.
+	KeepSubnets bool `json:"keepSubnets,omitempty"`
+}
+
+// Volume is what becomes of one volume.
+type Volume struct {
+	// Was is the name that it had, Name the one that it has on this Engine.
+	Was    string              `json:"was"`
+	Name   string              `json:"name"`
+	Action events.VolumeAction `json:"action"`
+}
+
+// Network is what becomes of one network.
+type Network struct {
+	Name   string               `json:"name"`
+	Action events.NetworkAction `json:"action"`
+}
+
+// Public is what is published of the plan.
+func (p *Plan) Public() events.Plan {
+	public := events.Plan{Items: make([]events.PlannedItem, len(p.Items)), Missing: p.Missing, Excluded: []events.Excluded{},
+		Warnings: p.Warnings}
+	for i, item := range p.Items {
+		public.Items[i] = item.PlannedItem
+	}
+	return public
+}
+
+// Encode returns the stored form.
+func (p *Plan) Encode() ([]byte, error) {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode the plan: %w", err)
+	}
+	return raw, nil
+}
+
+// DecodePlan reads the stored form. It reports ErrPlanNewer and ErrPlanDamaged.
+func DecodePlan(raw []byte) (*Plan, error) {
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPlanDamaged, err)
+	}
+	if head.Version > PlanVersion {
+		return nil, fmt.Errorf("%w (it has version %d, and this program knows %d)", ErrPlanNewer, head.Version, PlanVersion)
+	}
+	var p Plan
+	strict := json.NewDecoder(bytes.NewReader(raw))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&p); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPlanDamaged, err)
+	}
+	return &p, nil
+}
+
+// act adds to what is done, in words.
+func (i *Item) act(format string, args ...any) {
+	const most = 8 // of what an event lists
+	if len(i.Actions) == most-1 {
+		i.Actions = append(i.Actions, "and more")
+	}
+	if len(i.Actions) < most {
+		i.Actions = append(i.Actions, fmt.Sprintf(format, args...))
+	}
+}
+
+// fail says why the item will fail; the first reason counts.
+func (i *Item) fail(code events.Code, format string, args ...any) {
+	if i.Code == "" {
+		i.Code, i.Message = code, fmt.Sprintf(format, args...)
+	}
+}
+
+func (i *Item) warn(format string, args ...any) {
+	i.Warnings = events.Warn(i.Warnings, events.WarningRestore, format, args...)
+}

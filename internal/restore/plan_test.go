@@ -1,0 +1,145 @@
+package restore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/recreate"
+)
+
+const pointID = "20261122T222558Z-1a0b5fe3"
+
+// sourceOf is a point of a container with this configuration, which uses the volume data
+// at /data and what the document says besides.
+func sourceOf(name, hostConfig, labels string, volumes ...string) *Source {
+	s := &Source{
+		Manifest: &point.Manifest{ID: pointID, Item: events.Item{Kind: events.ItemContainer, ID: strings.Repeat("a", 64), Name: name},
+			Image: &point.Image{ID: "sha256:" + strings.Repeat("b", 64)}},
+		Document: []byte(fmt.Sprintf(`{"Id":%q,"Name":"/%s","Config":{"Image":"app","Labels":{%s}},"HostConfig":{%s},
+			"Mounts":[{"Type":"volume","Name":"data","Destination":"/data","RW":true}],"NetworkSettings":{"Networks":{}}}`,
+			strings.Repeat("a", 64), name, labels, hostConfig)),
+	}
+	s.Manifest.Artifacts = []events.Artifact{{MediaType: point.MediaTypeImageArchive, UncompressedSize: 2048}}
+	for _, v := range volumes {
+		s.Manifest.Artifacts = append(s.Manifest.Artifacts, events.Artifact{MediaType: point.MediaTypeVolume, Name: v, UncompressedSize: 1024})
+	}
+	return s
+}
+
+func found(s *Source) Found {
+	return Found{PlannedItem: events.PlannedItem{Item: s.Manifest.Item, Point: s.Manifest.ID, Reason: "named"}, Dir: "points/x", Source: s}
+}
+
+const binds = `"NetworkMode":"none","Binds":["data:/data"]`
+
+func TestPreflight(t *testing.T) {
+	old := engine.Container{ID: strings.Repeat("c", 64), Name: "web"}
+	there := []engine.Volume{{Name: "data", Driver: "local"}}
+	for name, test := range map[string]struct {
+		source *Source
+		host   Host
+		wish   Wish
+		code   events.Code
+		action events.VolumeAction // of the volume data
+	}{
+		"a volume that is missing is made and filled": {sourceOf("web", binds, "", "data"), Host{}, Wish{Volumes: events.VolumesEmpty}, "", events.VolumeCreated},
+		"one that is there is filled":                 {sourceOf("web", binds, "", "data"), Host{Volumes: there}, Wish{Volumes: events.VolumesEmpty}, "", events.VolumeFilled},
+		"or kept":                                     {sourceOf("web", binds, "", "data"), Host{Volumes: there}, Wish{Volumes: events.VolumesKeep}, "", events.VolumeKept},
+		"or left alone":                               {sourceOf("web", binds, "", "data"), Host{Volumes: there}, Wish{Volumes: events.VolumesNone}, "", events.VolumeKept},
+		"or its content comes back in a new one":      {sourceOf("web", binds, "", "data"), Host{Volumes: there}, Wish{Volumes: events.VolumesNew}, "", events.VolumeCreated},
+		"what the point does not hold is made empty":  {sourceOf("web", binds, ""), Host{}, Wish{Volumes: events.VolumesEmpty}, "", events.VolumeMadeEmpty},
+		"what is there is kept then":                  {sourceOf("web", binds, ""), Host{Volumes: there}, Wish{Volumes: events.VolumesEmpty}, "", events.VolumeKept},
+		"a name that is taken": {sourceOf("web", binds, "", "data"), Host{Containers: []engine.Container{old}}, Wish{Volumes: events.VolumesEmpty},
+			events.CodeNameTaken, events.VolumeCreated},
+		"what must not be stopped": {sourceOf("web", binds, "", "data"), Host{Containers: []engine.Container{old},
+			Details: map[string]*engine.ContainerDetail{old.ID: {ID: old.ID, Name: "web"}}, Protected: map[string]string{old.ID: "it is the worker"}},
+			Wish{Replace: true, Volumes: events.VolumesEmpty}, events.CodeProtected, events.VolumeCreated},
+		"what goes when it stops": {sourceOf("web", binds, "", "data"), Host{Containers: []engine.Container{old},
+			Details: map[string]*engine.ContainerDetail{old.ID: {ID: old.ID, Name: "web", AutoRemove: true}}},
+			Wish{Replace: true, Volumes: events.VolumesEmpty}, events.CodeStopWouldRemove, events.VolumeCreated},
+		"what others depend on": {sourceOf("web", binds, "", "data"), Host{Containers: []engine.Container{old},
+			Details: map[string]*engine.ContainerDetail{old.ID: {ID: old.ID, Name: "web"}, "d": {Name: "side", Shares: []string{old.ID}}}},
+			Wish{Replace: true, Volumes: events.VolumesEmpty}, events.CodeDependants, events.VolumeCreated},
+		"a container that is not there": {sourceOf("web", `"NetworkMode":"container:db","Binds":["data:/data"]`, "", "data"), Host{},
+			Wish{Volumes: events.VolumesEmpty}, events.CodeNotFound, events.VolumeCreated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.wish.As, test.wish.Job = events.RestoreStart, "job"
+			test.host.Platform.APIVersion = "1.41"
+			item := MakePlan([]Found{found(test.source)}, &test.host, test.wish)[0]
+			if item.Code != test.code {
+				t.Errorf("it fails by %q (%s), want %q", item.Code, item.Message, test.code)
+			}
+			i := slices.IndexFunc(item.Volumes, func(v Volume) bool { return v.Was == "data" })
+			if i < 0 || item.Volumes[i].Action != test.action {
+				t.Errorf("the volumes are %+v, want that data is %s", item.Volumes, test.action)
+			}
+		})
+	}
+}
+
+func TestTakenPorts(t *testing.T) {
+	web := sourceOf("web", `"NetworkMode":"bridge","PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]}`, "")
+	other := engine.Container{ID: "x", Name: "other"}
+	if err := json.Unmarshal([]byte(`["127.0.0.1:8080"]`), &other.Ports); err != nil {
+		t.Fatal(err)
+	}
+	host := func() *Host {
+		return &Host{Containers: []engine.Container{other}, Platform: engine.Platform{APIVersion: "1.41"}}
+	}
+	wish := Wish{As: events.RestoreStart, Volumes: events.VolumesEmpty}
+	if item := MakePlan([]Found{found(web)}, host(), wish)[0]; item.Code != events.CodePortTaken {
+		t.Errorf("it fails by %q, not as the port is taken", item.Code)
+	}
+	wish.As = events.RestoreCreate // a port is claimed at the start
+	if item := MakePlan([]Found{found(web)}, host(), wish)[0]; item.Code != "" {
+		t.Errorf("it fails by %q: %s", item.Code, item.Message)
+	}
+}
+
+// What others need comes first: compose services, and containers by their names.
+func TestOrder(t *testing.T) {
+	compose := func(service, dependsOn string) string {
+		return fmt.Sprintf(`"com.docker.compose.project":"shop","com.docker.compose.service":%q,"com.docker.compose.depends_on":%q`, service, dependsOn)
+	}
+	web := sourceOf("shop-web-1", "", compose("web", "api:service_started:false"))
+	api := sourceOf("shop-api-1", "", compose("api", "db:service_healthy:true, cache:service_started:false"))
+	db := sourceOf("shop-db-1", "", compose("db", ""))
+	side := sourceOf("side", "", "")
+	side.Context = &recreate.Context{Containers: []recreate.Container{{Name: "shop-web-1", Uses: []recreate.Use{recreate.UseNetwork}}}}
+	var names []string
+	for _, s := range inOrder([]*Source{side, web, api, db}) {
+		names = append(names, s.Manifest.Item.Name)
+	}
+	if want := []string{"shop-db-1", "shop-api-1", "shop-web-1", "side"}; !slices.Equal(names, want) {
+		t.Errorf("the order is %q, want %q", names, want)
+	}
+}
+
+func TestStoredPlans(t *testing.T) {
+	p := &Plan{Version: PlanVersion, Items: []Item{{Dir: "points/x", Volumes: []Volume{{Was: "a", Name: "b", Action: events.VolumeCreated}}}}}
+	raw, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := DecodePlan(raw)
+	if err != nil || back.Items[0].Volumes[0] != p.Items[0].Volumes[0] {
+		t.Errorf("it comes back as %+v, %v", back, err)
+	}
+	for text, want := range map[string]error{
+		`{"version":99}`:            ErrPlanNewer,
+		`{"version":1,"unknown":1}`: ErrPlanDamaged,
+		`{"version":`:               ErrPlanDamaged,
+	} {
+		if _, err := DecodePlan([]byte(text)); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", text, err, want)
+		}
+	}
+}

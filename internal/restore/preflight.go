@@ -1,0 +1,300 @@
+package restore
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bytesize"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/recreate"
+)
+
+// Host is what is on the host that restores, when the plan is made.
+type Host struct {
+	Platform   engine.Platform
+	Containers []engine.Container
+	Networks   []engine.Network
+	Volumes    []engine.Volume
+	// Details are the containers that have a name that is to be taken, and those that
+	// use their namespaces; by id.
+	Details map[string]*engine.ContainerDetail
+	// Protected says why containers must not be stopped, by id.
+	Protected map[string]string
+	// Restored reports whether the Engine has the image of a point.
+	Restored map[string]bool
+}
+
+// Wish is what a request asks for.
+type Wish struct {
+	Job      string
+	As       events.RestoreAs
+	Name     string
+	Replace  bool
+	Volumes  events.VolumeMode
+	Networks events.RestoreNetworks
+	Gate     string
+}
+
+// preflight holds points against a host, one after the other: what an earlier one will
+// make is there for a later one. It touches nothing.
+type preflight struct {
+	host *Host
+	wish Wish
+}
+
+// Found is a point that is to be restored, and why. Err says why it cannot be read.
+type Found struct {
+	events.PlannedItem
+	Dir    string
+	Source *Source
+	Err    error
+}
+
+// MakePlan decides how points are restored on a host. It is a pure function.
+func MakePlan(found []Found, host *Host, wish Wish) []Item {
+	f := &preflight{host: host, wish: wish}
+	var sources []*Source
+	by := map[*Source]Found{}
+	var items []Item
+	for _, point := range found {
+		if point.Err != nil {
+			item := Item{PlannedItem: point.PlannedItem, Dir: point.Dir}
+			code, _ := classify(events.StepRead, point.Err)
+			item.fail(code, "point %s cannot be restored: %v", point.Point, point.Err)
+			items = append(items, item)
+			continue
+		}
+		sources = append(sources, point.Source)
+		by[point.Source] = point
+	}
+	for _, s := range inOrder(sources) {
+		items = append(items, f.item(s, by[s]))
+	}
+	return items
+}
+
+func (f *preflight) item(s *Source, found Found) Item {
+	item := Item{PlannedItem: found.PlannedItem, Dir: found.Dir, As: f.wish.As}
+	switch s.Manifest.Item.Kind {
+	case events.ItemContainer:
+		f.image(&item, s)
+		if item.As != events.RestoreImage {
+			f.container(&item, s)
+		}
+	case events.ItemImage:
+		item.As = events.RestoreImage
+		f.image(&item, s)
+		f.noName(&item)
+	case events.ItemVolume:
+		item.As = ""
+		f.volume(&item, s, s.Manifest.Item.Name)
+		f.noName(&item)
+	default:
+		item.fail(events.CodeUnsuitable, "this version does not know how to restore a point of kind %s", s.Manifest.Item.Kind)
+	}
+	return item
+}
+
+// noName refuses a name for what can have none.
+func (f *preflight) noName(item *Item) {
+	if f.wish.Name != "" {
+		item.fail(events.CodeUnsuitable, "name is for a container, and point %s is of %s %s", item.Point, item.Kind, item.Name)
+	}
+}
+
+func (f *preflight) image(item *Item, s *Source) {
+	a := s.Image()
+	if a == nil || s.Manifest.Image == nil {
+		item.fail(events.CodeUnsuitable, "point %s has no image", item.Point)
+		return
+	}
+	if f.host.Restored[item.Point] {
+		item.act("use image %s, which is loaded already", Reference(item.Point))
+		return
+	}
+	item.act("load image %s (%s)", Reference(item.Point), bytesize.Format(a.UncompressedSize))
+}
+
+// container plans how a container is made again.
+func (f *preflight) container(item *Item, s *Source) {
+	item.Container = s.Manifest.Item.Name
+	if f.wish.Name != "" {
+		item.Container = f.wish.Name
+	}
+	f.place(item)
+	if c := s.Context; c != nil && c.Engine.Architecture != f.host.Platform.Architecture {
+		item.fail(events.CodePlatformMismatch, "container %s is for %s, and this Engine's host is %s", item.Name, c.Engine.Architecture,
+			f.host.Platform.Architecture)
+	}
+	call, err := recreate.Plan(recreate.Source{Document: s.Document, Context: s.Context}, &f.host.Platform,
+		recreate.Choices{Image: s.Manifest.Image.ID})
+	if err != nil {
+		code := events.CodeUnsuitable
+		if r, ok := errors.AsType[*recreate.RefusedError](err); ok && strings.HasSuffix(r.Member, "/Runtime") {
+			code = events.CodeRuntimeMissing
+		}
+		item.fail(code, "container %s cannot be made on this Engine: %v", item.Name, err)
+		return
+	}
+	for _, w := range call.Warnings {
+		item.warn("%s", w)
+	}
+	for _, n := range call.Needs {
+		f.need(item, s, n)
+	}
+	f.addresses(item, s)
+	if item.Code == "" {
+		f.describe(item)
+		f.host.Containers = append(f.host.Containers, engine.Container{ID: "of point " + item.Point, Name: item.Container})
+	}
+}
+
+// describe says what is done with the container.
+func (f *preflight) describe(item *Item) {
+	item.act("create container %s", item.Container)
+	if item.Replaces != "" {
+		item.act("stop the container that has its name (%.12s), which goes when the new one has passed its gate", item.Replaces)
+	}
+	if item.As == events.RestoreStart {
+		item.act("start it, and see for %s whether it runs; with a health check, whether it is healthy", f.wish.Gate)
+	}
+}
+
+// place looks who has the name of the container.
+func (f *preflight) place(item *Item) {
+	i := slices.IndexFunc(f.host.Containers, func(c engine.Container) bool { return c.Name == item.Container })
+	if i < 0 {
+		return
+	}
+	old := f.host.Containers[i]
+	detail := f.host.Details[old.ID]
+	switch {
+	case !f.wish.Replace || detail == nil:
+		item.fail(events.CodeNameTaken, "a container %s is there already (%.12s): restore under another name (name), or in its place (replace)",
+			item.Container, old.ID)
+		return
+	case f.host.Protected[old.ID] != "":
+		item.fail(events.CodeProtected, "container %s must not be stopped: %s", old.Name, f.host.Protected[old.ID])
+	case engine.StopWouldRemove(detail) != "":
+		item.fail(events.CodeStopWouldRemove, "container %s cannot be replaced: %s", old.Name, engine.StopWouldRemove(detail))
+	}
+	item.Replaces = old.ID
+	for _, id := range slices.Sorted(maps.Keys(f.host.Details)) {
+		other := f.host.Details[id]
+		if slices.Contains(other.Shares, old.ID) {
+			item.fail(events.CodeDependants, "container %s uses namespaces of %s, and would break if that were replaced: "+
+				"remove it first, and restore it after", other.Name, old.Name)
+		}
+	}
+}
+
+// need sees to something that must be there before the container is made.
+func (f *preflight) need(item *Item, s *Source, n recreate.Need) {
+	switch n.Kind {
+	case recreate.NeedVolume:
+		f.volume(item, s, n.Was)
+	case recreate.NeedNetwork:
+		f.network(item, s, n.Name)
+	case recreate.NeedContainer:
+		if !slices.ContainsFunc(f.host.Containers, func(c engine.Container) bool { return c.Name == n.Name || c.ID == n.Name }) {
+			item.fail(events.CodeNotFound, "container %s needs container %s (%s), which is not on this host: restore that one with it",
+				item.Name, n.Name, n.Member)
+		}
+	case recreate.NeedPath:
+		if s.Volume(n.Name) != nil {
+			item.warn("the point holds the content of %s, which this version does not put back: holdfast restore --to",
+				n.Name)
+		}
+	case recreate.NeedImage:
+		item.warn("image %s must be on this host: the container has it mounted", n.Name)
+	}
+}
+
+// volume decides what becomes of a volume.
+func (f *preflight) volume(item *Item, s *Source, was string) {
+	archive := s.Volume(was)
+	i := slices.IndexFunc(f.host.Volumes, func(v engine.Volume) bool { return v.Name == was })
+	v := Volume{Was: was, Name: was}
+	content := ""
+	if archive != nil {
+		content = " and fill it (" + bytesize.Format(archive.UncompressedSize) + ")"
+	}
+	switch there := i >= 0; {
+	case f.wish.Volumes == events.VolumesNew && archive != nil:
+		v.Name, v.Action = newName(was, f.wish.Job), events.VolumeCreated
+		if slices.ContainsFunc(f.host.Volumes, func(o engine.Volume) bool { return o.Name == v.Name }) {
+			v.Action = events.VolumeKept // an item before this one makes it
+			break
+		}
+		item.act("make volume %s for what was %s%s", v.Name, was, content)
+	case there && (archive == nil || f.wish.Volumes != events.VolumesEmpty):
+		v.Action = events.VolumeKept
+		item.act("use volume %s as it is", was)
+	case there && isPlanned(f.host.Volumes[i]):
+		v.Action = events.VolumeKept
+	case there:
+		v.Action = events.VolumeFilled
+		item.act("fill volume %s if it is empty (%s)", was, bytesize.Format(archive.UncompressedSize))
+	case archive == nil || f.wish.Volumes == events.VolumesNone:
+		v.Action = events.VolumeMadeEmpty
+		item.act("make volume %s, empty", was)
+		item.warn("volume %s is not there, and is made empty", was)
+	default:
+		v.Action = events.VolumeCreated
+		item.act("make volume %s%s", was, content)
+	}
+	item.Volumes = append(item.Volumes, v)
+	if v.Action != events.VolumeKept {
+		f.host.Volumes = append(f.host.Volumes, engine.Volume{Name: v.Name, Driver: planned})
+	}
+}
+
+// planned marks a volume that an earlier item of the plan makes or fills.
+const planned = "planned"
+
+func isPlanned(v engine.Volume) bool { return v.Driver == planned }
+
+// newName is the name of a new volume for what was in another one. It is the same for
+// all containers of a job that had it.
+func newName(was, job string) string {
+	sum := sha256.Sum256([]byte(job + "\x00" + was))
+	return fmt.Sprintf("%s-%s", was, hex.EncodeToString(sum[:])[:8])
+}
+
+// network decides what becomes of a network.
+func (f *preflight) network(item *Item, s *Source, name string) {
+	n := Network{Name: name, Action: events.NetworkUsed}
+	if !slices.ContainsFunc(f.host.Networks, func(o engine.Network) bool { return o.Name == name }) {
+		switch {
+		case f.wish.Networks != events.NetworksCreate:
+			item.fail(events.CodeNetworkMissing, "network %s is not on this host: make it, or have it made (networks: create)", name)
+			return
+		case networkOf(s.Context, name) == nil:
+			item.fail(events.CodeNetworkMissing, "network %s is not on this host, and the point does not say how it was made: make it first", name)
+			return
+		}
+		n.Action = events.NetworkCreated
+		item.act("create network %s", name)
+		f.host.Networks = append(f.host.Networks, engine.Network{Name: name})
+	}
+	item.Networks = append(item.Networks, n)
+}
+
+// networkOf is a network as the point knows it; nil if it does not.
+func networkOf(c *recreate.Context, name string) *recreate.Network {
+	if c == nil {
+		return nil
+	}
+	for i := range c.Networks {
+		if c.Networks[i].Name == name {
+			return &c.Networks[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/codec"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/recreate"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// maxDocument bounds what is read of a document of a point.
+const maxDocument = 16 << 20
+
+// Source is a point as it is restored from. Documents are whole and proven; archives
+// are proven as they are read.
+type Source struct {
+	Dir      string
+	Manifest *point.Manifest
+	// Document is the Engine's inspect document of the container, Context what that
+	// names; nil for another kind of point. A point of an older version has no Context.
+	Document []byte
+	Context  *recreate.Context
+
+	sink sink.Reader
+}
+
+// Open reads what a point says of itself, and looks whether all of its objects are
+// there in their sizes.
+func Open(ctx context.Context, from sink.Reader, dir string) (*Source, error) {
+	m, err := point.Read(ctx, from, dir)
+	if err != nil {
+		return nil, sinkError(err)
+	}
+	s := &Source{Dir: dir, Manifest: m, sink: from}
+	for i := range m.Artifacts {
+		if err := s.look(ctx, &m.Artifacts[i]); err != nil {
+			return nil, err
+		}
+	}
+	if m.Item.Kind != events.ItemContainer {
+		return s, nil
+	}
+	if s.Document, err = s.document(ctx, point.MediaTypeContainerConfig); err != nil {
+		return nil, err
+	}
+	raw, err := s.document(ctx, point.MediaTypeContainerContext)
+	if errors.Is(err, errUnsuitable) {
+		return s, nil
+	}
+	if err == nil {
+		s.Context, err = recreate.DecodeContext(raw)
+	}
+	return s, err
+}
+
+// look sees whether an artifact is there in its size.
+func (s *Source) look(ctx context.Context, a *events.Artifact) error {
+	info, err := s.sink.Stat(ctx, a.Key)
+	switch {
+	case errors.Is(err, sink.ErrNotFound):
+		return fmt.Errorf("%w: %s is not there", codec.ErrDamaged, a.Key)
+	case err != nil:
+		return sinkError(err)
+	case info.Size != a.Size:
+		return fmt.Errorf("%w: %s has %d bytes instead of %d", codec.ErrDamaged, a.Key, info.Size, a.Size)
+	}
+	return nil
+}
+
+// document returns an artifact that was stored as it is. It reports errUnsuitable if
+// the point has none of this media type.
+func (s *Source) document(ctx context.Context, mediaType string) ([]byte, error) {
+	a := s.Manifest.Artifact(mediaType)
+	if a == nil {
+		return nil, fmt.Errorf("%w: it has no %s", errUnsuitable, mediaType)
+	}
+	f, err := s.sink.Open(ctx, a.Key)
+	if err != nil {
+		return nil, sinkError(err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(codec.NewPlainReader(sinkReader{f}, stored(a)), maxDocument+1))
+	if err == nil && len(raw) > maxDocument {
+		err = fmt.Errorf("%w: it has more than %d bytes", codec.ErrDamaged, maxDocument)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", a.Key, err)
+	}
+	return raw, nil
+}
+
+// Image is the image archive; nil if the point has none.
+func (s *Source) Image() *events.Artifact { return s.Manifest.Artifact(point.MediaTypeImageArchive) }
+
+// Volume is the archive of the volume that had this name; nil if the point has none.
+func (s *Source) Volume(name string) *events.Artifact {
+	for i := range s.Manifest.Artifacts {
+		if a := &s.Manifest.Artifacts[i]; a.MediaType == point.MediaTypeVolume && a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// Read returns the plain bytes of an archive. Its end is reported only when all that
+// was stored has been read and is proven; before that, nothing of it is to be trusted.
+// told is told how many stored bytes were read.
+func (s *Source) Read(ctx context.Context, a *events.Artifact, told func(n int64)) (io.ReadCloser, error) {
+	f, err := s.sink.Open(ctx, a.Key)
+	if err != nil {
+		return nil, sinkError(err)
+	}
+	plain, err := codec.NewReader(&counter{r: sinkReader{f}, told: told}, stored(a))
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return archiveReader{plain, f}, nil
+}
+
+func stored(a *events.Artifact) codec.Stored {
+	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
+}
+
+// archiveReader closes the object under what reads it.
+type archiveReader struct {
+	io.ReadCloser
+	object io.Closer
+}
+
+func (r archiveReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.object.Close()) }
+
+// counter counts what is read.
+type counter struct {
+	r    io.Reader
+	n    int64
+	told func(n int64)
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	c.told(c.n)
+	return n, err
+}
+
+// sinkReader marks errors as the sink's.
+type sinkReader struct{ io.Reader }
+
+func (r sinkReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = sinkError(err)
+	}
+	return n, err
+}

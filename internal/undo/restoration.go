@@ -1,0 +1,277 @@
+package undo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+)
+
+// Restoration is what the restore of a point makes and changes on an Engine. Until the
+// ledger has that the point is restored all of it is undone, in the reverse order: the
+// new container goes, the one that it was to replace is as it was, and then what was
+// made for the new one goes.
+type Restoration struct {
+	// Temporary is the name that the new container is created by; empty for none. ID is
+	// its full id once it is known, and from then on that alone counts.
+	Temporary string `json:"temporary,omitempty"`
+	ID        string `json:"id,omitempty"`
+	// Replaced is the container in whose place the new one comes; nil for none.
+	Replaced *Replaced `json:"replaced,omitempty"`
+	// Image is the reference of the image that is loaded; empty if it was there before.
+	Image string `json:"image,omitempty"`
+	// Volumes are those that are made, Networks the same.
+	Volumes  []string      `json:"volumes,omitempty"`
+	Networks []MadeNetwork `json:"networks,omitempty"`
+	// Filled are volumes that were there, empty, and are filled.
+	Filled []Filled `json:"filled,omitempty"`
+}
+
+// Replaced is a container that is stopped and renamed for another one.
+type Replaced struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// State is the state that it was in.
+	State events.State `json:"state"`
+	// RestartPolicy and MaximumRetries are its restart policy.
+	RestartPolicy  string `json:"restartPolicy"`
+	MaximumRetries int    `json:"maximumRetries,omitempty"`
+}
+
+// Policy is the container's restart policy.
+func (r *Replaced) Policy() engine.RestartPolicy {
+	return engine.RestartPolicy{Name: r.RestartPolicy, MaximumRetries: r.MaximumRetries}
+}
+
+// MadeNetwork is a network that is made.
+type MadeNetwork struct {
+	Name string `json:"name"`
+	// ID is its id once it is known.
+	ID string `json:"id,omitempty"`
+}
+
+// Filled is a volume that was empty, and is to be so again.
+type Filled struct {
+	Volume string `json:"volume"`
+	// Helper is the name of the helper that empties it.
+	Helper string `json:"helper"`
+}
+
+// ReplacedContainer is a container in whose place another one has come for good.
+type ReplacedContainer struct {
+	ID string `json:"id"`
+}
+
+// NetworkMade says which id a network has that was made.
+func (r *Restoration) NetworkMade(name, id string) {
+	for i := range r.Networks {
+		if r.Networks[i].Name == name {
+			r.Networks[i].ID = id
+		}
+	}
+}
+
+// DropNetwork, DropVolume and DropFilled say that it is not the restore's own.
+func (r *Restoration) DropNetwork(name string) {
+	r.Networks = slices.DeleteFunc(r.Networks, func(n MadeNetwork) bool { return n.Name == name })
+}
+
+func (r *Restoration) DropVolume(name string) {
+	r.Volumes = slices.DeleteFunc(r.Volumes, func(v string) bool { return v == name })
+}
+
+func (r *Restoration) DropFilled(name string) {
+	r.Filled = slices.DeleteFunc(r.Filled, func(f Filled) bool { return f.Volume == name })
+}
+
+// VolumeCleaner empties volumes.
+type VolumeCleaner interface {
+	// ClearVolume removes all that is in a volume, by a helper of this name. It reports
+	// engine.ErrNotFound if the volume is not there.
+	ClearVolume(ctx context.Context, helper, volume string) error
+}
+
+// IsRestoration reports whether the action undoes a restore, IsReplaced whether it
+// removes what was replaced.
+func IsRestoration(a Action) bool { return a.Restoration != nil }
+func IsReplaced(a Action) bool    { return a.RemoveReplaced != nil }
+
+// Restoring changes what the record says of a restore.
+func (r *Record) Restoring(change func(*Restoration)) {
+	for _, a := range r.Actions {
+		if a.Restoration != nil {
+			change(a.Restoration)
+		}
+	}
+}
+
+func (r *Restoration) clone() *Restoration {
+	c := *r
+	c.Volumes, c.Networks, c.Filled = slices.Clone(r.Volumes), slices.Clone(r.Networks), slices.Clone(r.Filled)
+	return &c
+}
+
+// undoRestoration undoes a restore, and reports whether nothing is left of it and
+// nothing can come. It does nothing while the attempt still runs.
+func (p *pass) undoRestoration(ctx context.Context, r *Restoration) (done bool, err error) {
+	if !p.attemptEnded() {
+		return false, nil
+	}
+	gone, err := p.removeRestored(ctx, r)
+	if err != nil || !gone {
+		return false, err
+	}
+	if err := p.putBack(ctx, r.Replaced); err != nil {
+		return false, err
+	}
+	for _, undo := range []func(context.Context, *Restoration) error{p.clearVolumes, p.removeVolumes, p.removeNetworks, p.untagRestored} {
+		if err := undo(ctx, r); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// removeRestored removes the new container, and reports whether it is gone and cannot
+// come any more: an Engine goes on to make one whose client has gone.
+func (p *pass) removeRestored(ctx context.Context, r *Restoration) (gone bool, err error) {
+	if r.Temporary == "" {
+		return true, nil
+	}
+	id := r.ID
+	if id == "" {
+		all, err := p.engine.Containers(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, c := range all {
+			if c.Name == r.Temporary {
+				id = c.ID
+			}
+		}
+	}
+	p.answered(true)
+	if id == "" {
+		return p.orphanedFor(settleBound) || p.ended != nil && !p.pending(), nil
+	}
+	if err := p.engine.RemoveContainer(ctx, id); err != nil {
+		return false, fmt.Errorf("remove the container that was to be restored (%s): %w", id, err)
+	}
+	return true, nil
+}
+
+// putBack makes the container that was to be replaced what it was.
+func (p *pass) putBack(ctx context.Context, r *Replaced) error {
+	if r == nil {
+		return nil
+	}
+	c, err := p.engine.Inspect(ctx, r.ID)
+	if errors.Is(err, engine.ErrNotFound) {
+		p.log.Error("the container that was to be replaced was removed by somebody else", zap.String("container", r.Name), zap.String("id", r.ID))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if c.Name != r.Name {
+		if err := p.engine.RenameContainer(ctx, r.ID, r.Name); err != nil {
+			return fmt.Errorf("give container %s its name back: %w", r.Name, err)
+		}
+	}
+	if c.RestartPolicy != r.Policy() {
+		if err := p.engine.SetRestartPolicy(ctx, r.ID, r.Policy()); err != nil {
+			return fmt.Errorf("give container %s its restart policy back: %w", r.Name, err)
+		}
+	}
+	runs := r.State == events.StateRunning || r.State == events.StateRestarting || r.State == events.StatePaused
+	if !runs || c.State != events.StateExited && c.State != events.StateCreated {
+		return nil
+	}
+	if err := p.engine.Start(ctx, r.ID); err != nil {
+		return fmt.Errorf("start container %s again: %w", r.Name, err)
+	}
+	p.log.Warn("the container that was to be replaced is back", zap.String("container", r.Name))
+	if r.State == events.StatePaused {
+		return p.engine.Pause(ctx, r.ID)
+	}
+	return nil
+}
+
+// clearVolumes empties the volumes that were empty.
+func (p *pass) clearVolumes(ctx context.Context, r *Restoration) error {
+	for _, f := range r.Filled {
+		err := p.sweeper.Volumes.ClearVolume(ctx, f.Helper, f.Volume)
+		if err != nil && !errors.Is(err, engine.ErrNotFound) {
+			return fmt.Errorf("empty volume %s again: %w", f.Volume, err)
+		}
+	}
+	return nil
+}
+
+// removeVolumes removes the volumes that were made. One that somebody uses by now is
+// that one's.
+func (p *pass) removeVolumes(ctx context.Context, r *Restoration) error {
+	for _, name := range r.Volumes {
+		err := p.engine.RemoveVolume(ctx, name)
+		switch {
+		case errors.Is(err, engine.ErrInUse):
+			p.log.Warn("a volume that was made for a restore is left: somebody uses it", zap.String("volume", name))
+		case err != nil && !errors.Is(err, engine.ErrNotFound):
+			return fmt.Errorf("remove volume %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// removeNetworks removes the networks that were made, as removeVolumes does.
+func (p *pass) removeNetworks(ctx context.Context, r *Restoration) error {
+	if len(r.Networks) == 0 {
+		return nil
+	}
+	all, err := p.engine.Networks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, made := range r.Networks {
+		for _, n := range all {
+			if n.ID != made.ID && (made.ID != "" || n.Name != made.Name) {
+				continue
+			}
+			err := p.engine.RemoveNetwork(ctx, n.ID)
+			switch {
+			case errors.Is(err, engine.ErrInUse):
+				p.log.Warn("a network that was made for a restore is left: somebody uses it", zap.String("network", n.Name))
+			case err != nil:
+				return fmt.Errorf("remove network %s: %w", n.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// untagRestored removes the reference of the image, and the image with it unless it has
+// another one. One that somebody uses by now is that one's.
+func (p *pass) untagRestored(ctx context.Context, r *Restoration) error {
+	if r.Image == "" {
+		return nil
+	}
+	err := p.engine.RemoveImage(ctx, r.Image)
+	if errors.Is(err, engine.ErrInUse) {
+		p.log.Warn("an image that was loaded for a restore is left: somebody uses it", zap.String("image", r.Image))
+		return nil
+	}
+	return err
+}
+
+// removeReplaced removes the container that was replaced.
+func (p *pass) removeReplaced(ctx context.Context, id string) (done bool, err error) {
+	if err := p.engine.RemoveStopped(ctx, id); err != nil {
+		return false, fmt.Errorf("remove the container that was replaced (%s): %w", id, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,226 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bytesize"
+	"holdfast.io/holdfast/internal/codec"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// check looks at the manifest and at all artifacts. Afterwards a.found has what was
+// found; an error means that nothing can be said of the point.
+func (a *attempt) check(ctx context.Context) error {
+	if err := a.readManifest(ctx); err != nil || a.manifest == nil {
+		return err
+	}
+	for i := range a.manifest.Artifacts {
+		artifact := &a.manifest.Artifacts[i]
+		a.total += artifact.Size
+	}
+	for i := range a.manifest.Artifacts {
+		found, err := a.checkArtifact(ctx, &a.manifest.Artifacts[i])
+		if err != nil {
+			return at(events.StepRead, err, "read %s", a.manifest.Artifacts[i].Key)
+		}
+		a.found = append(a.found, found)
+	}
+	if a.damaged() {
+		return a.stillThere(ctx)
+	}
+	return nil
+}
+
+// readManifest reads the point's manifest. One that is damaged is a finding.
+func (a *attempt) readManifest(ctx context.Context) (err error) {
+	a.manifest, err = point.Read(ctx, a.Sink, a.Dir)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sink.ErrNotFound):
+		return a.gone()
+	case errors.Is(err, point.ErrNewer):
+		return &Error{Step: events.StepRead, Code: events.CodePointNewer, Err: fmt.Errorf("point %s: %w", a.Item.Point, err)}
+	case errors.Is(err, point.ErrDamaged):
+		a.found = append(a.found, events.Finding{Key: path.Join(a.Dir, sink.ManifestName), Condition: events.ConditionDamaged,
+			Message: fmt.Sprintf("%v; without it nothing can be said of what else is in the folder", err)})
+		return nil
+	}
+	return at(events.StepRead, sinkErr{err}, "read the manifest of point %s", a.Item.Point)
+}
+
+// gone is the error of a point whose manifest is not there any more: it was removed
+// after the plan was made.
+func (a *attempt) gone() *Error {
+	e := &Error{Step: events.StepRead, Code: events.CodeGone,
+		Err: fmt.Errorf("point %s of %s %s was removed after the plan was made", a.Item.Point, a.Item.Kind, a.Item.Name)}
+	if a.Named {
+		e.Code = events.CodePointNotFound
+	}
+	return e
+}
+
+// stillThere reports whether the point that seems to be damaged is still there: one
+// that is being removed loses its manifest first, and its artifacts then.
+func (a *attempt) stillThere(ctx context.Context) error {
+	_, err := a.Sink.Stat(ctx, path.Join(a.Dir, sink.ManifestName))
+	if errors.Is(err, sink.ErrNotFound) {
+		return a.gone()
+	}
+	if err != nil {
+		return at(events.StepRead, sinkErr{err}, "see whether point %s is still there", a.Item.Point)
+	}
+	return nil
+}
+
+// damaged reports whether something is wrong with the point.
+func (a *attempt) damaged() bool {
+	for _, f := range a.found {
+		if f.Condition == events.ConditionDamaged || f.Condition == events.ConditionMissing {
+			return true
+		}
+	}
+	return false
+}
+
+// checkArtifact looks at one artifact. An error means that nothing can be said of it.
+func (a *attempt) checkArtifact(ctx context.Context, artifact *events.Artifact) (events.Finding, error) {
+	found := events.Finding{Key: artifact.Key, MediaType: artifact.MediaType, Name: artifact.Name, Condition: events.ConditionGood}
+	damaged := func(format string, args ...any) events.Finding {
+		found.Condition, found.Message = events.ConditionDamaged, fmt.Sprintf(format, args...)
+		return found
+	}
+	a.checked.Objects++
+	info, err := a.Sink.Stat(ctx, artifact.Key)
+	switch {
+	case errors.Is(err, sink.ErrNotFound):
+		found.Condition, found.Message = events.ConditionMissing, "it is not there"
+		return found, nil
+	case err != nil:
+		return found, sinkError(err)
+	}
+	wrongSize := info.Size != artifact.Size
+	if wrongSize {
+		found = damaged("it has %d bytes instead of %d", info.Size, artifact.Size)
+	}
+	if a.Level == events.VerifyQuick {
+		return found, nil
+	}
+	if !wrongSize {
+		err := a.read(ctx, artifact)
+		switch {
+		case isSinks(err):
+			return found, err
+		case errors.Is(err, sink.ErrNotFound):
+			found.Condition, found.Message = events.ConditionMissing, "it was removed meanwhile"
+			return found, nil
+		case err == nil:
+			if _, known := contentOf(artifact); !known {
+				a.warn(events.WarningUnchecked, "of %s only the digest was checked: this version of Holdfast does not know its media type %s",
+					artifact.Key, artifact.MediaType)
+			}
+			return found, nil
+		}
+		found = damaged("%v", err)
+	}
+	return found, a.locate(ctx, artifact, &found)
+}
+
+// isSinks reports whether an error came from the sink: it says nothing of what is
+// stored.
+func isSinks(err error) bool {
+	_, ok := errors.AsType[sinkErr](err)
+	return ok
+}
+
+// read reads an artifact to its end, and proves its bytes and what they hold. An error
+// is the artifact's fault, or the sink's.
+func (a *attempt) read(ctx context.Context, artifact *events.Artifact) error {
+	f, err := a.open(ctx, artifact.Key)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	want := codec.Stored{Size: artifact.Size, Digest: artifact.Digest, UncompressedSize: artifact.UncompressedSize}
+	c, known := contentOf(artifact)
+	plain := codec.NewPlainReader(f, want)
+	if c.compressed {
+		r, err := codec.NewReader(f, want)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		plain = r
+	}
+	counted := &counter{Reader: plain}
+	layers, err := c.check(counted, a.manifest, artifact)
+	if err == nil { // what is read to its end is proven
+		_, err = io.Copy(io.Discard, counted)
+	}
+	switch {
+	case f.err != nil:
+		return f.err
+	case err != nil:
+		return err
+	case known && counted.n != artifact.UncompressedSize:
+		return fmt.Errorf("%w: it has %d bytes uncompressed instead of %d", errContent, counted.n, artifact.UncompressedSize)
+	}
+	a.checked.Layers += layers
+	return nil
+}
+
+// locate reads an artifact that is damaged once more, and says where it is, and what
+// of it can still be saved.
+func (a *attempt) locate(ctx context.Context, artifact *events.Artifact, found *events.Finding) error {
+	c, _ := contentOf(artifact)
+	if !c.compressed {
+		return nil
+	}
+	damage, digest, err := a.findDamage(ctx, artifact.Key)
+	if errors.Is(err, sink.ErrNotFound) {
+		return nil // what was seen of it stands
+	}
+	switch {
+	case err != nil:
+		return err
+	case damage.Bad > 0:
+		found.From, found.To, found.BadBytes = damage.Begin, damage.End, damage.Bad
+		found.Message += fmt.Sprintf("; %s of %s cannot be decompressed, the first of them from byte %d up to %d: what is before can be read",
+			bytesize.Format(damage.Bad), bytesize.Format(damage.Size), damage.Begin, damage.End)
+		return nil
+	case digest == artifact.Digest:
+		found.Message += "; its bytes are those that were stored: it was stored so"
+		return nil
+	}
+	as := *artifact
+	as.Size, as.Digest = damage.Size, digest
+	switch err := a.read(ctx, &as); {
+	case isSinks(err):
+		return err
+	case err == nil:
+		found.Message += "; but what it holds is whole: it can be unpacked and loaded by hand"
+	default:
+		found.Message += fmt.Sprintf("; all of it can be decompressed, and is not what it should be: %v", err)
+	}
+	return nil
+}
+
+// findDamage reads an artifact to its end. It returns the digest of what it read.
+func (a *attempt) findDamage(ctx context.Context, key string) (damage codec.Damage, digest string, err error) {
+	f, err := a.open(ctx, key)
+	if err != nil {
+		return damage, "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	damage, err = codec.FindDamage(io.TeeReader(f, sum))
+	return damage, "sha256:" + hex.EncodeToString(sum.Sum(nil)), err
+}

@@ -1,0 +1,266 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/codec"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/undo"
+)
+
+// Engine is what a drill needs of an Engine.
+type Engine interface {
+	engine.Containers
+	engine.Images
+	engine.Loader
+	engine.Creator
+	engine.Helpers
+	engine.Prober
+}
+
+// Bounds of a drill.
+const (
+	// runBound is how long a container without a health check must run.
+	runBound = 10 * time.Second
+	// healthBound is how long one with a health check may take to become healthy.
+	healthBound = 5 * time.Minute
+	pollDelay   = 250 * time.Millisecond
+	// undoBound is how long a drill tries to undo itself before it leaves that to the
+	// Sweeper.
+	undoBound = 10 * time.Second
+)
+
+// drill is one start of a container of a point's image.
+type drill struct {
+	*attempt
+	entry     *undo.Entry
+	name      string // of the container, and the value of its label
+	reference string // of the image
+	imageID   string
+	told      atomic.Bool // the Engine may still do what it was told
+}
+
+// drill loads the point's image, starts a container of it that has no network, and
+// removes both. failure says that the container did not run as it did; err that this
+// could not be seen. A point of a volume, of an image, or of a container that did not
+// run has nothing to start: it passes, with a warning that says so.
+func (a *attempt) drill(ctx context.Context) (failure *Error, err error) {
+	if a.manifest.Image == nil {
+		a.warn(events.WarningUnchecked,
+			"point %s is of a %s: there is nothing to start, and what is stored of it was read", a.Item.Point, a.manifest.Item.Kind)
+		return nil, nil
+	}
+	id := undo.ID(a.Item.Point+"-"+a.Job, a.Attempt)
+	d := &drill{attempt: a, name: engine.HelperName(a.Item.Point+"-"+a.Job, a.Attempt, 0), reference: engine.DrillReference(id)}
+	if err := a.Engine.Probe(ctx, engine.DrillCalls...); err != nil {
+		return nil, at(events.StepLoad, err, "a drill of point %s is not begun", a.Item.Point)
+	}
+	there, err := d.there(ctx)
+	if err != nil {
+		return nil, at(events.StepLoad, err, "see whether the image of point %s is on the Engine", a.Item.Point)
+	}
+	if err := d.begin(ctx, id, there); err != nil {
+		return nil, err
+	}
+	failure, err = d.run(ctx, there)
+	if ctx.Err() == nil {
+		d.end(ctx)
+	}
+	return failure, err
+}
+
+// there reports whether the image is on the Engine already, and not only for another
+// drill. Then it stays.
+func (d *drill) there(ctx context.Context) (bool, error) {
+	m := d.manifest.Image
+	for _, id := range []string{m.ID, m.ConfigDigest} {
+		img, err := d.Engine.InspectImage(ctx, id)
+		if errors.Is(err, engine.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		own := func(ref string) bool { return !engine.IsTemporary(ref) }
+		if len(img.References) == 0 || slices.ContainsFunc(img.References, own) {
+			d.imageID = img.ID
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// begin records what the drill may leave behind, so that whatever happens to this
+// process it is undone.
+func (d *drill) begin(ctx context.Context, id string, there bool) error {
+	r := undo.Record{Version: undo.Version, ID: id, Job: d.Job, Attempt: d.Attempt, Item: d.manifest.Item, Time: time.Now().UTC(),
+		Actions: []undo.Action{{RemoveContainer: &undo.OwnContainer{Name: d.name}}}}
+	if !there {
+		r.Actions = append(r.Actions, undo.Action{RemoveImage: &undo.Image{Reference: d.reference}})
+	}
+	resume := d.watch.Suspend() // how long the ledger takes is not the drill's lack of progress
+	entry, err := d.Sweeper.Begin(ctx, d.Ledger, r)
+	resume()
+	if err != nil {
+		return at(events.StepLoad, err, "record what a drill of point %s begins", d.Item.Point)
+	}
+	step.At(ctx, step.Recorded)
+	d.entry = entry
+	if d.keep(entry, d.told.Load) {
+		return nil
+	}
+	entry.HandOver(nil, closed, d.told.Load) // nobody else ends it
+	return at(events.StepLoad, context.Cause(ctx), "begin a drill of point %s", d.Item.Point)
+}
+
+// end removes what the drill made, or leaves it to the Sweeper.
+func (d *drill) end(ctx context.Context) {
+	d.progress(events.StepRemove)
+	bounded, cancel := context.WithTimeout(ctx, undoBound)
+	defer cancel()
+	err := d.remove(bounded)
+	if err == nil && d.told.Load() { // more may come
+		d.leave(closed)
+		return
+	}
+	if err != nil {
+		d.Log.Warn("what a drill made is still on the Engine; it will be removed", zap.String("container", d.name), zap.Error(err))
+		d.warn(events.WarningSnapshotKept,
+			"what a drill of point %s made is still on the Engine, and is removed as soon as that is possible: %v", d.Item.Point, err)
+		d.leave(closed)
+		return
+	}
+	step.At(ctx, step.Removed)
+	if err := d.entry.End(); err != nil {
+		d.Log.Warn("the undo record of what is undone is still there", zap.String("container", d.name), zap.Error(err))
+		d.leave(closed)
+		return
+	}
+	d.forget()
+	step.At(ctx, step.RecordGone)
+}
+
+func (d *drill) remove(ctx context.Context) error {
+	if _, err := d.Engine.RemoveHelper(ctx, d.name); err != nil {
+		return fmt.Errorf("remove container %s: %w", d.name, err)
+	}
+	r := d.entry.Record()
+	for _, a := range r.Actions {
+		if a.RemoveImage == nil {
+			continue
+		}
+		ids, err := undo.FindImage(ctx, d.Engine, *a.RemoveImage)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, err := undo.RemoveImage(ctx, d.Engine, undo.Image{Reference: a.RemoveImage.Reference, ID: id}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *drill) run(ctx context.Context, there bool) (*Error, error) {
+	if !there {
+		if err := d.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	step.At(ctx, step.Loaded)
+	starts := d.manifest.State == events.StateRunning || d.manifest.State == events.StatePaused
+	d.progress(events.StepCreate)
+	id, err := d.create(ctx, starts)
+	switch {
+	case errors.Is(err, engine.ErrRefusedConfig):
+		return d.failed(events.StepCreate, events.CodeNotStarted, "no container can be made of it: %v", err), nil
+	case err != nil:
+		return nil, at(events.StepCreate, err, "make a container of point %s", d.Item.Point)
+	}
+	step.At(ctx, step.Created)
+	if !starts {
+		d.warn(events.WarningUnchecked,
+			"point %s is of %s: its image was loaded and a container made of it, and that was not started", d.Item.Point, d.describe())
+		return nil, nil
+	}
+	d.progress(events.StepStart)
+	if err := d.Engine.Start(ctx, id); err != nil {
+		if code, _ := classify(err); code != events.CodeEngine || ctx.Err() != nil {
+			return nil, at(events.StepStart, err, "start a container of point %s", d.Item.Point)
+		}
+		return d.failed(events.StepStart, events.CodeNotStarted, "a container of it cannot be started: %v", err), nil
+	}
+	step.At(ctx, step.Started)
+	return d.gate(ctx, id)
+}
+
+// describe says what the point is of that is not started.
+func (d *drill) describe() string {
+	if d.manifest.Item.Kind == events.ItemImage {
+		return "an image"
+	}
+	return fmt.Sprintf("a container that was %s", d.manifest.State)
+}
+
+// load loads the image under the drill's own name, by which it is found whatever id the
+// Engine gives it.
+func (d *drill) load(ctx context.Context) error {
+	what := fmt.Sprintf("load the image of point %s", d.Item.Point)
+	artifact := d.manifest.Artifact(point.MediaTypeImageArchive)
+	if artifact == nil {
+		return &Error{Step: events.StepLoad, Code: events.CodeInternal, Err: fmt.Errorf("%s: it has no image archive", what)}
+	}
+	d.begins(events.StepLoad, artifact.Size)
+	f, err := d.open(ctx, artifact.Key)
+	if err != nil {
+		return at(events.StepLoad, err, "%s", what)
+	}
+	defer f.Close()
+	plain, err := codec.NewReader(f, codec.Stored{Size: artifact.Size, Digest: artifact.Digest, UncompressedSize: artifact.UncompressedSize})
+	if err != nil {
+		return at(events.StepLoad, err, "%s", what)
+	}
+	defer plain.Close()
+	named := archive.WithName(plain, d.reference)
+	d.told.Store(true)
+	d.imageID, err = d.Engine.Load(ctx, named)
+	_ = named.Close() // the Engine says what came of it
+	if answered(ctx, err) {
+		d.knows(func(r *undo.Record) { r.EndCommit(d.reference, d.imageID) })
+	}
+	if f.err != nil { // the Engine says less of it
+		err = f.err
+	}
+	if err != nil {
+		return at(events.StepLoad, err, "%s", what)
+	}
+	return nil
+}
+
+// answered reports whether the Engine has said what came of what it was told: if not, it
+// may go on with it.
+func answered(ctx context.Context, err error) bool {
+	return err == nil || ctx.Err() == nil && !errors.Is(err, engine.ErrEngineUnavailable)
+}
+
+// knows says that the Engine has done what it was told, and what is known by now of
+// what is to be undone.
+func (d *drill) knows(change func(r *undo.Record)) {
+	d.told.Store(false)
+	d.entry.Change(change)
+	if err := d.entry.Save(); err != nil {
+		d.Log.Warn("the undo record of a drill is not up to date on disk", zap.String("container", d.name), zap.Error(err))
+	}
+}

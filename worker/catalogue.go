@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/present"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/open"
+	"holdfast.io/holdfast/internal/state"
+)
+
+// readSink opens the sink that a command about stored points means, and returns where
+// it lies: --sink as a URL, with --nats as a name in the configuration, and else the
+// worker's own.
+func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
+	cfg, _, err := settings(cmd)
+	if err != nil {
+		return nil, "", err
+	}
+	name := events.DefaultSink
+	sinks := sinkConfigs(cfg)
+	if cfg.NATS.URL != "" {
+		if cfg.Sink != "" {
+			name = cfg.Sink
+		}
+		sinks = cfg.Sinks
+		if _, ok := sinks[name]; !ok {
+			return nil, "", usage("no sink %q is configured here; with --nats, %s uses the sinks of this configuration", name, cmd.Name())
+		}
+	} else if end, err := state.Find(cfg.StateDir); err == nil && usesStateDirSink(cfg) {
+		sinks[name] = open.Config{URL: end.Sink} // of the worker that serves
+	}
+	if location, err = open.Location(sinks[name]); err != nil {
+		return nil, "", usage("sink %s: %w", name, err)
+	}
+	from, err = open.Existing(cmd.Context(), sinks[name])
+	return from, location, err
+}
+
+// findPoint finds the point that an argument means, in the sink that the command means.
+// Its manifest may be one that cannot be read.
+func findPoint(cmd *cobra.Command, arg string) (sink.Sink, point.Entry, error) {
+	s, location, err := readSink(cmd)
+	if err != nil {
+		return nil, point.Entry{}, err
+	}
+	found, err := point.Find(cmd.Context(), s, arg, point.Query{})
+	if err != nil {
+		return nil, point.Entry{}, fmt.Errorf("%w (in the sink %s; 'holdfast list' shows its points)", err, location)
+	}
+	for _, e := range found.Unread {
+		warn(cmd, "%s may be a newer point, and cannot be read: %v", e.Dir, e.Err)
+	}
+	warnOfMarks(cmd, found.Entry)
+	return s, found.Entry, nil
+}
+
+// findReadable is findPoint for what needs the manifest.
+func findReadable(cmd *cobra.Command, arg string) (sink.Sink, point.Entry, error) {
+	s, e, err := findPoint(cmd, arg)
+	if err == nil && e.Err != nil {
+		err = fmt.Errorf("read point %s: %w", e.ID(), e.Err)
+	}
+	return s, e, err
+}
+
+// warnOfMarks says which marks of a point cannot be read, and returns how many.
+func warnOfMarks(cmd *cobra.Command, e point.Entry) int {
+	for _, name := range sortedKeys(e.Marks.Unread) {
+		warn(cmd, "%v", e.Marks.Unread[name])
+	}
+	return len(e.Marks.Unread)
+}
+
+func warn(cmd *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(cmd.ErrOrStderr(), "holdfast: %s\n", present.Escape(fmt.Sprintf(format, args...)))
+}
+
+// whoAsks returns who runs this program, as user@host.
+func whoAsks() string {
+	name, host := fmt.Sprint("uid ", os.Getuid()), "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return name + "@" + host
+}
+
+// listed is what list and show print of a point with --json.
+type listed struct {
+	Point string `json:"point"`
+	// Path is the point's folder in the sink.
+	Path      string           `json:"path"`
+	Manifest  *point.Manifest  `json:"manifest,omitempty"`
+	Verified  *point.Verified  `json:"verified,omitempty"`
+	Protected *point.Protected `json:"protected,omitempty"`
+	Removed   *point.Removed   `json:"removed,omitempty"`
+	// Damaged says why the manifest cannot be read.
+	Damaged string `json:"damaged,omitempty"`
+	// DamagedMarks say why marks cannot be read, by their names.
+	DamagedMarks map[string]string `json:"damagedMarks,omitempty"`
+}
+
+func listedOf(e point.Entry) listed {
+	l := listed{Point: e.ID(), Path: e.Dir, Manifest: e.Manifest,
+		Verified: e.Marks.Verified, Protected: e.Marks.Protected, Removed: e.Marks.Removed}
+	if e.Err != nil {
+		l.Damaged = e.Err.Error()
+	}
+	for name, err := range e.Marks.Unread {
+		if l.DamagedMarks == nil {
+			l.DamagedMarks = map[string]string{}
+		}
+		l.DamagedMarks[name] = err.Error()
+	}
+	return l
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/docker/dockertest"
+)
+
+// prepareReplacing backs a container up, and returns the data of the request that puts
+// it back in its own place.
+func prepareReplacing(w *world) string {
+	w.t.Helper()
+	name := w.run(dockertest.Container{Name: "a", Payload: 4 << 20})
+	p := w.start(workerOptions{})
+	end := w.ended(w.backup("made", name))
+	p.signal(syscall.SIGTERM)
+	if err := <-p.exited; err != nil {
+		w.t.Fatalf("the worker that made the point ended with %v", err)
+	}
+	var data events.Ended
+	if err := json.Unmarshal(end.Data(), &data); err != nil || len(data.Items) != 1 {
+		w.t.Fatalf("the backup ended as %s: %v", end.Data(), err)
+	}
+	return fmt.Sprintf(`{"points":[%q],"replace":true,"gate":"500ms"}`, data.Items[0].Point)
+}
+
+// meet finds the containers of the world as they are called now: one that was replaced
+// has another id. Nothing but them may be there.
+func (w *world) meet() {
+	w.t.Helper()
+	all, err := w.engine.API().ContainerList(w.t.Context(),
+		container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", testLabel+"="+w.host))})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, c := range all {
+		name := strings.TrimPrefix(c.Names[0], "/")
+		b := w.busy[name]
+		if b == nil {
+			w.t.Errorf("container %s (%s) is left", name, c.ID)
+			continue
+		}
+		if b.id != c.ID {
+			b.id, b.lines = c.ID, 0
+			w.t.Cleanup(func() {
+				_ = w.engine.API().ContainerRemove(context.Background(), c.ID, container.RemoveOptions{Force: true})
+			})
+		}
+	}
+	if len(all) != len(w.busy) {
+		w.t.Errorf("there are %d containers, not %d", len(all), len(w.busy))
+	}
+}
+
+// A restore that fails leaves the old container as it was: here the new one ends at
+// once, as its image is one that does.
+func TestAReplacementThatDoesNotRunIsUndone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	name := w.run(dockertest.Container{Name: "a"})
+	w.start(workerOptions{})
+	end := w.ended(w.backup("made", name))
+	var data events.Ended
+	if err := json.Unmarshal(end.Data(), &data); err != nil || len(data.Items) != 1 {
+		t.Fatalf("the backup ended as %s: %v", end.Data(), err)
+	}
+	// A health check cannot be waited for, so the gate is one that no container passes in
+	// the job's time.
+	job := w.ask(events.Restore, "restore", fmt.Sprintf(`{"points":[%q],"replace":true,"gate":"1h","timeout":"15s"}`, data.Items[0].Point))
+	end = w.ended(job)
+	if err := json.Unmarshal(end.Data(), &data); err != nil || data.Status != events.StatusFailed || data.Items[0].Code != events.CodeTimeout {
+		t.Fatalf("the restore ended as %s: %v", end.Data(), err)
+	}
+	if data.Items[0].NotRunningMillis == 0 {
+		t.Error("it does not say that the container did not run")
+	}
+	old := w.busy[name].id
+	w.verify(job)
+	w.meet()
+	if w.busy[name].id != old {
+		t.Errorf("the container is %s now, not %s", w.busy[name].id, old)
+	}
+}
