@@ -29,15 +29,17 @@ var denied = map[string][]string{
 	"settle requests to any host": {"$JS.ACK.HOLDFAST_REQUESTS.any.1.1.1.1.0"},
 	"speak as a host":             {"holdfast.evt.db01.job.backup.completed", "holdfast.progress.db01.job", "holdfast.dlq.db01"},
 	"write a host's ledger":       {"$KV.HOLDFAST_JOBS.db01.job.job", "$KV.HOLDFAST_JOBS.db01.job.end"},
-	"take a host's lock":          {"$KV.HOLDFAST_LOCKS.db01"},
+	"take a host's lock":          {"$KV.HOLDFAST_LOCKS.db01", "$KV.HOLDFAST_LOCKS.point.db01.sink.point.job"},
 	"request what was granted to the publisher": {"holdfast.req.backup.host.web01", "holdfast.req.cancel.host.web01",
 		"holdfast.req.backup.all"},
 	"request more": {
 		"holdfast.req.backup.host.db01", "holdfast.req.cancel.host.db01", "holdfast.req.restore.host.web01",
-		"holdfast.req.cancel.all", "holdfast.req.verify.any",
+		"holdfast.req.cancel.all", "holdfast.req.verify.any", "holdfast.req.verify.host.web01",
+		"holdfast.req.prune.host.db01", "holdfast.req.prune.any",
 	},
-	"read events":   {"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS", "$JS.API.DIRECT.GET.HOLDFAST_EVENTS"},
-	"read requests": {"$JS.API.STREAM.MSG.GET.HOLDFAST_REQUESTS"},
+	"prune after a backup of web01": {"holdfast.req.prune.host.web01"},
+	"read events":                   {"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS", "$JS.API.DIRECT.GET.HOLDFAST_EVENTS"},
+	"read requests":                 {"$JS.API.STREAM.MSG.GET.HOLDFAST_REQUESTS"},
 	"read the ledger and the locks": {
 		"$JS.API.STREAM.MSG.GET.KV_HOLDFAST_JOBS", "$JS.API.STREAM.MSG.GET.KV_HOLDFAST_LOCKS",
 	},
@@ -79,12 +81,12 @@ var denied = map[string][]string{
 // allowed names, for each role, the entries of denied that it may do.
 var allowed = map[string][]string{
 	web01: {"take requests to any host", "settle requests to any host", "read requests", "read the ledger and the locks",
-		"look at streams", "find streams"},
+		"look at streams", "find streams", "prune after a backup of web01"},
 	publisher: {"request what was granted to the publisher", "read events", "list the enrolled hosts", "find streams",
 		"see whether a host is enrolled"},
 	observer: {"read events", "list the enrolled hosts"},
 	operator: {
-		"request what was granted to the publisher", "request more", "read events", "read requests", "read the ledger and the locks",
+		"request what was granted to the publisher", "request more", "prune after a backup of web01", "read events", "read requests", "read the ledger and the locks",
 		"read dead letters", "remove dead letters", "list the enrolled hosts", "list everything", "provision", "other streams",
 		"look at streams", "find streams", "see whether a host is enrolled", "look at other consumers of a host",
 	},
