@@ -19,6 +19,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/mount"
+	"github.com/docker/go-connections/nat"
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -101,7 +102,8 @@ func (c cleanups) Cleanup(f func()) { c.ts.Defer(f) }
 
 // container NAME [created|running|paused|exited|restarting] [option...] makes a
 // container. Options: label=K=V, volume=NAME:/path, bind=/path:/path, rm, env=K=V,
-// image=REF, network=MODE, pid=MODE, shm=BYTES.
+// image=REF, network=MODE, pid=MODE, shm=BYTES, port=PORT of the host, unhealthy: its
+// health check fails.
 func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: container NAME [STATE] [option...]")
@@ -137,6 +139,11 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 			c.Image = value
 		case "rm":
 			h.AutoRemove = true
+		case "port":
+			h.PortBindings = nat.PortMap{"80/tcp": {{HostIP: "127.0.0.1", HostPort: value}}}
+		case "unhealthy":
+			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/idle", "fail"}, Interval: 100 * time.Millisecond,
+				Timeout: time.Second, Retries: 2}
 		default:
 			state = arg
 		}
@@ -213,15 +220,18 @@ func cmdUnpacked(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// state NAME STATE checks a container's state.
+// state NAME STATE [ID] checks a container's state, and that it is the one with this id.
 func cmdState(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: state NAME STATE")
+	if neg || len(args) != 2 && len(args) != 3 {
+		ts.Fatalf("usage: state NAME STATE [ID]")
 	}
 	c, err := must(ts, engineOnce).api.ContainerInspect(context.Background(), args[0])
 	ts.Check(err)
 	if got := c.State.Status; got != args[1] {
 		ts.Fatalf("container %s is %s, not %s", args[0], got, args[1])
+	}
+	if len(args) == 3 && c.ID != args[2] {
+		ts.Fatalf("container %s is %s, not %s", args[0], c.ID, args[2])
 	}
 }
 

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -92,7 +93,7 @@ func detail(id string, raw []byte) (*engine.ContainerDetail, error) {
 			MaximumRetries: c.HostConfig.RestartPolicy.MaximumRetryCount},
 	}
 	if h := c.State.Health; h != nil && h.Status != container.NoHealthcheck {
-		d.Health = engine.Health(h.Status)
+		d.Health, d.HealthBound = engine.Health(h.Status), healthBound(c.Config.Healthcheck)
 	}
 	if !slices.Contains(events.States, d.State) {
 		return nil, badAnswer("its document of container %s has the state %q, which is none", id, brief(string(d.State)))
@@ -166,6 +167,19 @@ func mount(m container.MountPoint) engine.Mount {
 // defaultShmSize is the size of /dev/shm, in bytes, of a container for which nobody
 // chose one. All containers have it; one of another size is there to be used.
 const defaultShmSize = 64 << 20
+
+// healthBound is how long after a container's start its health check can take to say
+// something: failures count after the start period, and so many in a row are needed.
+// What is not configured is the Engine's default.
+func healthBound(h *container.HealthConfig) time.Duration {
+	const standard, most = 30 * time.Second, 365 * 24 * time.Hour
+	if h == nil {
+		h = &container.HealthConfig{}
+	}
+	once := min(cmp.Or(h.Interval, standard), most) + min(cmp.Or(h.Timeout, standard), most)
+	retries := min(time.Duration(cmp.Or(h.Retries, 3)), most/once+1)
+	return min(h.StartPeriod, most) + retries*once
+}
 
 // stopGrace is how long an Engine waits for a container to stop before it kills
 // it. The configuration has seconds; without any it is the Engine's default, and

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 
@@ -173,4 +175,22 @@ func FuzzListed(f *testing.F) {
 			t.Fatalf("it is taken for %+v", l)
 		}
 	})
+}
+
+// What is not configured is the Engine's default, and nothing overflows.
+func TestHealthBound(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for name, test := range map[string]struct {
+		check *container.HealthConfig
+		want  time.Duration
+	}{
+		"none is known":   {nil, 3 * time.Minute},
+		"all is set":      {&container.HealthConfig{StartPeriod: time.Hour, Interval: time.Second, Timeout: 2 * time.Second, Retries: 5}, time.Hour + 15*time.Second},
+		"nearly for ever": {&container.HealthConfig{StartPeriod: math.MaxInt64, Interval: math.MaxInt64, Timeout: math.MaxInt64, Retries: math.MaxInt32}, 3 * year},
+		"often":           {&container.HealthConfig{Interval: time.Hour, Timeout: time.Hour, Retries: math.MaxInt32}, year + 2*time.Hour},
+	} {
+		if got := healthBound(test.check); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
+		}
+	}
 }

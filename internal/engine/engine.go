@@ -221,6 +221,9 @@ type ContainerDetail struct {
 	Health        Health
 	RestartCount  int
 	RestartPolicy RestartPolicy
+	// HealthBound is how long after its start its health check, by its own times, can
+	// take to say healthy or unhealthy; 0 without one.
+	HealthBound time.Duration
 	// StopGrace is how long its process has to end when it is told to; 0 for as
 	// long as it takes.
 	StopGrace time.Duration

@@ -137,9 +137,10 @@ func (a *attempt) start(ctx context.Context) error {
 	return nil
 }
 
-// gate returns when the container is healthy, or has run for as long as it must.
+// gate returns when the container is healthy, or has run for as long as it must. It does
+// not wait longer for a health check than that can take by its own times.
 func (a *attempt) gate(ctx context.Context) error {
-	began := time.Now()
+	began, starting := time.Now(), false
 	tick := time.NewTicker(gatePoll)
 	defer tick.Stop()
 	for {
@@ -147,26 +148,44 @@ func (a *attempt) gate(ctx context.Context) error {
 		switch {
 		case errors.Is(err, engine.ErrNotFound):
 			return fmt.Errorf("%w: it is gone", errNotHealthy)
-		case err != nil:
+		case err != nil && ctx.Err() == nil:
 			return err
-		case c.State != events.StateRunning:
-			return fmt.Errorf("%w: %s after its start it is %s, and ended with exit code %d; what it wrote is gone with it: "+
-				"restore it as \"create\", and start it by hand to see", errNotHealthy, time.Since(began).Round(time.Millisecond), c.State, c.ExitCode)
-		case c.RestartCount > 0:
-			return fmt.Errorf("%w: it ended and was started again within %s of its start", errNotHealthy, time.Since(began).Round(time.Millisecond))
-		case c.Health == engine.HealthHealthy:
-			return nil
-		case c.Health == engine.HealthUnhealthy:
-			return fmt.Errorf("%w: its health check fails", errNotHealthy)
-		case c.Health == engine.HealthNone && time.Since(began) >= a.Gate:
-			return nil
+		case err == nil:
+			starting = c.Health == engine.HealthStarting
+			if passed, err := a.passes(c, time.Since(began)); passed || err != nil {
+				return err
+			}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			cause := context.Cause(ctx)
+			if starting && errors.Is(cause, context.DeadlineExceeded) {
+				return failed(events.StepGate, events.CodeNotHealthy, "container %s: %w: %s after its start its health check has not passed, and %w",
+					a.Item.Container, errNotHealthy, time.Since(began).Round(time.Millisecond), cause)
+			}
+			return cause
 		}
 	}
+}
+
+// passes reports whether a container that was started some time ago passes the gate. An
+// error says why it never will.
+func (a *attempt) passes(c *engine.ContainerDetail, ran time.Duration) (passed bool, err error) {
+	after := ran.Round(time.Millisecond)
+	switch {
+	case c.State != events.StateRunning:
+		return false, fmt.Errorf("%w: %s after its start it is %s, and ended with exit code %d; what it wrote is gone with it: "+
+			"restore it as \"create\", and start it by hand to see", errNotHealthy, after, c.State, c.ExitCode)
+	case c.RestartCount > 0:
+		return false, fmt.Errorf("%w: it ended and was started again within %s of its start", errNotHealthy, after)
+	case c.Health == engine.HealthUnhealthy:
+		return false, fmt.Errorf("%w: its health check fails", errNotHealthy)
+	case c.Health == engine.HealthStarting && ran >= c.HealthBound+a.Gate:
+		return false, fmt.Errorf("%w: its health check has not passed within %s, which are its own times and the gate",
+			errNotHealthy, c.HealthBound+a.Gate)
+	}
+	return c.Health == engine.HealthHealthy || c.Health == engine.HealthNone && ran >= a.Gate, nil
 }
 
 // compare says what of the configuration is not as it was.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
@@ -30,9 +31,10 @@ func (f *Fake) SetPlatform(p engine.Platform) {
 	f.expect = &p
 }
 
-// SetHealth says what the container's health check says.
+// SetHealth says what the container's health check says. By its own times it can take a
+// minute to say healthy or unhealthy.
 func (f *Fake) SetHealth(id string, h engine.Health) {
-	f.do(id, func(c *container) { c.health = h })
+	f.do(id, func(c *container) { c.health, c.healthBound = h, time.Minute })
 }
 
 // SetRestarts says how often the Engine started the container again by itself.

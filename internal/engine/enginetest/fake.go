@@ -104,6 +104,8 @@ type container struct {
 	policy   engine.RestartPolicy
 	health   engine.Health
 	restarts int
+	// healthBound is how long its health check can take.
+	healthBound time.Duration
 	// config, host and endpoints are what a call of CreateContainer asked for; nil for a
 	// container that was made in another way.
 	config, host, endpoints map[string]any
@@ -321,7 +323,7 @@ func (f *Fake) Inspect(ctx context.Context, id string) (*engine.ContainerDetail,
 	d := &engine.ContainerDetail{
 		ID: c.id, Name: c.Name, State: c.state, Labels: maps.Clone(c.Labels), Image: c.Image, ImageID: c.image, AutoRemove: c.AutoRemove,
 		StartedAt: c.started, StopGrace: 10 * time.Second, Shares: c.shares(), Runtime: c.Runtime, ExitCode: c.exit,
-		Health: c.health, RestartCount: c.restarts, RestartPolicy: c.policy,
+		Health: c.health, HealthBound: c.healthBound, RestartCount: c.restarts, RestartPolicy: c.policy,
 	}
 	for name, value := range c.Labels {
 		d.ConfigSize += int64(len(name) + len(value))

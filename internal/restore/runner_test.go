@@ -1,0 +1,175 @@
+package restore_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/job"
+	"holdfast.io/holdfast/internal/restore"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/volume"
+)
+
+func TestReplaces(t *testing.T) {
+	withBench(t, func(b *bench) {
+		result, err := b.restore(b.Context(), b.plan(events.VolumesEmpty), 1)
+		b.must(err)
+		if c := b.only(); c.ID == b.web || result.Replaced != b.web || result.Container.ID != c.ID {
+			t.Errorf("the container is %s, and the result says %+v", c.ID, result)
+		}
+		if held := b.volumes.all(); held["data"] != "of the point" {
+			t.Errorf("the volumes hold %q", held)
+		}
+	})
+}
+
+// started returns the container that a restore has started.
+func (b *bench) started() string {
+	b.Helper()
+	all, err := b.engine.Containers(b.Context())
+	b.must(err)
+	for _, c := range all {
+		if c.ID != b.web {
+			return c.ID
+		}
+	}
+	b.Fatal("no container was made")
+	return ""
+}
+
+// A container with a health check passes when that does, and fails in the end when that
+// says nothing; the old one is back then.
+func TestGateOfAHealthCheck(t *testing.T) {
+	const bound = time.Minute + 10*time.Second // the Fake's own times, and the gate
+	for name, c := range map[string]struct {
+		becomes events.Code // of the failure; empty if it passes
+		health  engine.Health
+		after   time.Duration
+		timeout time.Duration
+		took    time.Duration
+	}{
+		"healthy later":      {"", engine.HealthHealthy, 65 * time.Second, time.Hour, 65 * time.Second},
+		"unhealthy":          {events.CodeNotHealthy, engine.HealthUnhealthy, 30 * time.Second, time.Hour, 30 * time.Second},
+		"never one of both":  {events.CodeNotHealthy, engine.HealthHealthy, time.Hour, time.Hour, bound},
+		"not before the end": {events.CodeNotHealthy, engine.HealthHealthy, time.Hour, 20 * time.Second, 20 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				var began time.Time
+				b.steps = func(step events.Step) {
+					if step == events.StepGate {
+						began = time.Now()
+						id := b.started()
+						b.engine.SetHealth(id, engine.HealthStarting)
+						time.AfterFunc(c.after, func() {
+							if b.engine.State(id) != "" {
+								b.engine.SetHealth(id, c.health)
+							}
+						})
+					}
+				}
+				ctx, cancel := context.WithTimeoutCause(b.Context(), c.timeout, job.ErrTimeout)
+				defer cancel()
+				_, err := b.restore(ctx, b.plan(events.VolumesKeep), 1)
+				if took := time.Since(began); took < c.took || took > c.took+2*time.Second {
+					t.Errorf("it took %s, want %s", took, c.took)
+				}
+				if c.becomes == "" {
+					b.must(err)
+					return
+				}
+				_ = b.wantError(err, c.becomes)
+				b.wantOld()
+			})
+		})
+	}
+}
+
+// Whatever fails, the old container runs, and what a restore has made or filled is not.
+func TestWhatFailsIsUndone(t *testing.T) {
+	fault := func(op enginetest.Op, err error, late bool) func(b *bench) {
+		return func(b *bench) { b.engine.Plan(enginetest.Fault{Op: op, Err: err, Late: late}) }
+	}
+	away := engine.ErrEngineUnavailable
+	for name, c := range map[string]struct {
+		plan func(b *bench)
+		code events.Code
+	}{
+		"the sink goes while the image is loaded": {func(b *bench) { b.sink.Fail(b, sinktest.OpRead, 3, sink.ErrUnavailable) }, events.CodeSinkUnavailable},
+		"the sink goes before a volume is filled": {func(b *bench) {
+			b.steps = func(step events.Step) {
+				if step == events.StepStop {
+					b.sink.Vanish()
+				}
+			}
+		}, events.CodeSinkUnavailable},
+		"a volume is full":             {func(b *bench) { b.volumes.err = volume.ErrFull }, events.CodeEngineFull},
+		"a volume cannot be filled":    {func(b *bench) { b.volumes.err = errBroken }, events.CodeEngine},
+		"the Engine goes at the load":  {fault(enginetest.Load, away, true), events.CodeEngineUnavailable},
+		"the Engine's disk is full":    {fault(enginetest.Load, engine.ErrEngineFull, false), events.CodeEngineFull},
+		"it goes at the create":        {fault(enginetest.CreateContainer, away, true), events.CodeEngineUnavailable},
+		"it goes at the stop":          {fault(enginetest.Stop, away, true), events.CodeEngineUnavailable},
+		"it goes at the rename":        {fault(enginetest.RenameContainer, away, true), events.CodeEngineUnavailable},
+		"it goes at the start":         {fault(enginetest.Start, away, true), events.CodeEngineUnavailable},
+		"it goes at the policy":        {fault(enginetest.SetRestartPolicy, away, true), events.CodeEngineUnavailable},
+		"the configuration is refused": {fault(enginetest.CreateContainer, engine.ErrRefusedConfig, false), events.CodeUnsuitable},
+		"it cannot be started":         {fault(enginetest.Start, errBroken, false), events.CodeNotStarted},
+		"a panic": {func(b *bench) {
+			b.engine.Plan(enginetest.Fault{Op: enginetest.Start, During: func() { panic("a fault") }})
+		}, events.CodeInternal},
+		"it ends at once": {func(b *bench) {
+			b.steps = func(step events.Step) {
+				if step == events.StepGate {
+					b.engine.Kill(b.started())
+				}
+			}
+		}, events.CodeNotHealthy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				item := b.plan(events.VolumesEmpty)
+				c.plan(b)
+				_, err := b.restore(b.Context(), item, 1)
+				e := b.wantError(err, c.code)
+				b.wantOld()
+				if held := b.volumes.all(); len(held) > 0 {
+					t.Errorf("the volumes hold %q, want nothing", held)
+				}
+				if e.NotRunning < 0 || e.NotRunning > time.Hour {
+					t.Errorf("it did not run for %s", e.NotRunning)
+				}
+			})
+		})
+	}
+}
+
+// Of two restores of one container at once one waits, and finds that it was replaced.
+func TestTwoAtOnce(t *testing.T) {
+	withBench(t, func(b *bench) {
+		item := b.plan(events.VolumesKeep)
+		errs := make(chan error, 2)
+		for attempt := range uint64(2) {
+			go func() {
+				_, err := b.restore(b.Context(), item, attempt+1)
+				errs <- err
+			}()
+		}
+		one, other := <-errs, <-errs
+		if one != nil {
+			one, other = other, one
+		}
+		b.must(one)
+		_ = b.wantError(other, events.CodeReplaced)
+		b.settle()
+		if c := b.only(); c == nil || c.ID == b.web {
+			t.Errorf("the container is %+v", c)
+		}
+	})
+}
+
+var _ restore.Volumes = (*volumes)(nil)
