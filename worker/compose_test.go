@@ -103,13 +103,7 @@ func composeCommand(t *testing.T, args ...string) *exec.Cmd {
 // staticImage makes an image of one static program, which is its entry point.
 func (e *realEngine) staticImage(t *testing.T, dir, name, pkg string) string {
 	t.Helper()
-	program := filepath.Join(dir, name)
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, pkg)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v: %s", pkg, err, out)
-	}
-	content, err := os.ReadFile(program)
+	content, err := os.ReadFile(buildStatic(t, dir, name, pkg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +124,18 @@ func (e *realEngine) staticImage(t *testing.T, dir, name, pkg string) string {
 		}
 	})
 	return ref
+}
+
+// buildStatic builds a program that needs nothing beside itself, and returns its path.
+func buildStatic(t *testing.T, dir, name, pkg string) string {
+	t.Helper()
+	program := filepath.Join(dir, name)
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v: %s", pkg, err, out)
+	}
+	return program
 }
 
 func freePort(t *testing.T) string {

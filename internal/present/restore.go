@@ -28,6 +28,11 @@ func (restoreView) completed(ev event.Event) (completed, error) {
 		line += " as image " + d.ImageReference
 	}
 	c := completed{item: d.Item, point: d.Point, warnings: d.Warnings, line: line}
+	for _, n := range d.Networks {
+		if n.Action == events.NetworkCreated {
+			c.details = append(c.details, fmt.Sprintf("network %s: %s", n.Name, n.Action))
+		}
+	}
 	for _, v := range d.Volumes {
 		was := ""
 		if v.Was != "" {
