@@ -11,6 +11,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/helper"
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/point"
@@ -92,10 +93,10 @@ func (r *attempt) find(ctx context.Context) (stored bool, err error) {
 		return true, nil
 	}
 	if !errors.Is(err, sink.ErrNotFound) {
-		return false, at(events.StepInspect, sinkError(err), "look for point %s of %s %s", r.Point, r.Item.Kind, r.Item.Name)
+		return false, failure.At(events.StepInspect, failure.FromSink(err), "look for point %s of %s %s", r.Point, r.Item.Kind, r.Item.Name)
 	}
 	if r.about, err = r.Engine.About(ctx); err != nil {
-		return false, at(events.StepInspect, err, "ask the Engine what it is")
+		return false, failure.At(events.StepInspect, err, "ask the Engine what it is")
 	}
 	r.manifest = &point.Manifest{
 		FormatVersion: point.FormatVersion,
@@ -128,7 +129,7 @@ func (r *attempt) probe(ctx context.Context) error {
 		err = r.Volumes.Helpers.Ready(ctx)
 	}
 	if err != nil {
-		return at(events.StepInspect, err, "%s %s is not touched", r.Item.Kind, r.Item.Name)
+		return failure.At(events.StepInspect, err, "%s %s is not touched", r.Item.Kind, r.Item.Name)
 	}
 	return nil
 }
@@ -142,7 +143,7 @@ func (r *attempt) image(ctx context.Context) error {
 	img, err := r.Engine.InspectImage(ctx, r.Item.ID)
 	done()
 	if err != nil {
-		return at(events.StepInspect, err, "inspect image %s", r.Item.Name)
+		return failure.At(events.StepInspect, err, "inspect image %s", r.Item.Name)
 	}
 	if err := r.probe(ctx); err != nil {
 		return err
@@ -176,7 +177,7 @@ func (r *attempt) snapshot(ctx context.Context) error {
 	}
 	img, err := r.Engine.InspectImage(ctx, r.imageID)
 	if err != nil {
-		return at(events.StepSave, r.imageError(err), "inspect the snapshot of container %s", r.Item.Name)
+		return failure.At(events.StepSave, r.imageError(err), "inspect the snapshot of container %s", r.Item.Name)
 	}
 	if err := r.store(ctx, img); err != nil {
 		return err
@@ -189,7 +190,7 @@ func (r *attempt) snapshot(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	if errors.Is(err, quiesce.ErrNotResumed) {
-		return at(events.StepCommit, err, "container %s is stored as point %s", r.Item.Name, r.Point)
+		return failure.At(events.StepCommit, err, "container %s is stored as point %s", r.Item.Name, r.Point)
 	}
 	return nil
 }
@@ -211,9 +212,9 @@ func (r *attempt) begin(ctx context.Context) error {
 		}
 	}
 	if ctx.Err() != nil {
-		return at(events.StepInspect, err, "begin %s %s", r.Item.Kind, r.Item.Name)
+		return failure.At(events.StepInspect, err, "begin %s %s", r.Item.Kind, r.Item.Name)
 	}
-	return &ItemError{Step: events.StepInspect, Code: events.CodeInternal, Retryable: true,
+	return &failure.Error{Step: events.StepInspect, Code: events.CodeInternal, Retryable: true,
 		Err: fmt.Errorf("record what is begun with %s %s: %w", r.Item.Kind, r.Item.Name, err)}
 }
 
@@ -291,7 +292,7 @@ func (r *attempt) outcome(ctx context.Context, ended <-chan struct{}) (*Result, 
 	case r.shared.err != nil:
 		return nil, r.shared.err
 	}
-	e := itemError(ctx, at(r.shared.step, context.Cause(ctx), "back up %s %s", r.Item.Kind, r.Item.Name))
+	e := itemError(ctx, failure.At(r.shared.step, context.Cause(ctx), "back up %s %s", r.Item.Kind, r.Item.Name))
 	if e.NotRunning = r.shared.heldFor; !r.shared.heldSince.IsZero() {
 		e.NotRunning = time.Since(r.shared.heldSince)
 		e.Err = fmt.Errorf("%w; the container may be paused or stopped, for %s by now, "+

@@ -11,6 +11,7 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 	"holdfast.io/holdfast/internal/undo"
@@ -63,7 +64,7 @@ func TestRunWithoutItsEngine(t *testing.T) {
 					began := time.Now()
 					_, err := b.runner.Run(b.Context(), task)
 					b.wantError(err, c.step, events.CodeEngineUnavailable, true)
-					if !errors.Is(err, backup.ErrAway) {
+					if !errors.Is(err, failure.ErrAway) {
 						b.Errorf("%v is not ErrAway", err)
 					}
 					if took := time.Since(began); took > 10*time.Second {
@@ -143,9 +144,9 @@ func TestRunWithoutItsSink(t *testing.T) {
 			id := b.add(events.StateRunning)
 			b.sink.Fail(b, sinktest.OpWrite, 1, err)
 			b.sink.Fail(b, sinktest.OpDiscard, 1, err)
-			_, failure := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
-			if errors.Is(failure, backup.ErrAway) != away {
-				b.Errorf("%v is away: %v, want %v", failure, !away, away)
+			_, got := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+			if errors.Is(got, failure.ErrAway) != away {
+				b.Errorf("%v is away: %v, want %v", got, !away, away)
 			}
 			b.wantNothingLeft(id, events.StateRunning)
 		})

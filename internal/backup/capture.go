@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/point"
@@ -27,7 +28,7 @@ const settleBound = 15 * time.Second
 func (r *attempt) lock(ctx context.Context) error {
 	release, err := r.Sweeper.Locks.Acquire(ctx, undo.Container(r.Item.ID))
 	if err != nil {
-		return at(events.StepCommit, err, "wait for another backup of container %s", r.Item.Name)
+		return failure.At(events.StepCommit, err, "wait for another backup of container %s", r.Item.Name)
 	}
 	r.shared.mu.Lock()
 	defer r.shared.mu.Unlock()
@@ -60,29 +61,29 @@ func (r *attempt) inspect(ctx context.Context) error {
 	defer measure(&r.durations.Inspect)()
 	c, err := r.container.Watch(ctx)
 	if err != nil {
-		return at(events.StepInspect, err, "container %s", r.Item.Name)
+		return failure.At(events.StepInspect, err, "container %s", r.Item.Name)
 	}
 	if !engine.Committable(c.State) {
-		return &ItemError{Step: events.StepInspect, Code: events.CodeUncommittable,
+		return &failure.Error{Step: events.StepInspect, Code: events.CodeUncommittable,
 			Err: fmt.Errorf("container %s is %s by now, and the Engine cannot commit it", r.Item.Name, c.State)}
 	}
 	if r.Item.Quiesce == events.QuiesceStop {
 		if why := engine.StopWouldRemove(c); why != "" {
-			return &ItemError{Step: events.StepInspect, Code: events.CodeStopWouldRemove,
+			return &failure.Error{Step: events.StepInspect, Code: events.CodeStopWouldRemove,
 				Err: fmt.Errorf("container %s is not stopped: %s; use quiesce pause", r.Item.Name, why)}
 		}
 	}
 	hooks := hook.Runner{Execer: r.Engine, Allowed: r.HooksAllowed, ShowOutput: r.HookOutput, Log: r.Log}
 	if r.hooks, err = hooks.Open(c, r.IgnoredLabels); err != nil {
-		return at(events.StepHook, err, "container %s", r.Item.Name)
+		return failure.At(events.StepHook, err, "container %s", r.Item.Name)
 	}
 	if err := archive.CheckConfigSize(c.ConfigSize); err != nil {
-		return at(events.StepInspect, err, "container %s is not touched", r.Item.Name)
+		return failure.At(events.StepInspect, err, "container %s is not touched", r.Item.Name)
 	}
 	r.documents = append(r.documents, document{point.ContainerConfig, point.MediaTypeContainerConfig, c.Raw})
 	r.baseID = c.ImageID
 	if err := r.gatherContext(ctx, c.Raw); err != nil {
-		return at(events.StepInspect, err, "container %s is not touched", r.Item.Name)
+		return failure.At(events.StepInspect, err, "container %s is not touched", r.Item.Name)
 	}
 	if strings.Contains(c.Runtime, "runsc") {
 		r.manifest.Warn(events.NewWarning(events.WarningRuntime,
@@ -100,7 +101,7 @@ func (r *attempt) inspect(ctx context.Context) error {
 func (r *attempt) runPreHook(ctx context.Context) error {
 	defer r.watch.Suspend()()
 	if err := r.hooks.Pre(ctx); err != nil {
-		return at(events.StepHook, err, "container %s", r.Item.Name)
+		return failure.At(events.StepHook, err, "container %s", r.Item.Name)
 	}
 	step.At(ctx, step.HookRun)
 	return nil
@@ -111,7 +112,7 @@ func (r *attempt) hold(ctx context.Context) error {
 	r.held()
 	killed, err := r.container.Hold(ctx)
 	if err != nil {
-		return at(events.StepCommit, r.orGone(ctx, err), "container %s", r.Item.Name)
+		return failure.At(events.StepCommit, r.orGone(ctx, err), "container %s", r.Item.Name)
 	}
 	if killed {
 		r.manifest.Warn(events.NewWarning(events.WarningStopKilled,
@@ -127,7 +128,7 @@ func (r *attempt) commit(ctx context.Context) error {
 	imageID, retried, err := r.container.Commit(ctx, r.ref)
 	r.retried = r.retried || retried
 	if err != nil {
-		return at(events.StepCommit, r.orGone(ctx, err), "container %s", r.Item.Name)
+		return failure.At(events.StepCommit, r.orGone(ctx, err), "container %s", r.Item.Name)
 	}
 	r.imageID = imageID
 	r.shared.entry.Change(func(rec *undo.Record) { rec.EndCommit(r.ref, imageID) })
@@ -146,7 +147,7 @@ func (r *attempt) orGone(ctx context.Context, err error) error {
 // resume resumes the container. One that does not run again is left to the Sweeper.
 func (r *attempt) resume(ctx context.Context, committed string) error {
 	if r.resumeErr = r.container.Resume(ctx, committed); r.resumeErr != nil {
-		r.resumeErr = at(events.StepCommit, r.resumeErr, "container %s", r.Item.Name)
+		r.resumeErr = failure.At(events.StepCommit, r.resumeErr, "container %s", r.Item.Name)
 		if ctx.Err() == nil {
 			r.Log.Error("a container does not run again", zap.String("container", r.Item.Name), zap.Error(r.resumeErr))
 		}

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 )
@@ -142,7 +142,7 @@ func TestWhatIsInTheWayIsFoundBeforeAnythingIsTouched(t *testing.T) {
 				id := b.add(events.StateRunning)
 				c.plan(b)
 				_, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
-				failure, ok := errors.AsType[*backup.ItemError](err)
+				failure, ok := errors.AsType[*failure.Error](err)
 				if !ok || failure.Code != c.code {
 					b.Fatalf("it ends with %v, want %s", err, c.code)
 				}
@@ -185,7 +185,7 @@ func TestAFailedItemSaysHowLongItsContainerDidNotRun(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(10 * time.Second) }})
 		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
-		failure, ok := errors.AsType[*backup.ItemError](err)
+		failure, ok := errors.AsType[*failure.Error](err)
 		if !ok || failure.NotRunning < 3*time.Second || failure.NotRunning > 4*time.Second ||
 			!strings.Contains(err.Error(), "paused or stopped, for 3.5s by now") {
 			b.Errorf("it ends with %v, not running %v", err, failure.NotRunning)
@@ -197,7 +197,7 @@ func TestAFailedItemSaysHowLongItsContainerDidNotRun(t *testing.T) {
 		b.sink.Fail(b, sinktest.OpPublish, 1, sink.ErrFull)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(2 * time.Second) }})
 		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceStop))
-		failure, ok := errors.AsType[*backup.ItemError](err)
+		failure, ok := errors.AsType[*failure.Error](err)
 		if !ok || failure.Code != events.CodeSinkFull || failure.NotRunning != 2*time.Second {
 			b.Errorf("it ends with %v, not running %v, want 2s", err, failure.NotRunning)
 		}

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/quiesce"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
@@ -19,7 +20,7 @@ const undoBound = 10 * time.Second
 // finish ends the item with err, which may be nil, and undoes what it did. If ctx is
 // done, the caller of Run has taken over and undoes the rest.
 func (r *attempt) finish(ctx context.Context, err error) {
-	var failure *ItemError
+	var failure *failure.Error
 	if err != nil {
 		failure = r.itemError(ctx, err)
 		err = failure

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/quiesce"
 	"holdfast.io/holdfast/internal/stall"
@@ -200,7 +201,7 @@ func (g *group) readVolumes(ctx context.Context) (err error) {
 	}
 	// By the Engine's own clock, as its events are.
 	if g.readUntil, err = g.Engine.Time(ctx); err != nil {
-		return memberError{g.all[0], at(events.StepVolumes, err, "ask the Engine for its time")}
+		return memberError{g.all[0], failure.At(events.StepVolumes, err, "ask the Engine for its time")}
 	}
 	return nil
 }
@@ -261,7 +262,7 @@ func (g *group) prove(ctx context.Context) error {
 	for i, r := range g.all {
 		proof, notRunning, err := r.container.Prove(r.imageID)
 		if err != nil {
-			return memberError{r, at(events.StepCommit, err, "container %s", r.Item.Name)}
+			return memberError{r, failure.At(events.StepCommit, err, "container %s", r.Item.Name)}
 		}
 		proofs[i], r.manifest.NotRunningMillis = proof, notRunning
 		quiesced, until = latest(quiesced, proof.Began), latest(until, proof.CommittedAt)
@@ -274,7 +275,7 @@ func (g *group) prove(ctx context.Context) error {
 			continue // nobody else was committed, and no volume read
 		}
 		if err := r.container.StayedUntil(ctx, proofs[i], until); err != nil {
-			return memberError{r, at(events.StepCommit, err, "container %s", r.Item.Name)}
+			return memberError{r, failure.At(events.StepCommit, err, "container %s", r.Item.Name)}
 		}
 	}
 	return nil
@@ -305,14 +306,14 @@ func (g *group) fail(ctx context.Context, err error) {
 
 // NotTogether is the error of an item that is not captured, since another one of
 // its group could not be. If ctx has ended, that is the reason for each of them.
-func NotTogether(ctx context.Context, item events.Item, why error) *ItemError {
+func NotTogether(ctx context.Context, item events.Item, why error) *failure.Error {
 	if ctx.Err() != nil {
-		return itemError(ctx, at(events.StepCommit, context.Cause(ctx), "capture %s %s", item.Kind, item.Name))
+		return itemError(ctx, failure.At(events.StepCommit, context.Cause(ctx), "capture %s %s", item.Kind, item.Name))
 	}
 	return notTogether(item, why, true)
 }
 
-func notTogether(item events.Item, why error, retryable bool) *ItemError {
-	return &ItemError{Step: events.StepCommit, Code: events.CodeNotTogether, Retryable: retryable,
+func notTogether(item events.Item, why error, retryable bool) *failure.Error {
+	return &failure.Error{Step: events.StepCommit, Code: events.CodeNotTogether, Retryable: retryable,
 		Err: fmt.Errorf("%s %s was not captured: %w", item.Kind, item.Name, why)}
 }

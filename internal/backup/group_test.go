@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 	"holdfast.io/holdfast/internal/undo"
@@ -53,10 +54,10 @@ func (b *bench) wantCodes(errs []error, want ...events.Code) {
 	b.Helper()
 	for i, err := range errs {
 		var got events.Code
-		if failure, ok := err.(*backup.ItemError); ok {
+		if failure, ok := err.(*failure.Error); ok {
 			got = failure.Code
 		} else if err != nil {
-			b.Errorf("the error of member %d is %v (%T), want an *ItemError", i, err, err)
+			b.Errorf("the error of member %d is %v (%T), want an *failure.Error", i, err, err)
 		}
 		if got != want[i] {
 			b.Errorf("member %d ended with %q (%v), want %q", i, got, err, want[i])
@@ -167,7 +168,7 @@ func TestCaptureFails(t *testing.T) {
 				b.wantCodes(errs, all, c.want, all)
 				away := c.want == events.CodeSinkUnavailable || c.want == events.CodeEngineUnavailable
 				for i, err := range errs {
-					if errors.Is(err, backup.ErrAway) != away {
+					if errors.Is(err, failure.ErrAway) != away {
 						b.Errorf("member %d is to be tried again: %v, want %v", i, !away, away)
 					}
 				}
@@ -291,7 +292,7 @@ func TestCaptureAgain(t *testing.T) {
 		}
 		results, errs := b.storeAll(b.runner.Capture(b.Context(), tasks))
 		b.wantCodes(errs, events.CodeNotTogether, "", events.CodeNotTogether)
-		if errs[0].(*backup.ItemError).Retryable || results[1].Manifest.Attempt != 1 {
+		if errs[0].(*failure.Error).Retryable || results[1].Manifest.Attempt != 1 {
 			b.Errorf("%v can be retried, or attempt %d is stored", errs[0], results[1].Manifest.Attempt)
 		}
 		if b.engine.Calls(enginetest.Commit) != commits {

@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/hook"
 )
 
@@ -101,7 +102,7 @@ func TestThePostHookWaitsForTheEngine(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id, done := b.hooked(nil)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Exec, After: 1, Err: engine.ErrEngineUnavailable, Times: 3})
-		if _, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause)); err != nil && !errors.Is(err, backup.ErrAway) {
+		if _, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause)); err != nil && !errors.Is(err, failure.ErrAway) {
 			b.Fatal(err)
 		}
 		b.wantAsItWas(id, events.StateRunning)

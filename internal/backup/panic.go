@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/stall"
 )
@@ -28,7 +29,7 @@ func await(ctx context.Context, all []*attempt, work func()) (ended <-chan struc
 // panicked ends an item whose work has panicked.
 func (r *attempt) panicked(err error) {
 	r.shared.mu.Lock()
-	r.shared.err = faultOf(r.shared.step, err)
+	r.shared.err = &failure.Error{Step: r.shared.step, Code: events.CodeInternal, Err: err}
 	r.shared.endSettling()
 	r.shared.mu.Unlock()
 	r.Log.Error("an item failed by a fault of Holdfast",
@@ -38,9 +39,4 @@ func (r *attempt) panicked(err error) {
 		return
 	}
 	r.unlock()
-}
-
-// faultOf is the error of an item at which the program panicked.
-func faultOf(at events.Step, err error) *ItemError {
-	return &ItemError{Step: at, Code: events.CodeInternal, Err: err}
 }

@@ -26,6 +26,7 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
@@ -175,9 +176,9 @@ func (b *bench) wantAsItWas(id string, state events.State) {
 
 func (b *bench) wantError(err error, step events.Step, code events.Code, retryable bool) {
 	b.Helper()
-	failure, ok := err.(*backup.ItemError)
+	failure, ok := err.(*failure.Error)
 	if !ok {
-		b.Fatalf("the error is %v (%T), want an *ItemError", err, err)
+		b.Fatalf("the error is %v (%T), want an *failure.Error", err, err)
 	}
 	if failure.Step != step || failure.Code != code || failure.Retryable != retryable {
 		b.Errorf("it failed at %s with %s, retryable %v (%v); want %s, %s, %v",

@@ -11,6 +11,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/transport"
@@ -82,7 +83,7 @@ type Result struct {
 // temporary is left. If the point is there already, because an earlier attempt
 // stored it, that one is the result, and the Engine is not asked. An item that
 // the plan says will fail does so at once; it needs no sink. An error is an
-// *ItemError.
+// *failure.Error.
 //
 // When ctx ends, Run returns within a second, whatever the Engine and the sink
 // do. What it could not undo by then, or at all, is left to the Sweeper, which
@@ -100,5 +101,5 @@ func plannedFailure(t Task) error {
 	if t.Item.Code == "" {
 		return nil
 	}
-	return &ItemError{Step: events.StepPlan, Code: t.Item.Code, Err: errors.New(t.Item.Message)}
+	return &failure.Error{Step: events.StepPlan, Code: t.Item.Code, Err: errors.New(t.Item.Message)}
 }

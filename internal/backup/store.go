@@ -10,6 +10,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
@@ -22,7 +23,7 @@ func (r *attempt) stage(ctx context.Context) (err error) {
 	r.staged = true // also if that fails: the sink may be gone with it
 	if r.staging, err = r.Sink.Stage(ctx, r.dir, stagingName(r.Attempt)); err != nil {
 		r.staging = nil
-		return at(events.StepSave, sinkError(err), "store %s %s", r.Item.Kind, r.Item.Name)
+		return failure.At(events.StepSave, failure.FromSink(err), "store %s %s", r.Item.Kind, r.Item.Name)
 	}
 	step.At(ctx, step.Staged)
 	return nil
@@ -34,7 +35,7 @@ func (r *attempt) store(ctx context.Context, img *engine.ImageDetail) error {
 	err := r.save(ctx, img)
 	done()
 	if err != nil {
-		return at(events.StepSave, err, "save %s %s", r.Item.Kind, r.Item.Name)
+		return failure.At(events.StepSave, err, "save %s %s", r.Item.Kind, r.Item.Name)
 	}
 	return r.complete(ctx)
 }
@@ -43,7 +44,7 @@ func (r *attempt) store(ctx context.Context, img *engine.ImageDetail) error {
 func (r *attempt) complete(ctx context.Context) error {
 	for _, d := range r.documents {
 		if err := r.saveDocument(ctx, d); err != nil {
-			return at(events.StepSave, err, "store %s of %s %s", d.name, r.Item.Kind, r.Item.Name)
+			return failure.At(events.StepSave, err, "store %s of %s %s", d.name, r.Item.Kind, r.Item.Name)
 		}
 	}
 	step.At(ctx, step.Saved)
@@ -62,7 +63,7 @@ func (r *attempt) publish(ctx context.Context, staging sink.Staging) error {
 	r.manifest.StoredTime = time.Now().UTC()
 	raw, err := r.manifest.Encode()
 	if err != nil {
-		return &ItemError{Step: events.StepPublish, Code: events.CodeInternal, Err: err}
+		return &failure.Error{Step: events.StepPublish, Code: events.CodeInternal, Err: err}
 	}
 	r.progress(events.StepPublish, 0, 0, 0)
 	err = staging.Publish(ctx, raw)
@@ -71,7 +72,7 @@ func (r *attempt) publish(ctx context.Context, staging sink.Staging) error {
 		r.manifest, err = point.Read(ctx, r.Sink, r.dir)
 	}
 	if err != nil {
-		return at(events.StepPublish, sinkError(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
+		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	step.At(ctx, step.Published)
 	r.stored(r.manifest)
@@ -96,14 +97,14 @@ func (r *attempt) base(ctx context.Context) error {
 	}
 	img, err := r.Engine.InspectImage(ctx, r.baseID)
 	if errors.Is(err, engine.ErrNotFound) && r.about.CommitNeedsBase {
-		return at(events.StepInspect, engine.BaseMissing(r.baseID), "container %s is not touched", r.Item.Name)
+		return failure.At(events.StepInspect, engine.BaseMissing(r.baseID), "container %s is not touched", r.Item.Name)
 	}
 	if err != nil || !needsRoom { // what else is wrong shows when the snapshot is saved
 		return nil
 	}
 	release, _, err := r.Transport.Reserve(r.disk(), img.Size)
 	if err != nil {
-		return at(events.StepInspect, err, "container %s is not touched", r.Item.Name)
+		return failure.At(events.StepInspect, err, "container %s is not touched", r.Item.Name)
 	}
 	release()
 	return nil
@@ -159,7 +160,7 @@ func (r *attempt) artifact(
 ) error {
 	w, key, err := r.staging.Create(ctx, name)
 	if err != nil {
-		return sinkError(err)
+		return failure.FromSink(err)
 	}
 	defer func() { _ = w.Abort() }() // what it leaves is the attempt's to discard
 	stored, err := write(sinkWriter{w, r.watch})
@@ -167,7 +168,7 @@ func (r *attempt) artifact(
 		return err
 	}
 	if err := w.Commit(); err != nil {
-		return sinkError(err)
+		return failure.FromSink(err)
 	}
 	a.Key, a.Size, a.Digest, a.UncompressedSize = key, stored.Size, stored.Digest, stored.UncompressedSize
 	r.manifest.Artifacts = append(r.manifest.Artifacts, a)
@@ -193,5 +194,5 @@ type sinkWriter struct {
 func (w sinkWriter) Write(p []byte) (int, error) {
 	n, err := w.Writer.Write(p)
 	w.watch.Kick()
-	return n, sinkError(err)
+	return n, failure.FromSink(err)
 }

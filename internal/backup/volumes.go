@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/helper"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/step"
@@ -32,7 +33,7 @@ func (r *attempt) volume(ctx context.Context) error {
 	v, err := r.Engine.InspectVolume(ctx, r.Item.ID)
 	done()
 	if err != nil {
-		return at(events.StepInspect, err, "inspect volume %s", r.Item.Name)
+		return failure.At(events.StepInspect, err, "inspect volume %s", r.Item.Name)
 	}
 	r.documents = append(r.documents, document{point.VolumeConfig, point.MediaTypeVolumeConfig, v.Raw})
 	for _, step := range []func(context.Context) error{r.probe, r.begin, r.stage, r.prepareHelpers} {
@@ -65,7 +66,7 @@ func (r *attempt) prepareHelpers(ctx context.Context) error {
 			err = r.isPlanned(ctx, v)
 		}
 		if err != nil {
-			return at(events.StepVolumes, err, "read %s of %s %s", whatIs(v), r.Item.Kind, r.Item.Name)
+			return failure.At(events.StepVolumes, err, "read %s of %s %s", whatIs(v), r.Item.Kind, r.Item.Name)
 		}
 		r.watch.Kick()
 	}
@@ -80,7 +81,7 @@ func (r *attempt) readVolumes(ctx context.Context) error {
 	defer measure(&r.durations.Volumes)()
 	for n, v := range r.Item.Volumes {
 		if err := r.readVolume(ctx, n, v); err != nil {
-			return at(events.StepVolumes, err, "read %s of %s %s", whatIs(v), r.Item.Kind, r.Item.Name)
+			return failure.At(events.StepVolumes, err, "read %s of %s %s", whatIs(v), r.Item.Kind, r.Item.Name)
 		}
 		step.At(ctx, step.VolumeRead)
 	}

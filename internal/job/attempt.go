@@ -78,7 +78,7 @@ func (a *Attempt) settle(err error) Verdict {
 		if errors.Is(err, ledger.ErrNewer) {
 			return a.leaveToNewer(err)
 		}
-		a.recordInterruption(isAway(err))
+		a.recordInterruption(errors.Is(err, ErrAway))
 		a.Log.Warn("job put off", zap.Error(err))
 		return Verdict{Disposition: d, After: RetryDelay}
 	}
@@ -192,7 +192,7 @@ func (a *Attempt) work(ctx context.Context) (event.Event, error) {
 		if why := context.Cause(ctx); why != nil && a.base.Err() == nil {
 			return a.ended(nil, why), nil
 		}
-		if isAway(err) && !a.MayRetry() {
+		if errors.Is(err, ErrAway) && !a.MayRetry() {
 			return a.ended(nil, err), nil
 		}
 		return event.Event{}, err
@@ -226,7 +226,7 @@ func (a *Attempt) makePlan(ctx context.Context) error {
 	}
 	p, err := a.spec.Plan(ctx)
 	switch {
-	case err != nil && (isAway(err) || ctx.Err() != nil):
+	case err != nil && (errors.Is(err, ErrAway) || ctx.Err() != nil):
 		return err
 	case err != nil:
 		a.Log.Warn("the job cannot be planned", zap.Error(err))

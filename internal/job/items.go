@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/step"
@@ -83,19 +84,7 @@ func (a *Attempt) failPlanned() {
 
 // planned is the failure of an item that is known from the plan to fail.
 func planned(item events.PlannedItem) error {
-	return &itemFailure{code: item.Code, err: errors.New(item.Message)}
-}
-
-// itemFailure is the failure of an item that was not begun.
-type itemFailure struct {
-	code events.Code
-	err  error
-}
-
-func (f *itemFailure) Error() string { return f.err.Error() }
-func (f *itemFailure) Unwrap() error { return f.err }
-func (f *itemFailure) Failed() (events.Step, events.Code, bool, time.Duration) {
-	return events.StepPlan, f.code, false, 0
+	return failure.New(events.StepPlan, item.Code, "%s", item.Message)
 }
 
 // Plan is the plan of the job, as its kind made it.
@@ -176,15 +165,15 @@ var ErrNotBegun = errors.New("the item cannot be begun in the ledger")
 
 // Start records that this attempt begins the item, before anything is asked about it:
 // whatever the worker dies of then counts as a try at it. It reports ErrNotBegun, or
-// the Failure of an item that has been tried often enough.
+// the failure of an item that has been tried often enough.
 func (a *Attempt) Start(i int) error {
 	item := a.public.Items[i]
 	if item.Code != "" { // it fails at once
 		return nil
 	}
 	if before := a.claim.Begun()[i]; before.Tries >= MaxTries {
-		return &itemFailure{code: events.CodeGaveUp,
-			err: fmt.Errorf("the worker died %d times at %s %s; its log may say why", before.Tries, item.Kind, item.Name)}
+		return failure.New(events.StepPlan, events.CodeGaveUp,
+			"the worker died %d times at %s %s; its log may say why", before.Tries, item.Kind, item.Name)
 	}
 	if err := a.claim.Begin(a.base, i, nil); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotBegun, err)
@@ -262,12 +251,6 @@ func (a *Attempt) itemEvent(i int, result events.Result, data any) event.Event {
 	return a.event(time.Now(), result, item.Name, discriminator, data)
 }
 
-// findings is the error of a point that was verified, and of what was found of it.
-type findings interface {
-	error
-	Findings() []events.Finding
-}
-
 // Fail ends an item that failed, unless it is to be tried again: then the attempt
 // ends. An item that is gone, or is kept, is skipped. It reports whether the item has ended.
 func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
@@ -276,19 +259,15 @@ func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
 	case a.base.Err() != nil:
 		a.PutOff(context.Cause(a.base))
 		return false
-	case dispositionOf(a.base, err) == Superseded, errors.Is(err, ErrNotBegun), isAway(err) && a.MayRetry():
+	case dispositionOf(a.base, err) == Superseded, errors.Is(err, ErrNotBegun), errors.Is(err, ErrAway) && a.MayRetry():
 		a.PutOff(err)
 		return false
 	}
 	data := events.ItemFailed{Job: a.request.Job, Host: a.runner.Host, Item: item.Item, Point: item.Point,
 		Step: events.StepPlan, Code: events.CodeInternal, Message: err.Error()}
-	if failure, ok := errors.AsType[Failure](err); ok {
-		var notRunning time.Duration
-		data.Step, data.Code, data.Retryable, notRunning = failure.Failed()
-		data.NotRunningMillis = float64(notRunning.Microseconds()) / 1000
-	}
-	if found, ok := errors.AsType[findings](err); ok {
-		data.Findings = found.Findings()
+	if e, ok := errors.AsType[*failure.Error](err); ok {
+		data.Step, data.Code, data.Retryable, data.Findings = e.Step, e.Code, e.Retryable, e.Found
+		data.NotRunningMillis = float64(e.NotRunning.Microseconds()) / 1000
 	}
 	o := events.ItemOutcome{
 		Item: item.Item, Point: item.Point, Millis: time.Since(began).Milliseconds(), Status: events.OutcomeFailed, Code: data.Code,

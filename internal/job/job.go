@@ -12,6 +12,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 )
 
 // Kind carries out the requests of one kind.
@@ -94,30 +95,9 @@ func Refuse(reason events.Reason, pointer, message string) *Refusal {
 	return &Refusal{Reason: reason, Violations: []events.Violation{{Pointer: pointer, Message: message}}}
 }
 
-// Failure is the error of an item that says what failed.
-type Failure interface {
-	error
-	// Failed returns the step, the code, whether the same request can succeed later, and
-	// how long the container was paused or stopped.
-	Failed() (step events.Step, code events.Code, retryable bool, notRunning time.Duration)
-}
-
 // ErrAway is reported where the Engine or the sink is away: the same is worth trying
-// again when they are back. A Failure with their codes means the same.
-var ErrAway = errors.New("the Engine or the sink is away")
-
-// isAway reports whether an error means that the Engine or the sink is away.
-func isAway(err error) bool {
-	if errors.Is(err, ErrAway) {
-		return true
-	}
-	f, ok := errors.AsType[Failure](err)
-	if !ok {
-		return false
-	}
-	_, code, _, _ := f.Failed()
-	return code == events.CodeEngineUnavailable || code == events.CodeSinkUnavailable
-}
+// again when they are back.
+var ErrAway = failure.ErrAway
 
 // Causes that a job's context is cancelled with.
 var (

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/recreate"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
@@ -41,7 +42,7 @@ type attempt struct {
 // run restores the point. What has to be undone after an error is in the entry.
 func (a *attempt) run(ctx context.Context) (err error) {
 	if a.source, err = Open(ctx, a.Sink, a.Item.Dir); err != nil {
-		return at(events.StepRead, err, "read point %s", a.Item.Point)
+		return failure.At(events.StepRead, err, "read point %s", a.Item.Point)
 	}
 	if err := a.lock(ctx); err != nil {
 		return err
@@ -108,7 +109,7 @@ func (a *attempt) isLoaded(ctx context.Context) (bool, error) {
 	case errors.Is(err, engine.ErrNotFound):
 		return false, nil
 	case err != nil:
-		return false, at(events.StepLoad, err, "look for image %s", Reference(a.Item.Point))
+		return false, failure.At(events.StepLoad, err, "look for image %s", Reference(a.Item.Point))
 	}
 	a.loaded(img.ID)
 	return true, nil
@@ -124,11 +125,11 @@ func (a *attempt) loaded(id string) {
 func (a *attempt) ready(ctx context.Context) error {
 	if slices.ContainsFunc(a.Item.Volumes, func(v Volume) bool { return v.fills() }) {
 		if err := a.Volumes.Ready(ctx); err != nil {
-			return at(events.StepPlan, err, "fill the volumes of point %s", a.Item.Point)
+			return failure.At(events.StepPlan, err, "fill the volumes of point %s", a.Item.Point)
 		}
 	}
 	if err := a.Engine.Probe(ctx, a.calls()...); err != nil {
-		return at(events.StepPlan, err, "point %s is not restored", a.Item.Point)
+		return failure.At(events.StepPlan, err, "point %s is not restored", a.Item.Point)
 	}
 	return a.stillMissing(ctx)
 }
@@ -161,7 +162,7 @@ func (a *attempt) stillMissing(ctx context.Context) error {
 			err = errMeanwhile
 		}
 		if !errors.Is(err, engine.ErrNotFound) {
-			return at(events.StepPlan, err, "volume %s", v.Name)
+			return failure.At(events.StepPlan, err, "volume %s", v.Name)
 		}
 	}
 	if !slices.ContainsFunc(a.Item.Networks, func(n Network) bool { return n.Action == events.NetworkCreated }) {
@@ -169,11 +170,11 @@ func (a *attempt) stillMissing(ctx context.Context) error {
 	}
 	all, err := a.Engine.Networks(ctx)
 	if err != nil {
-		return at(events.StepPlan, err, "list the networks")
+		return failure.At(events.StepPlan, err, "list the networks")
 	}
 	for _, n := range a.Item.Networks {
 		if n.Action == events.NetworkCreated && slices.ContainsFunc(all, func(o engine.Network) bool { return o.Name == n.Name }) {
-			return at(events.StepPlan, errMeanwhile, "network %s", n.Name)
+			return failure.At(events.StepPlan, errMeanwhile, "network %s", n.Name)
 		}
 	}
 	return nil
@@ -215,7 +216,7 @@ func (a *attempt) begin(ctx context.Context, loaded bool) error {
 	a.helpers = len(r.Filled) // the first ones are for the undoing
 	var err error
 	if a.entry, err = a.Sweeper.Begin(ctx, a.Ledger, record); err != nil {
-		return at(events.StepPlan, err, "record what is begun with point %s", a.Item.Point)
+		return failure.At(events.StepPlan, err, "record what is begun with point %s", a.Item.Point)
 	}
 	step.At(ctx, step.Recorded)
 	return nil
@@ -252,7 +253,7 @@ func (a *attempt) load(ctx context.Context) error {
 	artifact := a.source.Image()
 	content, err := a.source.Read(ctx, artifact, a.progress(events.StepLoad))
 	if err != nil {
-		return at(events.StepLoad, err, "read %s", artifact.Key)
+		return failure.At(events.StepLoad, err, "read %s", artifact.Key)
 	}
 	defer content.Close()
 	guarded := &guard{Reader: content}
@@ -263,7 +264,7 @@ func (a *attempt) load(ctx context.Context) error {
 		err = guarded.err
 	}
 	if err != nil {
-		return at(events.StepLoad, err, "load the image of point %s", a.Item.Point)
+		return failure.At(events.StepLoad, err, "load the image of point %s", a.Item.Point)
 	}
 	a.read += artifact.Size
 	a.loaded(id)
@@ -313,7 +314,7 @@ func (a *attempt) commit(ctx context.Context) error {
 		if errors.Is(err, undo.ErrUncertain) {
 			a.entry = nil // the next attempt sees what the ledger has
 		}
-		return at(events.StepRemove, err, "enter that point %s is restored", a.Item.Point)
+		return failure.At(events.StepRemove, err, "enter that point %s is restored", a.Item.Point)
 	}
 	step.At(ctx, step.Restored)
 	return a.settle(ctx)

@@ -25,6 +25,7 @@ import (
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/helper"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/restore"
@@ -254,9 +255,9 @@ func (b *bench) only() *engine.ContainerDetail {
 }
 
 // wantError holds the error of a point against its code.
-func (b *bench) wantError(err error, code events.Code) *restore.Error {
+func (b *bench) wantError(err error, code events.Code) *failure.Error {
 	b.Helper()
-	e, ok := errors.AsType[*restore.Error](err)
+	e, ok := errors.AsType[*failure.Error](err)
 	if !ok {
 		b.Fatalf("the error is %v, want one with the code %s", err, code)
 	}

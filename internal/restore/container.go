@@ -8,6 +8,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/recreate"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
@@ -36,16 +37,16 @@ func (a *attempt) create(ctx context.Context) error {
 	defer measure(&a.result.DurationsMillis.Create)()
 	platform, err := a.Engine.Platform(ctx)
 	if err != nil {
-		return at(events.StepCreate, err, "ask the Engine what it is")
+		return failure.At(events.StepCreate, err, "ask the Engine what it is")
 	}
 	a.choices.Image = a.imageID
 	a.call, err = recreate.Plan(recreate.Source{Document: a.source.Document, Context: a.source.Context}, &platform, a.choices)
 	if err != nil {
-		return failed(events.StepCreate, events.CodeUnsuitable, "container %s cannot be made on this Engine: %w", a.Item.Name, err)
+		return failure.New(events.StepCreate, events.CodeUnsuitable, "container %s cannot be made on this Engine: %w", a.Item.Name, err)
 	}
 	created, err := a.Engine.CreateContainer(ctx, a.temporary(), a.call.Body)
 	if err != nil {
-		return at(events.StepCreate, err, "create container %s", a.Item.Container)
+		return failure.At(events.StepCreate, err, "create container %s", a.Item.Container)
 	}
 	a.id = created.ID
 	step.At(ctx, step.Created)
@@ -53,16 +54,16 @@ func (a *attempt) create(ctx context.Context) error {
 		a.result.Warnings = events.Warn(a.result.Warnings, events.WarningRestore, "%s", w)
 	}
 	if err := a.note(ctx, func(r *undo.Restoration) { r.ID = a.id }); err != nil {
-		return at(events.StepCreate, err, "record that container %s is created", a.Item.Container)
+		return failure.At(events.StepCreate, err, "record that container %s is created", a.Item.Container)
 	}
 	for _, c := range a.call.Connect {
 		if err := a.Engine.Connect(ctx, c.Network, a.id, c.Endpoint); err != nil {
-			return at(events.StepCreate, err, "connect container %s to network %s", a.Item.Container, c.Network)
+			return failure.At(events.StepCreate, err, "connect container %s to network %s", a.Item.Container, c.Network)
 		}
 	}
 	for _, network := range a.call.Disconnect {
 		if err := a.Engine.Disconnect(ctx, network, a.id); err != nil {
-			return at(events.StepCreate, err, "disconnect container %s from network %s", a.Item.Container, network)
+			return failure.At(events.StepCreate, err, "disconnect container %s from network %s", a.Item.Container, network)
 		}
 	}
 	step.At(ctx, step.Connected)
@@ -80,7 +81,7 @@ func (a *attempt) takePlace(ctx context.Context) error {
 		}
 	}
 	if err := a.Engine.RenameContainer(ctx, a.id, a.Item.Container); err != nil {
-		return at(events.StepCreate, err, "name container %s", a.Item.Container)
+		return failure.At(events.StepCreate, err, "name container %s", a.Item.Container)
 	}
 	a.result.Container = events.RestoredContainer{ID: a.id, Name: a.Item.Container}
 	step.At(ctx, step.Named)
@@ -95,15 +96,15 @@ func (a *attempt) stopOld(ctx context.Context) error {
 		a.stopped = time.Now()
 		a.Progress(events.StepStop, 0, 0, 0)
 		if err := a.Engine.Stop(ctx, a.old.ID); err != nil {
-			return at(events.StepStop, err, "stop container %s", a.old.Name)
+			return failure.At(events.StepStop, err, "stop container %s", a.old.Name)
 		}
 		step.At(ctx, step.Stopped)
 	}
 	if err := a.Engine.SetRestartPolicy(ctx, a.old.ID, engine.RestartPolicy{Name: "no"}); err != nil {
-		return at(events.StepStop, err, "keep container %s from starting by itself", a.old.Name)
+		return failure.At(events.StepStop, err, "keep container %s from starting by itself", a.old.Name)
 	}
 	if err := a.Engine.RenameContainer(ctx, a.old.ID, a.old.Name+".holdfast-"+a.Job); err != nil {
-		return at(events.StepStop, err, "rename container %s", a.old.Name)
+		return failure.At(events.StepStop, err, "rename container %s", a.old.Name)
 	}
 	step.At(ctx, step.Renamed)
 	return nil
@@ -122,7 +123,7 @@ func (a *attempt) start(ctx context.Context) error {
 	err := a.Engine.Start(ctx, a.id)
 	done()
 	if err != nil {
-		return at(events.StepStart, err, "start container %s", a.Item.Container)
+		return failure.At(events.StepStart, err, "start container %s", a.Item.Container)
 	}
 	if !a.stopped.IsZero() {
 		a.result.NotRunningMillis = elapsed(time.Since(a.stopped))
@@ -131,7 +132,7 @@ func (a *attempt) start(ctx context.Context) error {
 	defer measure(&a.result.DurationsMillis.Gate)()
 	a.Progress(events.StepGate, 0, 0, 0)
 	if err := a.gate(ctx); err != nil {
-		return at(events.StepGate, err, "container %s", a.Item.Container)
+		return failure.At(events.StepGate, err, "container %s", a.Item.Container)
 	}
 	step.At(ctx, step.GatePassed)
 	return nil
@@ -161,8 +162,9 @@ func (a *attempt) gate(ctx context.Context) error {
 		case <-ctx.Done():
 			cause := context.Cause(ctx)
 			if starting && errors.Is(cause, context.DeadlineExceeded) {
-				return failed(events.StepGate, events.CodeNotHealthy, "container %s: %w: %s after its start its health check has not passed, and %w",
-					a.Item.Container, errNotHealthy, time.Since(began).Round(time.Millisecond), cause)
+				return failure.New(events.StepGate, events.CodeNotHealthy,
+					"container %s: %w: %s after its start its health check has not passed, and %w", a.Item.Container,
+					errNotHealthy, time.Since(began).Round(time.Millisecond), cause)
 			}
 			return cause
 		}
@@ -192,11 +194,11 @@ func (a *attempt) passes(c *engine.ContainerDetail, ran time.Duration) (passed b
 func (a *attempt) compare(ctx context.Context) error {
 	c, err := a.Engine.Inspect(ctx, a.id)
 	if err != nil {
-		return at(events.StepGate, err, "inspect container %s", a.Item.Container)
+		return failure.At(events.StepGate, err, "inspect container %s", a.Item.Container)
 	}
 	differences, err := recreate.Compare(a.source.Document, c.Raw, a.choices)
 	if err != nil {
-		return at(events.StepGate, err, "compare container %s with what it was", a.Item.Container)
+		return failure.At(events.StepGate, err, "compare container %s with what it was", a.Item.Container)
 	}
 	for _, d := range differences {
 		reason := d.Reason

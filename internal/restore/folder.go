@@ -9,6 +9,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/volume"
 )
@@ -103,7 +104,7 @@ func (s *Source) archiveTo(ctx context.Context, a *events.Artifact, path string)
 func (s *Source) storedTo(ctx context.Context, a *events.Artifact, path string) error {
 	f, err := s.sink.Open(ctx, a.Key)
 	if err != nil {
-		return sinkError(err)
+		return failure.FromSink(err)
 	}
 	defer f.Close()
 	return writeFile(path, codec.NewPlainReader(sinkReader{f}, stored(a)))

@@ -8,6 +8,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -50,7 +51,7 @@ func (a *attempt) lock(ctx context.Context) error {
 	for _, r := range slices.Compact(all) {
 		release, err := a.Sweeper.Locks.Acquire(ctx, r)
 		if err != nil {
-			return at(events.StepPlan, err, "wait for %s", r)
+			return failure.At(events.StepPlan, err, "wait for %s", r)
 		}
 		a.locks.held = append(a.locks.held, release)
 	}
@@ -65,12 +66,12 @@ func (a *attempt) inspectOld(ctx context.Context) error {
 	c, err := a.Engine.Inspect(ctx, a.Item.Replaces)
 	switch {
 	case errors.Is(err, engine.ErrNotFound):
-		return failed(events.StepPlan, events.CodeReplaced, "container %s (%.12s) was removed after the plan was made: ask again",
+		return failure.New(events.StepPlan, events.CodeReplaced, "container %s (%.12s) was removed after the plan was made: ask again",
 			a.Item.Container, a.Item.Replaces)
 	case err != nil:
-		return at(events.StepPlan, err, "inspect container %s", a.Item.Container)
+		return failure.At(events.StepPlan, err, "inspect container %s", a.Item.Container)
 	case c.Name != a.Item.Container:
-		return failed(events.StepPlan, events.CodeReplaced, "container %s is called %s by now: ask again", a.Item.Container, c.Name)
+		return failure.New(events.StepPlan, events.CodeReplaced, "container %s is called %s by now: ask again", a.Item.Container, c.Name)
 	}
 	a.old = c
 	return nil

@@ -65,7 +65,7 @@ func MakePlan(found []Found, host *Host, wish Wish) []Item {
 	for _, point := range found {
 		if point.Err != nil {
 			item := Item{PlannedItem: point.PlannedItem, Dir: point.Dir}
-			code, _ := classify(events.StepRead, point.Err)
+			code, _ := meanings.Classify(point.Err)
 			item.fail(code, "point %s cannot be restored: %v", point.Point, point.Err)
 			items = append(items, item)
 			continue

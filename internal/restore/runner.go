@@ -12,6 +12,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/helper"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/sink"
@@ -68,11 +69,11 @@ const undoBound = time.Minute
 
 // Run restores one point, and returns when that is done and in the ledger: from then on
 // nothing of it is undone. A point that an earlier attempt has restored is not restored
-// again; see [undo.Record.Done]. An error is an *Error, and means that the Engine is as
+// again; see [undo.Record.Done]. An error is a *failure.Error, and means that the Engine is as
 // it was, or will be as soon as the Sweeper can see to that.
 func (r *Runner) Run(ctx context.Context, t Task) (*events.RestoreItemCompleted, error) {
 	if t.Item.Code != "" {
-		return nil, failed(events.StepPlan, t.Item.Code, "%s", t.Item.Message)
+		return nil, failure.New(events.StepPlan, t.Item.Code, "%s", t.Item.Message)
 	}
 	a := &attempt{Runner: r, Task: t, result: events.RestoreItemCompleted{
 		Job: t.Job, Host: t.Host, Item: t.Item.Item, Point: t.Item.Point, Sink: t.SinkName, As: t.Item.As, Differences: []events.Difference{},
@@ -98,7 +99,7 @@ var closed = func() <-chan struct{} {
 func never() bool { return false }
 
 // undo has the Sweeper undo what the attempt did, and waits a while for that.
-func (a *attempt) undo(ctx context.Context, failure *Error) {
+func (a *attempt) undo(ctx context.Context, failure *failure.Error) {
 	release := a.locks.release
 	if a.entry == nil {
 		release()

@@ -8,6 +8,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/recreate"
 	"holdfast.io/holdfast/internal/sink"
@@ -34,7 +35,7 @@ type Source struct {
 func Open(ctx context.Context, from sink.Reader, dir string) (*Source, error) {
 	m, err := point.Read(ctx, from, dir)
 	if err != nil {
-		return nil, sinkError(err)
+		return nil, failure.FromSink(err)
 	}
 	s := &Source{Dir: dir, Manifest: m, sink: from}
 	for i := range m.Artifacts {
@@ -65,7 +66,7 @@ func (s *Source) look(ctx context.Context, a *events.Artifact) error {
 	case errors.Is(err, sink.ErrNotFound):
 		return fmt.Errorf("%w: %s is not there", codec.ErrDamaged, a.Key)
 	case err != nil:
-		return sinkError(err)
+		return failure.FromSink(err)
 	case info.Size != a.Size:
 		return fmt.Errorf("%w: %s has %d bytes instead of %d", codec.ErrDamaged, a.Key, info.Size, a.Size)
 	}
@@ -81,7 +82,7 @@ func (s *Source) document(ctx context.Context, mediaType string) ([]byte, error)
 	}
 	f, err := s.sink.Open(ctx, a.Key)
 	if err != nil {
-		return nil, sinkError(err)
+		return nil, failure.FromSink(err)
 	}
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(codec.NewPlainReader(sinkReader{f}, stored(a)), maxDocument+1))
@@ -113,7 +114,7 @@ func (s *Source) Volume(name string) *events.Artifact {
 func (s *Source) Read(ctx context.Context, a *events.Artifact, told func(n int64)) (io.ReadCloser, error) {
 	f, err := s.sink.Open(ctx, a.Key)
 	if err != nil {
-		return nil, sinkError(err)
+		return nil, failure.FromSink(err)
 	}
 	plain, err := codec.NewReader(&counter{r: sinkReader{f}, told: told}, stored(a))
 	if err != nil {
@@ -155,7 +156,7 @@ type sinkReader struct{ io.Reader }
 func (r sinkReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	if err != nil && err != io.EOF {
-		err = sinkError(err)
+		err = failure.FromSink(err)
 	}
 	return n, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/helper"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/recreate"
@@ -26,7 +27,7 @@ func (a *attempt) makeNetworks(ctx context.Context) error {
 	for _, n := range a.Item.Networks {
 		if n.Action == events.NetworkCreated {
 			if err := a.makeNetwork(ctx, n.Name); err != nil {
-				return at(events.StepCreate, err, "create network %s", n.Name)
+				return failure.At(events.StepCreate, err, "create network %s", n.Name)
 			}
 		}
 		a.result.Networks = append(a.result.Networks, events.RestoredNetwork{Name: n.Name, Action: n.Action})
@@ -59,7 +60,7 @@ func (a *attempt) makeVolumes(ctx context.Context) error {
 		}
 		if v.Action == events.VolumeCreated || v.Action == events.VolumeMadeEmpty {
 			if err := a.makeVolume(ctx, v); err != nil {
-				return at(events.StepCreate, err, "make volume %s", v.Name)
+				return failure.At(events.StepCreate, err, "make volume %s", v.Name)
 			}
 		}
 		was := v.Was
@@ -124,7 +125,7 @@ func (a *attempt) looksEmpty(ctx context.Context) error {
 			err = errors.Join(errVolumeNotEmpty, a.note(ctx, func(r *undo.Restoration) { r.DropFilled(v.Name) }))
 		}
 		if err != nil {
-			return at(events.StepVolumes, err, "volume %s", v.Name)
+			return failure.At(events.StepVolumes, err, "volume %s", v.Name)
 		}
 	}
 	return nil
@@ -138,7 +139,7 @@ func (a *attempt) fill(ctx context.Context, action events.VolumeAction) error {
 			continue
 		}
 		if err := a.fillVolume(ctx, v); err != nil {
-			return at(events.StepVolumes, err, "fill volume %s", v.Name)
+			return failure.At(events.StepVolumes, err, "fill volume %s", v.Name)
 		}
 	}
 	return nil

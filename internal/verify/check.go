@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bytesize"
 	"holdfast.io/holdfast/internal/codec"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -29,7 +30,7 @@ func (a *attempt) check(ctx context.Context) error {
 	for i := range a.manifest.Artifacts {
 		found, err := a.checkArtifact(ctx, &a.manifest.Artifacts[i])
 		if err != nil {
-			return at(events.StepRead, err, "read %s", a.manifest.Artifacts[i].Key)
+			return failure.At(events.StepRead, err, "read %s", a.manifest.Artifacts[i].Key)
 		}
 		a.found = append(a.found, found)
 	}
@@ -48,19 +49,19 @@ func (a *attempt) readManifest(ctx context.Context) (err error) {
 	case errors.Is(err, sink.ErrNotFound):
 		return a.gone()
 	case errors.Is(err, point.ErrNewer):
-		return &Error{Step: events.StepRead, Code: events.CodePointNewer, Err: fmt.Errorf("point %s: %w", a.Item.Point, err)}
+		return &failure.Error{Step: events.StepRead, Code: events.CodePointNewer, Err: fmt.Errorf("point %s: %w", a.Item.Point, err)}
 	case errors.Is(err, point.ErrDamaged):
 		a.found = append(a.found, events.Finding{Key: path.Join(a.Dir, sink.ManifestName), Condition: events.ConditionDamaged,
 			Message: fmt.Sprintf("%v; without it nothing can be said of what else is in the folder", err)})
 		return nil
 	}
-	return at(events.StepRead, sinkErr{err}, "read the manifest of point %s", a.Item.Point)
+	return failure.At(events.StepRead, failure.FromSink(err), "read the manifest of point %s", a.Item.Point)
 }
 
 // gone is the error of a point whose manifest is not there any more: it was removed
 // after the plan was made.
-func (a *attempt) gone() *Error {
-	e := &Error{Step: events.StepRead, Code: events.CodeGone,
+func (a *attempt) gone() *failure.Error {
+	e := &failure.Error{Step: events.StepRead, Code: events.CodeGone,
 		Err: fmt.Errorf("point %s of %s %s was removed after the plan was made", a.Item.Point, a.Item.Kind, a.Item.Name)}
 	if a.Named {
 		e.Code = events.CodePointNotFound
@@ -76,7 +77,7 @@ func (a *attempt) stillThere(ctx context.Context) error {
 		return a.gone()
 	}
 	if err != nil {
-		return at(events.StepRead, sinkErr{err}, "see whether point %s is still there", a.Item.Point)
+		return failure.At(events.StepRead, failure.FromSink(err), "see whether point %s is still there", a.Item.Point)
 	}
 	return nil
 }
@@ -117,7 +118,7 @@ func (a *attempt) checkArtifact(ctx context.Context, artifact *events.Artifact) 
 	if !wrongSize {
 		err := a.read(ctx, artifact)
 		switch {
-		case isSinks(err):
+		case failure.IsFromSink(err):
 			return found, err
 		case errors.Is(err, sink.ErrNotFound):
 			found.Condition, found.Message = events.ConditionMissing, "it was removed meanwhile"
@@ -132,13 +133,6 @@ func (a *attempt) checkArtifact(ctx context.Context, artifact *events.Artifact) 
 		found = damaged("%v", err)
 	}
 	return found, a.locate(ctx, artifact, &found)
-}
-
-// isSinks reports whether an error came from the sink: it says nothing of what is
-// stored.
-func isSinks(err error) bool {
-	_, ok := errors.AsType[sinkErr](err)
-	return ok
 }
 
 // read reads an artifact to its end, and proves its bytes and what they hold. An error
@@ -203,7 +197,7 @@ func (a *attempt) locate(ctx context.Context, artifact *events.Artifact, found *
 	as := *artifact
 	as.Size, as.Digest = damage.Size, digest
 	switch err := a.read(ctx, &as); {
-	case isSinks(err):
+	case failure.IsFromSink(err):
 		return err
 	case err == nil:
 		found.Message += "; but what it holds is whole: it can be unpacked and loaded by hand"

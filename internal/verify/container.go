@@ -8,6 +8,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -49,13 +50,13 @@ func (d *drill) create(ctx context.Context, starts bool) (id string, err error) 
 }
 
 // gate waits until it is known whether the container runs.
-func (d *drill) gate(ctx context.Context, id string) (*Error, error) {
+func (d *drill) gate(ctx context.Context, id string) (*failure.Error, error) {
 	began := time.Now()
 	for {
 		d.progress(events.StepGate)
 		c, err := d.Engine.Inspect(ctx, id)
 		if err != nil {
-			return nil, at(events.StepGate, err, "look at the container of point %s", d.Item.Point)
+			return nil, failure.At(events.StepGate, err, "look at the container of point %s", d.Item.Point)
 		}
 		ran := time.Since(began)
 		switch {
@@ -71,7 +72,7 @@ func (d *drill) gate(ctx context.Context, id string) (*Error, error) {
 		select {
 		case <-time.After(pollDelay):
 		case <-ctx.Done():
-			return nil, at(events.StepGate, context.Cause(ctx), "look at the container of point %s", d.Item.Point)
+			return nil, failure.At(events.StepGate, context.Cause(ctx), "look at the container of point %s", d.Item.Point)
 		}
 	}
 }
@@ -86,9 +87,9 @@ func (d *drill) lacking() string {
 }
 
 // failed is the error of a point whose bytes are whole, and of which no container runs.
-func (d *drill) failed(step events.Step, code events.Code, format string, args ...any) *Error {
+func (d *drill) failed(step events.Step, code events.Code, format string, args ...any) *failure.Error {
 	message := fmt.Sprintf(format, args...)
 	d.found = append(d.found, events.Finding{Condition: events.ConditionNotRunning, Message: message})
-	return &Error{Step: step, Code: code, Found: d.found,
+	return &failure.Error{Step: step, Code: code, Found: d.found,
 		Err: fmt.Errorf("the point of %s %s is stored whole, but %s", d.Item.Item.Kind, d.Item.Item.Name, message)}
 }

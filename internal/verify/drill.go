@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
@@ -52,10 +53,10 @@ type drill struct {
 }
 
 // drill loads the point's image, starts a container of it that has no network, and
-// removes both. failure says that the container did not run as it did; err that this
+// removes both. verdict says that the container did not run as it did; err that this
 // could not be seen. A point of a volume, of an image, or of a container that did not
 // run has nothing to start: it passes, with a warning that says so.
-func (a *attempt) drill(ctx context.Context) (failure *Error, err error) {
+func (a *attempt) drill(ctx context.Context) (verdict *failure.Error, err error) {
 	if a.manifest.Image == nil {
 		a.warn(events.WarningUnchecked,
 			"point %s is of a %s: there is nothing to start, and what is stored of it was read", a.Item.Point, a.manifest.Item.Kind)
@@ -64,20 +65,20 @@ func (a *attempt) drill(ctx context.Context) (failure *Error, err error) {
 	id := undo.ID(a.Item.Point+"-"+a.Job, a.Attempt)
 	d := &drill{attempt: a, name: engine.HelperName(a.Item.Point+"-"+a.Job, a.Attempt, 0), reference: engine.DrillReference(id)}
 	if err := a.Engine.Probe(ctx, engine.DrillCalls...); err != nil {
-		return nil, at(events.StepLoad, err, "a drill of point %s is not begun", a.Item.Point)
+		return nil, failure.At(events.StepLoad, err, "a drill of point %s is not begun", a.Item.Point)
 	}
 	there, err := d.there(ctx)
 	if err != nil {
-		return nil, at(events.StepLoad, err, "see whether the image of point %s is on the Engine", a.Item.Point)
+		return nil, failure.At(events.StepLoad, err, "see whether the image of point %s is on the Engine", a.Item.Point)
 	}
 	if err := d.begin(ctx, id, there); err != nil {
 		return nil, err
 	}
-	failure, err = d.run(ctx, there)
+	verdict, err = d.run(ctx, there)
 	if ctx.Err() == nil {
 		d.end(ctx)
 	}
-	return failure, err
+	return verdict, err
 }
 
 // there reports whether the image is on the Engine already, and not only for another
@@ -113,7 +114,7 @@ func (d *drill) begin(ctx context.Context, id string, there bool) error {
 	entry, err := d.Sweeper.Begin(ctx, d.Ledger, r)
 	resume()
 	if err != nil {
-		return at(events.StepLoad, err, "record what a drill of point %s begins", d.Item.Point)
+		return failure.At(events.StepLoad, err, "record what a drill of point %s begins", d.Item.Point)
 	}
 	step.At(ctx, step.Recorded)
 	d.entry = entry
@@ -121,7 +122,7 @@ func (d *drill) begin(ctx context.Context, id string, there bool) error {
 		return nil
 	}
 	entry.HandOver(nil, closed, d.told.Load) // nobody else ends it
-	return at(events.StepLoad, context.Cause(ctx), "begin a drill of point %s", d.Item.Point)
+	return failure.At(events.StepLoad, context.Cause(ctx), "begin a drill of point %s", d.Item.Point)
 }
 
 // end removes what the drill made, or leaves it to the Sweeper.
@@ -173,7 +174,7 @@ func (d *drill) remove(ctx context.Context) error {
 	return nil
 }
 
-func (d *drill) run(ctx context.Context, there bool) (*Error, error) {
+func (d *drill) run(ctx context.Context, there bool) (*failure.Error, error) {
 	if !there {
 		if err := d.load(ctx); err != nil {
 			return nil, err
@@ -187,7 +188,7 @@ func (d *drill) run(ctx context.Context, there bool) (*Error, error) {
 	case errors.Is(err, engine.ErrRefusedConfig):
 		return d.failed(events.StepCreate, events.CodeNotStarted, "no container can be made of it: %v", err), nil
 	case err != nil:
-		return nil, at(events.StepCreate, err, "make a container of point %s", d.Item.Point)
+		return nil, failure.At(events.StepCreate, err, "make a container of point %s", d.Item.Point)
 	}
 	step.At(ctx, step.Created)
 	if !starts {
@@ -197,8 +198,8 @@ func (d *drill) run(ctx context.Context, there bool) (*Error, error) {
 	}
 	d.progress(events.StepStart)
 	if err := d.Engine.Start(ctx, id); err != nil {
-		if code, _ := classify(err); code != events.CodeEngine || ctx.Err() != nil {
-			return nil, at(events.StepStart, err, "start a container of point %s", d.Item.Point)
+		if code, _ := meanings.Classify(err); code != events.CodeEngine || ctx.Err() != nil {
+			return nil, failure.At(events.StepStart, err, "start a container of point %s", d.Item.Point)
 		}
 		return d.failed(events.StepStart, events.CodeNotStarted, "a container of it cannot be started: %v", err), nil
 	}
@@ -220,17 +221,17 @@ func (d *drill) load(ctx context.Context) error {
 	what := fmt.Sprintf("load the image of point %s", d.Item.Point)
 	artifact := d.manifest.Artifact(point.MediaTypeImageArchive)
 	if artifact == nil {
-		return &Error{Step: events.StepLoad, Code: events.CodeInternal, Err: fmt.Errorf("%s: it has no image archive", what)}
+		return &failure.Error{Step: events.StepLoad, Code: events.CodeInternal, Err: fmt.Errorf("%s: it has no image archive", what)}
 	}
 	d.begins(events.StepLoad, artifact.Size)
 	f, err := d.open(ctx, artifact.Key)
 	if err != nil {
-		return at(events.StepLoad, err, "%s", what)
+		return failure.At(events.StepLoad, err, "%s", what)
 	}
 	defer f.Close()
 	plain, err := codec.NewReader(f, codec.Stored{Size: artifact.Size, Digest: artifact.Digest, UncompressedSize: artifact.UncompressedSize})
 	if err != nil {
-		return at(events.StepLoad, err, "%s", what)
+		return failure.At(events.StepLoad, err, "%s", what)
 	}
 	defer plain.Close()
 	named := archive.WithName(plain, d.reference)
@@ -244,7 +245,7 @@ func (d *drill) load(ctx context.Context) error {
 		err = f.err
 	}
 	if err != nil {
-		return at(events.StepLoad, err, "%s", what)
+		return failure.At(events.StepLoad, err, "%s", what)
 	}
 	return nil
 }

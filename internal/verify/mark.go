@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
@@ -45,9 +46,9 @@ func lastAt(v *point.Verified, level events.VerifyLevel) time.Time {
 }
 
 // mark writes beside the point what came of it.
-func (a *attempt) mark(ctx context.Context, failure *Error) error {
+func (a *attempt) mark(ctx context.Context, verdict *failure.Error) error {
 	v := point.Verified{
-		Time: time.Now().UTC(), Level: string(a.Level), OK: failure == nil, Host: a.Host, Job: a.Job, Holdfast: a.Version,
+		Time: time.Now().UTC(), Level: string(a.Level), OK: verdict == nil, Host: a.Host, Job: a.Job, Holdfast: a.Version,
 		FullTime: lastAt(a.before, events.VerifyFull), DrillTime: lastAt(a.before, events.VerifyDrill),
 	}
 	for _, f := range a.found {
@@ -64,7 +65,7 @@ func (a *attempt) mark(ctx context.Context, failure *Error) error {
 		return a.gone()
 	}
 	if err != nil {
-		return at(events.StepPublish, sinkErr{err}, "write beside point %s what came of verifying it", a.Item.Point)
+		return failure.At(events.StepPublish, failure.FromSink(err), "write beside point %s what came of verifying it", a.Item.Point)
 	}
 	step.At(ctx, step.Marked)
 	return nil

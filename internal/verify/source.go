@@ -2,10 +2,9 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"io"
 
-	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/failure"
 )
 
 // source reads an object of the sink. It remembers an error of the sink: whoever reads
@@ -31,17 +30,10 @@ func (s *source) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	s.observe(n)
 	if err != nil && err != io.EOF {
-		s.err = sinkErr{err}
+		s.err = failure.FromSink(err)
 		return n, s.err
 	}
 	return n, err
-}
-
-func sinkError(err error) error {
-	if err == nil || errors.Is(err, sink.ErrNotFound) {
-		return err
-	}
-	return sinkErr{err}
 }
 
 // counter counts what is read.

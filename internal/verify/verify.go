@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
@@ -74,7 +75,7 @@ type Result struct {
 
 // Run verifies a point, and writes beside it what came of that. It returns when nothing
 // temporary is left. It holds a few megabytes, however large the point is. An item that
-// the plan says will fail does so at once; it needs no sink. An error is an *Error: with
+// the plan says will fail does so at once; it needs no sink. An error is a *failure.Error: with
 // the code point_damaged, not_started or not_healthy for a point that did not pass, and
 // for one that could not be verified with another code, and then nothing is written.
 //
@@ -82,22 +83,22 @@ type Result struct {
 // a drill could not undo by then, or at all, is left to the Sweeper.
 func (r *Runner) Run(ctx context.Context, t Task) (*Result, error) {
 	if t.Code != "" {
-		return nil, &Error{Step: events.StepPlan, Code: t.Code, Err: errors.New(t.Message)}
+		return nil, failure.New(events.StepPlan, t.Code, "%s", t.Message)
 	}
 	a := &attempt{Runner: r, Task: t, watch: &stall.Watchdog{}, step: events.StepRead}
 	ctx, stop := a.watch.Guard(ctx, r.StallTimeout)
 	defer stop()
 	var result *Result
-	var failure error
+	var err error
 	ended := stall.Await(ctx, func() {
-		failure = panics.Catch(func() (err error) { result, err = a.run(ctx); return err })
+		err = panics.Catch(func() (err error) { result, err = a.run(ctx); return err })
 	})
 	a.leave(ended)
 	if !stall.HasEnded(ended) {
-		return nil, errorOf(ctx, a.at(), fmt.Errorf("verify point %s: %w", t.Point, context.Cause(ctx)))
+		return nil, meanings.Of(ctx, a.at(), fmt.Errorf("verify point %s: %w", t.Point, context.Cause(ctx)))
 	}
-	if failure != nil {
-		return nil, errorOf(ctx, a.at(), failure)
+	if err != nil {
+		return nil, meanings.Of(ctx, a.at(), err)
 	}
 	return result, nil
 }
@@ -137,20 +138,20 @@ func (a *attempt) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	step.At(ctx, step.Checked)
-	failure := a.verdict()
-	if failure == nil && a.Level == events.VerifyDrill {
+	verdict := a.verdict()
+	if verdict == nil && a.Level == events.VerifyDrill {
 		began := time.Now()
-		failure, err = a.drill(ctx)
+		verdict, err = a.drill(ctx)
 		a.durations.Drill = time.Since(began).Milliseconds()
 		if err != nil {
 			return nil, err
 		}
 	}
-	if err := a.mark(ctx, failure); err != nil {
+	if err := a.mark(ctx, verdict); err != nil {
 		return nil, err
 	}
-	if failure != nil {
-		return nil, failure
+	if verdict != nil {
+		return nil, verdict
 	}
 	r := &Result{Checked: a.checked, Durations: a.durations, Warnings: a.warnings}
 	if a.before != nil && a.before.Job != a.Job {
@@ -160,11 +161,11 @@ func (a *attempt) run(ctx context.Context) (*Result, error) {
 }
 
 // verdict returns the error of a point that is not what was stored; nil if it is.
-func (a *attempt) verdict() *Error {
+func (a *attempt) verdict() *failure.Error {
 	if !a.damaged() {
 		return nil
 	}
-	return &Error{Step: events.StepRead, Code: events.CodePointDamaged, Found: a.found,
+	return &failure.Error{Step: events.StepRead, Code: events.CodePointDamaged, Found: a.found,
 		Err: errors.New(Summary(a.Item.Item, a.found))}
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/plan"
 )
 
@@ -20,8 +20,8 @@ const lookBound = 10 * time.Second
 // of a planned one is not backed up in its place, but named. One that nobody named,
 // and that ended by itself, is gone: that is nobody's fault.
 func (r *run) explain(ctx context.Context, item plan.Item, err error) error {
-	failure, ok := errors.AsType[*backup.ItemError](err)
-	if !ok || item.Code != "" || failure.Code != events.CodeNotFound && failure.Code != events.CodeUncommittable {
+	why, ok := errors.AsType[*failure.Error](err)
+	if !ok || item.Code != "" || why.Code != events.CodeNotFound && why.Code != events.CodeUncommittable {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookBound)
@@ -38,14 +38,14 @@ func (r *run) explain(ctx context.Context, item plan.Item, err error) error {
 		all, lookErr = r.kind.Runner.Engine.Images(ctx)
 		now = findImage(item, all)
 	case events.ItemVolume:
-		return whereabouts{}.judge(item, failure) // a name is all that it has
+		return whereabouts{}.judge(item, why) // a name is all that it has
 	default: // no item of a backup
 		return err
 	}
 	if lookErr != nil {
 		return err // what is known without looking
 	}
-	return now.judge(item, failure)
+	return now.judge(item, why)
 }
 
 // whereabouts say what the Engine has of a planned item now.
@@ -87,15 +87,15 @@ func (w whereabouts) gone(item plan.Item) bool {
 }
 
 // judge decides what the failure of an item means.
-func (w whereabouts) judge(item plan.Item, failure *backup.ItemError) error {
+func (w whereabouts) judge(item plan.Item, why *failure.Error) error {
 	switch {
 	case w.gone(item):
-		return &backup.ItemError{Step: events.StepInspect, Code: events.CodeGone,
+		return &failure.Error{Step: events.StepInspect, Code: events.CodeGone,
 			Err: fmt.Errorf("%s %s, which was found and not named, is gone", item.Kind, item.Name)}
 	case w.there || w.successor == "":
-		return failure
+		return why
 	default:
-		return &backup.ItemError{Step: failure.Step, Code: events.CodeReplaced, Retryable: true,
+		return &failure.Error{Step: why.Step, Code: events.CodeReplaced, Retryable: true,
 			Err: fmt.Errorf("%s %s was replaced after the plan was made: what has its name now is %s; ask again to back that up",
 				item.Kind, item.Name, w.successor)}
 	}

@@ -76,7 +76,7 @@ func (g *group) capture(ctx context.Context) bool {
 	}
 	g.captured = g.kind.Runner.Capture(ctx, tasks)
 	for _, c := range g.captured {
-		if err := c.Err(); errors.Is(err, backup.ErrAway) && g.attempt.MayRetry() {
+		if err := c.Err(); errors.Is(err, job.ErrAway) && g.attempt.MayRetry() {
 			g.putOff(err)
 			return false
 		}

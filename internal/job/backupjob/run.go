@@ -50,7 +50,7 @@ func (r *run) item(ctx context.Context, i int) {
 	r.finish(ctx, i, began, result, err)
 }
 
-// task returns what is to be done for an item. The error is a *backup.ItemError.
+// task returns what is to be done for an item. The error is a *failure.Error.
 func (r *run) task(ctx context.Context, i int) (backup.Task, error) {
 	item, a := r.plan.Items[i], r.attempt
 	source := r.request.Event

@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/prune"
 	"holdfast.io/holdfast/internal/retention"
-	"holdfast.io/holdfast/internal/sink"
 )
 
 // run is one attempt at a prune request.
@@ -92,7 +92,7 @@ func (r *run) remove(ctx context.Context, it item) (goneAfter time.Time, err err
 // not there any more, or that an earlier attempt has hidden, is left to what removes it.
 func (r *run) changed(it item) error {
 	if it.Code != "" {
-		return &failure{step: events.StepPlan, code: it.Code, err: errors.New(it.Message)}
+		return failure.New(events.StepPlan, it.Code, "%s", it.Message)
 	}
 	now, there := r.now[it.Dir]
 	switch {
@@ -101,22 +101,6 @@ func (r *run) changed(it item) error {
 		return nil
 	}
 	return &prune.KeptError{Why: strings.Join(now.Reasons, "; ")}
-}
-
-// failure is the failure of an item. It implements [job.Failure].
-type failure struct {
-	step      events.Step
-	code      events.Code
-	retryable bool
-	err       error
-}
-
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-// Failed implements [job.Failure].
-func (f *failure) Failed() (step events.Step, code events.Code, retryable bool, notRunning time.Duration) {
-	return f.step, f.code, f.retryable, 0
 }
 
 // stepOf is what an item fails at.
@@ -129,27 +113,12 @@ func stepOf(it item) events.Step {
 
 // failed decides what an error means for an item.
 func failed(ctx context.Context, at events.Step, err error) error {
-	f := &failure{step: at, code: events.CodeSinkError, retryable: true, err: err}
 	_, kept := errors.AsType[*prune.KeptError](err)
-	_, known := errors.AsType[*failure](err)
-	switch cause := context.Cause(ctx); {
-	case known:
-		return err
+	switch {
 	case kept:
-		f.code, f.retryable = events.CodeKept, false
-	case errors.Is(err, context.DeadlineExceeded):
-		f.code = events.CodeTimeout
-	case cause != nil:
-		f.code, f.err = events.CodeCancelled, cause
-		if errors.Is(cause, context.DeadlineExceeded) {
-			f.code = events.CodeTimeout
-		}
-	case panics.Stack(err) != nil:
-		f.code, f.retryable = events.CodeInternal, false
-	case errors.Is(err, sink.ErrFull):
-		f.code = events.CodeSinkFull
-	case errors.Is(err, sink.ErrUnavailable):
-		f.code = events.CodeSinkUnavailable
+		return &failure.Error{Step: at, Code: events.CodeKept, Err: err}
+	case errors.Is(err, context.DeadlineExceeded): // the bound of this item
+		return &failure.Error{Step: at, Code: events.CodeTimeout, Retryable: true, Err: err}
 	}
-	return f
+	return failure.Sink.Of(ctx, at, failure.FromSink(err))
 }

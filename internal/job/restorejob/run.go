@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/point"
@@ -86,7 +87,7 @@ func (r *run) restore(ctx context.Context, i int) (*events.RestoreItemCompleted,
 	}
 	defer release()
 	if marks := point.ReadMarks(ctx, t.Sink, item.Dir); marks.IsRemoved() {
-		return nil, &restore.Error{Step: events.StepRead, Code: events.CodePointNotFound,
+		return nil, &failure.Error{Step: events.StepRead, Code: events.CodePointNotFound,
 			Err: fmt.Errorf("point %s was pruned after the plan was made; holdfast unprune takes it back", item.Point)}
 	}
 	return r.kind.Runner.Run(ctx, t)
