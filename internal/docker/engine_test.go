@@ -90,14 +90,21 @@ type bench struct {
 	proxy *dockertest.Proxy // before the Engine, once calls are to be refused
 }
 
-func openBench(t testing.TB) *bench {
+func openBench(t testing.TB) *bench { return openBenchAt(t, "") }
+
+// openBenchAt opens the Engine at an address; empty for that of the environment.
+func openBenchAt(t testing.TB, host string) *bench {
 	t.Helper()
-	e, err := docker.Connect("")
+	e, err := docker.Connect(host)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
-	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	at := client.FromEnv
+	if host != "" {
+		at = client.WithHost(host)
+	}
+	api, err := client.NewClientWithOpts(at, client.WithAPIVersionNegotiation())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,14 +89,14 @@ func (w *recreateWorld) everything() containerSpec {
 			Aliases: []string{"api", "web"}, DriverOpts: map[string]string{"com.example": "1"}, Links: []string{w.call("a-gate") + ":door"}},
 		back: {Aliases: []string{"worker"}},
 	}
-	if w.target.Speaks("1.44") {
+	if w.source.Speaks("1.44") {
 		host.Annotations = map[string]string{"a": "b"}
 		config.Healthcheck.StartInterval = time.Second
 		endpoints[front].MacAddress = "0a:00:00:00:00:01"
 	} else {
 		config.MacAddress = "0a:00:00:00:00:01" //nolint:staticcheck // the only place that an older Engine has for it
 	}
-	if w.target.Speaks("1.48") {
+	if w.source.Speaks("1.48") {
 		endpoints[front].GwPriority = 5
 	}
 	return containerSpec{config: config, host: host, endpoints: endpoints, starts: true}
