@@ -8,7 +8,7 @@ engine_dir ?= /tmp/holdfast-engine
 on_engine := ./worker ./internal/backup/... ./internal/docker
 
 # Of these, those that bring an Engine of their own; and TestRecreate, which nobody has seen pass on such an Engine yet.
-brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRecreate)$$
+brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestRecreate)$$
 
 .PHONY: build test test-containerd fuzz lint bench bench-load
 

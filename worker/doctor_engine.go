@@ -48,7 +48,10 @@ func (d *doctor) checkEngine(ctx context.Context) {
 
 // engineRemedy says how to mend an Engine that cannot be asked at this address.
 func engineRemedy(host string, err error) string {
+	_, ofTLS := errors.AsType[*docker.TLSError](err)
 	switch {
+	case ofTLS:
+		return "set them as the docker command takes them: see 'An Engine on another machine' in deploy/README.md"
 	case errors.Is(err, fs.ErrPermission):
 		return "run as root, or add this user to the group docker"
 	case errors.Is(err, engine.ErrRefused), errors.Is(err, engine.ErrUnsupported), errors.Is(err, engine.ErrBadAnswer):

@@ -3,7 +3,9 @@ package docker
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -27,6 +29,24 @@ func (e *awayError) Error() string {
 	return text
 }
 
+// TLSError is a connection that TLS refused: on either side, or because there was none.
+type TLSError struct{ cause string }
+
+func (e *TLSError) Error() string {
+	return e.cause + ": the certificates are those of DOCKER_CERT_PATH with DOCKER_TLS_VERIFY=1, or of the docker context"
+}
+
+// tlsFailure returns a failed connection as a [TLSError], if that is what it is.
+func tlsFailure(err error) error {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || strings.Contains(err.Error(), "remote error: tls: ") {
+		return &TLSError{brief(err.Error())}
+	}
+	return err
+}
+
+// wantsTLS is what a program of Go answers to a request without TLS.
+const wantsTLS = "Client sent an HTTP request to an HTTPS server."
+
 // answers tells what the Engine answers from what somebody before it does: socket
 // proxies and authorization plugins refuse calls, each in its own way. The Docker
 // client takes their pages for messages of the Engine, and a proxy's 404 for a
@@ -42,7 +62,7 @@ func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.next.RoundTrip(req)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, tlsFailure(err)
 	case req.Method == http.MethodHead: // has no body; the client asks again with GET
 		return resp, nil
 	case resp.StatusCode < http.StatusMultipleChoices && !isPage(resp), resp.StatusCode == http.StatusNotModified,
@@ -59,6 +79,8 @@ func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	message, own := ownMessage(resp, body)
 	switch {
+	case resp.StatusCode == http.StatusBadRequest && message == wantsTLS:
+		return nil, &TLSError{"it takes connections with TLS only"}
 	case own && !refuses(resp.StatusCode, message):
 		return withMessage(resp, message), nil
 	case resp.StatusCode >= http.StatusInternalServerError, resp.StatusCode == http.StatusTooManyRequests:

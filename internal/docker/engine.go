@@ -274,6 +274,9 @@ func (e *Engine) translate(err error) error {
 	if away, ok := errors.AsType[*awayError](err); ok {
 		return e.unavailable(away)
 	}
+	if refusal, ok := errors.AsType[*TLSError](err); ok {
+		return fmt.Errorf("%w at %s: %w", engine.ErrEngineUnavailable, e.Host(), refusal)
+	}
 	switch {
 	case err == nil:
 		return nil

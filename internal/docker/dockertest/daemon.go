@@ -98,6 +98,9 @@ func (e *Engine) start() error {
 	if e.options.LiveRestore {
 		args = append(args, "--live-restore")
 	}
+	if e.options.TLS {
+		args = append(args, e.listenTLS()...)
+	}
 	d := &daemon{cmd: e.room.command("dockerd", args...), ended: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = out, out
 	if err := d.cmd.Start(); err != nil {

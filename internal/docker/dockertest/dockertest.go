@@ -25,6 +25,8 @@ type Options struct {
 	// DiskBytes is the size of the disk that the Engine keeps everything on; 0
 	// means 2 GiB. It is in memory, which is used as far as the disk is.
 	DiskBytes int64
+	// TLS has the Engine listen on TCP too, see [Engine.TLSHost].
+	TLS bool
 }
 
 const defaultDiskBytes = 2 << 30
@@ -82,7 +84,13 @@ func Open(o Options) (e *Engine, err error) {
 	if e.room, err = openRoom(dir, e.name, o.DiskBytes); err != nil {
 		return nil, errors.Join(err, e.api.Close(), os.RemoveAll(dir))
 	}
-	if err := e.start(); err != nil {
+	if o.TLS {
+		err = e.writeCertificates()
+	}
+	if err == nil {
+		err = e.start()
+	}
+	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
@@ -112,6 +120,11 @@ func (e *Engine) Socket() string { return filepath.Join(e.dir, "docker.sock") }
 
 // Host is the Engine's address, as DOCKER_HOST takes it.
 func (e *Engine) Host() string { return "unix://" + e.Socket() }
+
+// Command is a program that will run in the Engine's network, where its port is.
+func (e *Engine) Command(program string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net", "--target", e.room.first, "--", program}, args...)...)
+}
 
 // API is the Engine's API for what has no method here. It belongs to the Engine.
 func (e *Engine) API() *client.Client { return e.api }
