@@ -126,10 +126,14 @@ var renames = map[string]func(r io.Reader, size int64, reference string) ([]byte
 // qualified returns a reference with the registry's name, which a containerd store
 // keeps with it.
 func qualified(reference string) string {
-	if first, _, nested := strings.Cut(reference, "/"); !nested || strings.ContainsAny(first, ".:") {
+	switch first, _, nested := strings.Cut(reference, "/"); {
+	case !nested:
+		return defaultDomain + "library/" + reference
+	case strings.ContainsAny(first, ".:"):
 		return reference
+	default:
+		return defaultDomain + reference
 	}
-	return defaultDomain + reference
 }
 
 func readDocument(r io.Reader, name string, size int64, into any) error {

@@ -78,7 +78,7 @@ func (w *recreateWorld) everything() containerSpec {
 		Mounts: []mount.Mount{
 			{Type: mount.TypeVolume, Source: w.call("scratch"), Target: "/scratch", VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: map[string]string{"x": "y"}}},
 			{Type: mount.TypeVolume, Target: "/unnamed"},
-			{Type: mount.TypeBind, Source: "/tmp", Target: "/host-tmp", ReadOnly: true, BindOptions: &mount.BindOptions{Propagation: "private", NonRecursive: true}},
+			{Type: mount.TypeBind, Source: "/usr", Target: "/host-usr", ReadOnly: true, BindOptions: &mount.BindOptions{Propagation: "private", NonRecursive: true}},
 			{Type: mount.TypeTmpfs, Target: "/memory", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1 << 20, Mode: 0o700}},
 		},
 	}
