@@ -27,6 +27,8 @@ type attempt struct {
 	locks   locks
 	entry   *undo.Entry // nil before the first intrusion
 	helpers int         // that have a name
+	// cleaners are the names of the helpers that empty volumes again, by the volumes.
+	cleaners map[string]string
 
 	old     *engine.ContainerDetail // the container that is replaced; nil for none
 	imageID string
@@ -85,13 +87,10 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if err := a.makeVolumes(ctx); err != nil {
 		return err
 	}
-	if err := a.looksEmpty(ctx); err != nil {
-		return err
-	}
 	if a.Item.Replaces == "" {
 		return a.fill(ctx, events.VolumeFilled)
 	}
-	return nil
+	return a.lookEmpty(ctx)
 }
 
 func (a *attempt) recordID() string { return undo.ID(a.Item.Point, a.Attempt) }
@@ -194,32 +193,40 @@ func (a *attempt) begin(ctx context.Context, loaded bool) error {
 			RestartPolicy: a.old.RestartPolicy.Name, MaximumRetries: a.old.RestartPolicy.MaximumRetries}
 	}
 	record := undo.Record{Version: undo.Version, ID: a.recordID(), Job: a.Job, Attempt: a.Attempt, Item: a.Item.Item, Time: time.Now().UTC()}
-	for _, v := range a.Item.Volumes {
-		switch v.Action {
-		case events.VolumeCreated, events.VolumeMadeEmpty:
-			r.Volumes = append(r.Volumes, v.Name)
-		case events.VolumeFilled:
-			r.Filled = append(r.Filled, undo.Filled{Volume: v.Name, Helper: a.helper(&record)})
-		default:
-		}
-		if v.fills() {
-			a.helper(&record) // that fills it
-			a.helper(&record) // that looks into it
-		}
-	}
 	for _, n := range a.Item.Networks {
 		if n.Action == events.NetworkCreated {
 			r.Networks = append(r.Networks, undo.MadeNetwork{Name: n.Name})
 		}
 	}
+	a.nameHelpers(&record)
 	record.Actions = append(record.Actions, undo.Action{Restoration: r})
-	a.helpers = len(r.Filled) // the first ones are for the undoing
 	var err error
 	if a.entry, err = a.Sweeper.Begin(ctx, a.Ledger, record); err != nil {
 		return failure.At(events.StepPlan, err, "record what is begun with point %s", a.Item.Point)
 	}
 	step.At(ctx, step.Recorded)
 	return nil
+}
+
+// nameHelpers names all helpers that the item may need in the record: those that empty
+// volumes again, and then those that look into them and fill them.
+func (a *attempt) nameHelpers(record *undo.Record) {
+	a.cleaners = map[string]string{}
+	for _, v := range a.Item.Volumes {
+		if v.Action == events.VolumeFilled {
+			a.cleaners[v.Name] = a.helper(record)
+		}
+	}
+	for _, v := range a.Item.Volumes {
+		if v.fills() {
+			a.helper(record)
+		}
+		if v.Action == events.VolumeFilled { // looked into before the old container stops, and after
+			a.helper(record)
+			a.helper(record)
+		}
+	}
+	a.helpers = len(a.cleaners)
 }
 
 // helper names one more helper in the record.

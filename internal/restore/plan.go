@@ -42,9 +42,6 @@ type Item struct {
 	Replaces string    `json:"replaces,omitempty"`
 	Volumes  []Volume  `json:"volumes,omitempty"`
 	Networks []Network `json:"networks,omitempty"`
-	// KeepSubnets has networks that are created get the addresses that they had, as a
-	// container asks for one of them.
-	KeepSubnets bool `json:"keepSubnets,omitempty"`
 }
 
 // Volume is what becomes of one volume.
@@ -59,6 +56,9 @@ type Volume struct {
 type Network struct {
 	Name   string               `json:"name"`
 	Action events.NetworkAction `json:"action"`
+	// KeepSubnets has a network that is created get the addresses that it had, as a
+	// container asks for one of them.
+	KeepSubnets bool `json:"keepSubnets,omitempty"`
 }
 
 // Public is what is published of the plan.

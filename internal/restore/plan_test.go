@@ -104,6 +104,65 @@ func TestTakenPorts(t *testing.T) {
 	}
 }
 
+// Addresses that another container or network has, and volumes that somebody writes to,
+// are seen before anything is touched.
+func TestTaken(t *testing.T) {
+	source := func(hostConfig, address string) *Source {
+		s := sourceOf("web", hostConfig, "", "data")
+		s.Document = []byte(strings.Replace(string(s.Document), `"Networks":{}`, `"Networks":{"net":{"IPAMConfig":{"IPv4Address":"`+address+`"}}}`, 1))
+		s.Context = &recreate.Context{Networks: []recreate.Network{{Network: network("net", "10.1.0.0/16"), Subnets: recreate.SubnetsUnknown}}}
+		return s
+	}
+	on := `"NetworkMode":"net","Binds":["data:/data"]`
+	data := []engine.Volume{{Name: "data"}}
+	uses := func(state events.State) []engine.Container {
+		return []engine.Container{{ID: "x", Name: "other", State: state, Mounts: []engine.Mount{{Type: "volume", Name: "data"}}}}
+	}
+	for name, test := range map[string]struct {
+		source *Source
+		host   Host
+		code   events.Code
+		says   string
+	}{
+		"its own":                   {source(on, "10.1.0.9"), Host{Networks: []engine.Network{network("net", "10.1.0.0/16")}}, "", ""},
+		"a network that is made":    {source(on, "10.1.0.9"), Host{Networks: []engine.Network{network("other", "10.2.0.0/16")}}, "", ""},
+		"another container has it":  {source(on, "10.1.0.9"), Host{Networks: []engine.Network{network("net", "10.1.0.0/16")}, Containers: []engine.Container{{ID: "x", Name: "other", Addresses: []string{"10.1.0.9"}}}}, events.CodeAddressTaken, "other has the address 10.1.0.9"},
+		"another network has it":    {source(on, "10.1.0.9"), Host{Networks: []engine.Network{network("other", "10.0.0.0/8")}}, events.CodeAddressTaken, "10.1.0.0/16 overlap with those of network other"},
+		"its network does not":      {source(on, "10.1.0.9"), Host{Networks: []engine.Network{network("net", "10.2.0.0/16")}}, events.CodeUnsuitable, "which network net of this host does not have"},
+		"a volume that is used":     {source(on, "10.1.0.9"), Host{Volumes: data, Containers: uses(events.StateRunning)}, events.CodeVolumeInUse, "container other runs with volume data"},
+		"a volume that nobody uses": {source(on, "10.1.0.9"), Host{Volumes: data, Containers: uses(events.StateExited)}, "", ""},
+	} {
+		test.host.Platform.APIVersion = "1.41"
+		item := MakePlan([]Found{found(test.source)}, &test.host, Wish{As: events.RestoreStart, Job: "job", Volumes: events.VolumesEmpty, Networks: events.NetworksCreate})[0]
+		if item.Code != test.code || !strings.Contains(item.Message, test.says) {
+			t.Errorf("%s: it fails by %q (%s), want %q (%s)", name, item.Code, item.Message, test.code, test.says)
+		}
+	}
+}
+
+func network(name, subnet string) engine.Network {
+	return engine.Network{Name: name, Driver: "bridge", IPAM: engine.IPAM{Subnets: []engine.Subnet{{Subnet: subnet}}}}
+}
+
+// A network that the first container makes gets the addresses that a later one asks for.
+func TestSubnetsAreKeptForLater(t *testing.T) {
+	known := &recreate.Context{Networks: []recreate.Network{{Network: network("net", "10.1.0.0/16"), Subnets: recreate.SubnetsUnknown}}}
+	first, second := sourceOf("a", `"NetworkMode":"net"`, ""), sourceOf("b", `"NetworkMode":"net"`, "")
+	first.Context, second.Context = known, known
+	second.Manifest.ID = strings.Replace(pointID, "1a", "2b", 1)
+	for s, endpoint := range map[*Source]string{first: `{}`, second: `{"IPAMConfig":{"IPv4Address":"10.1.0.9"}}`} {
+		s.Document = []byte(strings.Replace(string(s.Document), `"Networks":{}`, `"Networks":{"net":`+endpoint+`}`, 1))
+	}
+	host := &Host{Platform: engine.Platform{APIVersion: "1.41"}}
+	items := MakePlan([]Found{found(first), found(second)}, host, Wish{As: events.RestoreStart, Volumes: events.VolumesEmpty, Networks: events.NetworksCreate})
+	if n := items[0].Networks; len(n) != 1 || n[0].Action != events.NetworkCreated || !n[0].KeepSubnets {
+		t.Errorf("the first has %+v", n)
+	}
+	if n := items[1].Networks; len(n) != 1 || n[0].Action != events.NetworkUsed || items[1].Code != "" {
+		t.Errorf("the second has %+v, and fails by %s", n, items[1].Message)
+	}
+}
+
 // What others need comes first: compose services, and containers by their names.
 func TestOrder(t *testing.T) {
 	compose := func(service, dependsOn string) string {

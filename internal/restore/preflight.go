@@ -46,6 +46,9 @@ type Wish struct {
 type preflight struct {
 	host *Host
 	wish Wish
+	// kept are the names of networks in which a container asks for an address: if they
+	// are made, then with the subnets that they had.
+	kept map[string]bool
 }
 
 // Found is a point that is to be restored, and why. Err says why it cannot be read.
@@ -58,7 +61,7 @@ type Found struct {
 
 // MakePlan decides how points are restored on a host. It is a pure function.
 func MakePlan(found []Found, host *Host, wish Wish) []Item {
-	f := &preflight{host: host, wish: wish}
+	f := &preflight{host: host, wish: wish, kept: map[string]bool{}}
 	var sources []*Source
 	by := map[*Source]Found{}
 	var items []Item
@@ -72,6 +75,10 @@ func MakePlan(found []Found, host *Host, wish Wish) []Item {
 		}
 		sources = append(sources, point.Source)
 		by[point.Source] = point
+		asked := claimsOf(point.Source)
+		for network := range asked.static() {
+			f.kept[network] = true
+		}
 	}
 	for _, s := range inOrder(sources) {
 		items = append(items, f.item(s, by[s]))
@@ -240,7 +247,7 @@ func (f *preflight) volume(item *Item, s *Source, was string) {
 		v.Action = events.VolumeKept
 	case there:
 		v.Action = events.VolumeFilled
-		item.act("fill volume %s if it is empty (%s)", was, bytesize.Format(archive.UncompressedSize))
+		f.fills(item, was, archive)
 	case archive == nil || f.wish.Volumes == events.VolumesNone:
 		v.Action = events.VolumeMadeEmpty
 		item.act("make volume %s, empty", was)
@@ -253,6 +260,14 @@ func (f *preflight) volume(item *Item, s *Source, was string) {
 	if v.Action != events.VolumeKept {
 		f.host.Volumes = append(f.host.Volumes, engine.Volume{Name: v.Name, Driver: planned})
 	}
+}
+
+// fills says that a volume that is there is filled.
+func (f *preflight) fills(item *Item, name string, archive *events.Artifact) {
+	if other := user(f.host.Containers, name, item.Replaces); other != "" {
+		item.fail(events.CodeVolumeInUse, inUse, other, name)
+	}
+	item.act("fill volume %s if it is empty (%s)", name, bytesize.Format(archive.UncompressedSize))
 }
 
 // planned marks a volume that an earlier item of the plan makes or fills.
@@ -270,18 +285,25 @@ func newName(was, job string) string {
 // network decides what becomes of a network.
 func (f *preflight) network(item *Item, s *Source, name string) {
 	n := Network{Name: name, Action: events.NetworkUsed}
-	if !slices.ContainsFunc(f.host.Networks, func(o engine.Network) bool { return o.Name == name }) {
+	if f.networkThere(name) == nil {
+		known := networkOf(s.Context, name)
 		switch {
 		case f.wish.Networks != events.NetworksCreate:
 			item.fail(events.CodeNetworkMissing, "network %s is not on this host: make it, or have it made (networks: create)", name)
 			return
-		case networkOf(s.Context, name) == nil:
+		case known == nil:
 			item.fail(events.CodeNetworkMissing, "network %s is not on this host, and the point does not say how it was made: make it first", name)
 			return
 		}
 		n.Action = events.NetworkCreated
+		n.KeepSubnets = f.kept[name]
+		made := known.Spec(n.KeepSubnets)
+		if other, subnet := f.overlapping(&made); other != nil {
+			item.fail(events.CodeAddressTaken, "network %s cannot be made: its addresses %s overlap with those of network %s: remove that one, "+
+				"or make the network with others first", name, subnet, other.Name)
+		}
 		item.act("create network %s", name)
-		f.host.Networks = append(f.host.Networks, engine.Network{Name: name})
+		f.host.Networks = append(f.host.Networks, made)
 	}
 	item.Networks = append(item.Networks, n)
 }

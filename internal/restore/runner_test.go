@@ -148,6 +148,70 @@ func TestWhatFailsIsUndone(t *testing.T) {
 	}
 }
 
+// What a volume holds is not the restore's to remove, whenever that fails: it is found to
+// be empty right before it is filled, once nobody writes to it any more.
+func TestDataOfOthersStays(t *testing.T) {
+	for name, c := range map[string]struct {
+		plan func(b *bench)
+		code events.Code
+	}{
+		"it holds data": {func(b *bench) { b.volumes.put("data", "precious") }, events.CodeVolumeNotEmpty},
+		"it was not looked into yet": {func(b *bench) {
+			b.volumes.put("data", "precious")
+			b.engine.Plan(enginetest.Fault{Op: enginetest.Load, Err: errBroken})
+		}, events.CodeEngine},
+		"the old container writes until it is stopped": {func(b *bench) {
+			b.steps = func(step events.Step) {
+				if step == events.StepStop {
+					b.volumes.put("data", "precious")
+				}
+			}
+		}, events.CodeVolumeNotEmpty},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				item := b.plan(events.VolumesEmpty)
+				c.plan(b)
+				_, err := b.restore(b.Context(), item, 1)
+				_ = b.wantError(err, c.code)
+				b.wantOld()
+				if held := b.volumes.all(); held["data"] != "precious" {
+					t.Errorf("the volumes hold %q", held)
+				}
+			})
+		})
+	}
+}
+
+// The old container does not start in what was filled for the new one.
+func TestVolumeIsEmptiedBeforeTheOldOneStarts(t *testing.T) {
+	withBench(t, func(b *bench) {
+		b.engine.Plan(
+			enginetest.Fault{Op: enginetest.Start, Err: errBroken},
+			enginetest.Fault{Op: enginetest.Start, On: b.web, During: func() {
+				if held := b.volumes.all(); len(held) > 0 {
+					t.Errorf("it starts with %q", held)
+				}
+			}})
+		_, err := b.restore(b.Context(), b.plan(events.VolumesEmpty), 1)
+		_ = b.wantError(err, events.CodeNotStarted)
+		b.wantOld()
+	})
+}
+
+// Another container that starts to use a volume keeps it from being filled.
+func TestVolumeInUse(t *testing.T) {
+	withBench(t, func(b *bench) {
+		item := b.plan(events.VolumesEmpty)
+		other := b.engine.Add(enginetest.Spec{Name: "other", Image: baseImage,
+			Mounts: []engine.Mount{{Type: "volume", Name: "data", Destination: "/data"}}}, events.StateRunning)
+		_, err := b.restore(b.Context(), item, 1)
+		_ = b.wantError(err, events.CodeVolumeInUse)
+		b.engine.Remove(other)
+		b.wantOld()
+	})
+}
+
 // Of two restores of one container at once one waits, and finds that it was replaced.
 func TestTwoAtOnce(t *testing.T) {
 	withBench(t, func(b *bench) {

@@ -26,7 +26,7 @@ func (a *attempt) makeNetworks(ctx context.Context) error {
 	defer measure(&a.result.DurationsMillis.Create)()
 	for _, n := range a.Item.Networks {
 		if n.Action == events.NetworkCreated {
-			if err := a.makeNetwork(ctx, n.Name); err != nil {
+			if err := a.makeNetwork(ctx, n); err != nil {
 				return failure.At(events.StepCreate, err, "create network %s", n.Name)
 			}
 		}
@@ -35,12 +35,12 @@ func (a *attempt) makeNetworks(ctx context.Context) error {
 	return nil
 }
 
-func (a *attempt) makeNetwork(ctx context.Context, name string) error {
-	n := networkOf(a.source.Context, name)
-	if n == nil {
+func (a *attempt) makeNetwork(ctx context.Context, network Network) error {
+	name, known := network.Name, networkOf(a.source.Context, network.Name)
+	if known == nil {
 		return fmt.Errorf("%w: how the network was made", errUnsuitable)
 	}
-	id, err := a.Engine.CreateNetwork(ctx, n.Spec(a.Item.KeepSubnets))
+	id, err := a.Engine.CreateNetwork(ctx, known.Spec(network.KeepSubnets))
 	if errors.Is(err, engine.ErrNameTaken) {
 		return errors.Join(errMeanwhile, a.note(ctx, func(r *undo.Restoration) { r.DropNetwork(name) }))
 	}
@@ -78,6 +78,9 @@ func (a *attempt) makeVolume(ctx context.Context, v Volume) error {
 		return err
 	}
 	spec.Name = v.Name
+	if err := a.note(ctx, func(r *undo.Restoration) { r.Volumes = append(r.Volumes, v.Name) }); err != nil {
+		return err
+	}
 	if err := a.Engine.CreateVolume(ctx, spec); errors.Is(err, engine.ErrNameTaken) {
 		return errors.Join(errMeanwhile, a.note(ctx, func(r *undo.Restoration) { r.DropVolume(v.Name) }))
 	} else if err != nil {
@@ -109,27 +112,44 @@ func (a *attempt) volumeSpec(ctx context.Context, v Volume) (spec engine.Volume,
 	return engine.Volume{Driver: was.Driver, Options: was.Options, Labels: was.Labels}, nil
 }
 
-// looksEmpty refuses volumes that are to be filled and hold data, while nothing is
+// lookEmpty refuses volumes that are to be filled and hold data, while nothing is
 // stopped yet.
-func (a *attempt) looksEmpty(ctx context.Context) error {
+func (a *attempt) lookEmpty(ctx context.Context) error {
 	for _, v := range a.Item.Volumes {
-		if v.Action != events.VolumeFilled {
-			continue
-		}
-		name := a.nextHelper()
-		empty, err := a.Volumes.IsEmpty(ctx, name, helper.Place{Volume: v.Name})
-		if err == nil {
-			a.entry.Change(func(r *undo.Record) { r.DropContainer(name) })
-		}
-		if err == nil && !empty { // nobody else's content is ours to remove
-			err = errors.Join(errVolumeNotEmpty, a.note(ctx, func(r *undo.Restoration) { r.DropFilled(v.Name) }))
-		}
-		if err != nil {
-			return failure.At(events.StepVolumes, err, "volume %s", v.Name)
+		if v.Action == events.VolumeFilled {
+			if err := a.isEmpty(ctx, v); err != nil {
+				return failure.At(events.StepVolumes, err, "volume %s", v.Name)
+			}
 		}
 	}
 	return nil
 }
+
+// isEmpty reports an error for a volume that holds data, or that somebody can write to
+// who is not stopped for the restore.
+func (a *attempt) isEmpty(ctx context.Context, v Volume) error {
+	all, err := a.Engine.Containers(ctx)
+	if err != nil {
+		return fmt.Errorf("list the containers: %w", err)
+	}
+	if other := user(all, v.Name, a.Item.Replaces); other != "" {
+		return failure.New(events.StepVolumes, events.CodeVolumeInUse, inUse, other, v.Name)
+	}
+	name := a.nextHelper()
+	empty, err := a.Volumes.IsEmpty(ctx, name, helper.Place{Volume: v.Name})
+	if err != nil {
+		return err
+	}
+	a.entry.Change(func(r *undo.Record) { r.DropContainer(name) })
+	if !empty {
+		return errVolumeNotEmpty
+	}
+	return nil
+}
+
+// inUse says why a volume is not filled: what others write to it would be lost if the
+// restore were undone.
+const inUse = "container %s runs with volume %s, which is to be filled: stop it"
 
 // fill fills the volumes with this action.
 func (a *attempt) fill(ctx context.Context, action events.VolumeAction) error {
@@ -138,11 +158,29 @@ func (a *attempt) fill(ctx context.Context, action events.VolumeAction) error {
 		if v.Action != action || !v.fills() {
 			continue
 		}
+		if err := a.own(ctx, v); err != nil {
+			return failure.At(events.StepVolumes, err, "volume %s", v.Name)
+		}
 		if err := a.fillVolume(ctx, v); err != nil {
 			return failure.At(events.StepVolumes, err, "fill volume %s", v.Name)
 		}
 	}
 	return nil
+}
+
+// own records that what is in a volume from now on is the restore's own. One that was
+// there is looked into right before: whatever it holds then is somebody else's, and would
+// go if the restore were undone.
+func (a *attempt) own(ctx context.Context, v Volume) error {
+	if v.Action != events.VolumeFilled {
+		return nil // it was made
+	}
+	if err := a.isEmpty(ctx, v); err != nil {
+		return err
+	}
+	return a.note(ctx, func(r *undo.Restoration) {
+		r.Filled = append(r.Filled, undo.Filled{Volume: v.Name, Helper: a.cleaners[v.Name]})
+	})
 }
 
 func (a *attempt) fillVolume(ctx context.Context, v Volume) error {

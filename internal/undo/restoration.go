@@ -13,9 +13,9 @@ import (
 )
 
 // Restoration is what the restore of a point makes and changes on an Engine. Until the
-// ledger has that the point is restored all of it is undone, in the reverse order: the
-// new container goes, the one that it was to replace is as it was, and then what was
-// made for the new one goes.
+// ledger has that the point is restored all of it is undone: the new container goes,
+// volumes that were filled are emptied while nothing uses them, the container that it was
+// to replace is as it was, and then what was made for the new one goes.
 type Restoration struct {
 	// Temporary is the name that the new container is created by; empty for none. ID is
 	// its full id once it is known, and from then on that alone counts.
@@ -76,17 +76,13 @@ func (r *Restoration) NetworkMade(name, id string) {
 	}
 }
 
-// DropNetwork, DropVolume and DropFilled say that it is not the restore's own.
+// DropNetwork and DropVolume say that it is not the restore's own.
 func (r *Restoration) DropNetwork(name string) {
 	r.Networks = slices.DeleteFunc(r.Networks, func(n MadeNetwork) bool { return n.Name == name })
 }
 
 func (r *Restoration) DropVolume(name string) {
 	r.Volumes = slices.DeleteFunc(r.Volumes, func(v string) bool { return v == name })
-}
-
-func (r *Restoration) DropFilled(name string) {
-	r.Filled = slices.DeleteFunc(r.Filled, func(f Filled) bool { return f.Volume == name })
 }
 
 // VolumeCleaner empties volumes.
@@ -126,10 +122,9 @@ func (p *pass) undoRestoration(ctx context.Context, r *Restoration) (done bool, 
 	if err != nil || !gone {
 		return false, err
 	}
-	if err := p.putBack(ctx, r.Replaced); err != nil {
-		return false, err
-	}
-	for _, undo := range []func(context.Context, *Restoration) error{p.clearVolumes, p.removeVolumes, p.removeNetworks, p.untagRestored} {
+	for _, undo := range []func(context.Context, *Restoration) error{
+		p.clearVolumes, p.putBack, p.removeVolumes, p.removeNetworks, p.untagRestored,
+	} {
 		if err := undo(ctx, r); err != nil {
 			return false, err
 		}
@@ -166,7 +161,8 @@ func (p *pass) removeRestored(ctx context.Context, r *Restoration) (gone bool, e
 }
 
 // putBack makes the container that was to be replaced what it was.
-func (p *pass) putBack(ctx context.Context, r *Replaced) error {
+func (p *pass) putBack(ctx context.Context, restoration *Restoration) error {
+	r := restoration.Replaced
 	if r == nil {
 		return nil
 	}
