@@ -21,6 +21,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 
 	"holdfast.io/holdfast/internal/engine"
@@ -97,8 +98,14 @@ func tarOf(name string, content []byte) io.Reader {
 
 // create makes a container that is removed with the test.
 func (e *realEngine) create(t interface{ Cleanup(func()) }, name string, c *container.Config, h *container.HostConfig) (string, error) {
+	return e.createIn(t, name, c, h, nil)
+}
+
+// createIn makes a container in networks.
+func (e *realEngine) createIn(t interface{ Cleanup(func()) }, name string, c *container.Config, h *container.HostConfig, n *network.NetworkingConfig,
+) (string, error) {
 	c.Image = cmp.Or(c.Image, e.image)
-	made, err := e.api.ContainerCreate(context.Background(), c, h, nil, nil, name)
+	made, err := e.api.ContainerCreate(context.Background(), c, h, n, nil, name)
 	if err != nil {
 		return "", err
 	}

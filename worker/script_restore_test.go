@@ -7,14 +7,52 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/volume"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // restoreCmds are the commands of scripts about what comes back.
 var restoreCmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"remove": cmdRemove,
-	"back":   cmdBack,
-	"holds":  cmdHolds,
+	"remove":  cmdRemove,
+	"back":    cmdBack,
+	"holds":   cmdHolds,
+	"network": cmdNetwork,
+	"volume":  cmdVolume,
+}
+
+// network NAME SUBNET makes a network. With ! it removes the network, if it is there.
+// Either way it is removed at the script's end.
+func cmdNetwork(ts *testscript.TestScript, neg bool, args []string) {
+	if neg && len(args) != 1 || !neg && len(args) != 2 {
+		ts.Fatalf("usage: network NAME SUBNET, or ! network NAME")
+	}
+	e, ctx := must(ts, engineOnce), context.Background()
+	if neg {
+		ts.Check(e.api.NetworkRemove(ctx, args[0]))
+		return
+	}
+	ts.Defer(func() { _ = e.api.NetworkRemove(ctx, args[0]) })
+	_, err := e.api.NetworkCreate(ctx, args[0], network.CreateOptions{
+		Driver: "bridge", IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: args[1]}}}})
+	ts.Check(err)
+}
+
+// volume NAME [OPTION=VALUE...] makes a volume with options of its driver, which is
+// removed at the script's end.
+func cmdVolume(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: volume NAME [OPTION=VALUE...]")
+	}
+	e, ctx := must(ts, engineOnce), context.Background()
+	options := map[string]string{}
+	for _, option := range args[1:] {
+		k, v, _ := strings.Cut(option, "=")
+		options[k] = v
+	}
+	ts.Defer(func() { _ = e.api.VolumeRemove(ctx, args[0], true) })
+	_, err := e.api.VolumeCreate(ctx, volume.CreateOptions{Name: args[0], DriverOpts: options})
+	ts.Check(err)
 }
 
 // remove NAME [VOLUME...] removes a container, and volumes.

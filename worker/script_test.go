@@ -19,6 +19,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/mount"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/go-connections/nat"
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -102,14 +103,14 @@ func (c cleanups) Cleanup(f func()) { c.ts.Defer(f) }
 
 // container NAME [created|running|paused|exited|restarting] [option...] makes a
 // container. Options: label=K=V, volume=NAME:/path, bind=/path:/path, rm, env=K=V,
-// image=REF, network=MODE, pid=MODE, shm=BYTES, port=PORT of the host, unhealthy: its
-// health check fails.
+// image=REF, network=MODE[:ADDRESS], pid=MODE, shm=BYTES, port[=PORT]: the
+// one of the host, or a free one that PORT is set to; unhealthy: its health check fails.
 func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: container NAME [STATE] [option...]")
 	}
 	e, state := must(ts, engineOnce), "running"
-	c, h := &container.Config{Labels: map[string]string{}}, &container.HostConfig{}
+	c, h, n := &container.Config{Labels: map[string]string{}}, &container.HostConfig{}, (*network.NetworkingConfig)(nil)
 	for _, arg := range args[1:] {
 		option, value, _ := strings.Cut(arg, "=")
 		switch option {
@@ -131,8 +132,16 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 			size, err := strconv.ParseInt(value, 10, 64)
 			ts.Check(err)
 			h.ShmSize = size
-		case "network":
-			h.NetworkMode = container.NetworkMode(value)
+		case "network": // with :ADDRESS, that one
+			mode, address, _ := strings.Cut(value, ":")
+			if mode == "container" {
+				mode, address = value, ""
+			}
+			h.NetworkMode = container.NetworkMode(mode)
+			if address != "" {
+				n = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
+					mode: {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: address}}}}
+			}
 		case "pid":
 			h.PidMode = container.PidMode(value)
 		case "image":
@@ -140,6 +149,11 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 		case "rm":
 			h.AutoRemove = true
 		case "port":
+			if value == "" {
+				value = must(ts, findPort)
+				ts.Setenv("PORT", value)
+			}
+			c.ExposedPorts = nat.PortSet{"80/tcp": {}}
 			h.PortBindings = nat.PortMap{"80/tcp": {{HostIP: "127.0.0.1", HostPort: value}}}
 		case "unhealthy":
 			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/idle", "fail"}, Interval: 100 * time.Millisecond,
@@ -152,7 +166,7 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 		c.Cmd, h.RestartPolicy = []string{"/idle", "fail"}, container.RestartPolicy{Name: "always"}
 	}
 	ctx := context.Background()
-	id, err := e.create(cleanups{ts}, args[0], c, h)
+	id, err := e.createIn(cleanups{ts}, args[0], c, h, n)
 	ts.Check(err)
 	if state != "created" {
 		ts.Check(e.api.ContainerStart(ctx, id, container.StartOptions{}))
