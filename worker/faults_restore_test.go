@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/step"
+)
+
+// TestRestoreFaults has others work on what a restore works on, and the sink go.
+func TestRestoreFaults(t *testing.T) {
+	t.Parallel()
+	var cases group
+	cases.add("two at once", twoRestores)
+	cases.add("while it is backed up", restoreInABackup)
+	cases.add("sink away", sinkAwayInARestore)
+	cases.run(t, sideBySide)
+}
+
+// twoRestores: one of two waits for the other. By then its plan may be out of date. The
+// container is there once.
+func twoRestores(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	data := prepareReplacing(w)
+	one, other := w.ask(events.Restore, "one", data), w.ask(events.Restore, "other", data)
+	w.start(workerOptions{})
+	succeeded := 0
+	for _, job := range []string{one, other} {
+		end := w.ended(job)
+		if endStatus(t, end) == events.StatusSucceeded {
+			succeeded++
+			continue
+		}
+		w.failure(end, events.CodeReplaced)
+	}
+	if succeeded == 0 {
+		t.Error("none succeeded")
+	}
+	w.meet()
+	w.verify(one, other)
+}
+
+func restoreInABackup(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	data := prepareReplacing(w)
+	old := w.busy[w.host+"-a"].id
+	w.start(workerOptions{})
+	backup := w.backupUpTo(events.StepCommit, "1", w.host+"-a")
+	restore := w.ask(events.Restore, "2", data)
+	w.ended(backup, restore)
+	w.meet()
+	if w.busy[w.host+"-a"].id == old {
+		t.Error("the container was not replaced")
+	}
+	w.survived("restored while it is backed up", restore)
+	w.survived("backed up while it is restored", backup)
+}
+
+// sinkAwayInARestore: what was begun is undone while the sink is away, and the restore is
+// done when it is back.
+func sinkAwayInARestore(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	data := prepareReplacing(w)
+	old := w.busy[w.host+"-a"].id
+	p := w.start(workerOptions{env: []string{stopAfter(step.Recorded, 1)}})
+	job := w.ask(events.Restore, "1", data)
+	p.frozen()
+	away := filepath.Join(filepath.Dir(w.sink), "away")
+	if err := os.Rename(w.sink, away); err != nil {
+		t.Fatal(err)
+	}
+	p.resume()
+	var err error
+	w.eventually("what was begun is undone", func(ctx context.Context) bool {
+		err = w.checkRecords(ctx, nil)
+		return err == nil
+	}, func() any { return err })
+	w.meet()
+	if w.busy[w.host+"-a"].id != old {
+		t.Error("the container was replaced without its point")
+	}
+	if err := os.Rename(away, w.sink); err != nil {
+		t.Fatal(err)
+	}
+	w.ended(job)
+	w.meet()
+	w.survived("sink away in a restore, and back", job)
+}
