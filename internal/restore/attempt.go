@@ -24,7 +24,7 @@ type attempt struct {
 	*Runner
 	Task
 	source  *Source
-	locks   locks
+	release func()      // of what it has locked
 	entry   *undo.Entry // nil before the first intrusion
 	helpers int         // that have a name
 	// cleaners are the names of the helpers that empty volumes again, by the volumes.
@@ -331,7 +331,7 @@ func (a *attempt) commit(ctx context.Context) error {
 // the Sweeper goes on with it.
 func (a *attempt) settle(ctx context.Context) error {
 	if a.old == nil {
-		a.locks.release()
+		a.release()
 		if err := a.entry.End(); err != nil {
 			a.Log.Warn("the undo record of what is done is still there", zap.String("record", a.recordID()), zap.Error(err))
 			a.entry.HandOver(nil, closed, never)
@@ -341,7 +341,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	if err := a.entry.Save(); err != nil {
 		a.Log.Warn("that the replaced container is to be removed is in the ledger only", zap.String("record", a.recordID()), zap.Error(err))
 	}
-	a.entry.HandOver(a.locks.release, closed, never)
+	a.entry.HandOver(a.release, closed, never)
 	bounded, cancel := context.WithTimeout(ctx, undoBound)
 	defer cancel()
 	if err := a.Sweeper.Undone(bounded, a.recordID()); err != nil {

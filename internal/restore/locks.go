@@ -3,7 +3,6 @@ package restore
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"holdfast.io/holdfast/events"
@@ -12,49 +11,33 @@ import (
 	"holdfast.io/holdfast/internal/undo"
 )
 
-// locks are what an attempt holds while it works.
-type locks struct {
-	once sync.Once
-	mu   sync.Mutex
-	held []func()
-}
-
-// release releases all, once.
-func (l *locks) release() {
-	l.once.Do(func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for _, release := range slices.Backward(l.held) {
-			release()
-		}
-	})
-}
-
 // lock keeps others from what the item changes: the name of the container, the
-// container that is replaced, and the volumes. They are taken in the order of their
-// names, so that no two items wait for each other.
+// container that is replaced, the image and the volumes. What an earlier attempt at the
+// item did is undone before.
 func (a *attempt) lock(ctx context.Context) error {
+	for n := uint64(1); n < a.Attempt; n++ {
+		if err := a.Sweeper.Undone(ctx, undo.ID(a.Item.Point, n)); err != nil {
+			return failure.At(events.StepPlan, err, "wait until attempt %d is undone", n)
+		}
+	}
 	var all []undo.Resource
 	if a.Item.As != "" {
-		all = append(all, undo.Resource("image/"+Reference(a.Item.Point)))
+		all = append(all, undo.ImageReference(Reference(a.Item.Point)))
 	}
 	if a.Item.Container != "" {
-		all = append(all, undo.Resource("name/"+a.Item.Container))
+		all = append(all, undo.ContainerName(a.Item.Container))
 	}
 	if a.Item.Replaces != "" {
 		all = append(all, undo.Container(a.Item.Replaces))
 	}
 	for _, v := range a.Item.Volumes {
-		all = append(all, undo.Resource("volume/"+v.Name))
+		all = append(all, undo.VolumeName(v.Name))
 	}
-	slices.Sort(all)
-	for _, r := range slices.Compact(all) {
-		release, err := a.Sweeper.Locks.Acquire(ctx, r)
-		if err != nil {
-			return failure.At(events.StepPlan, err, "wait for %s", r)
-		}
-		a.locks.held = append(a.locks.held, release)
+	release, err := a.Sweeper.Locks.AcquireAll(ctx, all)
+	if err != nil {
+		return failure.At(events.StepPlan, err, "restore point %s", a.Item.Point)
 	}
+	a.release = sync.OnceFunc(release)
 	return nil
 }
 

@@ -75,7 +75,7 @@ func (r *Runner) Run(ctx context.Context, t Task) (*events.RestoreItemCompleted,
 	if t.Item.Code != "" {
 		return nil, failure.New(events.StepPlan, t.Item.Code, "%s", t.Item.Message)
 	}
-	a := &attempt{Runner: r, Task: t, result: events.RestoreItemCompleted{
+	a := &attempt{Runner: r, Task: t, release: func() {}, result: events.RestoreItemCompleted{
 		Job: t.Job, Host: t.Host, Item: t.Item.Item, Point: t.Item.Point, Sink: t.SinkName, As: t.Item.As, Differences: []events.Difference{},
 		Warnings: t.Item.Warnings,
 	}}
@@ -100,7 +100,7 @@ func never() bool { return false }
 
 // undo has the Sweeper undo what the attempt did, and waits a while for that.
 func (a *attempt) undo(ctx context.Context, failure *failure.Error) {
-	release := a.locks.release
+	release := a.release
 	if a.entry == nil {
 		release()
 		return

@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/internal/restore"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/undo"
 	"holdfast.io/holdfast/internal/volume"
 )
 
@@ -209,6 +210,32 @@ func TestVolumeInUse(t *testing.T) {
 		_ = b.wantError(err, events.CodeVolumeInUse)
 		b.engine.Remove(other)
 		b.wantOld()
+	})
+}
+
+// What a dead attempt at the item has made is gone before the next one begins, and nobody
+// else gets the volume before.
+func TestWaitsForAnEarlierAttempt(t *testing.T) {
+	withBench(t, func(b *bench) {
+		b.engine.Remove(b.web)
+		b.engine.DropVolume("data")
+		item := b.plan(events.VolumesEmpty)
+		if item.Volumes[0].Action != events.VolumeCreated {
+			t.Fatalf("the plan is %+v", item)
+		}
+		b.engine.AddVolume(engine.Volume{Name: "data"})
+		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveVolume, Times: 3, Err: engine.ErrEngineUnavailable})
+		b.must(b.sweeper.Adopt(b.Context(), undo.Record{Version: undo.Version, ID: undo.ID(item.Point, 1), Job: jobID, Attempt: 1, Item: item.Item,
+			Time: time.Now(), Actions: []undo.Action{{Restoration: &undo.Restoration{Volumes: []string{"data"}}}}}, true))
+		if release, ok := b.sweeper.Locks.TryAcquire(undo.VolumeName("data")); ok {
+			release()
+			t.Error("somebody else got the volume")
+		}
+		_, err := b.restore(b.Context(), item, 2)
+		b.must(err)
+		if held := b.volumes.all(); held["data"] != "of the point" || b.only() == nil {
+			t.Errorf("the volumes hold %q", held)
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -16,6 +17,12 @@ type Resource string
 
 // Container is the container with this full id.
 func Container(id string) Resource { return Resource("container/" + id) }
+
+// ContainerName is the name that a container gets, VolumeName a volume, and
+// ImageReference the name of an image.
+func ContainerName(name string) Resource { return Resource("name/" + name) }
+func VolumeName(name string) Resource    { return Resource("volume/" + name) }
+func ImageReference(ref string) Resource { return Resource("image/" + ref) }
 
 // Locks is one lock for each resource of an Engine, over all jobs of a process. Two
 // commits of one container at a time falsify each other's pause: the Engine
@@ -38,6 +45,53 @@ type lock struct {
 // holder cannot release r for now. The caller calls release once.
 func (l *Locks) Acquire(ctx context.Context, r Resource) (release func(), err error) {
 	return l.acquire(ctx, r, false)
+}
+
+// AcquireAll is Acquire for several resources. They are taken in one order, so that no
+// two callers wait for each other.
+func (l *Locks) AcquireAll(ctx context.Context, all []Resource) (release func(), err error) {
+	return l.acquireAll(ctx, all, false)
+}
+
+func (l *Locks) acquireAll(ctx context.Context, all []Resource, patient bool) (release func(), err error) {
+	return inOrder(all, func(r Resource) (func(), error) {
+		release, err := l.acquire(ctx, r, patient)
+		if err != nil {
+			return nil, fmt.Errorf("wait for %s: %w", r, err)
+		}
+		return release, nil
+	})
+}
+
+// tryAcquireAll is AcquireAll if all are free, and reports whether they are.
+func (l *Locks) tryAcquireAll(all []Resource) (release func(), ok bool) {
+	release, err := inOrder(all, func(r Resource) (func(), error) {
+		release, ok := l.TryAcquire(r)
+		if !ok {
+			return nil, errors.New("it is held")
+		}
+		return release, nil
+	})
+	return release, err == nil
+}
+
+// inOrder acquires all, or none.
+func inOrder(all []Resource, acquire func(Resource) (func(), error)) (release func(), err error) {
+	var held []func()
+	release = func() {
+		for _, release := range slices.Backward(held) {
+			release()
+		}
+	}
+	for _, r := range slices.Compact(slices.Sorted(slices.Values(all))) {
+		one, err := acquire(r)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		held = append(held, one)
+	}
+	return release, nil
 }
 
 // acquire is Acquire, and with patient it waits for a holder that is blocked too.

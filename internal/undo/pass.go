@@ -69,17 +69,18 @@ var errAwaitsImage = errors.New("its commit may still produce an image")
 // errNoSink means that the configuration has no such sink.
 var errNoSink = errors.New("the sink is not configured")
 
-// lock gets the container's lock, unless that is held already or not needed.
+// lock gets the locks of the container and of what a restore has made, unless they are
+// held already or not needed.
 func (p *pass) lock(ctx context.Context, locks *Locks) error {
 	r := p.Record()
-	container, holds := r.container()
-	if p.release != nil || !holds {
+	all := r.resources()
+	if p.release != nil || len(all) == 0 {
 		return nil
 	}
-	release, err := locks.Acquire(ctx, Container(container))
-	if errors.Is(err, ErrBlocked) { // by what another attempt left of the container
+	release, err := locks.AcquireAll(ctx, all)
+	if errors.Is(err, ErrBlocked) { // by what another attempt left of it
 		p.sweeper.fail(p.Entry, err)
-		release, err = locks.acquire(ctx, Container(container), true)
+		release, err = locks.acquireAll(ctx, all, true)
 		p.sweeper.fail(p.Entry, nil)
 	}
 	p.release = release
@@ -95,8 +96,11 @@ func (p *pass) failsOnEngine(why error) {
 	}
 	p.fails(why)
 	r := p.Record()
-	if container, holds := r.container(); holds && p.release != nil {
-		p.sweeper.Locks.Block(Container(container), why)
+	if p.release == nil {
+		return
+	}
+	for _, resource := range r.resources() {
+		p.sweeper.Locks.Block(resource, why)
 	}
 }
 

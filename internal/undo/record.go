@@ -246,20 +246,21 @@ func (r *Record) DropContainer(name string) {
 	r.Drop(func(a Action) bool { return IsContainer(a) && a.RemoveContainer.Name == name })
 }
 
-// container returns the full id of the user's container that is to be resumed, or put
-// back in its place, or removed.
-func (r *Record) container() (id string, ok bool) {
+// resources are what nobody else may work on before the record is undone: the user's
+// container that is to be resumed, or put back in its place, or removed, and what a
+// restore has made or filled.
+func (r *Record) resources() (all []Resource) {
 	for _, a := range r.Actions {
 		switch {
 		case a.Resume != nil:
-			return a.Resume.Container, true
-		case a.Restoration != nil && a.Restoration.Replaced != nil:
-			return a.Restoration.Replaced.ID, true
+			all = append(all, Container(a.Resume.Container))
 		case a.RemoveReplaced != nil:
-			return a.RemoveReplaced.ID, true
+			all = append(all, Container(a.RemoveReplaced.ID))
+		case a.Restoration != nil:
+			all = append(all, a.Restoration.resources()...)
 		}
 	}
-	return "", false
+	return all
 }
 
 // committed reports whether the attempt's commits are known to have ended.

@@ -112,6 +112,22 @@ func (r *Restoration) clone() *Restoration {
 	return &c
 }
 
+func (r *Restoration) resources() (all []Resource) {
+	if r.Replaced != nil {
+		all = append(all, Container(r.Replaced.ID))
+	}
+	if r.Image != "" {
+		all = append(all, ImageReference(r.Image))
+	}
+	for _, name := range r.Volumes {
+		all = append(all, VolumeName(name))
+	}
+	for _, f := range r.Filled {
+		all = append(all, VolumeName(f.Volume))
+	}
+	return all
+}
+
 // undoRestoration undoes a restore, and reports whether nothing is left of it and
 // nothing can come. It does nothing while the attempt still runs.
 func (p *pass) undoRestoration(ctx context.Context, r *Restoration) (done bool, err error) {

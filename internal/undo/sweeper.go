@@ -146,8 +146,8 @@ func (s *Sweeper) keep(e *Entry, r Record, whole bool) error {
 			return fmt.Errorf("keep undo record %s: %w", r.ID, err)
 		}
 	}
-	if c, ok := r.container(); ok {
-		e.release, _ = s.Locks.TryAcquire(Container(c))
+	if all := r.resources(); len(all) > 0 {
+		e.release, _ = s.Locks.tryAcquireAll(all)
 	}
 	return nil
 }
