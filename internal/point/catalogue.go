@@ -1,6 +1,7 @@
 package point
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -31,9 +32,9 @@ type Entry struct {
 // ID returns the point's id, also if its manifest cannot be read.
 func (e Entry) ID() string { return path.Base(e.Dir) }
 
-// readAhead is how many points are read before they are asked for. A disk or a server
-// works on several at a time; much of the time of one is spent waiting.
-const readAhead = 16
+// readers is how many points are read at a time, before they are asked for. A disk or a
+// server works on several at a time; much of the time of one is spent waiting.
+const readers = 16
 
 // List yields the points below a folder, in the order of [sink.Lister], with their
 // manifests and marks. One that cannot be read is yielded with its error and hides no
@@ -42,26 +43,26 @@ const readAhead = 16
 func List(ctx context.Context, from Catalogue, below string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		reading, stop := context.WithCancel(ctx)
-		var readers sync.WaitGroup
-		defer readers.Wait()
+		var all sync.WaitGroup
+		defer all.Wait()
 		defer stop()
-		ahead := make(chan (<-chan read), readAhead)
-		readers.Go(func() {
-			defer close(ahead)
-			readAll(reading, from, below, ahead, &readers)
-		})
-		for next := range ahead {
-			r := <-next
+		r := reader{from: from, found: make(chan *entry, readers), inOrder: make(chan *entry, 2*readers)}
+		all.Go(func() { r.list(reading, below) })
+		for range readers {
+			all.Go(func() { r.read(reading) })
+		}
+		for e := range r.inOrder {
+			<-e.done
 			switch {
 			case ctx.Err() != nil:
 				yield(Entry{}, context.Cause(ctx))
 				return
-			case r.err != nil:
-				yield(Entry{}, r.err)
+			case e.listErr != nil:
+				yield(Entry{}, e.listErr)
 				return
-			case errors.Is(r.entry.Err, sink.ErrNotFound):
+			case errors.Is(e.Err, sink.ErrNotFound):
 				continue
-			case !yield(r.entry, nil):
+			case !yield(e.Entry, nil):
 				return
 			}
 		}
@@ -71,33 +72,61 @@ func List(ctx context.Context, from Catalogue, below string) iter.Seq2[Entry, er
 	}
 }
 
-// read is what came of reading one point. An err is the last there is.
-type read struct {
-	entry Entry
-	err   error
+// entry is an Entry that is being read.
+type entry struct {
+	Entry
+	found   sink.Found
+	done    chan struct{} // closed when it is read
+	listErr error         // if it is set, nothing was found, and nothing follows
 }
 
-// readAll sends, in the order of the points below a folder, what each will be sent by
-// when it was read.
-func readAll(ctx context.Context, from Catalogue, below string, ahead chan<- <-chan read, readers *sync.WaitGroup) {
-	for found, err := range from.Points(ctx, below) {
-		one := make(chan read, 1)
+// reader reads all that is found.
+type reader struct {
+	from    Catalogue
+	found   chan *entry // to be read
+	inOrder chan *entry // all, in the order of the points
+}
+
+// list sends what is below a folder to be read.
+func (r reader) list(ctx context.Context, below string) {
+	defer close(r.inOrder)
+	defer close(r.found)
+	for found, err := range r.from.Points(ctx, below) {
+		e := &entry{found: found, done: make(chan struct{}), listErr: err}
 		select {
-		case ahead <- one:
+		case r.inOrder <- e:
 		case <-ctx.Done():
 			return
 		}
 		if err != nil {
-			one <- read{err: err}
+			close(e.done)
 			return
 		}
-		readers.Go(func() { one <- read{entry: readEntry(ctx, from, found)} })
+		select {
+		case r.found <- e:
+		case <-ctx.Done():
+			close(e.done)
+			return
+		}
 	}
 }
 
-func readEntry(ctx context.Context, from Catalogue, found sink.Found) Entry {
+// read reads what is found until nothing more is.
+func (r reader) read(ctx context.Context) {
+	raw := bytes.NewBuffer(make([]byte, 0, usualManifest))
+	for e := range r.found {
+		e.Entry = readEntry(ctx, r.from, e.found, raw)
+		close(e.done)
+		if raw.Cap() > 1<<20 { // one that is far larger than others is not kept
+			raw = bytes.NewBuffer(make([]byte, 0, usualManifest))
+		}
+	}
+}
+
+// readEntry reads a point that was found, by way of a buffer.
+func readEntry(ctx context.Context, from Catalogue, found sink.Found, raw *bytes.Buffer) Entry {
 	e := Entry{Dir: found.Dir}
-	e.Manifest, e.Err = Read(ctx, from, found.Dir)
+	e.Manifest, e.Err = read(ctx, from, found.Dir, raw)
 	e.Marks = ReadMarks(ctx, from, found.Dir, found.Marks...)
 	return e
 }

@@ -1,6 +1,7 @@
 package point
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -74,7 +75,7 @@ func FindByID(ctx context.Context, from Catalogue, id string) (Entry, error) {
 	case 0:
 		return Entry{}, fmt.Errorf("point %q: %w", id, ErrNoPoint)
 	case 1:
-		return readEntry(ctx, from, all[0]), nil
+		return readEntry(ctx, from, all[0], &bytes.Buffer{}), nil
 	}
 	ids := map[string]bool{}
 	for _, found := range all {

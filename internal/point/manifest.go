@@ -5,7 +5,6 @@ package point
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/sink"
@@ -178,8 +180,11 @@ func (m *Manifest) Encode() ([]byte, error) {
 	return b, nil
 }
 
+// form is the JSON of what lies in a sink: for people to read, whatever names an Engine has.
+var form = json.JoinOptions(json.Deterministic(true), jsontext.WithIndent("  "), jsontext.AllowInvalidUTF8(true))
+
 func (m *Manifest) marshal() ([]byte, error) {
-	b, err := json.MarshalIndent(m, "", "  ")
+	b, err := json.Marshal(m, form)
 	return append(b, '\n'), err
 }
 
@@ -212,12 +217,17 @@ func Decode(raw []byte) (*Manifest, error) {
 // ErrDamaged also if the manifest is that of another point, or names objects that are
 // not the point's own.
 func Read(ctx context.Context, from sink.Reader, dir string) (*Manifest, error) {
+	return read(ctx, from, dir, bytes.NewBuffer(make([]byte, 0, usualManifest)))
+}
+
+// read is Read, by way of a buffer.
+func read(ctx context.Context, from sink.Reader, dir string, raw *bytes.Buffer) (*Manifest, error) {
 	f, err := from.Open(ctx, path.Join(dir, sink.ManifestName))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	raw := bytes.NewBuffer(make([]byte, 0, usualManifest))
+	raw.Reset()
 	if _, err := raw.ReadFrom(io.LimitReader(f, MaxManifest+1)); err != nil {
 		return nil, fmt.Errorf("read the manifest in %s: %w", dir, err)
 	}

@@ -2,12 +2,13 @@ package point
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"path"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/schemas"
@@ -145,7 +146,7 @@ func ReadMarks(ctx context.Context, from sink.Reader, dir string, names ...strin
 func schemaOf(name string) string { return name[:len(name)-len(path.Ext(name))] }
 
 func writeMark(ctx context.Context, to sink.Marker, dir, name string, mark any) error {
-	raw, err := json.MarshalIndent(mark, "", "  ")
+	raw, err := json.Marshal(mark, form)
 	if err != nil {
 		return fmt.Errorf("encode %s of %s: %w", name, dir, err)
 	}

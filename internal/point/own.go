@@ -2,10 +2,11 @@ package point
 
 import (
 	"bytes"
-	"encoding/json"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
 
 	"holdfast.io/holdfast/events"
 )

@@ -16,7 +16,7 @@
 //
 // No symbolic link inside the sink is followed, wherever it leads; the sink's own
 // folder may be reached by one. Every operation opens the folder anew
-// and compares its id with the one it had at first. So it notices that the disk was
+// and compares its id with the one it had at first, unless the file with the id is the same. So it notices that the disk was
 // unmounted, or that another one was mounted in its place, before it reads or writes.
 package file
 
@@ -27,6 +27,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -40,6 +41,8 @@ type Sink struct {
 	maker
 	dir string
 	id  string
+	// identified is the file with the sink's id as it was when that was last read.
+	identified atomic.Pointer[fs.FileInfo]
 }
 
 // Options are what a sink's configuration says beside its place.
@@ -125,6 +128,10 @@ func (s *Sink) root() (*os.Root, error) {
 	if err != nil {
 		return nil, err
 	}
+	named, err := root.Lstat(identityName)
+	if err == nil && s.isIdentified(named) {
+		return root, nil
+	}
 	own, err := readIdentity(root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -136,7 +143,17 @@ func (s *Sink) root() (*os.Root, error) {
 		_ = root.Close()
 		return nil, unavailable(s.dir, err)
 	}
+	if named != nil {
+		s.identified.Store(&named)
+	}
 	return root, nil
+}
+
+// isIdentified reports whether a file is the one that the sink's id was last read from,
+// and was not written since.
+func (s *Sink) isIdentified(named fs.FileInfo) bool {
+	known := s.identified.Load()
+	return known != nil && os.SameFile(*known, named) && (*known).ModTime().Equal(named.ModTime()) && (*known).Size() == named.Size()
 }
 
 // ID implements [sink.Sink].

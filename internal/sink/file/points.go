@@ -18,12 +18,8 @@ import (
 // of a key, are passed over.
 func (s *Sink) Points(ctx context.Context, below string) iter.Seq2[sink.Found, error] {
 	return func(yield func(sink.Found, error) bool) {
-		err := s.walk(ctx, below, func(folder *os.Root, dir string) error {
-			there, err := isPoint(folder)
-			if err != nil || !there {
-				return err
-			}
-			if !yield(sink.Found{Dir: dir, Marks: marksIn(folder)}, nil) {
+		err := s.walk(ctx, below, func(within contents, dir string) error {
+			if within.isPoint() && !yield(sink.Found{Dir: dir, Marks: within.marks()}, nil) {
 				return errStop
 			}
 			return nil
@@ -36,8 +32,9 @@ func (s *Sink) Points(ctx context.Context, below string) iter.Seq2[sink.Found, e
 
 var errStop = errors.New("the caller has seen enough")
 
-// walk visits every folder below a folder that is where a point would be.
-func (s *Sink) walk(ctx context.Context, below string, visit func(folder *os.Root, dir string) error) error {
+// walk visits every folder below a folder that is where a point would be. What lies in
+// one is read in one step.
+func (s *Sink) walk(ctx context.Context, below string, visit func(within contents, dir string) error) error {
 	levels, err := sink.LevelsBelow(below)
 	if err := errors.Join(ctx.Err(), err); err != nil {
 		return err
@@ -68,7 +65,7 @@ func (s *Sink) walk(ctx context.Context, below string, visit func(folder *os.Roo
 
 type walk struct {
 	ctx   context.Context //nolint:containedctx // of the one call that makes the walk
-	visit func(folder *os.Root, dir string) error
+	visit func(within contents, dir string) error
 }
 
 // folder visits the points that lie so many levels below dir; at is the folder that
@@ -76,6 +73,9 @@ type walk struct {
 func (w walk) folder(at *os.Root, dir string, levels int) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
+	}
+	if levels == 0 {
+		return w.point(at, nil, dir)
 	}
 	folder, err := openFolder(at, path.Base(dir))
 	if errors.Is(err, fs.ErrNotExist) { // no points yet, or removed meanwhile
@@ -85,19 +85,81 @@ func (w walk) folder(at *os.Root, dir string, levels int) error {
 		return err
 	}
 	defer folder.Close()
-	if levels == 0 {
-		return w.visit(folder, dir)
+	opened, err := folder.Open(".")
+	if err != nil {
+		return err
 	}
-	names, err := subfolders(folder)
+	defer opened.Close()
+	names, err := subfolders(opened)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if err := w.folder(folder, path.Join(dir, name), levels-1); err != nil {
+		below := path.Join(dir, name)
+		if levels == 1 {
+			err = w.point(folder, opened, below)
+		} else {
+			err = w.folder(folder, below, levels-1)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// point visits the folder dir, where a point would be; at is the folder that holds it.
+func (w walk) point(at *os.Root, opened *os.File, dir string) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	within, err := entriesOf(at, opened, path.Base(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.visit(within, dir)
+}
+
+// contents is what lies in a folder.
+type contents []fs.DirEntry
+
+// isPoint reports whether there is a manifest, which must be a file.
+func (c contents) isPoint() bool {
+	return slices.ContainsFunc(c, func(e fs.DirEntry) bool { return e.Name() == sink.ManifestName && e.Type().IsRegular() })
+}
+
+// has reports whether there is something with a name, whatever it is.
+func (c contents) has(name string) bool {
+	return slices.ContainsFunc(c, func(e fs.DirEntry) bool { return e.Name() == name })
+}
+
+// marks returns the names of the marks. One that cannot be read is among them, whatever
+// it is: who reads it is told why.
+func (c contents) marks() (names []string) {
+	for _, name := range sink.MarkNames {
+		if c.has(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// entriesBelow returns what is in the folder name in at.
+func entriesBelow(at *os.Root, name string) (contents, error) {
+	folder, err := openFolder(at, name)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	opened, err := folder.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer opened.Close()
+	return opened.ReadDir(-1)
 }
 
 // isPoint reports whether a folder has a manifest, which must be a file.
@@ -109,26 +171,10 @@ func isPoint(folder *os.Root) (bool, error) {
 	return err == nil && info.Mode().IsRegular(), err
 }
 
-// marksIn returns the names of the marks in a point's folder. One that cannot be
-// read is among them, whatever it is: who reads it is told why.
-func marksIn(folder *os.Root) (names []string) {
-	for _, name := range sink.MarkNames {
-		if _, err := folder.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // subfolders returns the names of the folders in a folder, in the order that the
 // keys below them have: "a-b/" is before "a/".
-func subfolders(folder *os.Root) ([]string, error) {
-	f, err := folder.Open(".")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(-1)
+func subfolders(folder *os.File) ([]string, error) {
+	entries, err := folder.ReadDir(-1)
 	if err != nil {
 		return nil, err
 	}

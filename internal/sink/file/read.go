@@ -13,11 +13,11 @@ import (
 
 // Open implements [sink.Reader].
 func (s *Sink) Open(ctx context.Context, key string) (io.ReadCloser, error) {
-	f, _, err := s.open(ctx, key)
+	f, size, err := s.open(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	return &object{ctx: ctx, r: f, f: f, place: s.place(key)}, nil
+	return &object{ctx: ctx, r: io.NewSectionReader(f, 0, size), f: f, place: s.place(key)}, nil
 }
 
 // OpenRange implements [sink.Reader].
@@ -50,15 +50,15 @@ func (s *Sink) open(ctx context.Context, key string) (*os.File, int64, error) {
 	if err := errors.Join(ctx.Err(), sink.CheckKey(key)); err != nil {
 		return nil, 0, err
 	}
+	if f, size, ok := s.openDirect(key); ok {
+		return f, size, nil
+	}
 	root, err := s.root()
 	if err != nil {
 		return nil, 0, err
 	}
 	defer root.Close()
-	f, ok := openDirect(root, key)
-	if !ok {
-		f, err = openKey(root, key)
-	}
+	f, err := openKey(root, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("%s: %w", s.place(key), sink.ErrNotFound)
 	}

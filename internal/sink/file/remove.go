@@ -72,15 +72,9 @@ func removeAllBut(folder *os.Root, name string) error {
 // Leftovers implements [sink.Remover].
 func (s *Sink) Leftovers(ctx context.Context, below string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		err := s.walk(ctx, below, func(folder *os.Root, dir string) error {
-			there, err := isPoint(folder)
-			if err != nil || there {
-				return err
-			}
-			if _, err := folder.Lstat(sink.RemovedName); errors.Is(err, fs.ErrNotExist) {
+		err := s.walk(ctx, below, func(within contents, dir string) error {
+			if !within.has(sink.RemovedName) || within.isPoint() {
 				return nil
-			} else if err != nil {
-				return err
 			}
 			if !yield(dir, nil) {
 				return errStop
