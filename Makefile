@@ -12,7 +12,10 @@ on_engine := ./worker ./internal/backup/... ./internal/docker
 # Of these, those that bring an Engine of their own.
 brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine)$$
 
-.PHONY: build test test-containerd fuzz lint bench bench-load
+# And those in which the Engine's version and store make no difference.
+any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestProxy/(refused|hangs|cut_off)|TestScripts/(catalogue|config|export|help|labels|missing|names|prune|secrets|serve|sink)$$
+
+.PHONY: build test test-containerd kill fuzz lint bench bench-load
 
 build: ## a static program in dist/
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o dist/holdfast ./worker
@@ -26,7 +29,10 @@ test: ## all tests, on this machine's Docker Engine
 test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
 	go test -race -run '^$$' $(on_engine)
 	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- \
-		env HOLDFAST_TEST_OTHER_ENGINE=$(other_engine) go test -race -count=1 -timeout 20m -skip '$(brings_engine)' $(on_engine)
+		env HOLDFAST_TEST_OTHER_ENGINE=$(other_engine) go test -race -count=1 -timeout 20m -skip '$(brings_engine)|$(any_engine)' $(on_engine)
+
+kill: ## workers are killed at 30 random moments of each kind of job
+	go test -race -count=1 -timeout 30m -run '^(TestKillAtRandomMoments|TestPruneKilled)$$' -v ./worker -args -kills 30
 
 fuzz: ## every fuzz test for half a minute
 	@for pkg in $$(go list ./...); do \

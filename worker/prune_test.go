@@ -91,15 +91,9 @@ func (w *world) checkRemoval(data *events.PruneItemCompleted) error {
 // it on: what was to stay stays, whole, and of the rest nothing is left.
 func TestPruneKilled(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	t.Logf("the seed is %d", seed)
 	var worlds group
-	for i := range randomWorlds {
-		worlds.add(fmt.Sprint("world ", i), func(t *testing.T) {
-			pruneKilled(t, rand.New(rand.NewPCG(seed, uint64(i))))
-		})
-	}
-	worlds.run(t, randomWorlds)
+	worlds.addKilled(t, "prune", pruneKilled)
+	worlds.run(t, sideBySide)
 }
 
 func pruneKilled(t *testing.T, random *rand.Rand) {
@@ -111,7 +105,7 @@ func pruneKilled(t *testing.T, random *rand.Rand) {
 	w.ended(w.ask(events.Prune, "undisturbed", request))
 	lasts := time.Since(began)
 	var jobs []string
-	for i := range randomKills {
+	for i := range killsInWorld {
 		kept := w.points(fmt.Sprint("web-", i), count)[count-1]
 		moment := time.Duration(random.Float64() * 1.2 * float64(lasts))
 		job := w.ask(events.Prune, fmt.Sprint("killed ", i), request)
