@@ -10,7 +10,7 @@ engine_dir ?= /tmp/holdfast-engine
 on_engine := ./worker ./internal/backup/... ./internal/docker
 
 # Of these, those that bring an Engine of their own.
-brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine)$$
+brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestPodman)$$
 
 # And those in which the Engine's version and store make no difference.
 any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestProxy/(refused|hangs|cut_off)|TestScripts/(catalogue|config|export|help|labels|missing|names|prune|secrets|serve|sink)$$

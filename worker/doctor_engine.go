@@ -43,6 +43,10 @@ func (d *doctor) checkEngine(ctx context.Context) {
 	for _, w := range plan.EngineWarnings(about) {
 		d.warn("engine", "%s", w.Message)
 	}
+	if about.NeedsImage && d.cfg.Helper.Image == "" {
+		d.warn("engine", "%s makes no container without an image, so volumes are neither read nor written until helper.image names one",
+			about.Kind)
+	}
 	d.checkCalls(ctx, e.Host(), e)
 }
 
@@ -74,7 +78,7 @@ var purposes = map[engine.Call]string{
 
 	engine.CallNetworks:        "networks in the points of containers",
 	engine.CallRename:          "restores",
-	engine.CallUpdate:          "restores",
+	engine.CallUpdate:          "restores in the place of a container",
 	engine.CallCreateNetwork:   "restores",
 	engine.CallRemoveNetwork:   "restores",
 	engine.CallConnect:         "restores",

@@ -23,9 +23,10 @@ type group struct {
 	*Runner
 	all   []*attempt
 	watch *stall.Watchdog
-	// readUntil is when the last volume was read that is read while the containers are
-	// quiesced, by the Engine's clock; zero if none is.
-	readUntil time.Time
+	// until is when the last volume was read that is read while the containers are
+	// quiesced, or the last commit had ended that the Engine's events do not tell from
+	// others, by the Engine's clock; zero if neither is.
+	until time.Time
 }
 
 // memberError is the error of one member of a group.
@@ -100,7 +101,7 @@ func (g *group) lock(ctx context.Context) error {
 // else has to be read from can be left to its commit.
 func (g *group) prepare(ctx context.Context) error {
 	return g.each(func(r *attempt) error {
-		return r.prepare(ctx, len(g.all) == 1 && r.Item.Quiesce == events.QuiescePause && !r.readsQuiesced())
+		return r.prepare(ctx, len(g.all) == 1 && r.Item.Quiesce == events.QuiescePause && !r.readsQuiesced() && !r.about.HidesCommits)
 	})
 }
 
@@ -187,7 +188,7 @@ func (g *group) commit(ctx context.Context) error {
 
 // readVolumes stores the volumes that are read while the containers are quiesced.
 func (g *group) readVolumes(ctx context.Context) (err error) {
-	if !slices.ContainsFunc(g.all, func(r *attempt) bool { return r.readsQuiesced() }) {
+	if !slices.ContainsFunc(g.all, func(r *attempt) bool { return r.readsQuiesced() || r.about.HidesCommits }) {
 		return nil
 	}
 	err = g.beside(func(r *attempt) error {
@@ -200,7 +201,7 @@ func (g *group) readVolumes(ctx context.Context) (err error) {
 		return err
 	}
 	// By the Engine's own clock, as its events are.
-	if g.readUntil, err = g.Engine.Time(ctx); err != nil {
+	if g.until, err = g.Engine.Time(ctx); err != nil {
 		return memberError{g.all[0], failure.At(events.StepVolumes, err, "ask the Engine for its time")}
 	}
 	return nil
@@ -258,7 +259,7 @@ func (g *group) release(ctx context.Context) {
 func (g *group) prove(ctx context.Context) error {
 	proofs := make([]quiesce.Proof, len(g.all))
 	var quiesced time.Time
-	until := g.readUntil
+	until := g.until
 	for i, r := range g.all {
 		proof, notRunning, err := r.container.Prove(r.imageID)
 		if err != nil {
@@ -271,8 +272,8 @@ func (g *group) prove(ctx context.Context) error {
 		if !quiesced.IsZero() {
 			r.manifest.SnapshotTime = quiesced.UTC()
 		}
-		if len(g.all) == 1 && g.readUntil.IsZero() {
-			continue // nobody else was committed, and no volume read
+		if len(g.all) == 1 && g.until.IsZero() {
+			continue // it was the last thing that had to be done
 		}
 		if err := r.container.StayedUntil(ctx, proofs[i], until); err != nil {
 			return memberError{r, failure.At(events.StepCommit, err, "container %s", r.Item.Name)}

@@ -40,11 +40,18 @@ func (e *Engine) Inspect(ctx context.Context, id string) (*engine.ContainerDetai
 
 // Commit implements [engine.Containers].
 func (e *Engine) Commit(ctx context.Context, id string, o engine.CommitOptions) (string, error) {
-	r, err := e.api.ContainerCommit(ctx, id, container.CommitOptions{
-		Reference: o.Reference, Comment: o.Comment, Pause: o.Pause,
-	})
+	options := container.CommitOptions{Reference: o.Reference, Comment: o.Comment, Pause: o.Pause}
+	if about, err := e.About(ctx); err != nil {
+		return "", err
+	} else if about.Kind == podmanEngine { // which cannot take a commit without a body
+		options.Config = &container.Config{}
+	}
+	r, err := e.api.ContainerCommit(ctx, id, options)
 	if err != nil {
 		return "", e.commitError(ctx, id, e.translate(err))
+	}
+	if fullID.MatchString(r.ID) { // so Podman says it
+		r.ID = "sha256:" + r.ID
 	}
 	if r.ID == "" {
 		return "", badAnswer("it says that container %s is committed, and not to which image", id)

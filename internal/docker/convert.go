@@ -150,7 +150,7 @@ func mounts(c *container.InspectResponse) []engine.Mount {
 	for _, dst := range slices.Sorted(maps.Keys(c.HostConfig.Tmpfs)) {
 		all = append(all, engine.Mount{Type: "tmpfs", Destination: dst})
 	}
-	if size := c.HostConfig.ShmSize; size > 0 && size != defaultShmSize {
+	if size := c.HostConfig.ShmSize; size > 0 && size != defaultShmSize && size != podmanShmSize {
 		all = append(all, engine.Mount{Type: "tmpfs", Destination: "/dev/shm"})
 	}
 	for _, m := range c.Mounts {
@@ -166,7 +166,10 @@ func mount(m container.MountPoint) engine.Mount {
 
 // defaultShmSize is the size of /dev/shm, in bytes, of a container for which nobody
 // chose one. All containers have it; one of another size is there to be used.
-const defaultShmSize = 64 << 20
+const (
+	defaultShmSize = 64 << 20
+	podmanShmSize  = 64000 << 10
+)
 
 // healthBound is how long after a container's start its health check can take to say
 // something: failures count after the start period, and so many in a row are needed.

@@ -172,7 +172,8 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 	a := answer{
 		About: engine.About{Kind: kind, ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
 			OS: info.OSType, Architecture: architecture(info.Architecture), DataRoot: info.DockerRootDir,
-			Stages: !usesContainerd(info), CommitNeedsBase: !usesContainerd(info), NaiveDiff: naiveDiff(info)},
+			Stages: !usesContainerd(info), CommitNeedsBase: !usesContainerd(info), NaiveDiff: naiveDiff(info),
+			HidesCommits: kind == podmanEngine, NeedsImage: kind == podmanEngine},
 		platform: platform(info, kind, e.api.ClientVersion()),
 		ahead:    clock.Sub(asked),
 		at:       time.Now(),
@@ -201,6 +202,9 @@ func architecture(machine string) string {
 
 // dockerEngine is what a Docker Engine is called here; it calls itself Engine.
 const dockerEngine = "Docker Engine"
+
+// podmanEngine is what Podman's service calls itself.
+const podmanEngine = "Podman Engine"
 
 // kind returns what the Engine calls itself; nothing if it does not tell.
 func (e *Engine) kind(ctx context.Context) (kind, version string) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	familiar "github.com/distribution/reference"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
@@ -35,13 +36,18 @@ func (e *Engine) Images(ctx context.Context) ([]engine.Image, error) {
 	return images, nil
 }
 
-// named drops the placeholders of an image without a name.
+// named drops the placeholders of an image without a name, and shortens names as a Docker
+// Engine does: Podman writes docker.io/library/app:v1 for app:v1.
 func named(refs []string) []string {
 	var out []string
 	for _, r := range refs {
-		if !strings.HasPrefix(r, "<none>") {
-			out = append(out, r)
+		if strings.HasPrefix(r, "<none>") {
+			continue
 		}
+		if ref, err := familiar.ParseNormalizedNamed(r); err == nil {
+			r = familiar.FamiliarString(ref)
+		}
+		out = append(out, r)
 	}
 	return out
 }

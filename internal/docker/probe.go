@@ -93,6 +93,11 @@ func (e *Engine) probe(ctx context.Context, c engine.Call) error {
 	bounded, cancel := context.WithTimeout(ctx, probeBound)
 	defer cancel()
 	for _, p := range probes(c) {
+		if c == engine.CallCommit {
+			if about, err := e.About(ctx); err == nil && about.Kind == podmanEngine { // as [Engine.Commit] does
+				p.body = "{}"
+			}
+		}
 		err := e.send(bounded, method, p)
 		if refusal, ok := errors.AsType[*engine.RefusedError](err); ok {
 			refusal.Path = path // and not that of something made up
@@ -120,6 +125,9 @@ type wire struct {
 	// missing is set if it is about something that is not there: a success would not
 	// be the Engine's answer.
 	missing bool
+	// malformed is set if the Engine cannot make sense of the body, and says so with
+	// whatever status: Podman 4 with 500.
+	malformed bool
 }
 
 // probes returns the requests that a call is probed with: one for each form in
@@ -139,7 +147,7 @@ func probes(c engine.Call) []wire {
 		return []wire{{path: path, query: url.Values{"since": {"1"}, "until": {"1"}}}}
 	case engine.CallSave:
 		return []wire{{path: path, query: url.Values{"names": {"sha256:" + id}}, missing: true}}
-	case engine.CallCommit: // without a body, as the client sends it: Podman 4 cannot take that
+	case engine.CallCommit: // without a body, as the client sends it
 		return []wire{{path: path, query: url.Values{"container": {id}, "pause": {"0"}}, missing: true}}
 	case engine.CallInspectImage, engine.CallRemoveImage: // a proxy may allow no colon or slash in a name
 		return []wire{of(strings.ReplaceAll(path, "{name}", "sha256:"+id)),
@@ -153,7 +161,7 @@ func probes(c engine.Call) []wire {
 		w.body = `{"Image":"sha256:` + id + `","Cmd":["none"]}`
 		return []wire{w}
 	case engine.CallCreateNetwork, engine.CallCreateVolume: // a name that is none, or it would be made
-		return []wire{{path: path, body: `{"Name":[]}`, missing: true}}
+		return []wire{{path: path, body: `{"Name":[]}`, missing: true, malformed: true}}
 	case engine.CallPing, engine.CallVersion, engine.CallInfo, engine.CallLoad: // a load of nothing
 		return []wire{{path: path}}
 	default:
@@ -205,7 +213,7 @@ func (e *Engine) send(ctx context.Context, method string, w wire) error {
 	}
 	defer resp.Body.Close()
 	if w.missing {
-		return e.checkMissing(ctx, method, w.path, resp)
+		return e.checkMissing(ctx, method, w, resp)
 	}
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)); err != nil {
 		return e.unavailable(err)
@@ -215,18 +223,19 @@ func (e *Engine) send(ctx context.Context, method string, w wire) error {
 
 // checkMissing holds an answer about something that is not there against what a
 // Docker Engine says then.
-func (e *Engine) checkMissing(ctx context.Context, method, path string, resp *http.Response) error {
+func (e *Engine) checkMissing(ctx context.Context, method string, w wire, resp *http.Response) error {
 	switch {
 	case resp.StatusCode < http.StatusBadRequest && method == http.MethodGet:
 		return nil // a proxy that rewrites answers may lose the status; what is read is looked at anyway
 	case resp.StatusCode < http.StatusBadRequest:
-		return fmt.Errorf("%w: %s %s of something that is not there is answered %s", engine.ErrUnsupported, method, path, resp.Status)
-	case resp.StatusCode < http.StatusInternalServerError, strings.HasSuffix(path, "/images/get"): // Engine 20.10 answers that 500
+		return fmt.Errorf("%w: %s %s of something that is not there is answered %s", engine.ErrUnsupported, method, w.path, resp.Status)
+	case resp.StatusCode < http.StatusInternalServerError, w.malformed,
+		strings.HasSuffix(w.path, "/images/get"): // Engine 20.10 answers that 500
 		return nil
 	}
 	var answer struct{ Message string }
 	_ = json.NewDecoder(resp.Body).Decode(&answer) // answers has looked at it
-	err := fmt.Errorf("%s %s is answered %s: %s", method, path, resp.Status, answer.Message)
+	err := fmt.Errorf("%s %s is answered %s: %s", method, w.path, resp.Status, answer.Message)
 	if kind, version := e.kind(ctx); kind != "" && kind != dockerEngine {
 		return fmt.Errorf("%w: %s %s: %w", engine.ErrUnsupported, kind, version, err)
 	}

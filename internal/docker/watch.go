@@ -23,6 +23,10 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan engine.C
 	if err != nil {
 		return nil, err
 	}
+	about, err := e.About(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ctx, opened := withOpened(ctx)
 	messages, errs := e.api.Events(ctx, events.ListOptions{
 		Since: fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()),
@@ -47,10 +51,12 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan engine.C
 				if m.Actor.ID != containerID { // the filter takes names and prefixes too
 					continue
 				}
-				select {
-				case changes <- change(m):
-				case <-ctx.Done():
-					return
+				for _, c := range changesOf(m, about.Kind) {
+					select {
+					case changes <- c:
+					case <-ctx.Done():
+						return
+					}
 				}
 			case <-errs: //nolint:errcheck // whoever watches learns it by the closed channel
 				return
@@ -58,6 +64,16 @@ func (e *Engine) Watch(ctx context.Context, containerID string) (<-chan engine.C
 		}
 	}()
 	return changes, nil
+}
+
+// changesOf is what an event says. Of a container that it stops Podman only tells that
+// its process ended.
+func changesOf(m events.Message, kind string) []engine.Change {
+	c := change(m)
+	if kind == podmanEngine && c.Action == engine.ActionDie {
+		return []engine.Change{c, {Action: engine.ActionStop, Time: c.Time}}
+	}
+	return []engine.Change{c}
 }
 
 func change(m events.Message) engine.Change {

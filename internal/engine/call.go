@@ -80,7 +80,7 @@ var HelperCalls = []Call{
 // those that undo its traces among them.
 var RestoreCalls = []Call{
 	CallPing, CallInfo, CallContainers, CallInspect, CallInspectImage, CallStart, CallStop, CallNetworks,
-	CallRename, CallUpdate, CallCreateNetwork, CallRemoveNetwork, CallConnect, CallDisconnect, CallCreateVolume,
+	CallRename, CallCreateNetwork, CallRemoveNetwork, CallConnect, CallDisconnect, CallCreateVolume,
 }
 
 // DrillCalls are those that a drill makes of a point, those that undo its traces among

@@ -162,6 +162,11 @@ type About struct {
 	// NaiveDiff is set if a commit takes a file for unchanged whose size, time, mode
 	// and owner are those that it has in the image (moby#8242).
 	NaiveDiff bool
+	// HidesCommits is set if the Engine's events do not show that a commit pauses its
+	// container, nor which image it makes.
+	HidesCommits bool
+	// NeedsImage is set if the Engine makes no container without an image.
+	NeedsImage bool
 }
 
 // Container is a container as it is listed.

@@ -35,6 +35,10 @@ func (r *Runner) program(ctx context.Context) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	if about.NeedsImage {
+		return nil, fmt.Errorf("%w: %s makes no container without an image; name one that has holdfast by helper.image in the configuration",
+			ErrNoProgram, about.Kind)
+	}
 	if runtime.GOOS != about.OS || runtime.GOARCH != about.Architecture {
 		return nil, fmt.Errorf(
 			"%w: it runs %s/%s, and this program is for %s/%s; name an image that has holdfast by helper.image in the configuration",

@@ -193,7 +193,9 @@ func (j *judgement) resumed(c engine.Change) {
 }
 
 func (j *judgement) committed(c engine.Change) {
-	if c.ImageID != j.imageID || j.proof.Committed {
+	// An Engine that does not tell which image it was is asked for its time after the
+	// commit, until which the container must have stayed as it was.
+	if c.ImageID != "" && c.ImageID != j.imageID || j.proof.Committed {
 		return
 	}
 	j.proof.Committed, j.proof.CommittedAt = true, c.Time

@@ -16,7 +16,8 @@ const (
 )
 
 // timelineOf reads a timeline such as "pause commit unpause": one change a second,
-// from second 1 on. "commit" makes our image, "commit!" somebody else's.
+// from second 1 on. "commit" makes our image, "commit!" somebody else's, and "commit?"
+// one that is not told.
 func timelineOf(text string) []engine.Change {
 	var seen []engine.Change
 	for i, word := range strings.Fields(text) {
@@ -26,6 +27,8 @@ func timelineOf(text string) []engine.Change {
 			c.ImageID = ours
 		case "commit!":
 			c.Action, c.ImageID = engine.ActionCommit, theirs
+		case "commit?":
+			c.Action = engine.ActionCommit
 		}
 		seen = append(seen, c)
 	}
@@ -55,6 +58,8 @@ func TestJudge(t *testing.T) {
 		settled   bool
 	}{
 		{"as it should be", running, pause, "pause commit unpause", true, "", 1, 3, true},
+		{"an image that is not told", running, pause, "pause commit? unpause", true, "", 1, 3, true},
+		{"an image that is not told, after it ran", running, pause, "pause unpause commit?", true, "it was running while it was committed", 1, 0, true},
 		{"not resumed yet", running, pause, "pause commit", true, "", 1, 0, false},
 		{"not committed yet", running, pause, "pause", false, "", 1, 0, false},
 		{"nothing yet", running, pause, "", false, "", 0, 0, false},

@@ -110,6 +110,8 @@ var allowances = []allowance{
 	{member: "/HostConfig/SecurityOpt", when: onlyLabels, reason: becauseDefault},
 	{member: "/HostConfig/MaskedPaths", when: bothBuiltIn(builtInMasked), reason: becauseBuiltIn},
 	{member: "/HostConfig/ReadonlyPaths", when: bothBuiltIn(builtInReadonly), reason: becauseBuiltIn},
+	{member: "/HostConfig/PidsLimit", when: wasNothing, reason: becauseDefault},
+	{member: "/Config/Env", when: onlyHostNames, reason: becauseShortID},
 	{member: "/HostConfig/RestartPolicy/Name", when: noPolicy, reason: becauseSpelling},
 	{member: "/HostConfig/OomKillDisable", reason: becauseKernel},
 	{member: "/HostConfig/MemorySwap", reason: becauseKernel},

@@ -60,6 +60,11 @@ func TestCompare(t *testing.T) {
 		"another command and environment": {
 			now: `{"Config": {"Cmd": ["/sh"], "Env": ["A=c"]}}`, want: []string{"! /Config/Cmd", "! /Config/Env"},
 		},
+		"a host name that Podman put into the environment": {
+			was:  `{"Config": {"Env": ["HOSTNAME=` + oldID[:12] + `", "A=b"]}, "HostConfig": {"PidsLimit": 0}}`,
+			now:  `{"Id": "` + newID + `", "Config": {"Env": ["A=b", "HOSTNAME=66e5f6da01cd"]}, "HostConfig": {"PidsLimit": 2048}}`,
+			want: []string{"/Config/Env", "/HostConfig/PidsLimit"},
+		},
 		"a label less": {now: `{"Config": {"Labels": {"x": ""}}}`, want: []string{"! /Config/Labels/x"}},
 		"nothing and empty": {
 			was: `{"Config": {"Domainname": null}, "HostConfig": {"Dns": null, "CapAdd": [], "Links": null}}`,

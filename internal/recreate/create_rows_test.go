@@ -269,10 +269,14 @@ func defaultRows() map[string]row {
 			document: `{"HostConfig": {"Memory": 67108864, "MemorySwap": -1}}`, body: map[string]string{"HostConfig/MemorySwap": `-1`},
 		},
 		"Podman": {
-			document: `{"Name": "web", "HostConfig": {"MemorySwappiness": 0, "Ulimits": null, "PidsLimit": 0, "Devices": [{"PathOnHost": "/dev/x", "PathInContainer": "/dev/x", "CgroupPermissions": ""}]}}`,
-			context:  func(c *recreate.Context) { c.Engine.Kind = "Podman Engine" },
-			body:     map[string]string{"HostConfig/MemorySwappiness": "", "HostConfig/Ulimits": "", "HostConfig/PidsLimit": "", "HostConfig/Devices/0/CgroupPermissions": `"rwm"`},
-			need:     []string{"path /dev/x"},
+			document: `{"Name": "web", "Config": {"StopTimeout": 0, "Env": ["A=b", "HOSTNAME=` + oldID[:12] + `"]}, "HostConfig": {"MemorySwappiness": 0, "Runtime": "oci",
+				"LogConfig": {"Type": "json-file", "Config": null}, "PidMode": "private", "UTSMode": "private", "ShmSize": 65536000,
+				"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 1, "Hard": 2}], "PidsLimit": 0, "Devices": [{"PathOnHost": "/dev/x", "PathInContainer": "/dev/x", "CgroupPermissions": ""}]}}`,
+			context: func(c *recreate.Context) { c.Engine.Kind = "Podman Engine" },
+			body: map[string]string{"HostConfig/MemorySwappiness": "", "HostConfig/PidsLimit": "", "HostConfig/Devices/0/CgroupPermissions": `"rwm"`,
+				"HostConfig/Ulimits": `[{"Name": "nofile", "Soft": 1, "Hard": 2}]`, "HostConfig/Runtime": "", "HostConfig/LogConfig": "",
+				"HostConfig/PidMode": "", "HostConfig/UTSMode": "", "HostConfig/ShmSize": "", "StopTimeout": "", "Env": `["A=b"]`},
+			need: []string{"path /dev/x"},
 		},
 	}
 }

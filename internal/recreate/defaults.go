@@ -128,17 +128,3 @@ func (d *draft) resources() {
 		}
 	}
 }
-
-// podmanForms repairs what Podman writes in its own way.
-func (d *draft) podmanForms() {
-	swappiness, given := d.host["MemorySwappiness"]
-	ofPodman := d.ctx != nil && strings.Contains(d.ctx.Engine.Kind, "Podman")
-	if given && (swappiness == nil || whole(swappiness) < 0 || ofPodman && isEmpty(swappiness)) {
-		delete(d.host, "MemorySwappiness") // Podman writes 0 for what nobody has set
-	}
-	for _, device := range list(d.host["Devices"]) {
-		if device := members(device); device != nil && text(device["CgroupPermissions"]) == "" {
-			device["CgroupPermissions"] = "rwm" // Podman leaves it empty
-		}
-	}
-}

@@ -146,6 +146,9 @@ func (a *attempt) calls() []engine.Call {
 	if a.Item.Container != "" {
 		calls = append(append(calls, engine.RestoreCalls...), engine.CallCreate, engine.CallRemoveContainer)
 	}
+	if a.Item.Replaces != "" { // the old one must not start by itself
+		calls = append(calls, engine.CallUpdate)
+	}
 	return calls
 }
 

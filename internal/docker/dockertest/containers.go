@@ -81,6 +81,9 @@ func (e *Engine) Import(ctx context.Context, ref string) error {
 func (e *Engine) Run(t testing.TB, c Container) string {
 	t.Helper()
 	host := &container.HostConfig{NetworkMode: "none"}
+	if e.options.Podman { // a Docker Engine is told at its start
+		host.CgroupParent = "/" + e.name
+	}
 	if c.AlwaysRestart {
 		host.RestartPolicy.Name = container.RestartPolicyAlways
 	}

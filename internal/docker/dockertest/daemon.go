@@ -78,33 +78,26 @@ func (e *Engine) end(t testing.TB, signal syscall.Signal) {
 	}
 }
 
-// start starts dockerd in the room. Nothing of the machine's own configuration
-// is read.
+// start starts the daemon in the room.
 func (e *Engine) start() error {
 	began := time.Now()
-	config, log := filepath.Join(e.dir, "daemon.json"), filepath.Join(e.dir, logName)
-	if err := os.WriteFile(config, []byte("{}\n"), 0o600); err != nil {
-		return err
-	}
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(filepath.Join(e.dir, logName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	args := []string{"--config-file", config, "--host", e.Host(), "--data-root", e.dir + "/data",
-		"--exec-root", "/run/containerd/docker", "--pidfile", "/run/containerd/docker.pid",
-		"--storage-driver", "overlay2", "--bridge", "none", "--iptables=false",
-		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/" + e.name}
-	if e.options.LiveRestore {
-		args = append(args, "--live-restore")
+	command := e.dockerd
+	if e.options.Podman {
+		command = e.podman
 	}
-	if e.options.TLS {
-		args = append(args, e.listenTLS()...)
+	cmd, err := command()
+	if err != nil {
+		return err
 	}
-	d := &daemon{cmd: e.room.command("dockerd", args...), ended: make(chan struct{})}
+	d := &daemon{cmd: cmd, ended: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = out, out
 	if err := d.cmd.Start(); err != nil {
-		return fmt.Errorf("start dockerd: %w", err)
+		return fmt.Errorf("start the daemon: %w", err)
 	}
 	go func() { _ = d.cmd.Wait(); close(d.ended) }() // how it ended is in its log
 	e.daemon = d
@@ -116,6 +109,25 @@ func (e *Engine) start() error {
 		d.pid, err = onlyChild(d.pid)
 	}
 	return err
+}
+
+// dockerd is a daemon that reads nothing of the machine's own configuration.
+func (e *Engine) dockerd() (*exec.Cmd, error) {
+	config := filepath.Join(e.dir, "daemon.json")
+	if err := os.WriteFile(config, []byte("{}\n"), 0o600); err != nil {
+		return nil, err
+	}
+	args := []string{"--config-file", config, "--host", e.Host(), "--data-root", e.dir + "/data",
+		"--exec-root", "/run/containerd/docker", "--pidfile", "/run/containerd/docker.pid",
+		"--storage-driver", "overlay2", "--bridge", "none", "--iptables=false",
+		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/" + e.name}
+	if e.options.LiveRestore {
+		args = append(args, "--live-restore")
+	}
+	if e.options.TLS {
+		args = append(args, e.listenTLS()...)
+	}
+	return e.room.command("dockerd", args...), nil
 }
 
 // answers returns when the daemon answers.
@@ -132,9 +144,9 @@ func (e *Engine) answers() error {
 		select {
 		case <-tick.C:
 		case <-e.daemon.ended:
-			return fmt.Errorf("dockerd ended at its start:\n%s", e.Log())
+			return fmt.Errorf("the daemon ended at its start:\n%s", e.Log())
 		case <-ctx.Done():
-			return fmt.Errorf("dockerd does not answer after %s: %w\n%s", startBound, err, e.Log())
+			return fmt.Errorf("the daemon does not answer after %s: %w\n%s", startBound, err, e.Log())
 		}
 	}
 }

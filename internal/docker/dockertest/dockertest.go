@@ -1,6 +1,6 @@
 // Package dockertest runs a Docker Engine of a test's own, which can be stopped,
 // killed and frozen without touching the machine's. It needs root, and the
-// dockerd and containerd that the machine has.
+// dockerd and containerd, or the Podman, that the machine has.
 package dockertest
 
 import (
@@ -25,6 +25,8 @@ type Options struct {
 	// DiskBytes is the size of the disk that the Engine keeps everything on; 0
 	// means 2 GiB. It is in memory, which is used as far as the disk is.
 	DiskBytes int64
+	// Podman has Podman's service in the place of a Docker Engine.
+	Podman bool
 	// TLS has the Engine listen on TCP too, see [Engine.TLSHost].
 	TLS bool
 }
@@ -66,7 +68,7 @@ func New(t testing.TB, o Options) *Engine {
 // Open starts an Engine that the caller closes. It also ends, and everything of
 // it with it, when this process does.
 func Open(o Options) (e *Engine, err error) {
-	if err := missing(); err != nil {
+	if err := missing(o); err != nil {
 		return nil, err
 	}
 	if o.DiskBytes == 0 {
@@ -97,14 +99,18 @@ func Open(o Options) (e *Engine, err error) {
 }
 
 // missing says what an Engine needs and this machine lacks.
-func missing() error {
+func missing(o Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a private Docker Engine needs root, for its namespaces and mounts: run the tests as root")
 	}
 	var packages []string
-	for program, pkg := range map[string]string{
+	needed := map[string]string{
 		"dockerd": "docker.io", "containerd": "containerd", "runc": "runc", "unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2",
-	} {
+	}
+	if o.Podman {
+		needed["podman"] = "podman"
+	}
+	for program, pkg := range needed {
 		if _, err := exec.LookPath(program); err != nil {
 			packages = append(packages, fmt.Sprintf("%s (for %s)", pkg, program))
 		}
