@@ -98,17 +98,10 @@ func whatIs(v events.PlannedVolume) string {
 
 func (r *attempt) readVolume(ctx context.Context, n int, v events.PlannedVolume) error {
 	r.progress(events.StepVolumes, 0, 0, 0)
-	h := r.helpers[n]
-	r.helpers[n] = nil
-	report, err := r.Volumes.Move(ctx, h, volumeTarget{r, v}, func(read, stored int64) {
+	report, err := r.Volumes.Move(ctx, r.helpers[n], volumeTarget{r, v}, func(read, stored int64) {
 		r.progress(events.StepVolumes, read, 0, stored)
 	})
-	switch {
-	case err == nil:
-		r.helperGone(n)
-	case errors.Is(err, helper.ErrLeft):
-		r.Log.Warn("a helper is still there; it will be removed", zap.String("helper", r.helper(n)), zap.Error(err))
-	default:
+	if err != nil {
 		return err
 	}
 	r.warnOfVolume(v, report)
@@ -120,8 +113,8 @@ func (r *attempt) helperGone(n int) {
 	r.shared.entry.Change(func(rec *undo.Record) { rec.DropContainer(r.helper(n)) })
 }
 
-// removeHelpers removes the helpers that were made and not used, and reports whether
-// one may be left.
+// removeHelpers removes the helpers, while the container runs again, and reports
+// whether one may be left.
 func (r *attempt) removeHelpers(ctx context.Context) (left bool) {
 	for n := range r.Item.Volumes {
 		if n >= len(r.helpers) { // it was not begun
@@ -129,7 +122,7 @@ func (r *attempt) removeHelpers(ctx context.Context) (left bool) {
 			continue
 		}
 		h := r.helpers[n]
-		if h == nil { // it was used, or could not be made
+		if h == nil { // it could not be made
 			continue
 		}
 		r.helpers[n] = nil

@@ -113,13 +113,13 @@ func failed(cmd *exec.Cmd, err error, stderr []byte) error {
 // RequirePrograms reports all programs that are missing.
 func RequirePrograms() error {
 	var missing []string
-	for _, name := range []string{"docker", "zstd", "sync", "go"} {
+	for _, name := range []string{"docker", "zstd", "sync", "busybox", "go"} {
 		if _, err := exec.LookPath(name); err != nil {
 			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("not in the PATH: %s; the benchmark needs the docker command, zstd, sync (coreutils) and the Go tool",
+		return fmt.Errorf("not in the PATH: %s; the benchmark needs the docker command, zstd, sync (coreutils), a static busybox and the Go tool",
 			strings.Join(missing, ", "))
 	}
 	return nil

@@ -37,6 +37,20 @@ func writeTree(tw *tar.Writer, root string, seed uint64, size int64) error {
 	return nil
 }
 
+// writeSmall writes that many files of up to 4 KiB below the folder root to tw.
+func writeSmall(tw *tar.Writer, root string, files int) error {
+	random := newRandom(uint64(files))
+	buf := make([]byte, 4<<10)
+	for i := range files {
+		n := int(random.Uint64() % uint64(len(buf)))
+		textVocabulary().fill(buf[:n], random)
+		if err := writeFile(tw, fmt.Sprintf("%s/%d/%d", root, i/1000, i), 0o644, buf[:n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func writeFile(tw *tar.Writer, name string, mode int64, content []byte) error {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(content))}
 	if err := tw.WriteHeader(h); err != nil {

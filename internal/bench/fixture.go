@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -109,6 +110,46 @@ func (f *Fixture) Container(ctx context.Context, image, name string, size int) (
 	return name, f.put(ctx, name, "written", layers, int64(size)*megabyte)
 }
 
+// Volume makes a volume with a tree of size megabytes, or of that many small files, and
+// returns its name.
+func (f *Fixture) Volume(ctx context.Context, image, name string, size, files int) (string, error) {
+	name = "holdfast-benchmark-" + f.run + "-" + name
+	if _, err := f.Docker(ctx, "volume", "create", "--label", Label+"="+f.run, name); err != nil {
+		return "", err
+	}
+	container, err := f.Docker(ctx, "create", "--volume", name+":/v", image)
+	if err != nil {
+		return "", err
+	}
+	content := tarStream(func(tw *tar.Writer) error {
+		if err := writeTree(tw, "tree", layers, int64(size)*megabyte); err != nil {
+			return err
+		}
+		return writeSmall(tw, "small", files)
+	})
+	defer content.Close()
+	if _, err := f.Output(ctx, content, "docker", "cp", "-", container+":/v"); err != nil {
+		return "", err
+	}
+	_, err = f.Docker(ctx, "rm", container)
+	return name, err
+}
+
+// Tar makes an image of nothing but busybox, which has a tar, and returns its id.
+func (f *Fixture) Tar(ctx context.Context) (string, error) {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return "", err
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	files := tarStream(func(tw *tar.Writer) error { return writeFile(tw, "busybox", 0o755, program) })
+	defer files.Close()
+	return f.Output(ctx, files, "docker", "import", "--change", fmt.Sprintf("LABEL %s=%s", Label, f.run), "-")
+}
+
 // Remove removes all that the run made, also what programs left that were
 // interrupted.
 func (f *Fixture) Remove(ctx context.Context) error {
@@ -117,6 +158,11 @@ func (f *Fixture) Remove(ctx context.Context) error {
 	if ids := strings.Fields(containers); len(ids) > 0 {
 		_, err = f.Docker(ctx, append([]string{"rm", "--force", "--volumes"}, ids...)...)
 	}
+	volumes, verr := f.Docker(ctx, "volume", "ls", "--quiet", "--filter", filter)
+	if names := strings.Fields(volumes); len(names) > 0 {
+		_, verr = f.Docker(ctx, append([]string{"volume", "rm"}, names...)...)
+	}
+	err = errors.Join(err, verr)
 	// An image with children cannot be removed before them.
 	for range layers + 2 {
 		images, ierr := f.Docker(ctx, "images", "--all", "--quiet", "--no-trunc", "--filter", filter)

@@ -5,11 +5,11 @@ package bench
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -45,15 +45,11 @@ func (r HoldfastRun) Time() time.Duration { return r.took }
 // BeyondCommit is how much longer the container did not run than the commit took.
 func (r HoldfastRun) BeyondCommit() time.Duration { return r.NotRunning - r.Commit }
 
-// Backup runs holdfast backup, and removes what it stored.
-func (h *Holdfast) Backup(ctx context.Context, container string, flags ...string) (r HoldfastRun, err error) {
+// Backup runs holdfast backup with these arguments, and removes what it stored.
+func (h *Holdfast) Backup(ctx context.Context, args ...string) (r HoldfastRun, err error) {
 	began := time.Now()
-	out, err := h.Output(ctx, nil, h.Path, append([]string{"backup", "--json", container}, flags...)...)
+	done, err := h.Store(ctx, args...)
 	r.took = time.Since(began)
-	if err != nil {
-		return r, err
-	}
-	done, err := completed(out)
 	if err != nil {
 		return r, err
 	}
@@ -65,17 +61,53 @@ func (h *Holdfast) Backup(ctx context.Context, container string, flags ...string
 	return r, os.RemoveAll(filepath.Join(h.Sink, done.Path))
 }
 
-// completed finds the event that says what was stored among those that holdfast
-// Backup printed.
-func completed(printed string) (done events.BackupItemCompleted, err error) {
+// Store runs holdfast backup with these arguments, and says what it stored.
+func (h *Holdfast) Store(ctx context.Context, args ...string) (done events.BackupItemCompleted, err error) {
+	out, err := h.Output(ctx, nil, h.Path, append([]string{"backup", "--json"}, args...)...)
+	if err != nil {
+		return done, err
+	}
+	return done, completed(events.Backup, out, &done)
+}
+
+// RestoreRun is one restore by Holdfast.
+type RestoreRun struct {
+	Took time.Duration
+	// Peak is the largest resident memory of the command.
+	Peak int64
+	// NotRunning is how long neither the old nor the new container ran.
+	NotRunning time.Duration
+}
+
+// Restore runs holdfast restore with these arguments, which does the work itself.
+func (h *Holdfast) Restore(ctx context.Context, args ...string) (r RestoreRun, err error) {
+	cmd := h.Command(ctx, h.Path, append([]string{"restore", "--json", "--sink", h.Sink}, args...)...)
+	began := time.Now()
+	out, err := output(cmd)
+	r.Took = time.Since(began)
+	if err != nil {
+		return r, err
+	}
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		r.Peak = usage.Maxrss << 10
+	}
+	var done events.RestoreItemCompleted
+	err = completed(events.Restore, out, &done)
+	r.NotRunning = time.Duration(done.NotRunningMillis * float64(time.Millisecond))
+	return r, err
+}
+
+// completed reads the event that says what became of the item among those that a
+// command printed.
+func completed(kind events.Kind, printed string, into any) error {
 	for line := range strings.Lines(printed) {
 		var ev event.Event
 		if err := json.Unmarshal([]byte(line), &ev); err != nil {
-			return done, fmt.Errorf("read what holdfast backup printed: %w", err)
+			return fmt.Errorf("read what holdfast %s printed: %w", kind, err)
 		}
-		if ev.Type() == events.Backup.ResultType(events.ResultItemCompleted) {
-			return done, ev.DataAs(&done)
+		if ev.Type() == kind.ResultType(events.ResultItemCompleted) {
+			return ev.DataAs(into)
 		}
 	}
-	return done, errors.New("holdfast backup does not say that it stored the container")
+	return fmt.Errorf("holdfast %s does not say that the item is completed", kind)
 }

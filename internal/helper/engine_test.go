@@ -153,12 +153,12 @@ func (b *bench) comesBack(at helper.Place) {
 		b.Errorf("after it was written it is empty: %v, %v", empty, err)
 	}
 	var back bytes.Buffer
-	read, err := b.Read(ctx, b.name(), at, &back)
+	held, err := read(ctx, b.Runner, b.name(), at, &back)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if !bytes.Equal(back.Bytes(), archive) || read.Entries != written.Entries || read.Entries == 0 {
-		b.Errorf("written were %d bytes (%+v), read are %d others (%+v)", len(archive), written, back.Len(), read)
+	if !bytes.Equal(back.Bytes(), archive) || held.Entries != written.Entries || held.Entries == 0 {
+		b.Errorf("written were %d bytes (%+v), read are %d others (%+v)", len(archive), written, back.Len(), held)
 	}
 	if err := b.Clear(ctx, b.name(), at); err != nil {
 		b.Error(err)
@@ -183,7 +183,7 @@ func TestFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back bytes.Buffer
-	if _, err := b.Read(t.Context(), b.name(), at, &back); err != nil || !bytes.Equal(back.Bytes(), archive) {
+	if _, err := read(t.Context(), b.Runner, b.name(), at, &back); err != nil || !bytes.Equal(back.Bytes(), archive) {
 		t.Errorf("of %d bytes that were written %d are read, or others: %v", len(archive), back.Len(), err)
 	}
 }
@@ -263,7 +263,7 @@ func TestNotThere(t *testing.T) {
 	b := openBench(t)
 	gone := helper.Place{Volume: fmt.Sprintf("hft%08x", rand.Uint32())}
 	for _, at := range []helper.Place{gone, {Bind: filepath.Join(t.TempDir(), "none")}} {
-		if _, err := b.Read(t.Context(), b.name(), at, io.Discard); !errors.Is(err, engine.ErrNotFound) {
+		if _, err := read(t.Context(), b.Runner, b.name(), at, io.Discard); !errors.Is(err, engine.ErrNotFound) {
 			t.Errorf("%s: %v, want ErrNotFound", at, err)
 		}
 	}
@@ -280,7 +280,7 @@ func TestStreamsThatFail(t *testing.T) {
 		t.Errorf("half an archive reports %v, want ErrCorrupt", err)
 	}
 	broken := errors.New("broken")
-	if _, err := b.Read(t.Context(), b.name(), at, failing{broken}); !errors.Is(err, broken) {
+	if _, err := read(t.Context(), b.Runner, b.name(), at, failing{broken}); !errors.Is(err, broken) {
 		t.Errorf("a writer that fails is reported as %v", err)
 	}
 }
@@ -294,7 +294,7 @@ func TestEnds(t *testing.T) {
 	b := openBench(t)
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	if _, err := b.Read(ctx, b.name(), b.volume(), ending{func() { cancel(cause) }}); !errors.Is(err, cause) {
+	if _, err := read(ctx, b.Runner, b.name(), b.volume(), ending{func() { cancel(cause) }}); !errors.Is(err, cause) {
 		t.Errorf("it reports %v, want the cause of its context", err)
 	}
 }

@@ -30,6 +30,16 @@ func fake(code int, answer string) *enginetest.Fake {
 	return f
 }
 
+// read reads a place as a backup does.
+func read(ctx context.Context, r helper.Runner, name string, from helper.Place, w io.Writer) (volume.Report, error) {
+	p, err := r.Prepare(ctx, name, from)
+	if err != nil {
+		return volume.Report{}, err
+	}
+	report, err := p.Read(ctx, w)
+	return report, errors.Join(err, p.Remove(ctx))
+}
+
 // A stream without a good answer is none, whatever came.
 func TestAnswers(t *testing.T) {
 	cases := map[string]struct {
@@ -54,7 +64,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			f := fake(c.code, c.answer)
 			r := helper.Runner{Engine: f}
-			report, err := r.Read(t.Context(), name, data, io.Discard)
+			report, err := read(t.Context(), r, name, data, io.Discard)
 			switch {
 			case c.want == nil:
 				if err != nil || report.Entries != 1 {
@@ -80,7 +90,7 @@ func TestFaults(t *testing.T) {
 			f := fake(0, good)
 			f.Plan(enginetest.Fault{Op: op, Err: broken, Late: late})
 			r := helper.Runner{Engine: f}
-			if _, err := r.Read(t.Context(), name, data, io.Discard); !errors.Is(err, broken) || errors.Is(err, helper.ErrLeft) {
+			if _, err := read(t.Context(), r, name, data, io.Discard); !errors.Is(err, broken) || errors.Is(err, helper.ErrLeft) {
 				t.Errorf("%s fails: %v", op, err)
 			}
 			if left := append(f.Helpers(), f.Pending()...); len(left) > 0 {
@@ -91,7 +101,7 @@ func TestFaults(t *testing.T) {
 	f := fake(0, good)
 	f.Plan(enginetest.Fault{Op: enginetest.RemoveHelper, Err: broken})
 	r := helper.Runner{Engine: f}
-	report, err := r.Read(t.Context(), name, data, io.Discard)
+	report, err := read(t.Context(), r, name, data, io.Discard)
 	if !errors.Is(err, helper.ErrLeft) || report.Entries != 1 || len(f.Helpers()) != 1 {
 		t.Errorf("a removal that fails reports %+v, %v", report, err)
 	}
@@ -106,7 +116,7 @@ func TestRemovedMeanwhile(t *testing.T) {
 		}
 	}, Err: engine.ErrNotFound})
 	r := helper.Runner{Engine: f}
-	if _, err := r.Read(t.Context(), name, data, io.Discard); err == nil || errors.Is(err, engine.ErrNotFound) {
+	if _, err := read(t.Context(), r, name, data, io.Discard); err == nil || errors.Is(err, engine.ErrNotFound) {
 		t.Errorf("it reports %v", err)
 	}
 }
@@ -133,7 +143,7 @@ func TestOtherPlatform(t *testing.T) {
 	if err := r.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.Read(t.Context(), name, data, io.Discard); err != nil {
+	if _, err := read(t.Context(), r, name, data, io.Discard); err != nil {
 		t.Error(err)
 	}
 }

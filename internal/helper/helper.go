@@ -77,22 +77,11 @@ func (r *Runner) Ready(ctx context.Context) error {
 	return r.Engine.Probe(ctx, engine.HelperCalls...)
 }
 
-// Read writes to w what is in from, as [volume.Archive] does. Without an error the
-// archive is whole; its report may say what changed meanwhile. It reports ErrUnreadable.
-// An error of w is returned as it is.
-func (r *Runner) Read(ctx context.Context, name string, from Place, w io.Writer) (volume.Report, error) {
-	p, err := r.Prepare(ctx, name, from)
-	if err != nil {
-		return volume.Report{}, err
-	}
-	return p.Read(ctx, w)
-}
-
 // Prepared is a helper that is made to read a place, and not started.
 type Prepared struct{ work }
 
 // Prepare does all of a Read that can be done while what uses the place still runs.
-// After success Read or Remove is called once.
+// After success Remove is called once, after a Read or without one.
 func (r *Runner) Prepare(ctx context.Context, name string, from Place) (*Prepared, error) {
 	w, err := r.prepare(ctx, name, from, volume.OpRead)
 	if err != nil {
@@ -101,16 +90,18 @@ func (r *Runner) Prepare(ctx context.Context, name string, from Place) (*Prepare
 	return &Prepared{w}, nil
 }
 
-// Read is that of a Runner.
+// Read writes to w what is in the place, as [volume.Archive] does. Without an error the
+// archive is whole; its report may say what changed meanwhile. It reports ErrUnreadable.
+// An error of w is returned as it is. The helper stays.
 func (p *Prepared) Read(ctx context.Context, w io.Writer) (volume.Report, error) {
-	a, err := p.run(ctx, nil, w)
-	if (err == nil || errors.Is(err, ErrLeft)) && a.Report.Unreadable.Count > 0 {
+	a, err := p.ask(ctx, nil, w)
+	if err == nil && a.Report.Unreadable.Count > 0 {
 		return a.Report, fmt.Errorf("read %s: %w: %s", p.at, ErrUnreadable, a.Report.Unreadable)
 	}
 	return a.Report, err
 }
 
-// Remove removes a helper that is not needed after all. It reports ErrLeft.
+// Remove removes the helper. It reports ErrLeft.
 func (p *Prepared) Remove(ctx context.Context) error { return p.remove(ctx) }
 
 // Write unpacks content, an archive as Read writes it, into to, as [volume.Extract]
@@ -138,7 +129,12 @@ func (r *Runner) do(ctx context.Context, name string, at Place, op volume.Op, st
 	if err != nil {
 		return volume.Answer{}, err
 	}
-	return w.run(ctx, stdin, io.Discard)
+	answer, err := w.ask(ctx, stdin, io.Discard)
+	if err != nil {
+		_ = w.remove(ctx) // the caller's record stays after any error
+		return answer, err
+	}
+	return answer, w.remove(ctx)
 }
 
 // work is one helper, and what it is for.
@@ -169,13 +165,14 @@ func (r *Runner) prepare(ctx context.Context, name string, at Place, op volume.O
 		}
 	}
 	if err != nil {
+		_ = w.remove(ctx) // the caller's record stays after any error
 		return w, w.failed(ctx, err)
 	}
 	return w, nil
 }
 
-// run starts the helper, returns what it said at its end, and removes it.
-func (w *work) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (volume.Answer, error) {
+// ask starts the helper, and returns what it said at its end.
+func (w *work) ask(ctx context.Context, stdin io.Reader, stdout io.Writer) (volume.Answer, error) {
 	var said limited
 	code, err := w.engine.RunHelper(ctx, w.id, stdin, stdout, &said)
 	if err != nil {
@@ -191,13 +188,11 @@ func (w *work) run(ctx context.Context, stdin io.Reader, stdout io.Writer) (volu
 	if err != nil {
 		return answer, w.failed(ctx, err)
 	}
-	return answer, w.remove(ctx)
+	return answer, nil
 }
 
-// failed removes a helper whose work failed with err, as far as that is possible, and
-// returns err with what the work was.
+// failed returns the error of work that failed with err, which says what the work was.
 func (w *work) failed(ctx context.Context, err error) error {
-	_ = w.remove(ctx) // the caller's record stays after any error
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause // the Engine's error only follows from it
 	}

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -21,12 +20,10 @@ type Volumes struct {
 
 // Move streams what a helper reads into the target, and checks it as it streams by: what
 // arrives is a whole archive, and all that the helper says it sent. Its errors are those
-// of the helper, and volume.ErrCorrupt. With helper.ErrLeft alone the content is stored.
-// progress is told the bytes read and the bytes stored so far.
+// of the helper, which stays, and volume.ErrCorrupt. progress is told the bytes read and the bytes stored so far.
 func (v *Volumes) Move(
 	ctx context.Context, from *helper.Prepared, to Target, progress func(read, stored int64),
 ) (report volume.Report, err error) {
-	var left error
 	err = to.Put(ctx, func(w io.Writer) (stored codec.Stored, err error) {
 		out, err := codec.NewWriter(w, v.Compression)
 		if err != nil {
@@ -36,17 +33,11 @@ func (v *Volumes) Move(
 		check := newVolumeCheck()
 		observed := &observedWriter{w: io.MultiWriter(out, check), observe: func(read int64) { progress(read, out.StoredBytes()) }}
 		report, err = from.Read(ctx, observed)
-		if errors.Is(err, helper.ErrLeft) {
-			left, err = err, nil
-		}
 		if err = check.end(report, err); err != nil {
 			return codec.Stored{}, err
 		}
 		return out.Finish()
 	})
-	if err == nil {
-		err = left
-	}
 	return report, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -42,8 +43,7 @@ func (b *baseline) backup(ctx context.Context, container string) (r baselineRun,
 	}{
 		{&r.commit, func() error { id, err = b.Commit(ctx, container); return err }},
 		{&r.save, func() error {
-			return bench.Pipe(b.Command(ctx, "docker", "save", id),
-				b.Command(ctx, "zstd", fmt.Sprintf("-%d", bench.Level), fmt.Sprintf("-T%d", bench.Threads), "-q", "-f", "-o", file))
+			return bench.Pipe(b.Command(ctx, "docker", "save", id), zstd(ctx, b.Programs, file))
 		}},
 		{&r.sync, func() error { _, err := b.Output(ctx, nil, "sync", file); return err }},
 		{&r.remove, func() error { _, err := b.Docker(ctx, "rmi", id); return err }},
@@ -61,4 +61,9 @@ func (b *baseline) backup(ctx context.Context, container string) (r baselineRun,
 	}
 	r.size = info.Size()
 	return r, nil
+}
+
+// zstd is the zstd tool on its way to a file.
+func zstd(ctx context.Context, p bench.Programs, file string) *exec.Cmd {
+	return p.Command(ctx, "zstd", fmt.Sprintf("-%d", bench.Level), fmt.Sprintf("-T%d", bench.Threads), "-q", "-f", "-o", file)
 }

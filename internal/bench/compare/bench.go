@@ -90,7 +90,10 @@ func (b *session) measure(ctx context.Context) (*report, error) {
 		}
 		r.comparisons = append(r.comparisons, big)
 	}
-	r.used, err = b.worker.Rest(ctx)
+	if r.used, err = b.worker.Rest(ctx); err != nil {
+		return nil, err
+	}
+	r.pairs, r.outages, err = b.volumesAndRestores(ctx)
 	return r, err
 }
 

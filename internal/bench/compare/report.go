@@ -18,13 +18,15 @@ type report struct {
 	rounds      int
 	comparisons []comparison
 	latencies   []latency
+	pairs       []pair
+	outages     []outage
 	// fresh and used are the worker's rest before and after all work.
 	fresh, used bench.Rest
 }
 
 // write writes the report in Markdown.
 func (r *report) write(w io.Writer) error {
-	tables := [][][]string{r.machineTable(), r.comparisonTable(), r.latencyTable(), r.restTable()}
+	tables := [][][]string{r.machineTable(), r.comparisonTable(), r.pairTable(), r.outageTable(), r.latencyTable(), r.restTable()}
 	texts := make([]string, len(tables))
 	for i, t := range tables {
 		texts[i] = bench.Markdown(t)
@@ -80,6 +82,28 @@ func (r *report) comparisonTable() [][]string {
 		table = append(table, append(cells, row.goal))
 	}
 	return table
+}
+
+func (r *report) pairTable() [][]string {
+	table := [][]string{{"volumes and restores", "(a)", "(b) holdfast", "(b) / (a)", "goal", "largest resident memory", "goal"}}
+	for _, p := range r.pairs {
+		ratio := float64(bench.Median(p.ours)) / float64(bench.Median(p.theirs))
+		table = append(table, []string{p.what + "; (a) is " + p.other, spread(p.theirs, bench.Seconds), spread(p.ours, bench.Seconds),
+			fmt.Sprintf("%.2f", ratio), p.goal, bench.Mebibytes(p.peak), "≤ 64 MiB"})
+	}
+	return table
+}
+
+func (r *report) outageTable() [][]string {
+	stop, start := func(o outage) time.Duration { return o.stop }, func(o outage) time.Duration { return o.start }
+	beyond := func(o outage) time.Duration { return o.replaced - o.stop - o.start }
+	return [][]string{
+		{"restore in a container's own place", "", "goal"},
+		{"docker stop alone", spread(bench.Each(r.outages, stop), bench.Millis), ""},
+		{"docker start alone", spread(bench.Each(r.outages, start), bench.Millis), ""},
+		{"neither the old nor the new container ran", spread(bench.Each(r.outages, func(o outage) time.Duration { return o.replaced }), bench.Millis), ""},
+		{"beyond stop and start", spread(bench.Each(r.outages, beyond), bench.Millis), "≤ 500 ms"},
+	}
 }
 
 func (r *report) latencyTable() [][]string {
