@@ -182,6 +182,9 @@ type RestoredVolume struct {
 	// Was is the name that it had in the point, if that is another one.
 	Was    string       `json:"was,omitempty"`
 	Action VolumeAction `json:"action"`
+	// Safety is the id of the point that has what it held before its content was
+	// replaced.
+	Safety string `json:"safety,omitempty"`
 }
 
 // VolumeAction is what was done to a volume.

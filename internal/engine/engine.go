@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -198,6 +199,13 @@ type Container struct {
 // it does.
 func (c *Container) NetworkOf() (id string, shares bool) {
 	return strings.CutPrefix(c.Network, "container:")
+}
+
+// Uses reports whether the container runs and has this volume. A helper is nobody's.
+func (c *Container) Uses(volume string) bool {
+	runs := c.State == events.StateRunning || c.State == events.StatePaused || c.State == events.StateRestarting
+	_, helper := c.Labels[HelperLabel]
+	return runs && !helper && slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Type == "volume" && m.Name == volume })
 }
 
 // UsesHostNetwork reports whether the container uses the host's own network.

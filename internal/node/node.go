@@ -172,7 +172,7 @@ func (n *Node) beginSweeping() error {
 		return err
 	}
 	n.sweeper = &undo.Sweeper{Engine: n.engine, Sinks: n.Sinks, Store: records, Locks: &undo.Locks{}, Patience: sweepPatience,
-		Volumes: cleaner{n.helper()}, HookOutput: n.o.HookOutput, Log: n.o.Log}
+		Volumes: volumes{n.helper(), n.Sinks}, HookOutput: n.o.HookOutput, Log: n.o.Log}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stopSweeping, n.sweeping = stop, make(chan struct{})
 	go func() {

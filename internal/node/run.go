@@ -144,23 +144,28 @@ func (n *Node) worker(t *lease.Lease) *dispatch.Worker {
 // backups carries out backup requests.
 func (n *Node) backups() *backupjob.Kind {
 	return &backupjob.Kind{
-		Host: n.Host,
-		Runner: &backup.Runner{
-			Engine:       n.engine,
-			Sweeper:      n.sweeper,
-			Transport:    &transport.Save{Engine: n.engine, Compression: n.o.Compression, Room: file.FreeIn},
-			Volumes:      &transport.Volumes{Helpers: n.helper(), Compression: n.o.Compression},
-			HooksAllowed: n.o.Hooks,
-			HookOutput:   n.o.HookOutput,
-			StallTimeout: n.o.StallTimeout,
-			Version:      n.o.Version,
-			Log:          n.o.Log,
-		},
+		Host:       n.Host,
+		Runner:     n.backup(),
 		Sinks:      n.Sinks,
 		SinkPolicy: n.sinkPolicy(),
 		Policy:     n.o.Policy,
 		PruneAfter: n.o.PruneAfter,
 		Lifeline:   n.lifeline,
+	}
+}
+
+// backup stores items as points.
+func (n *Node) backup() *backup.Runner {
+	return &backup.Runner{
+		Engine:       n.engine,
+		Sweeper:      n.sweeper,
+		Transport:    &transport.Save{Engine: n.engine, Compression: n.o.Compression, Room: file.FreeIn},
+		Volumes:      &transport.Volumes{Helpers: n.helper(), Compression: n.o.Compression},
+		HooksAllowed: n.o.Hooks,
+		HookOutput:   n.o.HookOutput,
+		StallTimeout: n.o.StallTimeout,
+		Version:      n.o.Version,
+		Log:          n.o.Log,
 	}
 }
 
@@ -188,6 +193,7 @@ func (n *Node) restores() *restorejob.Kind {
 		Runner: &restore.Runner{
 			Engine: n.engine, Sweeper: n.sweeper, Volumes: n.helper(), Log: n.o.Log,
 		},
+		Backups:    n.backup(),
 		Sinks:      n.Sinks,
 		SinkPolicy: n.sinkPolicy(),
 		Lifeline:   n.lifeline,

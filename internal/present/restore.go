@@ -39,6 +39,9 @@ func (restoreView) completed(ev event.Event) (completed, error) {
 			was = ", which was " + v.Was
 		}
 		c.details = append(c.details, fmt.Sprintf("volume %s%s: %s", v.Name, was, strings.ReplaceAll(string(v.Action), "_", " ")))
+		if v.Safety != "" {
+			c.details = append(c.details, fmt.Sprintf("volume %s: what it held is point %s", v.Name, v.Safety))
+		}
 	}
 	for _, diff := range d.Differences {
 		c.details = append(c.details, fmt.Sprintf("not as it was: %s: %s", diff.Member, diff.Reason))

@@ -27,8 +27,9 @@ type attempt struct {
 	release func()      // of what it has locked
 	entry   *undo.Entry // nil before the first intrusion
 	helpers int         // that have a name
-	// cleaners are the names of the helpers that empty volumes again, by the volumes.
-	cleaners map[string]string
+	// undoers are the names of the helpers that undo what is done to the content of
+	// volumes, by the volumes: one that empties it, and one that fills it.
+	undoers map[string][]string
 
 	old     *engine.ContainerDetail // the container that is replaced; nil for none
 	imageID string
@@ -88,9 +89,9 @@ func (a *attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	if a.Item.Replaces == "" {
-		return a.fill(ctx, events.VolumeFilled)
+		return a.fill(ctx, events.VolumeFilled, events.VolumeReplaced)
 	}
-	return a.lookEmpty(ctx)
+	return a.look(ctx)
 }
 
 func (a *attempt) recordID() string { return undo.ID(a.Item.Point, a.Attempt) }
@@ -211,25 +212,28 @@ func (a *attempt) begin(ctx context.Context, loaded bool) error {
 	return nil
 }
 
-// nameHelpers names all helpers that the item may need in the record: those that empty
-// volumes again, and then those that look into them and fill them.
+// nameHelpers names all helpers that the item may need in the record: those that undo
+// what is done to volumes, and then those that do it.
 func (a *attempt) nameHelpers(record *undo.Record) {
-	a.cleaners = map[string]string{}
+	a.undoers = map[string][]string{}
 	for _, v := range a.Item.Volumes {
-		if v.Action == events.VolumeFilled {
-			a.cleaners[v.Name] = a.helper(record)
+		if v.Action == events.VolumeFilled || v.Action == events.VolumeReplaced {
+			a.undoers[v.Name] = []string{a.helper(record), a.helper(record)}
 		}
 	}
+	first := a.helpers
 	for _, v := range a.Item.Volumes {
-		if v.fills() {
+		switch v.Action {
+		case events.VolumeCreated:
 			a.helper(record)
-		}
-		if v.Action == events.VolumeFilled { // looked into before the old container stops, and after
-			a.helper(record)
-			a.helper(record)
+		case events.VolumeFilled, events.VolumeReplaced: // before the old container stops, and after
+			for range 3 {
+				a.helper(record)
+			}
+		default:
 		}
 	}
-	a.helpers = len(a.cleaners)
+	a.helpers = first
 }
 
 // helper names one more helper in the record.

@@ -199,6 +199,7 @@ func (b *bench) plan(mode events.VolumeMode) restore.Item {
 func (b *bench) restore(ctx context.Context, item restore.Item, attempt uint64) (*events.RestoreItemCompleted, error) {
 	return b.runner.Run(ctx, restore.Task{
 		Host: "host", Job: jobID, Attempt: attempt, Item: item, SinkName: "default", Sink: b.sink, Gate: 10 * time.Second, Ledger: nowhere{},
+		Keep:     b.volumes.keep,
 		Progress: func(step events.Step, _, _, _ int64) { b.steps(step) },
 	})
 }
@@ -268,12 +269,24 @@ func (b *bench) wantError(err error, code events.Code) *failure.Error {
 }
 
 // volumes is the content of volumes: that of their one file. It implements
-// [restore.Volumes] and [undo.VolumeCleaner].
+// [restore.Volumes] and [undo.Volumes].
 type volumes struct {
 	engine *enginetest.Fake
 	mu     sync.Mutex
 	held   map[string]string
 	err    error // of the next Write, after it has written
+	// kept are points of what volumes held, by their folders; keepErr is the error of the
+	// next one.
+	kept    map[string]string
+	keepErr error
+}
+
+// keep stores what a volume holds.
+func (v *volumes) keep(_ context.Context, volume string, _ undo.Ledger) (restore.Kept, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.kept = map[string]string{"dir": v.held[volume]}
+	return restore.Kept{Point: "safety", Dir: "dir"}, v.keepErr
 }
 
 // all is what the volumes hold, which exist.
@@ -313,6 +326,15 @@ func (v *volumes) Write(ctx context.Context, _ string, to helper.Place, content 
 
 func (v *volumes) IsEmpty(_ context.Context, _ string, at helper.Place) (bool, error) {
 	return v.all()[at.Volume] == "", nil
+}
+
+func (v *volumes) Clear(ctx context.Context, _ string, at helper.Place) error {
+	return v.ClearVolume(ctx, "", at.Volume)
+}
+
+func (v *volumes) RefillVolume(_ context.Context, o undo.Overwritten) error {
+	v.put(o.Volume, v.kept[o.Dir])
+	return nil
 }
 
 func (v *volumes) ClearVolume(_ context.Context, _, name string) error {

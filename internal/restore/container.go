@@ -76,7 +76,7 @@ func (a *attempt) takePlace(ctx context.Context) error {
 		if err := a.stopOld(ctx); err != nil {
 			return err
 		}
-		if err := a.fill(ctx, events.VolumeFilled); err != nil {
+		if err := a.fill(ctx, events.VolumeFilled, events.VolumeReplaced); err != nil {
 			return err
 		}
 	}

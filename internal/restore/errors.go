@@ -23,7 +23,7 @@ var (
 	// errNotHealthy: the container did not pass its gate.
 	errNotHealthy = errors.New("the container does not run as it should")
 	// errVolumeNotEmpty: a volume that is to be filled holds data.
-	errVolumeNotEmpty = errors.New(`it holds data: restore with volumes "keep" or "new"`)
+	errVolumeNotEmpty = errors.New(`it holds data: restore with volumes "keep", "new" or "replace"`)
 	// errMeanwhile: something is there that was not when the plan was made.
 	errMeanwhile = errors.New("it was made by somebody else after the plan was made: ask again")
 )

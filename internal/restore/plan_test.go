@@ -144,6 +144,19 @@ func network(name, subnet string) engine.Network {
 	return engine.Network{Name: name, Driver: "bridge", IPAM: engine.IPAM{Subnets: []engine.Subnet{{Subnet: subnet}}}}
 }
 
+// A volume of two containers is filled for the first one.
+func TestVolumeOfTwo(t *testing.T) {
+	for _, there := range [][]engine.Volume{nil, {{Name: "data"}}} {
+		first, second := sourceOf("a", binds, "", "data"), sourceOf("b", binds, "", "data")
+		second.Manifest.ID = strings.Replace(pointID, "1a", "2b", 1)
+		host := &Host{Platform: engine.Platform{APIVersion: "1.41"}, Volumes: there}
+		items := MakePlan([]Found{found(first), found(second)}, host, Wish{As: events.RestoreStart, Volumes: events.VolumesReplace})
+		if a, b := items[0].Volumes[0].Action, items[1].Volumes[0].Action; a == events.VolumeKept || b != events.VolumeKept {
+			t.Errorf("with %v there it is %s, and then %s", there, a, b)
+		}
+	}
+}
+
 // A network that the first container makes gets the addresses that a later one asks for.
 func TestSubnetsAreKeptForLater(t *testing.T) {
 	known := &recreate.Context{Networks: []recreate.Network{{Network: network("net", "10.1.0.0/16"), Subnets: recreate.SubnetsUnknown}}}

@@ -226,28 +226,27 @@ func (f *preflight) need(item *Item, s *Source, n recreate.Need) {
 // volume decides what becomes of a volume.
 func (f *preflight) volume(item *Item, s *Source, was string) {
 	archive := s.Volume(was)
-	i := slices.IndexFunc(f.host.Volumes, func(v engine.Volume) bool { return v.Name == was })
+	there, planned := f.volumeThere(was)
 	v := Volume{Was: was, Name: was}
 	content := ""
 	if archive != nil {
 		content = " and fill it (" + bytesize.Format(archive.UncompressedSize) + ")"
 	}
-	switch there := i >= 0; {
+	switch {
 	case f.wish.Volumes == events.VolumesNew && archive != nil:
 		v.Name, v.Action = newName(was, f.wish.Job), events.VolumeCreated
-		if slices.ContainsFunc(f.host.Volumes, func(o engine.Volume) bool { return o.Name == v.Name }) {
+		if made, _ := f.volumeThere(v.Name); made {
 			v.Action = events.VolumeKept // an item before this one makes it
 			break
 		}
 		item.act("make volume %s for what was %s%s", v.Name, was, content)
-	case there && (archive == nil || f.wish.Volumes != events.VolumesEmpty):
+	case planned:
+		v.Action = events.VolumeKept
+	case there && (archive == nil || !f.wish.fills()):
 		v.Action = events.VolumeKept
 		item.act("use volume %s as it is", was)
-	case there && isPlanned(f.host.Volumes[i]):
-		v.Action = events.VolumeKept
 	case there:
-		v.Action = events.VolumeFilled
-		f.fills(item, was, archive)
+		v.Action = f.fills(item, was, archive)
 	case archive == nil || f.wish.Volumes == events.VolumesNone:
 		v.Action = events.VolumeMadeEmpty
 		item.act("make volume %s, empty", was)
@@ -258,22 +257,40 @@ func (f *preflight) volume(item *Item, s *Source, was string) {
 	}
 	item.Volumes = append(item.Volumes, v)
 	if v.Action != events.VolumeKept {
-		f.host.Volumes = append(f.host.Volumes, engine.Volume{Name: v.Name, Driver: planned})
+		f.host.Volumes = append(f.host.Volumes, engine.Volume{Name: v.Name, Driver: plannedDriver})
 	}
 }
 
-// fills says that a volume that is there is filled.
-func (f *preflight) fills(item *Item, name string, archive *events.Artifact) {
+// fills reports whether volumes that are there are filled.
+func (w *Wish) fills() bool { return w.Volumes == events.VolumesEmpty || w.Volumes == events.VolumesReplace }
+
+// volumeThere reports whether a volume is there, and whether an earlier item of the plan
+// makes or fills it.
+func (f *preflight) volumeThere(name string) (there, planned bool) {
+	for _, v := range f.host.Volumes {
+		if v.Name == name {
+			there, planned = true, planned || v.Driver == plannedDriver
+		}
+	}
+	return there, planned
+}
+
+// fills says that a volume that is there is filled, and whether what it holds goes.
+func (f *preflight) fills(item *Item, name string, archive *events.Artifact) events.VolumeAction {
 	if other := user(f.host.Containers, name, item.Replaces); other != "" {
 		item.fail(events.CodeVolumeInUse, inUse, other, name)
 	}
-	item.act("fill volume %s if it is empty (%s)", name, bytesize.Format(archive.UncompressedSize))
+	size := bytesize.Format(archive.UncompressedSize)
+	if f.wish.Volumes == events.VolumesReplace {
+		item.act("store what volume %s holds as a point, empty it, and fill it (%s)", name, size)
+		return events.VolumeReplaced
+	}
+	item.act("fill volume %s if it is empty (%s)", name, size)
+	return events.VolumeFilled
 }
 
-// planned marks a volume that an earlier item of the plan makes or fills.
-const planned = "planned"
-
-func isPlanned(v engine.Volume) bool { return v.Driver == planned }
+// plannedDriver marks a volume that an earlier item of the plan makes or fills.
+const plannedDriver = "planned"
 
 // newName is the name of a new volume for what was in another one. It is the same for
 // all containers of a job that had it.

@@ -31,6 +31,13 @@ type Volumes interface {
 	Ready(ctx context.Context) error
 	Write(ctx context.Context, name string, to helper.Place, content io.Reader) (volume.Report, error)
 	IsEmpty(ctx context.Context, name string, at helper.Place) (bool, error)
+	Clear(ctx context.Context, name string, at helper.Place) error
+}
+
+// Kept is the point that has what a volume holds.
+type Kept struct {
+	// Point is its id, and Dir its folder in the sink.
+	Point, Dir string
 }
 
 // Runner restores points. It may be used by several goroutines; the fields are not
@@ -56,6 +63,9 @@ type Task struct {
 	Sink     sink.Sink
 	// Gate is how long a started container must run.
 	Gate time.Duration
+	// Keep stores what a volume holds in Sink, before that is replaced. The Ledger gets
+	// the undo record of that.
+	Keep func(ctx context.Context, volume string, l undo.Ledger) (Kept, error)
 	// Ledger gets the item's undo record before anything is done, and again whenever it
 	// names more.
 	Ledger undo.Ledger
@@ -104,6 +114,11 @@ func (a *attempt) undo(ctx context.Context, failure *failure.Error) {
 	if a.entry == nil {
 		release()
 		return
+	}
+	for _, v := range a.result.Volumes {
+		if v.Safety != "" {
+			failure.Err = fmt.Errorf("%w; what volume %s held is stored as point %s", failure.Err, v.Name, v.Safety)
+		}
 	}
 	began := time.Now()
 	interrupted := ctx.Err() != nil // the Engine may go on with what it was told

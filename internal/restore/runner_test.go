@@ -2,12 +2,14 @@ package restore_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/restore"
 	"holdfast.io/holdfast/internal/sink"
@@ -211,6 +213,59 @@ func TestVolumeInUse(t *testing.T) {
 		b.engine.Remove(other)
 		b.wantOld()
 	})
+}
+
+// What a volume holds goes when it is stored, and is back after a failure, before the old
+// container starts.
+func TestReplacesWhatAVolumeHolds(t *testing.T) {
+	for name, c := range map[string]struct {
+		plan func(b *bench)
+		code events.Code // empty for a success
+		says string
+	}{
+		"all goes well": {func(*bench) {}, "", ""},
+		"it cannot be stored": {func(b *bench) { b.volumes.keepErr = failure.New(events.StepPublish, events.CodeSinkFull, "full") },
+			events.CodeSinkFull, "volume data is not replaced, as what it holds cannot be stored: full"},
+		"it is full": {func(b *bench) { b.volumes.err = volume.ErrFull }, events.CodeEngineFull, "what volume data held is stored as point safety"},
+		"the new one does not start": {func(b *bench) {
+			b.engine.Plan(
+				enginetest.Fault{Op: enginetest.Start, Err: errBroken},
+				enginetest.Fault{Op: enginetest.Start, On: b.web, During: func() {
+					if held := b.volumes.all(); held["data"] != "precious" {
+						t.Errorf("the old one starts with %q", held)
+					}
+				}})
+		}, events.CodeNotStarted, "what volume data held is stored as point safety"},
+		"what was made cannot be removed at once": {func(b *bench) {
+			b.engine.Plan(
+				enginetest.Fault{Op: enginetest.Start, Err: errBroken},
+				enginetest.Fault{Op: enginetest.RemoveImage, Times: 3, Err: errBroken, During: func() { b.volumes.put("data", "precious, and more") }})
+		}, events.CodeNotStarted, "what volume data held is stored as point safety"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				b.volumes.put("data", "precious")
+				item := b.plan(events.VolumesReplace)
+				c.plan(b)
+				result, err := b.restore(b.Context(), item, 1)
+				held := b.volumes.all()["data"]
+				if c.code == "" {
+					b.must(err)
+					if v := result.Volumes[0]; v.Action != events.VolumeReplaced || v.Safety != "safety" || held != "of the point" || b.volumes.kept["dir"] != "precious" {
+						t.Errorf("the result says %+v, the volume holds %q, and kept is %q", v, held, b.volumes.kept)
+					}
+					return
+				}
+				if e := b.wantError(err, c.code); !strings.Contains(e.Error(), c.says) {
+					t.Errorf("it says %q, not %q", e, c.says)
+				}
+				b.wantOld()
+				if held := b.volumes.all()["data"]; !strings.HasPrefix(held, "precious") || name == "what was made cannot be removed at once" && held == "precious" {
+					t.Errorf("the volume holds %q", held)
+				}
+			})
+		})
+	}
 }
 
 // What a dead attempt at the item has made is gone before the next one begins, and nobody

@@ -132,10 +132,8 @@ func (f *preflight) overlapping(n *engine.Network) (other *engine.Network, subne
 // user is the name of a running container, other than the one that is replaced, that
 // uses a volume; empty if none does.
 func user(all []engine.Container, volume, replaces string) string {
-	uses := func(m engine.Mount) bool { return m.Type == "volume" && m.Name == volume }
 	for _, c := range all {
-		runs := c.State == events.StateRunning || c.State == events.StatePaused || c.State == events.StateRestarting
-		if runs && c.ID != replaces && slices.ContainsFunc(c.Mounts, uses) {
+		if c.ID != replaces && c.Uses(volume) {
 			return c.Name
 		}
 	}

@@ -13,12 +13,13 @@ import (
 	"holdfast.io/holdfast/internal/helper"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/recreate"
+	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
 )
 
 // fills reports whether the point's content is put into the volume.
 func (v Volume) fills() bool {
-	return v.Action == events.VolumeCreated || v.Action == events.VolumeFilled
+	return v.Action == events.VolumeCreated || v.Action == events.VolumeFilled || v.Action == events.VolumeReplaced
 }
 
 // makeNetworks creates the networks that are not there.
@@ -55,7 +56,7 @@ func (a *attempt) makeVolumes(ctx context.Context) error {
 	a.choices.Volumes = map[string]string{}
 	for _, v := range a.Item.Volumes {
 		a.choices.Volumes[v.Was] = v.Name
-		if v.Action == events.VolumeFilled && a.Item.Replaces != "" { // after the container is created
+		if (v.Action == events.VolumeFilled || v.Action == events.VolumeReplaced) && a.Item.Replaces != "" { // after the container is created
 			a.choices.NoCopy = append(a.choices.NoCopy, v.Was)
 		}
 		if v.Action == events.VolumeCreated || v.Action == events.VolumeMadeEmpty {
@@ -112,28 +113,31 @@ func (a *attempt) volumeSpec(ctx context.Context, v Volume) (spec engine.Volume,
 	return engine.Volume{Driver: was.Driver, Options: was.Options, Labels: was.Labels}, nil
 }
 
-// lookEmpty refuses volumes that are to be filled and hold data, while nothing is
-// stopped yet.
-func (a *attempt) lookEmpty(ctx context.Context) error {
+// look refuses volumes that are to be filled and cannot be, while nothing is stopped yet.
+func (a *attempt) look(ctx context.Context) error {
 	for _, v := range a.Item.Volumes {
-		if v.Action == events.VolumeFilled {
-			if err := a.isEmpty(ctx, v); err != nil {
-				return failure.At(events.StepVolumes, err, "volume %s", v.Name)
-			}
+		if v.Action != events.VolumeFilled && v.Action != events.VolumeReplaced {
+			continue
+		}
+		if err := a.isFree(ctx, v); err != nil {
+			return failure.At(events.StepVolumes, err, "volume %s", v.Name)
 		}
 	}
 	return nil
 }
 
-// isEmpty reports an error for a volume that holds data, or that somebody can write to
-// who is not stopped for the restore.
-func (a *attempt) isEmpty(ctx context.Context, v Volume) error {
+// isFree reports an error for a volume that holds data which may not be replaced, or that
+// somebody can write to who is not stopped for the restore.
+func (a *attempt) isFree(ctx context.Context, v Volume) error {
 	all, err := a.Engine.Containers(ctx)
 	if err != nil {
 		return fmt.Errorf("list the containers: %w", err)
 	}
 	if other := user(all, v.Name, a.Item.Replaces); other != "" {
 		return failure.New(events.StepVolumes, events.CodeVolumeInUse, inUse, other, v.Name)
+	}
+	if v.Action == events.VolumeReplaced {
+		return nil
 	}
 	name := a.nextHelper()
 	empty, err := a.Volumes.IsEmpty(ctx, name, helper.Place{Volume: v.Name})
@@ -151,11 +155,11 @@ func (a *attempt) isEmpty(ctx context.Context, v Volume) error {
 // restore were undone.
 const inUse = "container %s runs with volume %s, which is to be filled: stop it"
 
-// fill fills the volumes with this action.
-func (a *attempt) fill(ctx context.Context, action events.VolumeAction) error {
+// fill fills the volumes with one of these actions.
+func (a *attempt) fill(ctx context.Context, actions ...events.VolumeAction) error {
 	defer measure(&a.result.DurationsMillis.Volumes)()
 	for _, v := range a.Item.Volumes {
-		if v.Action != action || !v.fills() {
+		if !slices.Contains(actions, v.Action) {
 			continue
 		}
 		if err := a.own(ctx, v); err != nil {
@@ -164,23 +168,83 @@ func (a *attempt) fill(ctx context.Context, action events.VolumeAction) error {
 		if err := a.fillVolume(ctx, v); err != nil {
 			return failure.At(events.StepVolumes, err, "fill volume %s", v.Name)
 		}
+		step.At(ctx, step.Filled)
 	}
 	return nil
 }
 
 // own records that what is in a volume from now on is the restore's own. One that was
 // there is looked into right before: whatever it holds then is somebody else's, and would
-// go if the restore were undone.
+// go if the restore were undone. What is to be replaced is stored first.
 func (a *attempt) own(ctx context.Context, v Volume) error {
-	if v.Action != events.VolumeFilled {
-		return nil // it was made
+	if v.Action == events.VolumeCreated {
+		return nil
 	}
-	if err := a.isEmpty(ctx, v); err != nil {
+	if err := a.isFree(ctx, v); err != nil {
 		return err
 	}
-	return a.note(ctx, func(r *undo.Restoration) {
-		r.Filled = append(r.Filled, undo.Filled{Volume: v.Name, Helper: a.cleaners[v.Name]})
+	cleaner, filler := a.undoers[v.Name][0], a.undoers[v.Name][1]
+	if v.Action == events.VolumeFilled {
+		return a.note(ctx, func(r *undo.Restoration) { r.Filled = append(r.Filled, undo.Filled{Volume: v.Name, Helper: cleaner}) })
+	}
+	kept, err := a.keep(ctx, v.Name)
+	if err != nil {
+		return err
+	}
+	err = a.note(ctx, func(r *undo.Restoration) {
+		r.Overwritten = append(r.Overwritten,
+			undo.Overwritten{Volume: v.Name, Sink: a.SinkName, Dir: kept.Dir, Cleaner: cleaner, Filler: filler})
 	})
+	if err != nil {
+		return err
+	}
+	return a.clear(ctx, v.Name)
+}
+
+// keep stores what a volume holds.
+func (a *attempt) keep(ctx context.Context, volume string) (Kept, error) {
+	before := a.entry.Record()
+	kept, err := a.Keep(ctx, volume, keeping{a})
+	if err != nil {
+		if f, ok := errors.AsType[*failure.Error](err); ok {
+			e := *f
+			e.Err = fmt.Errorf("volume %s is not replaced, as what it holds cannot be stored: %w", volume, f.Err)
+			err = &e
+		}
+		return kept, err
+	}
+	a.entry.Change(func(r *undo.Record) { r.Actions = before.Actions }) // nothing is left of it
+	for i := range a.result.Volumes {
+		if a.result.Volumes[i].Name == volume {
+			a.result.Volumes[i].Safety = kept.Point
+		}
+	}
+	step.At(ctx, step.Kept)
+	return kept, nil
+}
+
+// keeping is the ledger of what is stored for a restore: the item has one record, so that
+// of the other names what both may leave behind.
+type keeping struct{ attempt *attempt }
+
+// Begin implements [undo.Ledger].
+func (k keeping) Begin(ctx context.Context, r undo.Record) error {
+	a := k.attempt
+	a.entry.Change(func(own *undo.Record) { own.Actions = append(own.Actions, r.Actions...) })
+	return a.Ledger.Begin(ctx, a.entry.Record()) // the disk has its own record of it
+}
+
+func (a *attempt) clear(ctx context.Context, volume string) error {
+	name := a.nextHelper()
+	err := a.Volumes.Clear(ctx, name, helper.Place{Volume: volume})
+	switch {
+	case err == nil:
+		a.entry.Change(func(r *undo.Record) { r.DropContainer(name) })
+	case !errors.Is(err, helper.ErrLeft):
+		return fmt.Errorf("empty it: %w", err)
+	}
+	step.At(ctx, step.Cleared)
+	return nil
 }
 
 func (a *attempt) fillVolume(ctx context.Context, v Volume) error {

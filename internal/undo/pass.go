@@ -278,7 +278,7 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	}
 	// The helpers of a restore go first: they use its volumes.
 	if !p.has(IsContainer) {
-		err = errors.Join(err, p.each(IsRestoration, func(a Action) (bool, error) { return p.undoRestoration(bounded, a.Restoration) }))
+		err = errors.Join(err, p.each(IsRestoration, func(a Action) (bool, error) { return p.undoRestoration(ctx, a.Restoration) }))
 	}
 	err = errors.Join(err, p.each(IsReplaced, func(a Action) (bool, error) { return p.removeReplaced(bounded, a.RemoveReplaced.ID) }))
 	holds := p.has(Holding)

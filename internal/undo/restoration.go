@@ -30,6 +30,8 @@ type Restoration struct {
 	Networks []MadeNetwork `json:"networks,omitempty"`
 	// Filled are volumes that were there, empty, and are filled.
 	Filled []Filled `json:"filled,omitempty"`
+	// Overwritten are volumes whose content is replaced.
+	Overwritten []Overwritten `json:"overwritten,omitempty"`
 }
 
 // Replaced is a container that is stopped and renamed for another one.
@@ -62,6 +64,18 @@ type Filled struct {
 	Helper string `json:"helper"`
 }
 
+// Overwritten is a volume that held something, which is to be in it again.
+type Overwritten struct {
+	Volume string `json:"volume"`
+	// Sink is the configured name of the sink, and Dir the folder in it, of the point
+	// that has what it held.
+	Sink string `json:"sink"`
+	Dir  string `json:"dir"`
+	// Cleaner and Filler are the names of the helpers that empty and fill it.
+	Cleaner string `json:"cleaner"`
+	Filler  string `json:"filler"`
+}
+
 // ReplacedContainer is a container in whose place another one has come for good.
 type ReplacedContainer struct {
 	ID string `json:"id"`
@@ -85,11 +99,14 @@ func (r *Restoration) DropVolume(name string) {
 	r.Volumes = slices.DeleteFunc(r.Volumes, func(v string) bool { return v == name })
 }
 
-// VolumeCleaner empties volumes.
-type VolumeCleaner interface {
+// Volumes undoes what was done to the content of volumes.
+type Volumes interface {
 	// ClearVolume removes all that is in a volume, by a helper of this name. It reports
 	// engine.ErrNotFound if the volume is not there.
 	ClearVolume(ctx context.Context, helper, volume string) error
+	// RefillVolume has a volume hold again what it held, and nothing else. It takes as
+	// long as there is much in it. It reports engine.ErrNotFound as ClearVolume does.
+	RefillVolume(ctx context.Context, o Overwritten) error
 }
 
 // IsRestoration reports whether the action undoes a restore, IsReplaced whether it
@@ -109,6 +126,7 @@ func (r *Record) Restoring(change func(*Restoration)) {
 func (r *Restoration) clone() *Restoration {
 	c := *r
 	c.Volumes, c.Networks, c.Filled = slices.Clone(r.Volumes), slices.Clone(r.Networks), slices.Clone(r.Filled)
+	c.Overwritten = slices.Clone(r.Overwritten)
 	return &c
 }
 
@@ -125,6 +143,9 @@ func (r *Restoration) resources() (all []Resource) {
 	for _, f := range r.Filled {
 		all = append(all, VolumeName(f.Volume))
 	}
+	for _, o := range r.Overwritten {
+		all = append(all, VolumeName(o.Volume))
+	}
 	return all
 }
 
@@ -134,18 +155,81 @@ func (p *pass) undoRestoration(ctx context.Context, r *Restoration) (done bool, 
 	if !p.attemptEnded() {
 		return false, nil
 	}
-	gone, err := p.removeRestored(ctx, r)
+	bounded, cancel := context.WithTimeout(ctx, callBound)
+	defer cancel()
+	gone, err := p.removeRestored(bounded, r)
 	if err != nil || !gone {
 		return false, err
 	}
-	for _, undo := range []func(context.Context, *Restoration) error{
-		p.clearVolumes, p.putBack, p.removeVolumes, p.removeNetworks, p.untagRestored,
-	} {
-		if err := undo(ctx, r); err != nil {
+	if err := p.undoContents(ctx, r); err != nil {
+		return false, err
+	}
+	bounded, cancel = context.WithTimeout(ctx, callBound)
+	defer cancel()
+	for _, undo := range []func(context.Context, *Restoration) error{p.putBack, p.removeVolumes, p.removeNetworks, p.untagRestored} {
+		if err := undo(bounded, r); err != nil {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// undoContents has volumes hold what they held. The container that was to be replaced is
+// put back after that: once it has its name again, what is in its volumes is its own, and
+// so is what is in a volume that somebody else has begun to use.
+func (p *pass) undoContents(ctx context.Context, r *Restoration) error {
+	if len(r.Filled)+len(r.Overwritten) == 0 {
+		return nil
+	}
+	if back, err := p.isBack(ctx, r.Replaced); back || err != nil {
+		return err
+	}
+	for _, f := range r.Filled {
+		err := p.undoContent(ctx, f.Volume, func() error { return p.sweeper.Volumes.ClearVolume(ctx, f.Helper, f.Volume) })
+		if err != nil {
+			return fmt.Errorf("empty volume %s again: %w", f.Volume, err)
+		}
+	}
+	for _, o := range r.Overwritten {
+		err := p.undoContent(ctx, o.Volume, func() error { return p.sweeper.Volumes.RefillVolume(ctx, o) })
+		if err != nil {
+			return fmt.Errorf("put back what volume %s held (%s in sink %s): %w", o.Volume, o.Dir, o.Sink, err)
+		}
+	}
+	return nil
+}
+
+// isBack reports whether the container that was to be replaced has its name. It gives
+// that up before anything is done to its volumes, and gets it back after that is undone.
+func (p *pass) isBack(ctx context.Context, r *Replaced) (bool, error) {
+	if r == nil {
+		return false, nil
+	}
+	c, err := p.engine.Inspect(ctx, r.ID)
+	if errors.Is(err, engine.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && c.Name == r.Name, err
+}
+
+// undoContent undoes what was done to the content of a volume, unless the volume is gone
+// or somebody uses it by now.
+func (p *pass) undoContent(ctx context.Context, volume string, undo func() error) error {
+	all, err := p.engine.Containers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.Uses(volume) {
+			p.log.Error("what a restore did to a volume is not undone: somebody uses it",
+				zap.String("volume", volume), zap.String("container", c.Name))
+			return nil
+		}
+	}
+	if err := undo(); !errors.Is(err, engine.ErrNotFound) {
+		return err
+	}
+	return nil
 }
 
 // removeRestored removes the new container, and reports whether it is gone and cannot
@@ -210,17 +294,6 @@ func (p *pass) putBack(ctx context.Context, restoration *Restoration) error {
 	p.log.Warn("the container that was to be replaced is back", zap.String("container", r.Name))
 	if r.State == events.StatePaused {
 		return p.engine.Pause(ctx, r.ID)
-	}
-	return nil
-}
-
-// clearVolumes empties the volumes that were empty.
-func (p *pass) clearVolumes(ctx context.Context, r *Restoration) error {
-	for _, f := range r.Filled {
-		err := p.sweeper.Volumes.ClearVolume(ctx, f.Helper, f.Volume)
-		if err != nil && !errors.Is(err, engine.ErrNotFound) {
-			return fmt.Errorf("empty volume %s again: %w", f.Volume, err)
-		}
 	}
 	return nil
 }

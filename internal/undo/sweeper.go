@@ -31,8 +31,8 @@ type Sweeper struct {
 	Locks  *Locks
 	Store  Store
 	Sinks  Sinks
-	// Volumes empties volumes that a restore was to fill.
-	Volumes VolumeCleaner
+	// Volumes undoes what a restore did to the content of volumes.
+	Volumes Volumes
 	// Patience is after how many failures in a row nobody waits any longer for a record,
 	// which is retried all the same: [Sweeper.Wait] returns, and who wants its container
 	// gets ErrBlocked. Nor is an image waited for then that is not likely to come. 0 is for

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
@@ -28,8 +29,10 @@ type Sinks interface {
 // changed once it is in use.
 type Kind struct {
 	// Host is the host's id.
-	Host       string
-	Runner     *restore.Runner
+	Host   string
+	Runner *restore.Runner
+	// Backups stores what volumes hold before that is replaced.
+	Backups    *backup.Runner
 	Sinks      Sinks
 	SinkPolicy job.SinkPolicy
 	// Lifeline returns what the worker's own life hangs on at this moment, given the
@@ -64,9 +67,6 @@ func (k *Kind) Parse(r job.Request) (job.Spec, error) {
 // unsupported refuses what the contract has and this version does not.
 func unsupported(data *events.RestoreRequest) error {
 	var bad []events.Violation
-	if data.Volumes != nil && data.Volumes.Mode == events.VolumesReplace {
-		bad = append(bad, events.Violation{Pointer: "/volumes", Message: `"replace" is not supported by this version; use "new"`})
-	}
 	if data.Dependants == events.DependantsRecreate {
 		bad = append(bad, events.Violation{Pointer: "/dependants", Message: `"recreate" is not supported by this version`})
 	}

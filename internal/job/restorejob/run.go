@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
@@ -72,6 +74,9 @@ func (r *run) restore(ctx context.Context, i int) (*events.RestoreItemCompleted,
 		Job: a.Job(), Attempt: a.Number(), Item: item, SinkName: r.options.Sink, Gate: r.gate,
 		Ledger: a.Ledger(i), Progress: a.Progress(i), Host: r.kind.Host,
 	}
+	t.Keep = func(ctx context.Context, volume string, l undo.Ledger) (restore.Kept, error) {
+		return r.keep(ctx, &t, volume, l)
+	}
 	if item.Code != "" {
 		return r.kind.Runner.Run(ctx, t)
 	}
@@ -91,6 +96,35 @@ func (r *run) restore(ctx context.Context, i int) (*events.RestoreItemCompleted,
 			Err: fmt.Errorf("point %s was pruned after the plan was made; holdfast unprune takes it back", item.Point)}
 	}
 	return r.kind.Runner.Run(ctx, t)
+}
+
+// safetyTag is on the point of what a volume held before a restore replaced that. Its
+// value is the job.
+const safetyTag = "holdfast.safety"
+
+// keep stores what a volume holds as a point. Each attempt at the item stores one of its
+// own: what an earlier one has stored may not be what the volume holds now.
+func (r *run) keep(ctx context.Context, t *restore.Task, volume string, l undo.Ledger) (restore.Kept, error) {
+	v, err := r.kind.Runner.Engine.InspectVolume(ctx, volume)
+	if err != nil {
+		return restore.Kept{}, err
+	}
+	source, item := r.request.Event, events.Item{Kind: events.ItemVolume, ID: volume, Name: volume}
+	tags := map[string]string{}
+	maps.Copy(tags, r.data.Tags)
+	tags[safetyTag] = t.Job
+	result, err := r.kind.Backups.Run(ctx, backup.Task{
+		Host: t.Host, Job: t.Job, Attempt: t.Attempt, SinkName: t.SinkName, Sink: t.Sink, Tags: tags, Ledger: l, Progress: t.Progress,
+		Point:   events.PointID(r.attempt.Stored(), source.Source(), fmt.Sprintf("%s/%d", source.ID(), t.Attempt), t.Host, item.Kind, item.ID),
+		Request: point.Request{Source: source.Source(), ID: source.ID(), CorrelationID: events.CorrelationID(source)},
+		Item: events.PlannedItem{Item: item, Reason: "it is replaced by a restore", Volumes: []events.PlannedVolume{
+			{Type: "volume", Name: volume, Driver: v.Driver, CreatedAt: v.CreatedAt},
+		}},
+	})
+	if err != nil {
+		return restore.Kept{}, err
+	}
+	return restore.Kept{Point: result.Manifest.ID, Dir: result.Dir}, nil
 }
 
 // complete tells the attempt that an item is restored.
