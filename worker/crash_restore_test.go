@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,9 +20,24 @@ import (
 // it back in its own place.
 func prepareReplacing(w *world) string {
 	w.t.Helper()
-	name := w.run(dockertest.Container{Name: "a", Payload: 4 << 20})
+	point := w.pointOf(dockertest.Container{Name: "a", Payload: 4 << 20}, false)
+	return fmt.Sprintf(`{"points":[%q],"replace":true,"gate":"500ms"}`, point)
+}
+
+// prepareOverwriting does the same with the container's volume.
+func prepareOverwriting(w *world) string {
+	w.t.Helper()
+	point := w.pointOf(dockertest.Container{Name: "a", Payload: 4 << 20, Volume: w.host + "-a"}, true)
+	w.engine.Write(w.t, w.host+"-a", "data/since", []byte("the backup"))
+	return fmt.Sprintf(`{"points":[%q],"replace":true,"volumes":"replace","gate":"500ms"}`, point)
+}
+
+// pointOf runs a container, and backs it up by a worker that ends then.
+func (w *world) pointOf(c dockertest.Container, attached bool) string {
+	w.t.Helper()
+	name := w.run(c)
 	p := w.start(workerOptions{})
-	end := w.ended(w.backup("made", name))
+	end := w.ended(w.publish("made", fmt.Sprintf(`{"containers":{"names":[%q]},"volumes":{"attached":%v}}`, name, attached)))
 	p.signal(syscall.SIGTERM)
 	if err := <-p.exited; err != nil {
 		w.t.Fatalf("the worker that made the point ended with %v", err)
@@ -30,7 +46,22 @@ func prepareReplacing(w *world) string {
 	if err := json.Unmarshal(end.Data(), &data); err != nil || len(data.Items) != 1 {
 		w.t.Fatalf("the backup ended as %s: %v", end.Data(), err)
 	}
-	return fmt.Sprintf(`{"points":[%q],"replace":true,"gate":"500ms"}`, data.Items[0].Point)
+	return data.Items[0].Point
+}
+
+// checkKept holds that what each attempt stored of the volume is what it held: what an
+// attempt that died did to it was undone before.
+func (w *world) checkKept() {
+	w.t.Helper()
+	archives, err := filepath.Glob(filepath.Join(w.sink, "points", w.host, "volume", "*", "*", "volumes", "*"))
+	if err != nil || len(archives) == 0 {
+		w.t.Errorf("nothing was stored of the volume: %v", err)
+	}
+	for _, archive := range archives {
+		if got, err := unpack(archive, "since"); err != nil || got != "the backup" {
+			w.t.Errorf("it holds %q: %v", got, err)
+		}
+	}
 }
 
 // meet finds the containers of the world as they are called now: one that was replaced

@@ -27,6 +27,8 @@ const (
 	drilling scenario = "drill"    // the point of a container, started and removed again
 
 	replacing scenario = "replace" // a container that runs, restored in its own place
+
+	overwriting scenario = "overwrite" // the same, with what its volume holds
 )
 
 // crashes are the jobs in which a worker dies right after a step. Each step has at
@@ -52,6 +54,9 @@ var crashes = map[step.Name][]scenario{
 	step.Created:      {drilling, replacing},
 	step.Connected:    {replacing},
 	step.Renamed:      {replacing},
+	step.Kept:         {overwriting},
+	step.Cleared:      {overwriting},
+	step.Filled:       {overwriting},
 	step.Named:        {replacing},
 	step.Started:      {drilling, replacing},
 	step.GatePassed:   {replacing},
@@ -76,7 +81,7 @@ func (s scenario) kind() events.Kind {
 		return events.Prune
 	case drilling:
 		return events.Verify
-	case replacing:
+	case replacing, overwriting:
 		return events.Restore
 	}
 	return events.Backup
@@ -92,6 +97,8 @@ func (s scenario) prepare(w *world) string {
 		return `{"keep":{"last":1},"grace":"0s"}`
 	case replacing:
 		return prepareReplacing(w)
+	case overwriting:
+		return prepareOverwriting(w)
 	}
 	c := dockertest.Container{Payload: payload}
 	if s == drilling {
@@ -132,7 +139,7 @@ const sideBySide = 6
 var takeovers = map[step.Name]scenario{
 	step.Recorded: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
 	step.VolumeRead: reading, step.Resumed: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
-	step.Loaded: drilling, step.Started: drilling,
+	step.Loaded: drilling, step.Started: drilling, step.Cleared: overwriting,
 }
 
 // TestCrash kills a worker after each step of a job. The next one carries the job
@@ -168,8 +175,11 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 	w.start(next)
 	end := w.ended(job)
 	took := time.Since(began)
-	if s == replacing {
+	if s.kind() == events.Restore {
 		w.meet()
+	}
+	if s == overwriting {
+		w.checkKept()
 	}
 	w.verify(job)
 	if !endsAsItMust(t, end, s) {

@@ -211,26 +211,34 @@ func cmdUnpacked(ts *testscript.TestScript, neg bool, args []string) {
 	if len(found) != 1 {
 		ts.Fatalf("%s are %q", args[0], found)
 	}
-	f, err := os.Open(found[0])
+	got, err := unpack(found[0], args[1])
 	ts.Check(err)
+	if got != args[2] {
+		ts.Fatalf("%s in %s holds %q, not %q", args[1], args[0], got, args[2])
+	}
+}
+
+// unpack returns a file of the archive of a volume, without a last end of line.
+func unpack(archive, name string) (string, error) {
+	f, err := os.Open(archive)
+	if err != nil {
+		return "", err
+	}
 	defer f.Close()
 	z, err := zstd.NewReader(f)
-	ts.Check(err)
+	if err != nil {
+		return "", err
+	}
 	defer z.Close()
 	for t := tar.NewReader(z); ; {
 		h, err := t.Next()
 		if err != nil {
-			ts.Fatalf("%s has no %s: %v", args[0], args[1], err)
+			return "", fmt.Errorf("look for %s in %s: %w", name, archive, err)
 		}
-		if path.Clean(h.Name) != args[1] {
-			continue
+		if path.Clean(h.Name) == name {
+			got, err := io.ReadAll(t)
+			return strings.TrimSuffix(string(got), "\n"), err
 		}
-		got, err := io.ReadAll(t)
-		ts.Check(err)
-		if strings.TrimSuffix(string(got), "\n") != args[2] {
-			ts.Fatalf("%s in %s holds %q, not %q", args[1], args[0], got, args[2])
-		}
-		return
 	}
 }
 

@@ -262,7 +262,9 @@ func (f *preflight) volume(item *Item, s *Source, was string) {
 }
 
 // fills reports whether volumes that are there are filled.
-func (w *Wish) fills() bool { return w.Volumes == events.VolumesEmpty || w.Volumes == events.VolumesReplace }
+func (w *Wish) fills() bool {
+	return w.Volumes == events.VolumesEmpty || w.Volumes == events.VolumesReplace
+}
 
 // volumeThere reports whether a volume is there, and whether an earlier item of the plan
 // makes or fills it.
