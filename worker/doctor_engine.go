@@ -125,6 +125,9 @@ func (d *doctor) checkCalls(ctx context.Context, host string, e engine.Prober) {
 }
 
 func refusedLine(r *engine.RefusedError, purpose string) string {
+	if r.Lacking != "" {
+		return fmt.Sprintf("%s does not have %s %s: no %s", r.Lacking, r.Method, r.Path, purpose)
+	}
 	answer := strconv.Itoa(r.Status)
 	if r.Answer != "" {
 		answer += ", " + r.Answer

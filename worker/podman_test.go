@@ -57,7 +57,7 @@ func TestPodman(t *testing.T) {
 		t.Errorf("the container is %+v after its backups (%v)", c.State, err)
 	}
 
-	says(1, "POST /containers/{id}/update is refused", "restore", name, "--replace", "--volumes", "keep")
+	says(1, "does not have POST /containers/{id}/update", "restore", name, "--replace", "--volumes", "keep")
 	if err := e.API().ContainerRemove(t.Context(), id, container.RemoveOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}

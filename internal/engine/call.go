@@ -183,9 +183,15 @@ type RefusedError struct {
 	// Answer is what was answered, in one line of at most 300 bytes; empty if it was
 	// nothing that says more than the status.
 	Answer string
+	// Lacking is the Engine that does not have the call, where nobody before it refuses
+	// it: its kind and version.
+	Lacking string
 }
 
 func (e *RefusedError) Error() string {
+	if e.Lacking != "" {
+		return fmt.Sprintf("%s does not have %s %s; the manual, deploy/README.md, lists what it cannot do", e.Lacking, e.Method, e.Path)
+	}
 	return fmt.Sprintf("%s %s is refused (%d, %s): allow it at the socket proxy or authorization plugin before the Docker Engine; "+
 		"the manual, deploy/README.md, lists the calls that are needed", e.Method, e.Path, e.Status, cmp.Or(e.Answer, "no reason given"))
 }
