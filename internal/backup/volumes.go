@@ -101,6 +101,11 @@ func (r *attempt) readVolume(ctx context.Context, n int, v events.PlannedVolume)
 	report, err := r.Volumes.Move(ctx, r.helpers[n], volumeTarget{r, v}, func(read, stored int64) {
 		r.progress(events.StepVolumes, read, 0, stored)
 	})
+	if v.Source != "" && errors.Is(err, volume.ErrNotFolder) { // only the helper sees that
+		r.manifest.NotIncluded = append(r.manifest.NotIncluded, events.NotIncluded{
+			Type: "bind", Source: v.Source, Destination: v.Destination, Reason: "it is one file, and only folders are read"})
+		return nil
+	}
 	if err != nil {
 		return err
 	}

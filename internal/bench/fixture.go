@@ -117,7 +117,7 @@ func (f *Fixture) Volume(ctx context.Context, image, name string, size, files in
 	if _, err := f.Docker(ctx, "volume", "create", "--label", Label+"="+f.run, name); err != nil {
 		return "", err
 	}
-	container, err := f.Docker(ctx, "create", "--volume", name+":/v", image)
+	container, err := f.Docker(ctx, "create", "--volume", name+":/v", image, "none")
 	if err != nil {
 		return "", err
 	}

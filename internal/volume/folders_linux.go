@@ -96,6 +96,9 @@ func openRoot(root string) (int, unix.Stat_t, error) {
 	if err == nil {
 		err = unix.Fstat(fd, &st)
 	}
+	if errors.Is(err, unix.ENOTDIR) {
+		err = ErrNotFolder
+	}
 	if err != nil {
 		return -1, st, fmt.Errorf("open the folder %s: %w", root, err)
 	}

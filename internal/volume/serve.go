@@ -33,13 +33,14 @@ type Answer struct {
 
 // Failure is an error on its way through an answer.
 type Failure struct {
-	Code    string `json:"code"` // codeCorrupt, codeFull or codeFailed
+	Code    string `json:"code"` // one of those below
 	Message string `json:"message"`
 }
 
 const (
 	codeCorrupt = "corrupt"
 	codeFull    = "full"
+	codeFile    = "not_folder"
 	codeFailed  = "failed"
 )
 
@@ -85,13 +86,15 @@ func codeOf(err error) string {
 		return codeCorrupt
 	case errors.Is(err, ErrFull):
 		return codeFull
+	case errors.Is(err, ErrNotFolder):
+		return codeFile
 	}
 	return codeFailed
 }
 
 // ParseAnswer reads what a helper left on the answer's stream, of which no more than
-// [MaxAnswer] bytes are needed. The error is the helper's own, and wraps [ErrCorrupt]
-// or [ErrFull] as it did there; or it wraps [ErrNoAnswer].
+// [MaxAnswer] bytes are needed. The error is the helper's own, and wraps [ErrCorrupt],
+// [ErrFull] or [ErrNotFolder] as it did there; or it wraps [ErrNoAnswer].
 func ParseAnswer(left []byte) (Answer, error) {
 	var a Answer
 	if err := json.Unmarshal(left, &a); err != nil {
@@ -117,6 +120,8 @@ func (e *remoteError) Is(target error) bool {
 		return target == ErrCorrupt
 	case codeFull:
 		return target == ErrFull
+	case codeFile:
+		return target == ErrNotFolder
 	}
 	return false
 }

@@ -42,6 +42,10 @@ var ErrCorrupt = errors.New("the volume's archive is corrupt")
 // it is written, or no quota.
 var ErrFull = errors.New("no space left on the volume")
 
+// ErrNotFolder: what was to be read or written is there, and is no folder, as where a
+// single file is mounted.
+var ErrNotFolder = errors.New("it is not a folder")
+
 // Report is what came of reading or writing a tree. It is the same in [Archive],
 // [Extract] and [Check] of one stream as far as Entries and Bytes go.
 type Report struct {

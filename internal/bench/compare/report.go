@@ -96,12 +96,13 @@ func (r *report) pairTable() [][]string {
 
 func (r *report) outageTable() [][]string {
 	stop, start := func(o outage) time.Duration { return o.stop }, func(o outage) time.Duration { return o.start }
+	replaced := func(o outage) time.Duration { return o.replaced }
 	beyond := func(o outage) time.Duration { return o.replaced - o.stop - o.start }
 	return [][]string{
 		{"restore in a container's own place", "", "goal"},
 		{"docker stop alone", spread(bench.Each(r.outages, stop), bench.Millis), ""},
 		{"docker start alone", spread(bench.Each(r.outages, start), bench.Millis), ""},
-		{"neither the old nor the new container ran", spread(bench.Each(r.outages, func(o outage) time.Duration { return o.replaced }), bench.Millis), ""},
+		{"neither the old nor the new container ran", spread(bench.Each(r.outages, replaced), bench.Millis), ""},
 		{"beyond stop and start", spread(bench.Each(r.outages, beyond), bench.Millis), "≤ 500 ms"},
 	}
 }
