@@ -32,6 +32,19 @@ func prepareOverwriting(w *world) string {
 	return fmt.Sprintf(`{"points":[%q],"replace":true,"volumes":"replace","gate":"500ms"}`, point)
 }
 
+// prepareReturning backs a container up with its volume, and removes both.
+func prepareReturning(w *world) string {
+	w.t.Helper()
+	volume := w.host + "-a"
+	point := w.pointOf(dockertest.Container{Name: "a", Payload: 4 << 20, Volume: volume}, true)
+	w.remove(w.host + "-a")
+	if err := w.engine.API().VolumeRemove(w.t.Context(), volume, false); err != nil {
+		w.t.Fatal(err)
+	}
+	w.busy[w.host+"-a"] = &busy{state: events.StateRunning}
+	return fmt.Sprintf(`{"points":[%q],"gate":"500ms"}`, point)
+}
+
 // pointOf runs a container, and backs it up by a worker that ends then.
 func (w *world) pointOf(c dockertest.Container, attached bool) string {
 	w.t.Helper()

@@ -29,6 +29,7 @@ const (
 	replacing scenario = "replace" // a container that runs, restored in its own place
 
 	overwriting scenario = "overwrite" // the same, with what its volume holds
+	returning   scenario = "return"    // a container that is gone, with its volume
 )
 
 // crashes are the jobs in which a worker dies right after a step. Each step has at
@@ -51,12 +52,12 @@ var crashes = map[step.Name][]scenario{
 	step.Published:    {pausing, joining},
 	step.Checked:      {drilling},
 	step.Loaded:       {drilling, replacing},
-	step.Created:      {drilling, replacing},
+	step.Created:      {drilling, replacing, returning},
 	step.Connected:    {replacing},
 	step.Renamed:      {replacing},
 	step.Kept:         {overwriting},
 	step.Cleared:      {overwriting},
-	step.Filled:       {overwriting},
+	step.Filled:       {overwriting, returning},
 	step.Named:        {replacing},
 	step.Started:      {drilling, replacing},
 	step.GatePassed:   {replacing},
@@ -81,7 +82,7 @@ func (s scenario) kind() events.Kind {
 		return events.Prune
 	case drilling:
 		return events.Verify
-	case replacing, overwriting:
+	case replacing, overwriting, returning:
 		return events.Restore
 	}
 	return events.Backup
@@ -99,6 +100,8 @@ func (s scenario) prepare(w *world) string {
 		return prepareReplacing(w)
 	case overwriting:
 		return prepareOverwriting(w)
+	case returning:
+		return prepareReturning(w)
 	}
 	c := dockertest.Container{Payload: payload}
 	if s == drilling {
