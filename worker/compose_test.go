@@ -28,8 +28,8 @@ func TestCompose(t *testing.T) {
 	host := "compose-" + e.prefix
 	env := append(os.Environ(),
 		"COMPOSE_PROJECT_NAME="+e.prefix,
-		"HOLDFAST_IMAGE="+e.staticImage(t, dir, "holdfast", "."),
-		"NATS_IMAGE="+e.staticImage(t, dir, "nats-server", "github.com/nats-io/nats-server/v2"),
+		"HOLDFAST_IMAGE="+e.staticImage(t, "holdfast", "."),
+		"NATS_IMAGE="+e.staticImage(t, "nats-server", "github.com/nats-io/nats-server/v2"),
 		"HOLDFAST_NATS_PASSWORD=s3cret",
 		"HOLDFAST_NATS_PORT="+freePort(t),
 		"HOLDFAST_HOST_ID="+host,
@@ -101,9 +101,9 @@ func composeCommand(t *testing.T, args ...string) *exec.Cmd {
 }
 
 // staticImage makes an image of one static program, which is its entry point.
-func (e *realEngine) staticImage(t *testing.T, dir, name, pkg string) string {
+func (e *realEngine) staticImage(t *testing.T, name, pkg string) string {
 	t.Helper()
-	content, err := os.ReadFile(buildStatic(t, dir, name, pkg))
+	content, err := os.ReadFile(buildStatic(t, name, pkg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,15 +126,29 @@ func (e *realEngine) staticImage(t *testing.T, dir, name, pkg string) string {
 	return ref
 }
 
-// buildStatic builds a program that needs nothing beside itself, and returns its path.
-func buildStatic(t *testing.T, dir, name, pkg string) string {
+// statics are the programs that were built, by their packages. Each has a folder of its
+// own, which is removed at the end.
+var statics = map[string]string{}
+
+// buildStatic builds a program that needs nothing beside itself, once for all tests, and
+// returns its path.
+func buildStatic(t *testing.T, name, pkg string) string {
 	t.Helper()
+	if path := statics[pkg]; path != "" {
+		return path
+	}
+	dir, err := os.MkdirTemp("", "holdfast-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	removeAtEnd(func() error { return os.RemoveAll(dir) })
 	program := filepath.Join(dir, name)
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v: %s", pkg, err, out)
 	}
+	statics[pkg] = program
 	return program
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"testing"
 )
@@ -13,8 +14,7 @@ import (
 // with all that it has, and brought back by one command.
 func TestDisaster(t *testing.T) {
 	e := machineEngine(t)
-	dir := t.TempDir()
-	buildStatic(t, dir, "holdfast", ".")
+	dir := filepath.Dir(buildStatic(t, "holdfast", "."))
 	cmd := exec.Command("../deploy/examples/disaster/disaster.sh")
 	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "COMPOSE_PROJECT_NAME="+e.prefix+"-shop",
 		"SHOP_PORT="+freePort(t), fmt.Sprintf("SHOP_NET=10.213.%d", rand.N(256)))

@@ -18,8 +18,8 @@ import (
 func TestLifeline(t *testing.T) {
 	e := machineEngine(t)
 	l := &lifeline{T: t, realEngine: e, host: "lifeline-" + e.prefix, dir: t.TempDir()}
-	l.nats = e.staticImage(t, l.dir, "nats-server", "github.com/nats-io/nats-server/v2")
-	l.holdfast = e.staticImage(t, l.dir, "holdfast", ".")
+	l.nats = e.staticImage(t, "nats-server", "github.com/nats-io/nats-server/v2")
+	l.holdfast = e.staticImage(t, "holdfast", ".")
 
 	t.Run("a server in the network of the host", func(t *testing.T) {
 		l := l.of(t)

@@ -37,7 +37,7 @@ func TestPodman(t *testing.T) {
 	says(1, "is not touched: there is no program for a helper on this Engine: Podman Engine makes no container without an image",
 		"backup", name, "--attached-volumes")
 
-	program, err := os.ReadFile(buildStatic(t, t.TempDir(), "holdfast", "."))
+	program, err := os.ReadFile(buildStatic(t, "holdfast", "."))
 	if err != nil {
 		t.Fatal(err)
 	}
