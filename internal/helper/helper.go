@@ -77,33 +77,6 @@ func (r *Runner) Ready(ctx context.Context) error {
 	return r.Engine.Probe(ctx, engine.HelperCalls...)
 }
 
-// Prepared is a helper that is made to read a place, and not started.
-type Prepared struct{ work }
-
-// Prepare does all of a Read that can be done while what uses the place still runs.
-// After success Remove is called once, after a Read or without one.
-func (r *Runner) Prepare(ctx context.Context, name string, from Place) (*Prepared, error) {
-	w, err := r.prepare(ctx, name, from, volume.OpRead)
-	if err != nil {
-		return nil, err
-	}
-	return &Prepared{w}, nil
-}
-
-// Read writes to w what is in the place, as [volume.Archive] does. Without an error the
-// archive is whole; its report may say what changed meanwhile. It reports ErrUnreadable.
-// An error of w is returned as it is. The helper stays.
-func (p *Prepared) Read(ctx context.Context, w io.Writer) (volume.Report, error) {
-	a, err := p.ask(ctx, nil, w)
-	if err == nil && a.Report.Unreadable.Count > 0 {
-		return a.Report, fmt.Errorf("read %s: %w: %s", p.at, ErrUnreadable, a.Report.Unreadable)
-	}
-	return a.Report, err
-}
-
-// Remove removes the helper. It reports ErrLeft.
-func (p *Prepared) Remove(ctx context.Context) error { return p.remove(ctx) }
-
 // Write unpacks content, an archive as Read writes it, into to, as [volume.Extract]
 // does. It reports volume.ErrCorrupt and volume.ErrFull; an error of content is
 // returned as it is. After an error a part may be there.
@@ -175,10 +148,15 @@ func (r *Runner) prepare(ctx context.Context, name string, at Place, op volume.O
 func (w *work) ask(ctx context.Context, stdin io.Reader, stdout io.Writer) (volume.Answer, error) {
 	var said limited
 	code, err := w.engine.RunHelper(ctx, w.id, stdin, stdout, &said)
+	return w.answer(ctx, said.Bytes(), code, err)
+}
+
+// answer makes of what a helper said, and how it ended, what it has to say.
+func (w *work) answer(ctx context.Context, said []byte, code int, err error) (volume.Answer, error) {
 	if err != nil {
 		return volume.Answer{}, w.failed(ctx, lost(err))
 	}
-	answer, err := volume.ParseAnswer(said.Bytes())
+	answer, err := volume.ParseAnswer(said)
 	if err == nil && code != 0 {
 		err = volume.ErrNoAnswer // of the work as a whole
 	}
@@ -228,9 +206,15 @@ func lost(err error) error {
 }
 
 // limited keeps what a helper says, as far as an answer is long.
-type limited struct{ bytes.Buffer }
+type limited struct {
+	bytes.Buffer
+	first func() // is called when it says something
+}
 
 func (l *limited) Write(p []byte) (int, error) {
+	if l.first != nil {
+		l.first()
+	}
 	l.Buffer.Write(p[:min(len(p), max(0, volume.MaxAnswer-l.Len()))])
 	return len(p), nil
 }

@@ -12,7 +12,7 @@ import (
 type Op string
 
 const (
-	OpRead  Op = "read"  // the tree goes to out, see [Archive]
+	OpRead  Op = "read"  // the tree goes to out once in is at its end, see [Archive]
 	OpWrite Op = "write" // the tree comes from in, see [Extract]
 	OpEmpty Op = "empty" // says whether anything is there, see [IsEmpty]
 	OpClear Op = "clear" // removes what is there, see [Clear]
@@ -53,7 +53,7 @@ var ErrNoAnswer = errors.New("the helper ended without an answer")
 // Serve is the program of a helper, `holdfast volume-helper OP DIR`: it does op with
 // the folder dir, and says on answer what came of it. The archive goes to out
 // (standard output) or comes from in (standard input), which has to end; the answer
-// goes to standard error. The error is that of the operation, and is in the answer;
+// goes to standard error, after an empty line when a read waits for the end of in. The error is that of the operation, and is in the answer;
 // the program's exit status is 0 if there is none. A read that found something
 // unreadable or changed is none: the caller decides by the report.
 func Serve(ctx context.Context, op Op, dir string, in io.Reader, out, answer io.Writer) error {
@@ -61,7 +61,13 @@ func Serve(ctx context.Context, op Op, dir string, in io.Reader, out, answer io.
 	var err error
 	switch op {
 	case OpRead:
-		a.Report, err = Archive(ctx, dir, out)
+		// The line says that it waits for the word to begin. To an answer it is white space.
+		if _, err = io.WriteString(answer, "\n"); err == nil {
+			_, err = io.Copy(io.Discard, in)
+		}
+		if err == nil {
+			a.Report, err = Archive(ctx, dir, out)
+		}
 	case OpWrite:
 		a.Report, err = Extract(ctx, in, dir)
 	case OpEmpty:
