@@ -41,17 +41,18 @@ func TestEveryDocumentIsBounded(t *testing.T) {
 		data               string
 	}{
 		"4000 mounts":                    {1, 4000, "web", allContainers},
-		"200 containers with 25 mounts":  {200, 25, "web", allContainers},
-		"200 at one point in time":       {200, 25, "web", allTogether},
+		"100 containers with 50 mounts":  {100, 50, "web", allContainers},
+		"100 at one point in time":       {100, 50, "web", allTogether},
 		"a pattern that JSON may escape": {200, 0, "web", `{"containers": {"match": ["` + angle + `|^web"]}, "dryRun": true}`},
 		"a name that JSON must escape":   {20, 0, strings.Repeat("\x01\xff", 20_000), allContainers},
 		"labels that no reason can hold": {200, 0, "web",
 			`{"containers": {"labels": [` + strings.Repeat(`"a=`+angle+`",`, 200) + `"a"]}, "dryRun": true}`},
 		"names that are not there":           {1, 0, "web", `{"containers": {"names": ["` + strings.Join(manyNames(1000), `","`) + `"]}}`},
-		"600 containers":                     {600, 1, "web", `{"containers": {"all": true}, "quiesce": "none"}`},
+		"more than are listed":               {events.MaxListed + 1, 1, "web", `{"containers": {"all": true}, "quiesce": "none"}`},
 		"600 containers, and only a dry run": {600, 0, strings.Repeat("w", 200), `{"containers": {"all": true}, "dryRun": true}`},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			withHost(t, 4, func(h *host) {
 				h.backups.Runner.Engine = mounted{h.engine, c.mounts}
 				h.runner.Jobs.Store = small{h.store}

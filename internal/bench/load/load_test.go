@@ -5,9 +5,11 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,18 +19,37 @@ import (
 	"holdfast.io/holdfast/events"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // most of the time they wait
+		panic(err)
+	}
+	var err error
+	if buildDir, err = os.MkdirTemp("", "holdfast-load-test-"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		if err := os.RemoveAll(buildDir); err != nil {
+			panic(err)
+		}
+		os.Exit(status)
+	}))
+}
 
 // TestPartsUnderLoad measures every part with the smallest numbers that show
 // what it is for. What a part finds wrong with a job is its error.
 func TestPartsUnderLoad(t *testing.T) {
+	t.Parallel()
 	b := testBuilds(t)
-	for name, n := range map[string]int{"worker": 4, "fleet": 10, "wide": 3, "takeover": 1} {
-		t.Run(name, func(t *testing.T) {
+	for _, part := range []struct {
+		name string
+		n    int
+	}{{"takeover", 1}, {"fleet", 10}, {"worker", 4}, {"wide", 3}} {
+		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			var out strings.Builder
-			if err := b.measure(t.Context(), options{part: name, n: n, hosts: 2, dir: dir}, &out); err != nil {
+			if err := b.measure(t.Context(), options{part: part.name, n: part.n, hosts: 2, dir: dir}, &out); err != nil {
 				t.Fatalf("%v\n%s", err, &out)
 			}
 			if !strings.Contains(out.String(), "| --- |") {
@@ -39,15 +60,20 @@ func TestPartsUnderLoad(t *testing.T) {
 	}
 }
 
-// testBuilds builds the programs for one test.
+// testBuilds returns the programs, which are built once for all tests.
 func testBuilds(t *testing.T) *builds {
 	t.Helper()
-	b, err := build(t.Context(), t.TempDir())
+	b, err := builtOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
+
+var builtOnce = sync.OnceValues(func() (*builds, error) { return build(context.Background(), buildDir) })
+
+// buildDir is where the programs of all tests are built.
+var buildDir string
 
 func TestRunLoadReportsAPartAndLeavesNothing(t *testing.T) {
 	t.Parallel()

@@ -24,9 +24,11 @@ func TestBucketsAreStores(t *testing.T) {
 	t.Parallel()
 	b := bustest.Provisioned(t, bustest.Embedded(t))
 	t.Run("jobs", func(t *testing.T) {
+		t.Parallel()
 		ledgertest.Run(t, func(*testing.T) ledger.Store { return kv.Jobs(b) })
 	})
 	t.Run("locks", func(t *testing.T) {
+		t.Parallel()
 		ledgertest.Run(t, func(*testing.T) ledger.Store { return kv.Locks(b) })
 	})
 }

@@ -1,6 +1,7 @@
 package kv_test
 
 import (
+	"flag"
 	"testing"
 
 	"holdfast.io/holdfast/internal/bus/bustest"
@@ -8,4 +9,12 @@ import (
 
 const host = bustest.Host
 
-func TestMain(m *testing.M) { bustest.VerifyNoLeaks(m) }
+// Nearly all of these tests wait for keys to be forgotten, so more run at a time than
+// there are processors.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	bustest.VerifyNoLeaks(m)
+}
