@@ -1,11 +1,13 @@
 package point
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -118,6 +120,41 @@ func (m Marks) IsProtected() bool {
 // IsRemoved reports whether the point was removed, and is hidden. A mark that cannot
 // be read hides nothing.
 func (m Marks) IsRemoved() bool { return m.Removed != nil }
+
+// Failure says why the point failed its last verification, and what of it was good then:
+// first what can still be saved. It is empty for a point that passed, or was never
+// verified.
+func (e Entry) Failure() string {
+	v := e.Marks.Verified
+	if v == nil || v.OK {
+		return ""
+	}
+	bad, without := map[string]bool{}, false
+	var why []string
+	for _, p := range v.Problems {
+		bad[p.Key] = true
+		without = without || path.Base(p.Key) == sink.ManifestName
+		if p.Key == "" {
+			why = append(why, p.Message)
+		} else {
+			why = append(why, path.Base(p.Key)+": "+p.Message)
+		}
+	}
+	text := fmt.Sprintf("the point failed its last verification (%s, %s)", v.Level, v.Time.UTC().Format(time.RFC3339))
+	if e.Manifest != nil && !without && v.ProblemsOmitted == 0 {
+		var good []string
+		for _, a := range e.Manifest.Artifacts {
+			if !bad[a.Key] {
+				good = append(good, path.Base(a.Key))
+			}
+		}
+		text += "; good was then " + cmp.Or(strings.Join(good, ", "), "nothing")
+	}
+	if v.ProblemsOmitted > 0 {
+		why = append(why, fmt.Sprintf("and %d more", v.ProblemsOmitted))
+	}
+	return text + "; " + strings.Join(why, "; ")
+}
 
 // ReadMarks reads marks of the point in the folder dir: those of these names. One that
 // is not there is left out, and one that cannot be read hides no other.

@@ -157,3 +157,40 @@ func FuzzReadMarks(f *testing.F) {
 		}
 	})
 }
+
+func TestFailure(t *testing.T) {
+	m := decode(t, example(t))
+	image, config := m.Artifacts[0].Key, m.Artifacts[1].Key
+	at := time.Date(2026, 3, 3, 3, 0, 0, 0, time.UTC)
+	const failed = "the point failed its last verification (full, 2026-03-03T03:00:00Z)"
+	for name, c := range map[string]struct {
+		entry    point.Entry
+		problems []point.Problem
+		omitted  int
+		want     string
+	}{
+		"one is damaged": {point.Entry{Manifest: m}, []point.Problem{{Key: image, Message: "torn"}}, 0,
+			failed + "; good was then container.json; image.tar.zst: torn"},
+		"all are": {point.Entry{Manifest: m}, []point.Problem{{Key: image, Message: "torn"}, {Key: config, Message: "gone"}}, 0,
+			failed + "; good was then nothing; image.tar.zst: torn; container.json: gone"},
+		"it did not run": {point.Entry{Manifest: m}, []point.Problem{{Message: "it ended at once"}}, 0,
+			failed + "; good was then image.tar.zst, container.json; it ended at once"},
+		"more than is told": {point.Entry{Manifest: m}, []point.Problem{{Key: image, Message: "torn"}}, 3,
+			failed + "; image.tar.zst: torn; and 3 more"},
+		"the manifest was": {point.Entry{Manifest: m}, []point.Problem{{Key: "points/x/manifest.json", Message: "torn"}}, 0,
+			failed + "; manifest.json: torn"},
+		"the manifest is": {point.Entry{}, []point.Problem{{Key: image, Message: "torn"}}, 0, failed + "; image.tar.zst: torn"},
+	} {
+		c.entry.Marks.Verified = &point.Verified{Time: at, Level: "full", Problems: c.problems, ProblemsOmitted: c.omitted}
+		if got := c.entry.Failure(); got != c.want {
+			t.Errorf("%s: %s", name, got)
+		}
+		c.entry.Marks.Verified.OK = true
+		if got := c.entry.Failure(); got != "" {
+			t.Errorf("%s, and it passed: %s", name, got)
+		}
+	}
+	if got := (point.Entry{Manifest: m}).Failure(); got != "" {
+		t.Errorf("it was never verified: %s", got)
+	}
+}

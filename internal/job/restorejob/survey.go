@@ -123,10 +123,8 @@ func (s *spec) open(ctx context.Context, from sink.Sink, e point.Entry, why stri
 	default:
 		f.Source, f.Err = restore.Open(ctx, from, e.Dir)
 	}
-	if v := e.Marks.Verified; v != nil && !v.OK {
-		f.Warnings = events.Warn(f.Warnings, events.WarningRestore,
-			"the point failed its last verification, at %s: holdfast show %s says what of it is good",
-			v.Time.UTC().Format(time.RFC3339), e.ID())
+	if why := e.Failure(); why != "" {
+		f.Warnings = events.Warn(f.Warnings, events.WarningRestore, "%s", why)
 	}
 	return f
 }
