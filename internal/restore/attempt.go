@@ -94,10 +94,14 @@ func (a *attempt) prepare(ctx context.Context) error {
 	return a.look(ctx)
 }
 
-func (a *attempt) recordID() string { return undo.ID(a.Item.Point, a.Attempt) }
+// recordID is the id of the undo record of an attempt. Several jobs restore one point.
+func (a *attempt) recordID(attempt uint64) string { return undo.ID(a.named(), attempt) }
+
+// named is what is made for the item alone is named by.
+func (a *attempt) named() string { return a.Item.Point + "-" + a.Job }
 
 // temporary is the name that the new container has until its own is free.
-func (a *attempt) temporary() string { return "holdfast-restore-" + a.recordID() }
+func (a *attempt) temporary() string { return "holdfast-restore-" + a.recordID(a.Attempt) }
 
 // isLoaded looks whether the Engine has the image from an earlier restore.
 func (a *attempt) isLoaded(ctx context.Context) (bool, error) {
@@ -196,7 +200,9 @@ func (a *attempt) begin(ctx context.Context, loaded bool) error {
 		r.Replaced = &undo.Replaced{ID: a.old.ID, Name: a.old.Name, State: a.old.State,
 			RestartPolicy: a.old.RestartPolicy.Name, MaximumRetries: a.old.RestartPolicy.MaximumRetries}
 	}
-	record := undo.Record{Version: undo.Version, ID: a.recordID(), Job: a.Job, Attempt: a.Attempt, Item: a.Item.Item, Time: time.Now().UTC()}
+	record := undo.Record{
+		Version: undo.Version, ID: a.recordID(a.Attempt), Job: a.Job, Attempt: a.Attempt, Item: a.Item.Item, Time: time.Now().UTC(),
+	}
 	for _, n := range a.Item.Networks {
 		if n.Action == events.NetworkCreated {
 			r.Networks = append(r.Networks, undo.MadeNetwork{Name: n.Name})
@@ -238,7 +244,7 @@ func (a *attempt) nameHelpers(record *undo.Record) {
 
 // helper names one more helper in the record.
 func (a *attempt) helper(record *undo.Record) (name string) {
-	name = engine.HelperName(a.Item.Point, a.Attempt, a.helpers)
+	name = engine.HelperName(a.named(), a.Attempt, a.helpers)
 	a.helpers++
 	record.Actions = append(record.Actions, undo.Action{RemoveContainer: &undo.OwnContainer{Name: name}})
 	return name
@@ -246,7 +252,7 @@ func (a *attempt) helper(record *undo.Record) (name string) {
 
 // nextHelper is the name of the next helper of the record.
 func (a *attempt) nextHelper() string {
-	name := engine.HelperName(a.Item.Point, a.Attempt, a.helpers)
+	name := engine.HelperName(a.named(), a.Attempt, a.helpers)
 	a.helpers++
 	return name
 }
@@ -340,18 +346,19 @@ func (a *attempt) settle(ctx context.Context) error {
 	if a.old == nil {
 		a.release()
 		if err := a.entry.End(); err != nil {
-			a.Log.Warn("the undo record of what is done is still there", zap.String("record", a.recordID()), zap.Error(err))
+			a.Log.Warn("the undo record of what is done is still there", zap.String("record", a.recordID(a.Attempt)), zap.Error(err))
 			a.entry.HandOver(nil, closed, never)
 		}
 		return nil
 	}
 	if err := a.entry.Save(); err != nil {
-		a.Log.Warn("that the replaced container is to be removed is in the ledger only", zap.String("record", a.recordID()), zap.Error(err))
+		a.Log.Warn("that the replaced container is to be removed is in the ledger only",
+			zap.String("record", a.recordID(a.Attempt)), zap.Error(err))
 	}
 	a.entry.HandOver(a.release, closed, never)
 	bounded, cancel := context.WithTimeout(ctx, undoBound)
 	defer cancel()
-	if err := a.Sweeper.Undone(bounded, a.recordID()); err != nil {
+	if err := a.Sweeper.Undone(bounded, a.recordID(a.Attempt)); err != nil {
 		a.result.Warnings = events.Warn(a.result.Warnings, events.WarningRestore,
 			"the container that was replaced (%.12s) is not removed yet; it is removed as soon as that is possible", a.old.ID)
 		return nil

@@ -125,7 +125,7 @@ func (a *attempt) undo(ctx context.Context, failure *failure.Error) {
 	a.entry.HandOver(release, closed, func() bool { return interrupted })
 	bounded, cancel := context.WithTimeout(ctx, undoBound)
 	defer cancel()
-	err := a.Sweeper.Undone(bounded, a.recordID())
+	err := a.Sweeper.Undone(bounded, a.recordID(a.Attempt))
 	switch {
 	case a.stopped.IsZero():
 	case err == nil:

@@ -280,7 +280,7 @@ func TestWaitsForAnEarlierAttempt(t *testing.T) {
 		}
 		b.engine.AddVolume(engine.Volume{Name: "data"})
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveVolume, Times: 3, Err: engine.ErrEngineUnavailable})
-		b.must(b.sweeper.Adopt(b.Context(), undo.Record{Version: undo.Version, ID: undo.ID(item.Point, 1), Job: jobID, Attempt: 1, Item: item.Item,
+		b.must(b.sweeper.Adopt(b.Context(), undo.Record{Version: undo.Version, ID: undo.ID(item.Point+"-"+jobID, 1), Job: jobID, Attempt: 1, Item: item.Item,
 			Time: time.Now(), Actions: []undo.Action{{Restoration: &undo.Restoration{Volumes: []string{"data"}}}}}, true))
 		if release, ok := b.sweeper.Locks.TryAcquire(undo.VolumeName("data")); ok {
 			release()
@@ -292,6 +292,42 @@ func TestWaitsForAnEarlierAttempt(t *testing.T) {
 			t.Errorf("the volumes hold %q", held)
 		}
 	})
+}
+
+// What another worker has left of another restore of the same point is undone, too.
+func TestRestoresOfOnePointAreApart(t *testing.T) {
+	withBench(t, func(b *bench) {
+		item := b.plan(events.VolumesKeep)
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Start, Err: errBroken})
+		_, err := b.restore(b.Context(), item, 1)
+		_ = b.wantError(err, events.CodeNotStarted)
+		b.wantOld()
+		b.must(b.engine.Stop(b.Context(), b.web))
+		b.must(b.sweeper.Adopt(b.Context(), undo.Record{Version: undo.Version, ID: b.begun(item, "another"), Job: "another", Attempt: 1, Item: item.Item,
+			Time: time.Now(), Actions: []undo.Action{{Restoration: &undo.Restoration{
+				Replaced: &undo.Replaced{ID: b.web, Name: "web", State: events.StateRunning}}}}}, true))
+		b.wantOld()
+	})
+}
+
+// begun is the id of the record that a job's first attempt at the item has.
+func (b *bench) begun(item restore.Item, job string) (id string) {
+	b.Helper()
+	_, err := b.runner.Run(b.Context(), restore.Task{
+		Host: "host", Job: job, Attempt: 1, Item: item, SinkName: "default", Sink: b.sink, Ledger: refusing{&id}, Progress: func(events.Step, int64, int64, int64) {},
+	})
+	if err == nil || id == "" {
+		b.Fatalf("the record is %q: %v", id, err)
+	}
+	return id
+}
+
+// refusing is a ledger that takes nothing down.
+type refusing struct{ id *string }
+
+func (r refusing) Begin(_ context.Context, record undo.Record) error {
+	*r.id = record.ID
+	return errBroken
 }
 
 // Of two restores of one container at once one waits, and finds that it was replaced.
