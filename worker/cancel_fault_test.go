@@ -23,27 +23,31 @@ func TestCancelAtRandomMoments(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("the seed is %d", seed)
 	var worlds group
-	for i, s := range []scenario{pausing, stopping, joining} {
+	for i, s := range []scenario{pausing, stopping, joining, overwriting} {
 		worlds.add(string(s), func(t *testing.T) {
 			cancelAtRandom(t, s, rand.New(rand.NewPCG(seed, uint64(i))))
 		})
 	}
-	worlds.run(t, 3)
+	worlds.run(t, 4)
 }
 
 func cancelAtRandom(t *testing.T, s scenario, random *rand.Rand) {
 	w := newWorld(t, worldOptions{})
 	data := s.prepare(w)
 	w.start(workerOptions{})
-	w.ended(w.publish("warm-up", data))
+	w.ended(w.ask(s.kind(), "warm-up", data))
 	began := time.Now()
-	w.ended(w.publish("undisturbed", data))
+	w.ended(w.ask(s.kind(), "undisturbed", data))
 	lasts := time.Since(began)
 	var jobs []string
 	var longest time.Duration
 	ends := map[events.Status]int{}
-	for i := range cancels {
-		job := w.publish(fmt.Sprint("cancelled ", i), data)
+	tries := cancels
+	if s.kind() == events.Restore {
+		tries = 2 // one that is cancelled is undone only when nothing can come any more
+	}
+	for i := range tries {
+		job := w.ask(s.kind(), fmt.Sprint("cancelled ", i), data)
 		jobs = append(jobs, job)
 		time.Sleep(time.Duration(random.Float64() * 1.1 * float64(lasts))) // the moment
 		asked := time.Now()
@@ -55,13 +59,17 @@ func cancelAtRandom(t *testing.T, s scenario, random *rand.Rand) {
 		if !slices.Contains([]events.Status{events.StatusCancelled, events.StatusSucceeded}, status) {
 			t.Errorf("the job ended as %s: %s", status, end.Data())
 		}
+		if s.kind() == events.Restore {
+			w.undone()
+			w.meet()
+		}
 	}
 	w.verify(jobs...)
 	var outcome []string
 	for _, status := range []events.Status{events.StatusCancelled, events.StatusSucceeded} {
 		outcome = append(outcome, fmt.Sprintf("%d %s", ends[status], status))
 	}
-	report(t, "cancelled at a random moment in "+string(s), cancels,
+	report(t, "cancelled at a random moment in "+string(s), tries,
 		fmt.Sprintf("%s, %s after it was asked for at most", strings.Join(outcome, ", "), longest.Round(10*time.Millisecond)))
 }
 

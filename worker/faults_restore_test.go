@@ -73,11 +73,7 @@ func sinkAwayInARestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.resume()
-	var err error
-	w.eventually("what was begun is undone", func(ctx context.Context) bool {
-		err = w.checkRecords(ctx, nil)
-		return err == nil
-	}, func() any { return err })
+	w.undone()
 	w.meet()
 	if w.busy[w.host+"-a"].id != old {
 		t.Error("the container was replaced without its point")
@@ -88,4 +84,14 @@ func sinkAwayInARestore(t *testing.T) {
 	w.ended(job)
 	w.meet()
 	w.survived("sink away in a restore, and back", job)
+}
+
+// undone waits until no worker has anything to be undone.
+func (w *world) undone() {
+	w.t.Helper()
+	var err error
+	w.eventually("what was begun is undone", func(ctx context.Context) bool {
+		err = w.checkRecords(ctx, nil)
+		return err == nil
+	}, func() any { return err })
 }
