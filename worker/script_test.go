@@ -70,6 +70,7 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 		"archived":  cmdArchived,
 		"clean":     cmdClean,
 		"await":     cmdAwait,
+		"deep":      cmdDeep,
 	}
 	maps.Copy(cmds, restoreCmds)
 	return testscript.Params{
