@@ -53,9 +53,10 @@ var ErrNoAnswer = errors.New("the helper ended without an answer")
 // Serve is the program of a helper, `holdfast volume-helper OP DIR`: it does op with
 // the folder dir, and says on answer what came of it. The archive goes to out
 // (standard output) or comes from in (standard input), which has to end; the answer
-// goes to standard error, after an empty line when a read waits for the end of in. The error is that of the operation, and is in the answer;
-// the program's exit status is 0 if there is none. A read that found something
-// unreadable or changed is none: the caller decides by the report.
+// goes to standard error, after an empty line when a read waits for the end of in. The
+// error is that of the operation, and is in the answer; the program's exit status is 0
+// if there is none. A read that found something unreadable or changed is none: the
+// caller decides by the report.
 func Serve(ctx context.Context, op Op, dir string, in io.Reader, out, answer io.Writer) error {
 	var a Answer
 	var err error
