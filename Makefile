@@ -20,11 +20,11 @@ any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestB
 build: ## a static program in dist/
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o dist/holdfast ./worker
 
-# The packages one after the other: a test of faults waits for what takes seconds,
-# and should not share the machine with all the others.
+# The program's own tests take as long as all the others, and wait for most of it, so they are begun first, and the other
+# packages run beside them one after the other: a test of faults should not share the machine with all others.
 test: ## all tests, on this machine's Docker Engine
 	go test -race -run '^$$' ./... >/dev/null
-	go test -race -p 1 -timeout 25m ./...
+	go test -race -p 2 -timeout 25m ./worker ./...
 
 test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
 	go test -race -run '^$$' $(on_engine)

@@ -42,6 +42,10 @@ func (b *bench) withVolumes() *volumes {
 	v := &volumes{bench: b, folders: map[string]string{}, reading: func(engine.HelperSpec) {}}
 	b.runner.Volumes = &transport.Volumes{Helpers: &helper.Runner{Engine: b.engine}}
 	b.engine.SetHelper(func(ctx context.Context, s engine.HelperSpec, stdin io.Reader, stdout, stderr io.Writer) int {
+		fmt.Fprintln(stderr) // it waits for the word to read
+		if _, err := io.Copy(io.Discard, stdin); err != nil {
+			return 1
+		}
 		v.reading(s)
 		if volume.Serve(ctx, volume.OpRead, v.folders[s.Volume+s.Bind], stdin, stdout, stderr) != nil {
 			return 1
