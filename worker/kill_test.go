@@ -12,7 +12,7 @@ import (
 
 // kills is how many workers die at a random moment of each kind of job: some in every
 // run, more by make kill.
-var kills = flag.Int("kills", 10, "how many workers are killed at a random moment of each kind of job")
+var kills = flag.Int("kills", 5, "how many workers are killed at a random moment of each kind of job")
 
 // killsInWorld is how many of them die in one world, one after the other.
 const killsInWorld = 5
