@@ -7,15 +7,15 @@ other_engine := $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 engine_dir ?= /tmp/holdfast-engine
 
 # The packages whose tests meet a real Engine.
-on_engine := ./worker ./internal/backup/... ./internal/docker
+on_engine := ./worker ./internal/helper ./internal/docker
 
 # Of these, those that bring an Engine of their own.
-brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestPodman)$$
+brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestPodman|TestRestoreFaults|TestAReplacementThatDoesNotRunIsUndone)$$
 
 # And those in which the Engine's version and store make no difference.
-any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestProxy/(refused|hangs|cut_off)|TestScripts/(catalogue|config|export|help|labels|missing|names|prune|secrets|serve|sink)$$
+any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestCompose|TestProxy|TestScripts/(catalogue|config|export|help|labels|missing|names|prune|secrets|serve|sink)$$
 
-.PHONY: build test test-containerd kill fuzz lint bench bench-load
+.PHONY: build test test-containerd crash fuzz lint bench bench-load
 
 build: ## a static program in dist/
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o dist/holdfast ./worker
@@ -31,8 +31,8 @@ test-containerd: ## the main job's tests on a current Engine with the containerd
 	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- \
 		env HOLDFAST_TEST_OTHER_ENGINE=$(other_engine) go test -race -count=1 -timeout 20m -skip '$(brings_engine)|$(any_engine)' $(on_engine)
 
-kill: ## workers are killed at 30 random moments of each kind of job
-	go test -race -count=1 -timeout 30m -run '^(TestKillAtRandomMoments|TestPruneKilled)$$' -v ./worker -args -kills 30
+crash: ## a worker is killed after every step of every kind of job, and at 30 random moments of each
+	go test -race -count=1 -timeout 60m -run '^(TestCrash|TestKillAtRandomMoments|TestPruneKilled)$$' -v ./worker -args -thorough -kills 30
 
 fuzz: ## every fuzz test for half a minute
 	@for pkg in $$(go list ./...); do \

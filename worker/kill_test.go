@@ -11,7 +11,7 @@ import (
 )
 
 // kills is how many workers die at a random moment of each kind of job: some in every
-// run, more by make kill.
+// run, more by make crash.
 var kills = flag.Int("kills", 5, "how many workers are killed at a random moment of each kind of job")
 
 // killsInWorld is how many of them die in one world, one after the other.

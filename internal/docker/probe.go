@@ -101,8 +101,10 @@ func (e *Engine) probe(ctx context.Context, c engine.Call) error {
 		err := e.send(bounded, method, p)
 		if refusal, ok := errors.AsType[*engine.RefusedError](err); ok {
 			refusal.Path = path // and not that of something made up
-			if about, err := e.About(ctx); err == nil && about.Kind == podmanEngine && refusal.Status == http.StatusNotFound {
-				refusal.Lacking = about.Kind + " " + about.Version
+			if refusal.Status == http.StatusNotFound {
+				if about, err := e.About(ctx); err == nil && about.Kind == podmanEngine {
+					refusal.Lacking = about.Kind + " " + about.Version
+				}
 			}
 			return refusal
 		}
