@@ -80,7 +80,8 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 		Setup: func(env *testscript.Env) error {
 			// P begins the names of the script's own containers.
 			script := filepath.Base(env.WorkDir)
-			p := e.prefix + "-" + strings.ToLower(strings.TrimPrefix(script, "script-"))
+			name := strings.ToLower(strings.TrimPrefix(script, "script-"))
+			p := e.prefix + "-" + strings.ReplaceAll(name, "-", ".") // so that $P- begins the names of no other script
 			env.Setenv("P", p)
 			env.Setenv("IMAGE", e.image)
 			env.Setenv("HOLDFAST_STATE_DIR", filepath.Join(env.WorkDir, "state"))
@@ -290,7 +291,7 @@ func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
 	if left := slices.Concat(staged, other); len(left) > 0 {
 		ts.Fatalf("left in the sink: %v", left)
 	}
-	helpers, err := must(ts, engineOnce).helpers(ts.Getenv("P"), ts.MkAbs("."))
+	helpers, err := must(ts, engineOnce).helpers(ts.Getenv("P")+"-", ts.MkAbs("."))
 	ts.Check(err)
 	if len(helpers) > 0 {
 		ts.Fatalf("helpers are left on the Engine: %v", helpers)

@@ -30,7 +30,7 @@ func TestRecreate(t *testing.T) {
 
 // The same from an Engine of one version and image store to one of another, both ways.
 func TestRecreateAcross(t *testing.T) {
-	other := os.Getenv("HOLDFAST_TEST_OTHER_ENGINE")
+	other := os.Getenv("OTHER_DOCKER_HOST")
 	if other == "" {
 		t.Skip("it takes two Engines: make test-containerd has them")
 	}
