@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // WriterCommand is the hidden sub-command of demo that runs the sample from a program that
@@ -51,6 +52,9 @@ func isStatic(path string) bool {
 	return true
 }
 
+// buildEnd is how long an interrupted build may take to end.
+const buildEnd = 10 * time.Second
+
 func buildSample(ctx context.Context, dir, arch string) (string, error) {
 	src := filepath.Join(dir, "sample")
 	files := map[string]string{
@@ -69,7 +73,10 @@ func buildSample(ctx context.Context, dir, arch string) (string, error) {
 	out := filepath.Join(src, "program")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
 	build.Dir = src
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=", "GOWORK=off")
+	// What an interrupted build leaves goes with dir.
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=", "GOWORK=off", "GOTMPDIR="+dir)
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
+	build.WaitDelay = buildEnd
 	if text, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the sample program: %w: %s\n"+
 			"this holdfast is linked dynamically, so the Go tool is needed; a release, or CGO_ENABLED=0, does without it",
