@@ -51,8 +51,9 @@ func (p Place) String() string {
 	return "path " + p.Bind
 }
 
-// Runner runs helpers. Each call makes one and removes it, so none is ever shared. It
-// may be used by several goroutines; the fields are not changed once it is in use.
+// Runner runs helpers. Each call makes one, so none is ever shared, and removes it; that
+// of a Prepare is removed by [Prepared.Remove]. It may be used by several goroutines; the
+// fields are not changed once it is in use.
 //
 // A helper's name is [engine.HelperName], unlike that of any other, and the caller has
 // an undo record that names it before the call. After success nothing of the helper is
