@@ -45,7 +45,7 @@ func (w *world) storePoint(to sink.Sink, name, id string, when time.Time) error 
 		return err
 	}
 	archive := []byte("the archive of " + id)
-	out, key, err := staging.Create(ctx, point.ImageArchive)
+	out, key, err := staging.Create(ctx, point.ImageArchive, 0)
 	if err != nil {
 		return err
 	}

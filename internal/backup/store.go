@@ -122,7 +122,7 @@ func (r *attempt) save(ctx context.Context, img *engine.ImageDetail) error {
 	}
 	// A classic Engine stages for long before the first byte.
 	r.progress(events.StepSave, 0, img.Size, 0)
-	info, err := r.Transport.Move(ctx, img.ID, imageTarget{r}, func(read, stored int64) {
+	info, err := r.Transport.Move(ctx, img.ID, imageTarget{r, mostOf(img.Size)}, func(read, stored int64) {
 		release()
 		r.progress(events.StepSave, read, img.Size, stored)
 	})
@@ -135,16 +135,34 @@ func (r *attempt) save(ctx context.Context, img *engine.ImageDetail) error {
 	return nil
 }
 
+// archiveOverhead is what the archive of an empty image has at most, in bytes: its
+// documents, and the padding of its entries.
+const archiveOverhead = 64 << 20
+
+// mostOf returns how many bytes the archive of something has at most, of which this many
+// bytes are known, and 0 if nothing is known. The Engine counts what is in the files; the
+// archive has a header and padding for each of them too, which is about as much where
+// they are small.
+func mostOf(size int64) int64 {
+	if size <= 0 {
+		return 0
+	}
+	return 2*size + archiveOverhead
+}
+
 // imageTarget is the image archive of a point.
-type imageTarget struct{ attempt *attempt }
+type imageTarget struct {
+	attempt *attempt
+	most    int64 // bytes
+}
 
 // Put implements [transport.Target].
 func (t imageTarget) Put(ctx context.Context, write func(w io.Writer) (codec.Stored, error)) error {
-	return t.attempt.artifact(ctx, point.ImageArchive, events.Artifact{MediaType: point.MediaTypeImageArchive}, write)
+	return t.attempt.artifact(ctx, point.ImageArchive, t.most, events.Artifact{MediaType: point.MediaTypeImageArchive}, write)
 }
 
 func (r *attempt) saveDocument(ctx context.Context, d document) error {
-	return r.artifact(ctx, d.name, events.Artifact{MediaType: d.mediaType}, func(w io.Writer) (codec.Stored, error) {
+	return r.artifact(ctx, d.name, int64(len(d.raw)), events.Artifact{MediaType: d.mediaType}, func(w io.Writer) (codec.Stored, error) {
 		out := codec.NewPlainWriter(w)
 		if _, err := out.Write(d.raw); err != nil {
 			return codec.Stored{}, err
@@ -156,9 +174,9 @@ func (r *attempt) saveDocument(ctx context.Context, d document) error {
 // artifact stores one artifact under this name, and enters what is known of it by then:
 // a, and what write wrote. If that fails, nothing of the artifact becomes durable.
 func (r *attempt) artifact(
-	ctx context.Context, name string, a events.Artifact, write func(w io.Writer) (codec.Stored, error),
+	ctx context.Context, name string, most int64, a events.Artifact, write func(w io.Writer) (codec.Stored, error),
 ) error {
-	w, key, err := r.staging.Create(ctx, name)
+	w, key, err := r.staging.Create(ctx, name, most)
 	if err != nil {
 		return failure.FromSink(err)
 	}

@@ -33,8 +33,8 @@ type slowStaging struct {
 	write time.Duration
 }
 
-func (s slowStaging) Create(ctx context.Context, name string) (sink.Writer, string, error) {
-	w, key, err := s.Staging.Create(ctx, name)
+func (s slowStaging) Create(ctx context.Context, name string, most int64) (sink.Writer, string, error) {
+	w, key, err := s.Staging.Create(ctx, name, most)
 	return slowWriter{w, s.write}, key, err
 }
 

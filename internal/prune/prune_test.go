@@ -62,7 +62,7 @@ func publish(t *testing.T, s sink.Sink, dir string, manifest []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, _, err := staging.Create(t.Context(), point.ImageArchive)
+	w, _, err := staging.Create(t.Context(), point.ImageArchive, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,7 +123,7 @@ func (b *bench) store() {
 		sum := sha256.Sum256(lies)
 		m.Artifacts = append(m.Artifacts, events.Artifact{Key: path.Join(b.dir, name), MediaType: mediaType, Name: of,
 			Size: int64(len(lies)), UncompressedSize: int64(len(plain)), Digest: "sha256:" + hex.EncodeToString(sum[:])})
-		w, _, err := staging.Create(ctx, name)
+		w, _, err := staging.Create(ctx, name, 0)
 		b.must(err)
 		_, err = w.Write(lies)
 		b.must(errors.Join(err, w.Commit()))

@@ -22,6 +22,8 @@ var (
 	ErrNotFound = errors.New("not in the sink")
 	// ErrRange is reported by OpenRange when the object ends before the range does.
 	ErrRange = errors.New("the object is too short")
+	// ErrTooLarge is reported when an artifact grows beyond what the sink can take as one.
+	ErrTooLarge = errors.New("the artifact is too large for the sink")
 	// ErrFull means that the sink has no room left.
 	ErrFull = errors.New("the sink is full")
 	// ErrUnavailable means that the sink cannot be used as it is: missing,
@@ -59,15 +61,17 @@ type Stager interface {
 	// Stage begins the point at dir, which is the folder of a point; another dir is
 	// refused. The point's id occurs once in a sink, and with the attempt it makes
 	// one element of a key.
-	// Nothing is visible at dir before Publish. Stagings of different attempts at
-	// the same point do not disturb each other; an attempt that was staged before,
-	// and left by a process that died, is replaced.
+	// No point is at dir before Publish; an artifact that is committed may be read
+	// earlier by who knows its key. Stagings of different attempts at the same point do
+	// not disturb each other; an attempt that was staged before, and left by a process
+	// that died, is replaced. It may report ErrExists if just that attempt made the point.
 	Stage(ctx context.Context, dir, attempt string) (Staging, error)
 
 	// Unstage removes what an attempt at the point at dir left staged when it died,
 	// and only that: a point that the attempt published stays, and so do other
 	// attempts. It returns when that is durable, and it is no error if nothing is
-	// there. The attempt must not be in use in this process.
+	// there. The attempt must not be in use in this process; if another one still has
+	// it, its Publish reports ErrUnavailable from then on.
 	Unstage(ctx context.Context, dir, attempt string) error
 }
 
@@ -80,10 +84,14 @@ type Staging interface {
 	// returns the key under which it can be read once the point is published; it lies
 	// in the point's folder. The end of ctx ends the writing too. A name that is in
 	// use is refused, and so are ManifestName and MarkNames.
-	Create(ctx context.Context, name string) (w Writer, key string, err error)
+	// most is how many bytes it will have at most, as far as that is known beforehand,
+	// and 0 if it is not. A sink may refuse what goes beyond, with ErrTooLarge.
+	Create(ctx context.Context, name string, most int64) (w Writer, key string, err error)
 
 	// Publish makes the point appear, with this manifest, and returns when that is
-	// durable. It reports ErrExists, and changes nothing, if the point is there. It
+	// durable. The manifest has the key of every artifact in it as Create returned it:
+	// by that a sink knows whose the point is. It reports ErrExists, and changes
+	// nothing, if the point is there, and ErrUnavailable if an artifact is no longer. It
 	// refuses an attempt with an artifact that was neither committed nor aborted.
 	// After any other outcome only Discard may follow.
 	Publish(ctx context.Context, manifest []byte) error
@@ -156,7 +164,8 @@ type Remover interface {
 	// RemovePoint removes the point at dir, its manifest first: once that is gone,
 	// durably, the point is not there for anybody. It returns when everything in the
 	// folder is removed, durably. It takes up a removal that was interrupted, and it
-	// is no error if nothing is there.
+	// is no error if nothing is there. What another attempt at the point has staged may
+	// be removed with it; then its Publish reports ErrUnavailable.
 	RemovePoint(ctx context.Context, dir string) error
 
 	// Leftovers yields the folders of points, below a folder as Points takes it and in

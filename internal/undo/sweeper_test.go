@@ -230,7 +230,7 @@ func TestSweeperAndTheSink(t *testing.T) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, _, err := staging.Create(b.Context(), "image.tar.zst"); err != nil {
+			if _, _, err := staging.Create(b.Context(), "image.tar.zst", 0); err != nil {
 				b.Fatal(err)
 			}
 		}

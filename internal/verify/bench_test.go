@@ -218,7 +218,7 @@ func (b *bench) storeAs(s *stored, manifest []byte) verify.Item {
 	staging, err := b.sink.Stage(ctx, s.dir, "1")
 	b.must(err)
 	for name, content := range s.files {
-		w, _, err := staging.Create(ctx, name)
+		w, _, err := staging.Create(ctx, name, 0)
 		b.must(err)
 		_, err = w.Write(content)
 		b.must(errors.Join(err, w.Commit()))

@@ -34,7 +34,7 @@ var (
 )
 
 // Create implements [sink.Staging].
-func (t *staging) Create(ctx context.Context, name string) (sink.Writer, string, error) {
+func (t *staging) Create(ctx context.Context, name string, _ int64) (sink.Writer, string, error) {
 	if err := errors.Join(ctx.Err(), sink.CheckArtifact(name)); err != nil {
 		return nil, "", err
 	}

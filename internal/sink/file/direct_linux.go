@@ -5,6 +5,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast.io/holdfast/internal/sink"
 )
 
 // beneath has the system itself refuse every link on the way.
@@ -45,7 +47,7 @@ func (s *Sink) isAt(root int) bool {
 		return false
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(root, identityName, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(root, sink.IdentityName, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return false
 	}
 	was, ok := (*known).Sys().(*syscall.Stat_t)

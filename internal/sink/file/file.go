@@ -67,12 +67,12 @@ var (
 // [sink.ErrUnavailable], or [sink.ErrFull] where there is no room to set it up.
 func Open(_ context.Context, dir, known string, o Options) (*Sink, error) {
 	m := maker{modesIgnored: o.ModesIgnored}
-	return open(dir, m, func(root *os.Root) (identity, error) {
+	return open(dir, m, func(root *os.Root) (sink.Identity, error) {
 		own, err := readIdentity(root)
 		switch {
 		case !errors.Is(err, fs.ErrNotExist):
 		case known != "":
-			return own, fmt.Errorf("it is not the sink %s that was used before: it has no %s; is the disk mounted?", known, identityName)
+			return own, fmt.Errorf("it is not the sink %s that was used before: it has no %s; is the disk mounted?", known, sink.IdentityName)
 		default:
 			own, err = m.setUp(root)
 		}
@@ -86,16 +86,16 @@ func Open(_ context.Context, dir, known string, o Options) (*Sink, error) {
 // OpenExisting returns the sink in the folder dir, whichever it is, and sets none
 // up. Errors wrap [sink.ErrUnavailable].
 func OpenExisting(_ context.Context, dir string, o Options) (*Sink, error) {
-	return open(dir, maker{modesIgnored: o.ModesIgnored}, func(root *os.Root) (identity, error) {
+	return open(dir, maker{modesIgnored: o.ModesIgnored}, func(root *os.Root) (sink.Identity, error) {
 		own, err := readIdentity(root)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("it holds no sink: it has no %s; the first backup sets a sink up in an empty folder", identityName)
+			err = fmt.Errorf("it holds no sink: it has no %s; the first backup sets a sink up in an empty folder", sink.IdentityName)
 		}
 		return own, err
 	})
 }
 
-func open(dir string, m maker, identify func(root *os.Root) (identity, error)) (*Sink, error) {
+func open(dir string, m maker, identify func(root *os.Root) (sink.Identity, error)) (*Sink, error) {
 	root, err := openRoot(dir)
 	if err != nil {
 		return nil, err
@@ -128,14 +128,14 @@ func (s *Sink) root() (*os.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	named, err := root.Lstat(identityName)
+	named, err := root.Lstat(sink.IdentityName)
 	if err == nil && s.isIdentified(named) {
 		return root, nil
 	}
 	own, err := readIdentity(root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("it no longer holds the sink %s: it has no %s; is the disk mounted?", s.id, identityName)
+		err = fmt.Errorf("it no longer holds the sink %s: it has no %s; is the disk mounted?", s.id, sink.IdentityName)
 	case err == nil && own.ID != s.id:
 		err = fmt.Errorf("it now holds the sink %s, and not %s; is the right disk mounted?", own.ID, s.id)
 	}

@@ -25,7 +25,7 @@ func TestOpenSetsUpAnEmptyFolder(t *testing.T) {
 		Created       time.Time
 	}
 	must(t, json.Unmarshal(raw, &own))
-	if own.FormatVersion != file.FormatVersion || own.ID != s.ID() || time.Since(own.Created).Abs() > time.Minute {
+	if own.FormatVersion != sink.FormatVersion || own.ID != s.ID() || time.Since(own.Created).Abs() > time.Minute {
 		t.Errorf("holdfast.json is %s, and the id %s", raw, s.ID())
 	}
 	if found := contents(t, dir); len(found) != 1 {

@@ -67,7 +67,7 @@ func (v *victim) stage() error {
 func (v *victim) unstage() error { return v.sink.Unstage(v.Context(), otherDir, "2") }
 
 func (v *victim) create(name string) error {
-	_, _, err := v.staging.Create(v.Context(), name)
+	_, _, err := v.staging.Create(v.Context(), name, 0)
 	return err
 }
 

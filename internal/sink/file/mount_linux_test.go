@@ -89,7 +89,7 @@ func TestFullDisk(t *testing.T) {
 	before := contents(t, dir)
 
 	staging := stage(t, s, otherDir, "2")
-	w, _, err := staging.Create(t.Context(), "image.tar.zst")
+	w, _, err := staging.Create(t.Context(), "image.tar.zst", 0)
 	must(t, err)
 	_, err = io.Copy(w, io.LimitReader(endless{}, 2<<20))
 	wants(t, "write", err, sink.ErrFull, dir, "image.tar.zst", "make room")
@@ -181,7 +181,7 @@ func TestReadOnlyMount(t *testing.T) {
 
 	_, err := s.Stage(t.Context(), otherDir, "2")
 	wants(t, "stage", err, sink.ErrUnavailable, dir, "read-only", "mount it writable")
-	_, _, err = staged.Create(t.Context(), "image.tar.zst")
+	_, _, err = staged.Create(t.Context(), "image.tar.zst", 0)
 	wants(t, "create", err, sink.ErrUnavailable, dir, "read-only")
 	wants(t, "publish", staged.Publish(t.Context(), []byte("{}")), sink.ErrUnavailable, dir, "read-only")
 	wants(t, "probe", probe(t, s), sink.ErrUnavailable, dir, "read-only")

@@ -55,7 +55,7 @@ func TestNothingStaysOpen(t *testing.T) {
 		}
 		must(t, late.Discard(t.Context()))
 		broken := stage(t, s, dir, "3")
-		w, _, err := broken.Create(t.Context(), "volumes/data.tar.zst")
+		w, _, err := broken.Create(t.Context(), "volumes/data.tar.zst", 0)
 		must(t, err)
 		must(t, w.Abort())
 		must(t, broken.Discard(t.Context()))

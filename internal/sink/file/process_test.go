@@ -69,7 +69,7 @@ func tryStore(ctx context.Context, s sink.Sink, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, staging.Discard(ctx)) }()
-	w, _, err := staging.Create(ctx, "volumes/data.tar.zst")
+	w, _, err := staging.Create(ctx, "volumes/data.tar.zst", 0)
 	if err != nil {
 		return err
 	}

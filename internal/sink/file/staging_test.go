@@ -21,7 +21,7 @@ func stage(t *testing.T, s sink.Sink, dir, attempt string) sink.Staging {
 
 func write(t *testing.T, staging sink.Staging, name, content string) {
 	t.Helper()
-	w, _, err := staging.Create(t.Context(), name)
+	w, _, err := staging.Create(t.Context(), name, 0)
 	must(t, err)
 	_, err = io.WriteString(w, content)
 	must(t, errors.Join(err, w.Commit()))
@@ -78,7 +78,7 @@ func TestAnAttemptThatWasReplacedHarmsNothing(t *testing.T) {
 	s := open(t, dir)
 	zombie := stage(t, s, aPoint, "1")
 	write(t, zombie, "image.tar.zst", "of the zombie")
-	w, _, err := zombie.Create(t.Context(), "container.json")
+	w, _, err := zombie.Create(t.Context(), "container.json", 0)
 	must(t, err)
 	living := stage(t, open(t, dir), aPoint, "1")
 	write(t, living, "image.tar.zst", "of the living")

@@ -50,7 +50,7 @@ func (m *Memory) Unstage(ctx context.Context, dir, attempt string) error {
 }
 
 // Create implements [sink.Staging].
-func (t *memoryStaging) Create(ctx context.Context, name string) (sink.Writer, string, error) {
+func (t *memoryStaging) Create(ctx context.Context, name string, _ int64) (sink.Writer, string, error) {
 	if err := sink.CheckArtifact(name); err != nil {
 		return nil, "", err
 	}

@@ -31,7 +31,7 @@ func store(ctx context.Context, s sink.Sink) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, staging.Discard(ctx)) }()
-	w, key, err := staging.Create(ctx, "image.tar.zst")
+	w, key, err := staging.Create(ctx, "image.tar.zst", 0)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func TestFaultOfAbort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, _, err := staging.Create(t.Context(), "image.tar.zst")
+	w, _, err := staging.Create(t.Context(), "image.tar.zst", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"path"
@@ -90,7 +91,7 @@ func (f *fixture) write(staging sink.Staging, name, content string) string {
 }
 
 func write(ctx context.Context, staging sink.Staging, name, content string) (string, error) {
-	w, key, err := staging.Create(ctx, name)
+	w, key, err := staging.Create(ctx, name, 0)
 	if err != nil {
 		return "", err
 	}
@@ -102,6 +103,9 @@ func write(ctx context.Context, staging sink.Staging, name, content string) (str
 	}
 	return key, err
 }
+
+// naming returns a manifest that has the keys of artifacts in it.
+func naming(keys ...string) []byte { return fmt.Appendf(nil, "%q", keys) }
 
 // store stores a point with one artifact, and returns the artifact's key.
 func (f *fixture) store(dir, attempt, manifest, content string) string {

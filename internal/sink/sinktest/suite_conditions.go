@@ -53,7 +53,7 @@ var keyTests = map[string]func(*fixture){
 			if _, err := pointsBelow(f.Context(), f.sink, key); err == nil {
 				f.Errorf("the points below %.20q are listed", key)
 			}
-			if _, _, err := staging.Create(f.Context(), key); err == nil {
+			if _, _, err := staging.Create(f.Context(), key, 0); err == nil {
 				f.Errorf("create %.20q is not refused", key)
 			}
 		}
@@ -214,7 +214,7 @@ func storeOnce(ctx context.Context, s sink.Sink, dir, attempt string) (key strin
 
 // abortOnce begins an artifact and aborts it.
 func abortOnce(ctx context.Context, staging sink.Staging, name string) error {
-	w, _, err := staging.Create(ctx, name)
+	w, _, err := staging.Create(ctx, name, 0)
 	if err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ var contextTests = map[string]func(*fixture){
 		_, err = points(cancelled(), f.sink)
 		f.reports("points", err, context.Canceled)
 		staging := f.stage(f.sink, aPoint, "2")
-		_, _, err = staging.Create(cancelled(), "image.tar.zst")
+		_, _, err = staging.Create(cancelled(), "image.tar.zst", 0)
 		f.reports("create", err, context.Canceled)
 		f.reports("publish", staging.Publish(cancelled(), []byte("{}")), context.Canceled)
 		f.must(staging.Discard(f.Context()))

@@ -91,7 +91,7 @@ var markTests = map[string]func(*fixture){
 			}
 		}
 		for _, name := range sink.MarkNames {
-			if _, _, err := staging.Create(f.Context(), name); err == nil {
+			if _, _, err := staging.Create(f.Context(), name, 0); err == nil {
 				f.Errorf("the artifact %s is not refused", name)
 			}
 		}

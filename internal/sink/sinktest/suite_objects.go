@@ -103,13 +103,18 @@ var removeTests = map[string]func(*fixture){
 			f.Errorf("the points are %q", dirs)
 		}
 	},
-	"what is staged is not removed with the point": func(f *fixture) {
+	"what is staged is not removed with the point, or is not published": func(f *fixture) {
 		f.store(aPoint, "1", "{}", "image")
 		late := f.stage(f.sink, aPoint, "2")
-		f.write(late, "image.tar.zst", "late")
+		key := f.write(late, "image.tar.zst", "late")
 		f.must(f.sink.RemovePoint(f.Context(), aPoint))
-		f.must(late.Publish(f.Context(), []byte(`"late"`)))
-		f.holds(f.sink, manifestOf(aPoint), `"late"`)
+		if err := late.Publish(f.Context(), naming(key)); err != nil {
+			f.reports("publish", err, sink.ErrUnavailable)
+			f.lacks(f.sink, manifestOf(aPoint))
+			return
+		}
+		f.holds(f.sink, manifestOf(aPoint), string(naming(key)))
+		f.holds(f.sink, key, "late")
 	},
 	"an object is removed alone": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")

@@ -24,7 +24,7 @@ var artifactTests = map[string]func(*fixture){
 	},
 	"an artifact is written by many small writes": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")
-		w, key, err := staging.Create(f.Context(), "image.tar.zst")
+		w, key, err := staging.Create(f.Context(), "image.tar.zst", 0)
 		f.must(err)
 		for i := range 1000 {
 			n, err := w.Write([]byte("abcdef")[:i%7])
@@ -52,7 +52,7 @@ var artifactTests = map[string]func(*fixture){
 	},
 	"the manifest is no artifact": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")
-		if _, _, err := staging.Create(f.Context(), sink.ManifestName); err == nil {
+		if _, _, err := staging.Create(f.Context(), sink.ManifestName, 0); err == nil {
 			f.Error("an artifact may be the manifest")
 		}
 	},
@@ -61,7 +61,7 @@ var artifactTests = map[string]func(*fixture){
 var abortTests = map[string]func(*fixture){
 	"what was aborted is no part of the point": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")
-		w, aborted, err := staging.Create(f.Context(), "volumes/a.tar.zst")
+		w, aborted, err := staging.Create(f.Context(), "volumes/a.tar.zst", 0)
 		f.must(err)
 		_, err = w.Write([]byte("half"))
 		f.must(err)
@@ -87,13 +87,13 @@ var abortTests = map[string]func(*fixture){
 	},
 	"an artifact ends once": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")
-		kept, key, err := staging.Create(f.Context(), "image.tar.zst")
+		kept, key, err := staging.Create(f.Context(), "image.tar.zst", 0)
 		f.must(err)
 		_, err = kept.Write([]byte("image"))
 		f.must(err)
 		f.must(kept.Commit())
 		f.must(kept.Abort()) // does nothing
-		gone, _, err := staging.Create(f.Context(), "volumes/a.tar.zst")
+		gone, _, err := staging.Create(f.Context(), "volumes/a.tar.zst", 0)
 		f.must(err)
 		f.must(gone.Abort())
 		f.must(gone.Abort())
@@ -139,7 +139,7 @@ var publishTests = map[string]func(*fixture){
 	},
 	"an artifact that was not committed is not published": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")
-		w, _, err := staging.Create(f.Context(), "image.tar.zst")
+		w, _, err := staging.Create(f.Context(), "image.tar.zst", 0)
 		f.must(err)
 		if err := staging.Publish(f.Context(), []byte("{}")); err == nil {
 			f.Error("the point was published with an open artifact")
@@ -160,7 +160,7 @@ var publishTests = map[string]func(*fixture){
 		staging := f.stage(f.sink, aPoint, "1")
 		f.must(staging.Publish(f.Context(), []byte("{}")))
 		before := f.Contents(f.T)
-		if _, _, err := staging.Create(f.Context(), "late.tar.zst"); err == nil {
+		if _, _, err := staging.Create(f.Context(), "late.tar.zst", 0); err == nil {
 			f.Error("an artifact was created in a point that is published")
 		}
 		if err := staging.Publish(f.Context(), []byte("late")); err == nil {
@@ -176,7 +176,7 @@ func (f *fixture) breakArtifact(staging sink.Staging, name string) sink.Writer {
 	f.Helper()
 	ctx, cancel := context.WithCancel(f.Context())
 	defer cancel()
-	w, _, err := staging.Create(ctx, name)
+	w, _, err := staging.Create(ctx, name, 0)
 	f.must(err)
 	_, err = w.Write([]byte("half"))
 	f.must(err)
@@ -202,7 +202,7 @@ var discardTests = map[string]func(*fixture){
 	"discard removes what was not committed": func(f *fixture) {
 		before := f.Contents(f.T)
 		staging := f.stage(f.sink, aPoint, "1")
-		w, _, err := staging.Create(f.Context(), "image.tar.zst")
+		w, _, err := staging.Create(f.Context(), "image.tar.zst", 0)
 		f.must(err)
 		_, err = w.Write([]byte("half"))
 		f.must(err)
@@ -241,7 +241,7 @@ var discardTests = map[string]func(*fixture){
 		before := f.Contents(f.T)
 		staging := f.stage(f.sink, aPoint, "1")
 		f.must(staging.Discard(f.Context()))
-		if _, _, err := staging.Create(f.Context(), "late.tar.zst"); err == nil {
+		if _, _, err := staging.Create(f.Context(), "late.tar.zst", 0); err == nil {
 			f.Error("an artifact was created after discard")
 		}
 		if err := staging.Publish(f.Context(), []byte("late")); err == nil {
@@ -275,7 +275,8 @@ var unstageTests = map[string]func(*fixture){
 		f.unchanged(before)
 	},
 	"unstage leaves a point that the attempt published": func(f *fixture) {
-		f.store(aPoint, "1", "{}", "image")
+		staging := f.stage(f.sink, aPoint, "1")
+		f.must(staging.Publish(f.Context(), naming(f.write(staging, "image.tar.zst", "image"))))
 		before := f.Contents(f.T)
 		f.must(f.Open(f.T).Unstage(f.Context(), aPoint, "1"))
 		f.unchanged(before)
@@ -287,9 +288,9 @@ var unstageTests = map[string]func(*fixture){
 	},
 	"an attempt that was removed is not published": func(f *fixture) {
 		zombie := f.stage(f.Open(f.T), aPoint, "1")
-		f.write(zombie, "image.tar.zst", "of the zombie")
+		key := f.write(zombie, "image.tar.zst", "of the zombie")
 		f.must(f.sink.Unstage(f.Context(), aPoint, "1"))
-		f.reports("publish", zombie.Publish(f.Context(), []byte("{}")), sink.ErrUnavailable)
+		f.reports("publish", zombie.Publish(f.Context(), naming(key)), sink.ErrUnavailable)
 		f.lacks(f.sink, manifestOf(aPoint))
 	},
 }

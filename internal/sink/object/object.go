@@ -1,0 +1,169 @@
+package object
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"github.com/google/uuid"
+
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// Sink is a sink in an object store.
+type Sink struct {
+	store Store
+	id    string
+}
+
+var (
+	_ sink.Sink   = (*Sink)(nil)
+	_ sink.Prober = (*Sink)(nil)
+)
+
+// Open returns the sink that lies in a store. known is the id that the caller remembers
+// from earlier, or empty for a sink that it never used; only then, and only if the store
+// has neither an identity nor points, one is set up there. Several processes that set one
+// up at a time agree on one id, if the store can create objects only if absent. Errors
+// wrap [sink.ErrUnavailable], or [sink.ErrFull] where there is no room to set it up.
+func Open(ctx context.Context, store Store, known string) (*Sink, error) {
+	own, err := readIdentity(ctx, store)
+	switch {
+	case !errors.Is(err, sink.ErrNotFound):
+	case known != "":
+		err = fmt.Errorf("it is not the sink %s that was used before: it has no %s; is it the right place?", known, sink.IdentityName)
+	default:
+		own, err = setUp(ctx, store)
+	}
+	if err == nil && known != "" && own.ID != known {
+		err = fmt.Errorf("it is the sink %s, and not %s that was used before; is it the right place?", own.ID, known)
+	}
+	return opened(store, own, err)
+}
+
+// OpenExisting returns the sink that lies in a store, whichever it is, and sets none up.
+// Errors wrap [sink.ErrUnavailable].
+func OpenExisting(ctx context.Context, store Store) (*Sink, error) {
+	own, err := readIdentity(ctx, store)
+	if errors.Is(err, sink.ErrNotFound) {
+		err = fmt.Errorf("it holds no sink: it has no %s; the first backup sets a sink up", sink.IdentityName)
+	}
+	return opened(store, own, err)
+}
+
+func opened(store Store, own sink.Identity, err error) (*Sink, error) {
+	if err != nil {
+		return nil, unavailable(store, err)
+	}
+	return &Sink{store: store, id: own.ID}, nil
+}
+
+// setUp makes the store a sink.
+func setUp(ctx context.Context, store Store) (sink.Identity, error) {
+	for _, err := range store.List(ctx, sink.PointsName+"/") {
+		if err == nil {
+			err = fmt.Errorf("it has %s, but no %s; restore that object from a copy", sink.PointsName, sink.IdentityName)
+		}
+		return sink.Identity{}, err
+	}
+	raw, err := sink.NewIdentity().Encode()
+	if err != nil {
+		return sink.Identity{}, err
+	}
+	if err := store.PutNew(ctx, sink.IdentityName, raw); err != nil && !errors.Is(err, sink.ErrExists) {
+		return sink.Identity{}, err
+	}
+	return readIdentity(ctx, store) // of several that try at a time the first one counts
+}
+
+func readIdentity(ctx context.Context, store Store) (sink.Identity, error) {
+	raw, err := readSmall(ctx, store, sink.IdentityName, sink.MaxIdentity)
+	if err != nil {
+		return sink.Identity{}, err
+	}
+	return sink.DecodeIdentity(raw)
+}
+
+// readSmall reads the object at key, of which at most so many bytes are of interest.
+func readSmall(ctx context.Context, store Store, key string, most int64) ([]byte, error) {
+	r, err := openWhole(ctx, store, key)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(io.LimitReader(r, most))
+	return raw, errors.Join(err, r.Close())
+}
+
+// ID implements [sink.Sink].
+func (s *Sink) ID() string { return s.id }
+
+// check reports ErrUnavailable if the store no longer holds this sink.
+func (s *Sink) check(ctx context.Context) error {
+	own, err := readIdentity(ctx, s.store)
+	switch {
+	case errors.Is(err, sink.ErrNotFound):
+		err = fmt.Errorf("it no longer holds the sink %s: it has no %s", s.id, sink.IdentityName)
+	case err == nil && own.ID != s.id:
+		err = fmt.Errorf("it now holds the sink %s, and not %s", own.ID, s.id)
+	}
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return unavailable(s.store, err)
+}
+
+// unavailable makes err say that the whole sink cannot be used. A full one stays just that.
+func unavailable(store Store, err error) error {
+	if errors.Is(err, sink.ErrUnavailable) || errors.Is(err, sink.ErrFull) {
+		return err
+	}
+	return fmt.Errorf("%s: %w: %w", store.Place(""), sink.ErrUnavailable, err)
+}
+
+// missing is what a key that leads to nothing means: that, or that the whole sink is gone.
+func (s *Sink) missing(ctx context.Context, err error) error {
+	if !errors.Is(err, sink.ErrNotFound) {
+		return err
+	}
+	if gone := s.check(ctx); gone != nil {
+		return gone
+	}
+	return err
+}
+
+// Probe implements [sink.Prober].
+func (s *Sink) Probe(ctx context.Context) ([]string, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	key := ".probe-" + uuid.NewString()
+	content := []byte("holdfast looks whether it can write here\n")
+	caveats, err := s.store.Caveats(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.store.Put(ctx, key, content); err != nil {
+		return nil, err
+	}
+	back, err := readSmall(ctx, s.store, key, sink.MaxIdentity)
+	if err == nil && !bytes.Equal(back, content) {
+		err = fmt.Errorf("%s: %w: what was written is read back as something else", s.store.Place(key), sink.ErrUnavailable)
+	}
+	if derr := s.store.Delete(ctx, key); derr != nil {
+		caveats = append(caveats,
+			fmt.Sprintf("nothing can be removed here, so that prune, and what failed attempts leave, need somebody else: %v", derr))
+	}
+	return caveats, err
+}
+
+// attemptPrefix is where an attempt keeps its artifacts. It refuses what [sink.AttemptName]
+// refuses.
+func attemptPrefix(dir, attempt string) (string, error) {
+	if _, err := sink.AttemptName(dir, attempt); err != nil {
+		return "", err
+	}
+	return path.Join(dir, attempt) + "/", nil
+}

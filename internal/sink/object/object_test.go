@@ -1,0 +1,11 @@
+package object_test
+
+import (
+	"testing"
+
+	"holdfast.io/holdfast/internal/sink/object/objecttest"
+)
+
+func TestConformance(t *testing.T) {
+	objecttest.Run(t, func(*testing.T) objecttest.Place { return objecttest.NewMemory() })
+}
