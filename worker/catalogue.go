@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/user"
@@ -34,13 +35,23 @@ func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
 			return nil, "", usage("no sink %q is configured here; with --nats, %s uses the sinks of this configuration", name, cmd.Name())
 		}
 	} else if end, err := state.Find(cfg.StateDir); err == nil && usesStateDirSink(cfg) {
-		sinks[name] = open.Config{URL: end.Sink} // of the worker that serves
+		if sinks[name], err = announcedSink(end); err != nil {
+			return nil, "", err
+		}
 	}
 	if location, err = open.Location(sinks[name]); err != nil {
 		return nil, "", usage("sink %s: %w", name, err)
 	}
 	from, err = open.Existing(cmd.Context(), sinks[name])
 	return from, location, err
+}
+
+// announcedSink returns the default sink of the worker that serves.
+func announcedSink(end state.Endpoint) (c open.Config, err error) {
+	if err := json.Unmarshal(end.SinkSettings, &c); err != nil {
+		return c, fmt.Errorf("the worker that serves has left its sink in a form that this version cannot read (%w); restart it", err)
+	}
+	return c, nil
 }
 
 // findPoint finds the point that an argument means, in the sink that the command means.

@@ -139,7 +139,12 @@ func (d *doctor) checkServer(ctx context.Context) {
 func (d *doctor) checkSinks(ctx context.Context) {
 	sinks := sinkConfigs(d.cfg)
 	if d.endpoint != nil && usesStateDirSink(d.cfg) {
-		sinks[events.DefaultSink] = open.Config{URL: d.endpoint.Sink}
+		c, err := announcedSink(*d.endpoint)
+		if err != nil {
+			d.fail("sink", err, "restart the worker")
+			return
+		}
+		sinks[events.DefaultSink] = c
 	}
 	for _, name := range sortedKeys(sinks) {
 		d.checkSink(ctx, name, sinks[name])
@@ -161,14 +166,15 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 	}
 	s, err := open.Existing(ctx, c)
 	if err != nil {
-		d.fail(what, fmt.Errorf("%s: %w", name, err), "make the folder, or mount the disk; the first backup sets a sink up in an empty folder")
+		d.fail(what, fmt.Errorf("%s: %w", name, err),
+			"see that the place is there and may be used; the first backup sets a sink up where it is empty")
 		return
 	}
 	condition := "there"
 	if s, ok := s.(sink.Prober); ok {
 		warnings, err := s.Probe(ctx)
 		if err != nil {
-			d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker's user write there, and nobody else read it")
+			d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker write there, and nobody else read it")
 			return
 		}
 		for _, w := range warnings {

@@ -1,7 +1,25 @@
-// Package bytesize writes numbers of bytes for people.
+// Package bytesize writes numbers of bytes for people, and reads what they write.
 package bytesize
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+
+	"github.com/dustin/go-humanize"
+)
+
+// Size is a number of bytes in a configuration: 150GiB, 10 MB, 4096.
+type Size int64
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (s *Size) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > math.MaxInt64 {
+		return fmt.Errorf("%q is no number of bytes: it is 150GiB, 500MB or 4096", text)
+	}
+	*s = Size(n)
+	return nil
+}
 
 // Format returns a number of bytes in its largest binary unit: with one decimal
 // below ten ("2.4 MiB"), rounded above ("734 KiB"), and exact below one KiB

@@ -19,3 +19,20 @@ func TestFormat(t *testing.T) {
 		}
 	}
 }
+
+func TestSize(t *testing.T) {
+	for text, want := range map[string]bytesize.Size{
+		"0": 0, "4096": 4096, "1KiB": 1 << 10, "1 MB": 1e6, "150GiB": 150 << 30, "1.5 TiB": 3 << 39,
+	} {
+		var got bytesize.Size
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%q is %d bytes, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "many", "10 parsec", "16EiB", "1e400"} {
+		var got bytesize.Size
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken for %d bytes", text, got)
+		}
+	}
+}

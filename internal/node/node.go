@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -226,9 +227,13 @@ func (n *Node) connect(ctx context.Context) (err error) {
 	if _, err = provision.Run(ctx, n.Bus, provision.Options{Hosts: []string{n.Host}, Update: true}); err != nil {
 		return err
 	}
+	settings, err := json.Marshal(n.Sinks.Config(events.DefaultSink))
+	if err != nil {
+		return fmt.Errorf("encode the settings of the default sink: %w", err)
+	}
 	return n.dir.Announce(state.Endpoint{
 		URL: options.URL, User: options.User, Password: options.Password,
-		Host: n.Host, Sink: n.Sinks.Location(events.DefaultSink),
+		Host: n.Host, Sink: n.Sinks.Location(events.DefaultSink), SinkSettings: settings,
 	})
 }
 

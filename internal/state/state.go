@@ -4,6 +4,7 @@
 package state
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,8 +45,10 @@ type Endpoint struct {
 	Password string `json:"password"`
 	// Host is the id of the host that the worker serves.
 	Host string `json:"host"`
-	// Sink is the location of the worker's default sink.
-	Sink string `json:"sink"`
+	// Sink is the location of the worker's default sink, and SinkSettings how it is opened,
+	// as it was given.
+	Sink         string          `json:"sink"`
+	SinkSettings json.RawMessage `json:"sinkSettings"`
 }
 
 // Hold makes the folder if it is not there, and takes its lock. It reports

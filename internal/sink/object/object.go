@@ -8,8 +8,6 @@ import (
 	"io"
 	"path"
 
-	"github.com/google/uuid"
-
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -134,27 +132,29 @@ func (s *Sink) missing(ctx context.Context, err error) error {
 	return err
 }
 
+// probeName is the object that Probe tries a store with. Where nothing may be removed it
+// is left there.
+const probeName = ".probe"
+
 // Probe implements [sink.Prober].
 func (s *Sink) Probe(ctx context.Context) ([]string, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
-	key := ".probe-" + uuid.NewString()
-	content := []byte("holdfast looks whether it can write here\n")
-	caveats, err := s.store.Caveats(ctx, key)
+	caveats, err := s.store.Caveats(ctx, probeName)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.store.Put(ctx, key, content); err != nil {
+	content := []byte("holdfast looks whether it can write here\n")
+	if err := s.store.Put(ctx, probeName, content); err != nil {
 		return nil, err
 	}
-	back, err := readSmall(ctx, s.store, key, sink.MaxIdentity)
+	back, err := readSmall(ctx, s.store, probeName, sink.MaxIdentity)
 	if err == nil && !bytes.Equal(back, content) {
-		err = fmt.Errorf("%s: %w: what was written is read back as something else", s.store.Place(key), sink.ErrUnavailable)
+		err = fmt.Errorf("%s: %w: what was written is read back as something else", s.store.Place(probeName), sink.ErrUnavailable)
 	}
-	if derr := s.store.Delete(ctx, key); derr != nil {
-		caveats = append(caveats,
-			fmt.Sprintf("nothing can be removed here, so that prune, and what failed attempts leave, need somebody else: %v", derr))
+	if err := s.store.Delete(ctx, probeName); err != nil {
+		caveats = append(caveats, fmt.Sprintf("nothing can be removed here: prune, and what failed attempts leave, need somebody else (%v)", err))
 	}
 	return caveats, err
 }

@@ -57,7 +57,8 @@ type Store interface {
 	// the end. The end of ctx ends the reading too. A read that fails is not tried again.
 	Open(ctx context.Context, key string, offset, length int64, version string) (r io.ReadCloser, info Info, err error)
 
-	// Stat returns what is known of the object at key, or reports sink.ErrNotFound.
+	// Stat returns what is known of the object at key, or reports sink.ErrNotFound, which
+	// some stores answer also where they are gone as a whole.
 	Stat(ctx context.Context, key string) (Info, error)
 
 	// List yields every object whose key begins with prefix, in the byte order of the
@@ -72,7 +73,7 @@ type Store interface {
 	Sweep(ctx context.Context, prefix string) error
 
 	// Caveats finds out what the store cannot do, by trying it with an object at key, which
-	// is removed again. They are sentences for an operator.
+	// it leaves there. They are sentences for an operator.
 	Caveats(ctx context.Context, key string) ([]string, error)
 }
 

@@ -28,6 +28,9 @@ func TestLocation(t *testing.T) {
 		"file:/mnt/backup":           "/mnt/backup",
 		"file:///mnt/a%20b%3F%23%25": "/mnt/a b?#%",
 		"file:///":                   "/",
+		"s3://bucket":                "s3://bucket",
+		"S3://bucket/":               "s3://bucket",
+		"s3://bucket/a%20b/c/":       "s3://bucket/a b/c",
 	} {
 		got, err := open.Location(open.Config{URL: location})
 		if err != nil || got != want {
@@ -40,9 +43,14 @@ func TestLocationRefuses(t *testing.T) {
 	for location, want := range map[string]string{
 		"":                            "empty",
 		"file://":                     "empty",
-		"s3://bucket/folder":          `scheme "s3"`,
-		"S3://bucket":                 `scheme "s3"`,
-		"s3:bucket":                   `scheme "s3"`,
+		"s3:bucket":                   "s3://bucket/prefix",
+		"s3://":                       "names no bucket",
+		"s3:///prefix":                "names no bucket",
+		"s3://bucket:9000/x":          "endpoint",
+		"s3://key:secret@bucket":      "without user",
+		"s3://bucket/x?region=y":      "without user, query",
+		"s3://bucket/a/../b":          "not a key",
+		"gs://bucket":                 `scheme "gs"`,
 		"sftp://host/folder":          `scheme "sftp"`,
 		"https://u:secret@host/x":     `scheme "https"`,
 		"https://u:secret@host/%zz":   `scheme "https"`,
@@ -66,6 +74,33 @@ func TestLocationRefuses(t *testing.T) {
 			t.Errorf("Location(%q): %v, want it to say %q", location, err, want)
 		case strings.Contains(err.Error(), "secret"):
 			t.Errorf("Location(%q) shows the password: %v", location, err)
+		}
+	}
+}
+
+// What is meant for sinks of another scheme is no matter of taste: it would be without
+// effect.
+func TestMembers(t *testing.T) {
+	for _, c := range []struct {
+		config open.Config
+		want   string // what the error says; empty for none
+	}{
+		{open.Config{URL: "s3://bucket", Endpoint: "https://s3.example.com:9000", PathStyle: true, MaxArtifact: 1 << 40}, ""},
+		{open.Config{URL: "s3://bucket", ServerSideEncryption: "aws:kms:1234", StorageClass: "STANDARD_IA", Region: "eu-central-1"}, ""},
+		{open.Config{URL: "/mnt", Endpoint: "https://x"}, "endpoint is no setting"},
+		{open.Config{URL: "/mnt", MaxArtifact: 1}, "maxArtifact is no setting"},
+		{open.Config{URL: "s3://bucket", Modes: "ignored"}, "modes is no setting"},
+		{open.Config{URL: "s3://bucket", Endpoint: "s3.example.com"}, "endpoint must be https://"},
+		{open.Config{URL: "s3://bucket", Endpoint: "https://u:secret@host"}, "endpoint must be https://"},
+		{open.Config{URL: "s3://bucket", Endpoint: "https://host/path"}, "endpoint must be https://"},
+		{open.Config{URL: "s3://bucket", ServerSideEncryption: "rot13"}, "AES256"},
+		{open.Config{URL: "s3://bucket", CA: "/none"}, "/none"},
+	} {
+		_, err := open.Location(c.config)
+		switch {
+		case err == nil && c.want == "":
+		case err == nil, c.want == "", !strings.Contains(err.Error(), c.want), strings.Contains(err.Error(), "secret"):
+			t.Errorf("%+v: %v, want it to say %q", c.config, err, c.want)
 		}
 	}
 }

@@ -5,27 +5,41 @@ package open
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"regexp"
+	"slices"
+	"strings"
 
+	"holdfast.io/holdfast/internal/bytesize"
 	"holdfast.io/holdfast/internal/sink"
-	"holdfast.io/holdfast/internal/sink/file"
 )
 
-// Config is the configuration of one sink: plain data, which [Location] checks.
+// Config is the configuration of one sink: plain data, which [Location] checks. What is
+// only for sinks of some schemes is an error with others.
 type Config struct {
-	// URL is where the sink lies: a path, or file:///path in which odd characters
-	// are percent-encoded.
+	// URL is where the sink lies: a path, file:///path in which odd characters are
+	// percent-encoded, or s3://bucket/prefix.
 	URL string `yaml:"url"`
-	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
-	// which is refused otherwise.
-	Modes string `yaml:"modes"`
 	// Shared is set for a sink that other hosts have under the same name: any of them may
 	// verify and prune what lies there.
 	Shared bool `yaml:"shared"`
-}
 
-// ModesIgnored accepts that other users of the machine may read what is stored.
-const ModesIgnored = "ignored"
+	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
+	// which is refused otherwise.
+	Modes string `yaml:"modes"`
+
+	// Those of an S3 sink are as in [s3.Options].
+	Endpoint             string        `yaml:"endpoint"`
+	Region               string        `yaml:"region"`
+	PathStyle            bool          `yaml:"pathStyle"`
+	StorageClass         string        `yaml:"storageClass"`
+	ServerSideEncryption string        `yaml:"serverSideEncryption"`
+	CA                   string        `yaml:"ca"`
+	CredentialsFile      string        `yaml:"credentialsFile"`
+	Profile              string        `yaml:"profile"`
+	MaxArtifact          bytesize.Size `yaml:"maxArtifact"`
+}
 
 // Location checks a configuration and returns where the sink lies in its one
 // canonical form, for people and to recognize the sink by. It holds no secret. The
@@ -54,6 +68,11 @@ func Existing(ctx context.Context, c Config) (sink.Sink, error) {
 
 // scheme is one kind of URL, and how its sinks are opened.
 type scheme struct {
+	// members are what a configuration may have beside what all have, by their names in
+	// the file.
+	members []string
+	// isPath is set if the location is a path of this machine.
+	isPath bool
 	// location is as [Location].
 	location func(c Config) (string, error)
 	// open opens the sink whose id is known from earlier; an empty id lets it set
@@ -62,28 +81,10 @@ type scheme struct {
 	existing func(ctx context.Context, c Config, location string) (sink.Sink, error)
 }
 
-const fileScheme = "file"
-
 var schemes = map[string]scheme{
-	fileScheme: {
-		location: fileLocation,
-		open: func(ctx context.Context, c Config, location, known string) (sink.Sink, error) {
-			return asSink(file.Open(ctx, location, known, fileOptions(c)))
-		},
-		existing: func(ctx context.Context, c Config, location string) (sink.Sink, error) {
-			return asSink(file.OpenExisting(ctx, location, fileOptions(c)))
-		},
-	},
+	fileScheme: file,
+	"s3":       s3Scheme,
 }
-
-func fileLocation(c Config) (string, error) {
-	if c.Modes != "" && c.Modes != ModesIgnored {
-		return "", fmt.Errorf("modes is %q; it must be %s, or be left out", c.Modes, ModesIgnored)
-	}
-	return path(c.URL)
-}
-
-func fileOptions(c Config) file.Options { return file.Options{ModesIgnored: c.Modes == ModesIgnored} }
 
 // asSink keeps a nil pointer from becoming a sink.
 func asSink[S sink.Sink](s S, err error) (sink.Sink, error) {
@@ -96,6 +97,7 @@ func asSink[S sink.Sink](s S, err error) (sink.Sink, error) {
 // schemeName is how a URL begins that is no path. One letter is a Windows drive.
 var schemeName = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)
 
+// schemeOf returns the scheme of a sink, whose members it has checked to be meant for it.
 func schemeOf(c Config) (scheme, error) {
 	name := schemeIn(c.URL)
 	if name == "" {
@@ -103,7 +105,24 @@ func schemeOf(c Config) (scheme, error) {
 	}
 	s, ok := schemes[name]
 	if !ok {
-		return scheme{}, fmt.Errorf("the scheme %q is not known: this version stores to a path or a file:///path", name)
+		return scheme{}, fmt.Errorf("the scheme %q is not known: this version stores to a path, and to URLs of %s",
+			name, strings.Join(slices.Sorted(maps.Keys(schemes)), ", "))
 	}
-	return s, nil
+	return s, checkMembers(c, name, s.members)
+}
+
+// common are the members that all sinks have.
+var common = []string{"url", "shared"}
+
+// checkMembers refuses members that only sinks of other schemes have.
+func checkMembers(c Config, scheme string, own []string) error {
+	v := reflect.ValueOf(c)
+	for i := range v.NumField() {
+		member := v.Type().Field(i).Tag.Get("yaml")
+		if !v.Field(i).IsZero() && !slices.Contains(common, member) && !slices.Contains(own, member) {
+			return fmt.Errorf("%s is no setting of a sink with the scheme %s; it has: %s",
+				member, scheme, strings.Join(slices.Concat(common, own), ", "))
+		}
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -76,6 +77,25 @@ func (s *Set) Location(name string) string {
 		return lazy.location
 	}
 	return ""
+}
+
+// Config returns the configuration of the sink of this name, for another process on this
+// machine, whatever folder that works in.
+func (s *Set) Config(name string) Config {
+	lazy := s.sinks[name]
+	if lazy == nil {
+		return Config{}
+	}
+	c := lazy.config
+	if lazy.scheme.isPath {
+		c.URL = lazy.location
+	}
+	for _, path := range []*string{&c.CA, &c.CredentialsFile} {
+		if absolute, err := filepath.Abs(*path); *path != "" && err == nil {
+			*path = absolute
+		}
+	}
+	return c
 }
 
 // Open returns the sink of this name. A sink that was used before must still be

@@ -73,8 +73,8 @@ func TestNewOpensNothing(t *testing.T) {
 }
 
 func TestNewRefusesALocation(t *testing.T) {
-	_, err := open.New(configs(map[string]string{"good": "/x", "off-site": "s3://bucket"}), newMemory())
-	if err == nil || !strings.Contains(err.Error(), "off-site") || !strings.Contains(err.Error(), `"s3"`) {
+	_, err := open.New(configs(map[string]string{"good": "/x", "off-site": "gs://bucket"}), newMemory())
+	if err == nil || !strings.Contains(err.Error(), "off-site") || !strings.Contains(err.Error(), `"gs"`) {
 		t.Errorf("New: %v, want it to name the sink and the scheme", err)
 	}
 }

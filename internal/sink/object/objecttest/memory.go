@@ -240,7 +240,12 @@ func (m memoryStore) Sweep(ctx context.Context, prefix string) error {
 	return nil
 }
 
-func (m memoryStore) Caveats(context.Context, string) ([]string, error) { return nil, nil }
+func (m memoryStore) Caveats(ctx context.Context, key string) ([]string, error) {
+	if err := m.PutNew(ctx, key, nil); err != nil && !errors.Is(err, sink.ErrExists) {
+		return nil, err
+	}
+	return nil, nil
+}
 
 func (m memoryStore) Begin(ctx context.Context, key string, _ int64) (object.Upload, error) {
 	unlock, err := m.begin(ctx, "Begin", key)

@@ -192,7 +192,7 @@ var tests = map[string]func(*fixture){
 		}
 		var want []string
 		for i := range 23 {
-			for _, c := range []string{"", "/x", "-x", ".x", "0"} {
+			for _, c := range []string{"/x", "-x", ".x", "0"} {
 				want = append(want, fmt.Sprintf("list/%02d%s", i, c))
 			}
 		}
@@ -203,7 +203,7 @@ var tests = map[string]func(*fixture){
 		if got := f.list("list/"); !slices.Equal(got, want) {
 			f.Errorf("the listing is\n%q, want\n%q", got, want)
 		}
-		if got := f.list("list/07"); !slices.Equal(got, []string{"list/07", "list/07-x", "list/07.x", "list/07/x", "list/070"}) {
+		if got := f.list("list/07"); !slices.Equal(got, []string{"list/07-x", "list/07.x", "list/07/x", "list/070"}) {
 			f.Errorf("below a prefix that ends in a name there are %q", got)
 		}
 		if got := f.list("none/"); len(got) > 0 {
@@ -280,14 +280,17 @@ var tests = map[string]func(*fixture){
 		f.must(f.store.Sweep(f.Context(), "none/"))
 		f.unchanged(before)
 	},
-	"trying what it can leaves nothing": func(f *fixture) {
-		before := f.Contents(f.T)
-		caveats, err := f.store.Caveats(f.Context(), "tried")
-		f.must(err)
-		if len(caveats) > 0 {
-			f.Errorf("there are caveats: %q", caveats)
+	"what it can do is tried": func(f *fixture) {
+		for range 2 { // the object of the first time is there the second time
+			caveats, err := f.store.Caveats(f.Context(), "tried")
+			f.must(err)
+			if len(caveats) > 0 {
+				f.Errorf("there are caveats: %q", caveats)
+			}
 		}
-		f.unchanged(before)
+		if got := f.list(""); !slices.Equal(got, []string{"tried"}) {
+			f.Errorf("there are %q", got)
+		}
 	},
 	"messages name the place": func(f *fixture) {
 		_, err := f.store.Stat(f.Context(), "x/none")
@@ -299,14 +302,16 @@ var tests = map[string]func(*fixture){
 		f.put("a", "a")
 		f.Vanish(f.T)
 		ctx := f.Context()
-		_, serr := f.store.Stat(ctx, "a")
+		if _, err := f.store.Stat(ctx, "a"); !errors.Is(err, sink.ErrNotFound) { // some answers are without a body
+			f.reports("stat", err, sink.ErrUnavailable)
+		}
 		_, _, oerr := f.read("a", 0, -1, "")
 		var lerr error
 		for _, err := range f.store.List(ctx, "") {
 			lerr = err
 		}
 		for what, err := range map[string]error{
-			"stat": serr, "open": oerr, "list": lerr, "put": f.store.Put(ctx, "b", nil), "create": f.store.PutNew(ctx, "b", nil),
+			"open": oerr, "list": lerr, "put": f.store.Put(ctx, "b", nil), "create": f.store.PutNew(ctx, "b", nil),
 			"delete": f.store.Delete(ctx, "a"), "sweep": f.store.Sweep(ctx, "a/"),
 		} {
 			f.reports(what, err, sink.ErrUnavailable)

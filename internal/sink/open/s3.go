@@ -1,0 +1,77 @@
+package open
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/object"
+	"holdfast.io/holdfast/internal/sink/s3"
+)
+
+// s3Scheme is the scheme of sinks in a bucket: s3://bucket/prefix.
+var s3Scheme = scheme{
+	members: []string{
+		"endpoint", "region", "pathStyle", "storageClass", "serverSideEncryption", "ca", "credentialsFile", "profile", "maxArtifact",
+	},
+	location: func(c Config) (string, error) {
+		o, err := s3Options(c)
+		if err == nil {
+			_, err = s3.New(o)
+		}
+		return s3.Place(o), err
+	},
+	open: func(ctx context.Context, c Config, _, known string) (sink.Sink, error) {
+		store, err := s3Store(c)
+		if err != nil {
+			return nil, err
+		}
+		return asSink(object.Open(ctx, store, known))
+	},
+	existing: func(ctx context.Context, c Config, _ string) (sink.Sink, error) {
+		store, err := s3Store(c)
+		if err != nil {
+			return nil, err
+		}
+		return asSink(object.OpenExisting(ctx, store))
+	},
+}
+
+func s3Store(c Config) (*s3.Store, error) {
+	o, err := s3Options(c)
+	if err != nil {
+		return nil, err
+	}
+	return s3.New(o)
+}
+
+func s3Options(c Config) (s3.Options, error) {
+	bucket, prefix, err := bucketIn(c.URL)
+	return s3.Options{
+		Bucket: bucket, Prefix: prefix, Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, StorageClass: c.StorageClass,
+		Encryption: c.ServerSideEncryption, CA: c.CA, Credentials: c.CredentialsFile, Profile: c.Profile, MaxArtifact: int64(c.MaxArtifact),
+	}, err
+}
+
+// bucketIn splits the URL of a bucket and a prefix in it.
+func bucketIn(location string) (bucket, prefix string, err error) {
+	u, err := url.Parse(location)
+	if err != nil {
+		// The error of the URL would repeat the location with its password.
+		return "", "", errors.New("the location is not a valid URL")
+	}
+	if u.User != nil || u.Opaque != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(location, "#") {
+		return "", "", fmt.Errorf("it is %s://bucket/prefix, without user, query or fragment; write '?' as %%3F and '#' as %%23", u.Scheme)
+	}
+	if u.Host == "" || u.Port() != "" {
+		return "", "", fmt.Errorf("it is %s://bucket/prefix, and names no bucket; where the service is goes into endpoint", u.Scheme)
+	}
+	prefix = strings.Trim(u.Path, "/")
+	if prefix == "" {
+		return u.Host, "", nil
+	}
+	return u.Host, prefix, sink.CheckKey(prefix)
+}
