@@ -182,6 +182,33 @@ func TestReaderTellsASourceThatBreaksFromDamage(t *testing.T) {
 	}
 }
 
+// What is not read to its end is not read any more after its Close: the race detector
+// would notice.
+func TestReaderClosed(t *testing.T) {
+	var lies bytes.Buffer
+	stored := store(t, newWriter(t, &lies, 0), random(12<<20))
+	r := &countedReader{r: &lies}
+	plain, err := codec.NewReader(r, stored)
+	must(t, err)
+	_, err = io.CopyN(io.Discard, plain, 10)
+	must(t, err)
+	must(t, plain.Close())
+	if r.n++; lies.Len() == 0 {
+		t.Error("all was read ahead")
+	}
+}
+
+// countedReader counts how often it is read.
+type countedReader struct {
+	r io.Reader
+	n int
+}
+
+func (c *countedReader) Read(p []byte) (int, error) {
+	c.n++
+	return c.r.Read(p)
+}
+
 // limitedWriter takes so many bytes and then reports an error. Nobody may write to
 // it once the stream has ended: the race detector would notice.
 type limitedWriter struct {

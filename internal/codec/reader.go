@@ -17,20 +17,26 @@ var ErrDamaged = errors.New("what is stored was changed or cut short")
 // maxWindow bounds the memory of a reader, in bytes. Frames of a Writer need less.
 const maxWindow = 8 << 20
 
+// ahead is how many blocks, of up to 128 KiB, may be on their way through a reader: while
+// what was read is hashed or sent, the next ones are read and decompressed.
+const ahead = 4
+
 // NewReader returns the plain bytes of a stream that a Writer of [NewWriter]
 // compressed. It reports the end only when the size and the digest of what it read
 // from r are those of want, and else an error that wraps [ErrDamaged]; what was
-// read before that error must not be trusted. Close does not close r.
+// read before that error must not be trusted. Until Close returns, r may be read by
+// another goroutine, ahead of who reads the plain bytes; Close does not close r.
 func NewReader(r io.Reader, want Stored) (io.ReadCloser, error) {
 	stored := newVerifier(r, want)
-	d, err := zstd.NewReader(stored, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	d, err := zstd.NewReader(stored, zstd.WithDecoderConcurrency(ahead), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, fmt.Errorf("set up zstd: %w", err)
 	}
 	return &reader{zstd: d, stored: stored}, nil
 }
 
-// reader decompresses in the goroutine that reads.
+// reader decompresses in goroutines of its own. They have ended when the decoder reports
+// an error, so what they wrote of the stored bytes can be read then.
 type reader struct {
 	zstd   *zstd.Decoder
 	stored *verifier

@@ -280,6 +280,7 @@ func (a *attempt) load(ctx context.Context) error {
 	named := archive.WithName(guarded, Reference(a.Item.Point))
 	defer named.Close()
 	id, err := a.Engine.Load(ctx, named)
+	_ = named.Close() // the Engine can answer while it is still sent something
 	if guarded.err != nil {
 		err = guarded.err
 	}
@@ -306,13 +307,15 @@ func (g *guard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// progress tells how much of the point was read.
+// progress tells how much of the point was read, with what is now read of one more
+// archive. Any goroutine may tell it.
 func (a *attempt) progress(at events.Step) func(n int64) {
 	var total int64
 	for _, artifact := range a.source.Manifest.Artifacts {
 		total += artifact.Size
 	}
-	return func(n int64) { a.Progress(at, a.read+n, total, 0) }
+	before := a.read
+	return func(n int64) { a.Progress(at, before+n, total, 0) }
 }
 
 // commit says in the ledger that the item is done: from then on nothing of it is undone,

@@ -143,32 +143,40 @@ func (a *attempt) read(ctx context.Context, artifact *events.Artifact) error {
 		return err
 	}
 	defer f.Close()
+	layers, err := a.content(f, artifact)
+	if f.err != nil {
+		return f.err
+	}
+	a.checked.Layers += layers
+	return err
+}
+
+// content proves the bytes of an artifact and what they hold, and returns how many layers
+// of an image that is. When it returns, f is not read any more.
+func (a *attempt) content(f io.Reader, artifact *events.Artifact) (layers int, err error) {
 	want := codec.Stored{Size: artifact.Size, Digest: artifact.Digest, UncompressedSize: artifact.UncompressedSize}
 	c, known := contentOf(artifact)
 	plain := codec.NewPlainReader(f, want)
 	if c.compressed {
 		r, err := codec.NewReader(f, want)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer r.Close()
 		plain = r
 	}
 	counted := &counter{Reader: plain}
-	layers, err := c.check(counted, a.manifest, artifact)
+	layers, err = c.check(counted, a.manifest, artifact)
 	if err == nil { // what is read to its end is proven
 		_, err = io.Copy(io.Discard, counted)
 	}
-	switch {
-	case f.err != nil:
-		return f.err
-	case err != nil:
-		return err
-	case known && counted.n != artifact.UncompressedSize:
-		return fmt.Errorf("%w: it has %d bytes uncompressed instead of %d", errContent, counted.n, artifact.UncompressedSize)
+	if err == nil && known && counted.n != artifact.UncompressedSize {
+		err = fmt.Errorf("%w: it has %d bytes uncompressed instead of %d", errContent, counted.n, artifact.UncompressedSize)
 	}
-	a.checked.Layers += layers
-	return nil
+	if err != nil {
+		return 0, err
+	}
+	return layers, nil
 }
 
 // locate reads an artifact that is damaged once more, and says where it is, and what

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -229,18 +230,7 @@ func (d *drill) load(ctx context.Context) error {
 		return failure.At(events.StepLoad, err, "%s", what)
 	}
 	defer f.Close()
-	plain, err := codec.NewReader(f, codec.Stored{Size: artifact.Size, Digest: artifact.Digest, UncompressedSize: artifact.UncompressedSize})
-	if err != nil {
-		return failure.At(events.StepLoad, err, "%s", what)
-	}
-	defer plain.Close()
-	named := archive.WithName(plain, d.reference)
-	d.told.Store(true)
-	d.imageID, err = d.Engine.Load(ctx, named)
-	_ = named.Close() // the Engine says what came of it
-	if answered(ctx, err) {
-		d.knows(func(r *undo.Record) { r.EndCommit(d.reference, d.imageID) })
-	}
+	err = d.send(ctx, f, artifact)
 	if f.err != nil { // the Engine says less of it
 		err = f.err
 	}
@@ -248,6 +238,23 @@ func (d *drill) load(ctx context.Context) error {
 		return failure.At(events.StepLoad, err, "%s", what)
 	}
 	return nil
+}
+
+// send sends the image archive f to the Engine. When it returns, f is not read any more.
+func (d *drill) send(ctx context.Context, f io.Reader, artifact *events.Artifact) error {
+	plain, err := codec.NewReader(f, codec.Stored{Size: artifact.Size, Digest: artifact.Digest, UncompressedSize: artifact.UncompressedSize})
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	named := archive.WithName(plain, d.reference)
+	defer named.Close() // the Engine says what came of it
+	d.told.Store(true)
+	d.imageID, err = d.Engine.Load(ctx, named)
+	if answered(ctx, err) {
+		d.knows(func(r *undo.Record) { r.EndCommit(d.reference, d.imageID) })
+	}
+	return err
 }
 
 // answered reports whether the Engine has said what came of what it was told: if not, it
