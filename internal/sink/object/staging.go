@@ -56,12 +56,14 @@ func (s *Sink) clear(ctx context.Context, dir, prefix string) error {
 	if err := s.store.Sweep(ctx, prefix); err != nil {
 		return err
 	}
-	var keys []string // listing and removing at a time is more than some stores can do
+	var keys, fence []string // listing and removing at a time is more than some stores can do
 	for entry, err := range s.store.List(ctx, prefix) {
 		if err != nil {
 			return err
 		}
-		if entry.Key != prefix+fenceName {
+		if entry.Key == prefix+fenceName {
+			fence = []string{entry.Key}
+		} else {
 			keys = append(keys, entry.Key)
 		}
 	}
@@ -74,12 +76,12 @@ func (s *Sink) clear(ctx context.Context, dir, prefix string) error {
 			return fmt.Errorf("%s: %w", s.store.Place(dir), sink.ErrExists)
 		}
 	}
-	for _, key := range keys {
+	for _, key := range append(keys, fence...) { // the fence last: see Unstage
 		if err := s.store.Delete(ctx, key); err != nil {
 			return err
 		}
 	}
-	return s.store.Delete(ctx, prefix+fenceName) // last: see Unstage
+	return nil
 }
 
 // Unstage implements [sink.Stager]. The attempt may still be in the hands of a process

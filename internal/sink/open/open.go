@@ -39,6 +39,7 @@ type Config struct {
 	CredentialsFile      string        `yaml:"credentialsFile"`
 	Profile              string        `yaml:"profile"`
 	MaxArtifact          bytesize.Size `yaml:"maxArtifact"`
+	MaxParts             int           `yaml:"maxParts"`
 }
 
 // Location checks a configuration and returns where the sink lies in its one

@@ -15,7 +15,7 @@ import (
 // s3Scheme is the scheme of sinks in a bucket: s3://bucket/prefix.
 var s3Scheme = scheme{
 	members: []string{
-		"endpoint", "region", "pathStyle", "storageClass", "serverSideEncryption", "ca", "credentialsFile", "profile", "maxArtifact",
+		"endpoint", "region", "pathStyle", "storageClass", "serverSideEncryption", "ca", "credentialsFile", "profile", "maxArtifact", "maxParts",
 	},
 	location: func(c Config) (string, error) {
 		o, err := s3Options(c)
@@ -53,6 +53,7 @@ func s3Options(c Config) (s3.Options, error) {
 	return s3.Options{
 		Bucket: bucket, Prefix: prefix, Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, StorageClass: c.StorageClass,
 		Encryption: c.ServerSideEncryption, CA: c.CA, Credentials: c.CredentialsFile, Profile: c.Profile, MaxArtifact: int64(c.MaxArtifact),
+		MaxParts: c.MaxParts,
 	}, err
 }
 

@@ -4,6 +4,7 @@ package s3
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5" //nolint:gosec // Content-MD5 is what every S3 service checks
 	"crypto/tls"
@@ -19,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
@@ -51,6 +53,10 @@ type Options struct {
 	// MaxArtifact is how many bytes an artifact of unknown size has at most. It decides how
 	// large its parts are; 0 for DefaultMaxArtifact.
 	MaxArtifact int64
+	// MaxParts is how many parts the service takes for one object; 0 for DefaultMaxParts.
+	MaxParts int
+
+	idle time.Duration // for how long a connection may stand still; 0 for idleTime
 }
 
 // maxTries is how often a request is tried: for about half a minute, as one waits up to a
@@ -80,7 +86,7 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := transport(o.CA, secure)
+	transport, err := transport(o, secure)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +115,7 @@ func Place(o Options) string {
 		place += "/" + o.Prefix
 	}
 	if o.Endpoint != "" {
-		place += " at " + strings.TrimSuffix(o.Endpoint, "/")
+		place += " (" + strings.TrimSuffix(o.Endpoint, "/") + ")"
 	}
 	return place
 }
@@ -157,16 +163,16 @@ func serverSide(name string) (encrypt.ServerSide, error) {
 }
 
 // transport is minio's, which breaks off connections that stand still.
-func transport(ca string, secure bool) (http.RoundTripper, error) {
+func transport(o Options, secure bool) (http.RoundTripper, error) {
 	t, err := minio.DefaultTransport(secure)
 	if err != nil {
 		return nil, err
 	}
-	t.DialContext = dial
-	if ca == "" {
+	t.DialContext = dialIdle(cmp.Or(o.idle, idleTime))
+	if o.CA == "" {
 		return t, nil
 	}
-	pem, err := os.ReadFile(ca)
+	pem, err := os.ReadFile(o.CA)
 	if err != nil {
 		return nil, fmt.Errorf("read the certificates of the service: %w", err)
 	}
@@ -175,7 +181,7 @@ func transport(ca string, secure bool) (http.RoundTripper, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no certificate in PEM form", ca)
+		return nil, fmt.Errorf("%s has no certificate in PEM form", o.CA)
 	}
 	if t.TLSClientConfig == nil {
 		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}

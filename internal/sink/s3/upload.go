@@ -18,25 +18,29 @@ import (
 // Sizes of parts, in bytes. All parts of an upload but its last one have the same size, as
 // some services refuse others, so it must be known before the first one is sent.
 const (
-	maxParts = 10_000
-	minPart  = 8 << 20
+	minPart = 8 << 20
 	// buffered bounds what an upload holds in memory, unless that is less than one part.
 	buffered  = 3 * minPart
 	roundPart = 1 << 20
 
 	// DefaultMaxArtifact is how large an artifact of unknown size may become.
 	DefaultMaxArtifact = 150 << 30
+	// DefaultMaxParts is how many parts Amazon takes, and most others.
+	DefaultMaxParts = 10_000
 )
 
-// PartSize returns the size of the parts of an artifact of at most so many bytes, see
-// [sink.Staging]; maxArtifact counts where that is not known.
-func PartSize(most, maxArtifact int64) int64 {
+// partSize returns the size of the parts of an artifact of at most so many bytes, see
+// [sink.Staging].
+func (o Options) partSize(most int64) int64 {
 	if most <= 0 {
-		most = cmp.Or(maxArtifact, DefaultMaxArtifact)
+		most = cmp.Or(o.MaxArtifact, DefaultMaxArtifact)
 	}
-	part := (most + maxParts - 1) / maxParts
+	parts := int64(o.maxParts())
+	part := (most + parts - 1) / parts
 	return max(minPart, (part+roundPart-1)/roundPart*roundPart)
 }
+
+func (o Options) maxParts() int { return cmp.Or(o.MaxParts, DefaultMaxParts) }
 
 // upload is an object that is sent in parts, some at a time. What fits into one part is sent
 // as a whole.
@@ -62,7 +66,7 @@ type upload struct {
 
 // Begin implements [object.Store].
 func (s *Store) Begin(ctx context.Context, key string, most int64) (object.Upload, error) {
-	u := &upload{store: s, key: key, part: PartSize(most, s.options.MaxArtifact)}
+	u := &upload{store: s, key: key, part: s.options.partSize(most)}
 	if most > u.part {
 		u.filling, u.buffers = make([]byte, 0, u.part), 1
 	}
@@ -115,9 +119,9 @@ func (u *upload) buffer() []byte {
 
 // send sends what was filled as the next part, while the caller goes on.
 func (u *upload) send() (err error) {
-	if u.sent == maxParts {
+	if most := u.store.options.maxParts(); u.sent == most {
 		return fmt.Errorf("%s: %w: it has more than %d parts of %d MiB; set maxArtifact of the sink to what it may have",
-			u.store.Place(u.key), sink.ErrTooLarge, maxParts, u.part>>20)
+			u.store.Place(u.key), sink.ErrTooLarge, most, u.part>>20)
 	}
 	if u.id == "" {
 		u.buffers = 1 // the one that is full
