@@ -163,6 +163,10 @@ type RestoreItemCompleted struct {
 	DifferencesOmitted int          `json:"differencesOmitted,omitempty"`
 	// Replaced is the full id of the container that was in its place and is removed.
 	Replaced string `json:"replaced,omitempty"`
+	// Dependants are the containers that were made again, as they used namespaces of the
+	// one that is replaced.
+	Dependants        []RecreatedDependant `json:"dependants,omitempty"`
+	DependantsOmitted int                  `json:"dependantsOmitted,omitempty"`
 	// NotRunningMillis is how long neither the old nor the new container ran.
 	NotRunningMillis float64          `json:"notRunningMs"`
 	DurationsMillis  RestoreDurations `json:"durationsMs"`
@@ -173,6 +177,19 @@ type RestoreItemCompleted struct {
 type RestoredContainer struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
+}
+
+// RecreatedDependant is a container that was made again of what it held.
+type RecreatedDependant struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Replaced is the full id of the container that was in its place and is removed.
+	Replaced string `json:"replaced"`
+	// ImageReference is the tag of the image that it is made from, which holds what it had
+	// written.
+	ImageReference string `json:"imageReference"`
+	// NotRunningMillis is how long neither the old nor the new container ran.
+	NotRunningMillis float64 `json:"notRunningMs"`
 }
 
 // RestoredVolume is what became of a volume.

@@ -56,6 +56,19 @@ func settingsOf(c engine.Container) (s settings, err error) {
 	return s, err
 }
 
+// ProtectedByLabel says why a container's label keeps it from being paused or stopped;
+// empty if it does not. A label that cannot be read does.
+func ProtectedByLabel(c engine.Container) string {
+	protect, err := boolLabel(c, LabelProtect)
+	switch {
+	case err != nil:
+		return err.Error()
+	case protect:
+		return "its label " + LabelProtect + " says so"
+	}
+	return ""
+}
+
 // choiceLabel reads a label that is one of these values; one that is not there is
 // empty.
 func choiceLabel[S ~string](c engine.Container, label string, values ...S) (S, error) {

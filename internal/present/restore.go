@@ -43,6 +43,9 @@ func (restoreView) completed(ev event.Event) (completed, error) {
 			c.details = append(c.details, fmt.Sprintf("volume %s: what it held is point %s", v.Name, v.Safety))
 		}
 	}
+	for _, again := range d.Dependants {
+		c.details = append(c.details, fmt.Sprintf("container %s uses its namespaces: made again (%.12s) from image %s", again.Name, again.ID, again.ImageReference))
+	}
 	for _, diff := range d.Differences {
 		c.details = append(c.details, fmt.Sprintf("not as it was: %s: %s", diff.Member, diff.Reason))
 	}

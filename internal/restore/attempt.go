@@ -31,13 +31,14 @@ type attempt struct {
 	// volumes, by the volumes: one that empties it, and one that fills it.
 	undoers map[string][]string
 
-	old     *engine.ContainerDetail // the container that is replaced; nil for none
-	imageID string
-	id      string // of the new container
-	choices recreate.Choices
-	call    *recreate.Call
-	stopped time.Time // when the old one was stopped; zero if it was not
-	read    int64     // of the point, before the archive that is being read
+	old        *engine.ContainerDetail // the container that is replaced; nil for none
+	dependants []*dependant            // each after those that it needs
+	imageID    string
+	id         string // of the new container
+	choices    recreate.Choices
+	call       *recreate.Call
+	stopped    time.Time // when the old one was stopped; zero if it was not
+	read       int64     // of the point, before the archive that is being read
 
 	result events.RestoreItemCompleted
 }
@@ -51,6 +52,9 @@ func (a *attempt) run(ctx context.Context) (err error) {
 		return err
 	}
 	if err := a.inspectOld(ctx); err != nil {
+		return err
+	}
+	if err := a.inspectDependants(ctx); err != nil {
 		return err
 	}
 	loaded, err := a.isLoaded(ctx)
@@ -154,6 +158,12 @@ func (a *attempt) calls() []engine.Call {
 	if a.Item.Replaces != "" { // the old one must not start by itself
 		calls = append(calls, engine.CallUpdate)
 	}
+	if len(a.dependants) > 0 {
+		calls = append(calls, engine.CallImages, engine.CallCommit, engine.CallInspectVolume, engine.CallRemoveImage)
+	}
+	if slices.ContainsFunc(a.dependants, func(d *dependant) bool { return d.old.State == events.StatePaused }) {
+		calls = append(calls, engine.CallPause)
+	}
 	return calls
 }
 
@@ -197,8 +207,10 @@ func (a *attempt) begin(ctx context.Context, loaded bool) error {
 		r.Temporary = a.temporary()
 	}
 	if a.old != nil {
-		r.Replaced = &undo.Replaced{ID: a.old.ID, Name: a.old.Name, State: a.old.State,
-			RestartPolicy: a.old.RestartPolicy.Name, MaximumRetries: a.old.RestartPolicy.MaximumRetries}
+		r.Replaced = replaced(a.old)
+	}
+	for _, d := range a.dependants {
+		r.Dependants = append(r.Dependants, undo.Swap{Temporary: d.temporary, Replaced: replaced(d.old)})
 	}
 	record := undo.Record{
 		Version: undo.Version, ID: a.recordID(a.Attempt), Job: a.Job, Attempt: a.Attempt, Item: a.Item.Item, Time: time.Now().UTC(),
@@ -216,6 +228,12 @@ func (a *attempt) begin(ctx context.Context, loaded bool) error {
 	}
 	step.At(ctx, step.Recorded)
 	return nil
+}
+
+// replaced is a container as it is, and is to be again.
+func replaced(c *engine.ContainerDetail) *undo.Replaced {
+	return &undo.Replaced{ID: c.ID, Name: c.Name, State: c.State, StartedAt: c.StartedAt.UTC(),
+		RestartPolicy: c.RestartPolicy.Name, MaximumRetries: c.RestartPolicy.MaximumRetries}
 }
 
 // nameHelpers names all helpers that the item may need in the record: those that undo
@@ -257,9 +275,14 @@ func (a *attempt) nextHelper() string {
 	return name
 }
 
-// note changes the record, in the ledger and then on disk, before what it names is done.
+// note changes what the record says of the restore, as change does.
 func (a *attempt) note(ctx context.Context, change func(r *undo.Restoration)) error {
-	a.entry.Change(func(r *undo.Record) { r.Restoring(change) })
+	return a.change(ctx, func(r *undo.Record) { r.Restoring(change) })
+}
+
+// change changes the record, in the ledger and then on disk, before what it names is done.
+func (a *attempt) change(ctx context.Context, change func(r *undo.Record)) error {
+	a.entry.Change(change)
 	if err := a.Ledger.Begin(ctx, a.entry.Record()); err != nil {
 		return err
 	}
@@ -319,7 +342,7 @@ func (a *attempt) progress(at events.Step) func(n int64) {
 }
 
 // commit says in the ledger that the item is done: from then on nothing of it is undone,
-// and the container that was replaced goes.
+// and the containers that were replaced go.
 func (a *attempt) commit(ctx context.Context) error {
 	record := a.entry.Record()
 	record.Actions = nil
@@ -327,6 +350,10 @@ func (a *attempt) commit(ctx context.Context) error {
 	if a.old != nil {
 		record.Actions = []undo.Action{{RemoveReplaced: &undo.ReplacedContainer{ID: a.old.ID}}}
 		a.result.Replaced = a.old.ID
+	}
+	for _, d := range a.dependants {
+		record.Actions = append(record.Actions, undo.Action{RemoveReplaced: &undo.ReplacedContainer{ID: d.old.ID}})
+		a.result.Dependants = append(a.result.Dependants, d.result())
 	}
 	done, err := events.Fit(a.result, events.MaxItemDataBytes)
 	if err != nil {
@@ -343,7 +370,7 @@ func (a *attempt) commit(ctx context.Context) error {
 	return a.settle(ctx)
 }
 
-// settle removes the container that was replaced. That cannot fail the item any more:
+// settle removes the containers that were replaced. That cannot fail the item any more:
 // the Sweeper goes on with it.
 func (a *attempt) settle(ctx context.Context) error {
 	if a.old == nil {

@@ -18,18 +18,17 @@ import (
 const gatePoll = 200 * time.Millisecond
 
 // container makes the container, puts it in its place, starts it, and sees whether it
-// runs.
+// runs; and so with those that use the namespaces of the one that it replaces. The old
+// ones are stopped last: what stands while others are made is as little as can be.
 func (a *attempt) container(ctx context.Context) error {
-	if err := a.create(ctx); err != nil {
-		return err
+	for _, part := range []func(context.Context) error{
+		a.create, a.remakeDependants, a.takePlace, a.start, a.startDependants, a.compare, a.compareDependants,
+	} {
+		if err := part(ctx); err != nil {
+			return err
+		}
 	}
-	if err := a.takePlace(ctx); err != nil {
-		return err
-	}
-	if err := a.start(ctx); err != nil {
-		return err
-	}
-	return a.compare(ctx)
+	return nil
 }
 
 // create creates the container by its temporary name, with all of its endpoints.
@@ -44,30 +43,37 @@ func (a *attempt) create(ctx context.Context) error {
 	if err != nil {
 		return failure.New(events.StepCreate, events.CodeUnsuitable, "container %s cannot be made on this Engine: %w", a.Item.Name, err)
 	}
-	created, err := a.Engine.CreateContainer(ctx, a.temporary(), a.call.Body)
+	a.id, err = a.make(ctx, a.Item.Container, a.temporary(), a.call)
+	return err
+}
+
+// make creates a container by a temporary name, with all of its endpoints, and records
+// its id.
+func (a *attempt) make(ctx context.Context, name, temporary string, call *recreate.Call) (id string, err error) {
+	created, err := a.Engine.CreateContainer(ctx, temporary, call.Body)
 	if err != nil {
-		return failure.At(events.StepCreate, err, "create container %s", a.Item.Container)
+		return "", failure.At(events.StepCreate, err, "create container %s", name)
 	}
-	a.id = created.ID
+	id = created.ID
 	step.At(ctx, step.Created)
 	for _, w := range created.Warnings {
 		a.result.Warnings = events.Warn(a.result.Warnings, events.WarningRestore, "%s", w)
 	}
-	if err := a.note(ctx, func(r *undo.Restoration) { r.ID = a.id }); err != nil {
-		return failure.At(events.StepCreate, err, "record that container %s is created", a.Item.Container)
+	if err := a.note(ctx, func(r *undo.Restoration) { r.ContainerMade(temporary, id) }); err != nil {
+		return "", failure.At(events.StepCreate, err, "record that container %s is created", name)
 	}
-	for _, c := range a.call.Connect {
-		if err := a.Engine.Connect(ctx, c.Network, a.id, c.Endpoint); err != nil {
-			return failure.At(events.StepCreate, err, "connect container %s to network %s", a.Item.Container, c.Network)
+	for _, c := range call.Connect {
+		if err := a.Engine.Connect(ctx, c.Network, id, c.Endpoint); err != nil {
+			return "", failure.At(events.StepCreate, err, "connect container %s to network %s", name, c.Network)
 		}
 	}
-	for _, network := range a.call.Disconnect {
-		if err := a.Engine.Disconnect(ctx, network, a.id); err != nil {
-			return failure.At(events.StepCreate, err, "disconnect container %s from network %s", a.Item.Container, network)
+	for _, network := range call.Disconnect {
+		if err := a.Engine.Disconnect(ctx, network, id); err != nil {
+			return "", failure.At(events.StepCreate, err, "disconnect container %s from network %s", name, network)
 		}
 	}
 	step.At(ctx, step.Connected)
-	return nil
+	return id, nil
 }
 
 // takePlace gives the container its name, and has the one that it replaces stop before.
@@ -88,23 +94,41 @@ func (a *attempt) takePlace(ctx context.Context) error {
 	return nil
 }
 
-// stopOld stops the container that is replaced, for good: it does not come back by
-// itself when the Engine starts anew, and gives its name up.
-func (a *attempt) stopOld(ctx context.Context) error {
+// stopOld stops the container that is replaced, for good, and has it give its name up.
+func (a *attempt) stopOld(ctx context.Context) (err error) {
 	defer measure(&a.result.DurationsMillis.Stop)()
-	if a.old.State == events.StateRunning || a.old.State == events.StateRestarting || a.old.State == events.StatePaused {
+	if err := a.note(ctx, func(r *undo.Restoration) { r.Stopping = true }); err != nil {
+		return failure.At(events.StepStop, err, "record that container %s is stopped", a.old.Name)
+	}
+	if runs(a.old.State) {
 		a.stopped = time.Now()
+	}
+	if err := a.stop(ctx, a.old); err != nil {
+		return err
+	}
+	return a.rename(ctx, a.old)
+}
+
+// stop stops a container, for good: it does not come back by itself when the Engine
+// starts anew.
+func (a *attempt) stop(ctx context.Context, old *engine.ContainerDetail) error {
+	if runs(old.State) {
 		a.Progress(events.StepStop, 0, 0, 0)
-		if err := a.Engine.Stop(ctx, a.old.ID); err != nil {
-			return failure.At(events.StepStop, err, "stop container %s", a.old.Name)
+		if err := a.Engine.Stop(ctx, old.ID); err != nil {
+			return failure.At(events.StepStop, err, "stop container %s", old.Name)
 		}
 		step.At(ctx, step.Stopped)
 	}
-	if err := a.Engine.SetRestartPolicy(ctx, a.old.ID, engine.RestartPolicy{Name: "no"}); err != nil {
-		return failure.At(events.StepStop, err, "keep container %s from starting by itself", a.old.Name)
+	if err := a.Engine.SetRestartPolicy(ctx, old.ID, engine.RestartPolicy{Name: "no"}); err != nil {
+		return failure.At(events.StepStop, err, "keep container %s from starting by itself", old.Name)
 	}
-	if err := a.Engine.RenameContainer(ctx, a.old.ID, a.old.Name+".holdfast-"+a.Job); err != nil {
-		return failure.At(events.StepStop, err, "rename container %s", a.old.Name)
+	return nil
+}
+
+// rename has a container that is replaced give its name up.
+func (a *attempt) rename(ctx context.Context, old *engine.ContainerDetail) error {
+	if err := a.Engine.RenameContainer(ctx, old.ID, old.Name+".holdfast-"+a.Job); err != nil {
+		return failure.At(events.StepStop, err, "rename container %s", old.Name)
 	}
 	step.At(ctx, step.Renamed)
 	return nil
@@ -131,30 +155,34 @@ func (a *attempt) start(ctx context.Context) error {
 	step.At(ctx, step.Started)
 	defer measure(&a.result.DurationsMillis.Gate)()
 	a.Progress(events.StepGate, 0, 0, 0)
-	if err := a.gate(ctx); err != nil {
-		return failure.At(events.StepGate, err, "container %s", a.Item.Container)
+	if err := a.gate(ctx, a.id, a.Item.Container, time.Now()); err != nil {
+		return err
 	}
 	step.At(ctx, step.GatePassed)
 	return nil
 }
 
-// gate returns when the container is healthy, or has run for as long as it must. It does
-// not wait longer for a health check than that can take by its own times.
-func (a *attempt) gate(ctx context.Context) error {
-	began, starting := time.Now(), false
+// gate returns when a container that was begun to be watched some time ago is healthy, or
+// has run for as long as it must. It does not wait longer for a health check than that can
+// take by its own times.
+func (a *attempt) gate(ctx context.Context, id, name string, began time.Time) error {
+	failed := func(err error) error { return failure.At(events.StepGate, err, "container %s", name) }
+	starting := false
 	tick := time.NewTicker(gatePoll)
 	defer tick.Stop()
 	for {
-		c, err := a.Engine.Inspect(ctx, a.id)
+		c, err := a.Engine.Inspect(ctx, id)
 		switch {
 		case errors.Is(err, engine.ErrNotFound):
-			return fmt.Errorf("%w: it is gone", errNotHealthy)
+			return failed(fmt.Errorf("%w: it is gone", errNotHealthy))
 		case err != nil && ctx.Err() == nil:
-			return err
+			return failed(err)
 		case err == nil:
 			starting = c.Health == engine.HealthStarting
-			if passed, err := a.passes(c, time.Since(began)); passed || err != nil {
-				return err
+			if passed, err := a.passes(c, time.Since(began)); err != nil {
+				return failed(err)
+			} else if passed {
+				return nil
 			}
 		}
 		select {
@@ -163,10 +191,10 @@ func (a *attempt) gate(ctx context.Context) error {
 			cause := context.Cause(ctx)
 			if starting && errors.Is(cause, context.DeadlineExceeded) {
 				return failure.New(events.StepGate, events.CodeNotHealthy,
-					"container %s: %w: %s after its start its health check has not passed, and %w", a.Item.Container,
+					"container %s: %w: %s after its start its health check has not passed, and %w", name,
 					errNotHealthy, time.Since(began).Round(time.Millisecond), cause)
 			}
-			return cause
+			return failed(cause)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // lock keeps others from what the item changes: the name of the container, the
-// container that is replaced, the image and the volumes. What an earlier attempt at the
+// containers that are replaced, the image and the volumes. What an earlier attempt at the
 // item did is undone before.
 func (a *attempt) lock(ctx context.Context) error {
 	for n := uint64(1); n < a.Attempt; n++ {
@@ -30,6 +30,9 @@ func (a *attempt) lock(ctx context.Context) error {
 	if a.Item.Replaces != "" {
 		all = append(all, undo.Container(a.Item.Replaces))
 	}
+	for _, d := range a.Item.Dependants {
+		all = append(all, undo.Container(d.ID), undo.ContainerName(d.Name))
+	}
 	for _, v := range a.Item.Volumes {
 		all = append(all, undo.VolumeName(v.Name))
 	}
@@ -46,16 +49,22 @@ func (a *attempt) inspectOld(ctx context.Context) error {
 	if a.Item.Replaces == "" {
 		return nil
 	}
-	c, err := a.Engine.Inspect(ctx, a.Item.Replaces)
+	var err error
+	a.old, err = a.inspect(ctx, a.Item.Replaces, a.Item.Container)
+	return err
+}
+
+// inspect looks at a container that was there when the plan was made.
+func (a *attempt) inspect(ctx context.Context, id, name string) (*engine.ContainerDetail, error) {
+	c, err := a.Engine.Inspect(ctx, id)
 	switch {
 	case errors.Is(err, engine.ErrNotFound):
-		return failure.New(events.StepPlan, events.CodeReplaced, "container %s (%.12s) was removed after the plan was made: ask again",
-			a.Item.Container, a.Item.Replaces)
+		return nil, failure.New(events.StepPlan, events.CodeReplaced, "container %s (%.12s) was removed after the plan was made: ask again",
+			name, id)
 	case err != nil:
-		return failure.At(events.StepPlan, err, "inspect container %s", a.Item.Container)
-	case c.Name != a.Item.Container:
-		return failure.New(events.StepPlan, events.CodeReplaced, "container %s is called %s by now: ask again", a.Item.Container, c.Name)
+		return nil, failure.At(events.StepPlan, err, "inspect container %s", name)
+	case c.Name != name:
+		return nil, failure.New(events.StepPlan, events.CodeReplaced, "container %s is called %s by now: ask again", name, c.Name)
 	}
-	a.old = c
-	return nil
+	return c, nil
 }

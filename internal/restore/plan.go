@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"holdfast.io/holdfast/events"
 )
 
-// PlanVersion is the version of the plans that this program writes.
-const PlanVersion = 1
+// PlanVersion is the version of the plans that this program writes. It reads all before
+// it: version 2 came with the dependants of an item.
+const PlanVersion = 2
 
 // Errors of a stored plan.
 var (
@@ -39,9 +42,34 @@ type Item struct {
 	// Container is the name that the container gets.
 	Container string `json:"container,omitempty"`
 	// Replaces is the full id of the container in whose place it comes; empty for none.
-	Replaces string    `json:"replaces,omitempty"`
-	Volumes  []Volume  `json:"volumes,omitempty"`
-	Networks []Network `json:"networks,omitempty"`
+	Replaces string `json:"replaces,omitempty"`
+	// Dependants are the containers that are made again with it, as they use its
+	// namespaces, each after those that it needs.
+	Dependants []Dependant `json:"dependants,omitempty"`
+	Volumes    []Volume    `json:"volumes,omitempty"`
+	Networks   []Network   `json:"networks,omitempty"`
+}
+
+// stops reports whether a container is stopped for the item.
+func (i *Item) stops(id string) bool {
+	return id == i.Replaces || slices.ContainsFunc(i.Dependants, func(d Dependant) bool { return d.ID == id })
+}
+
+// dependantNames are the names of the dependants, in their order.
+func (i *Item) dependantNames() string {
+	names := make([]string, len(i.Dependants))
+	for n, d := range i.Dependants {
+		names[n] = d.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// Dependant is a container that uses namespaces of one that is replaced, or of another
+// dependant.
+type Dependant struct {
+	// ID is its full id.
+	ID   string `json:"id"`
+	Name string `json:"name"`
 }
 
 // Volume is what becomes of one volume.

@@ -65,7 +65,7 @@ func TestPreflight(t *testing.T) {
 			Details: map[string]*engine.ContainerDetail{old.ID: {ID: old.ID, Name: "web", AutoRemove: true}}},
 			Wish{Replace: true, Volumes: events.VolumesEmpty}, events.CodeStopWouldRemove, events.VolumeCreated},
 		"what others depend on": {sourceOf("web", binds, "", "data"), Host{Containers: []engine.Container{old},
-			Details: map[string]*engine.ContainerDetail{old.ID: {ID: old.ID, Name: "web"}, "d": {Name: "side", Shares: []string{old.ID}}}},
+			Details: map[string]*engine.ContainerDetail{old.ID: {ID: old.ID, Name: "web"}, "d": {ID: "d", Name: "side", Shares: []string{old.ID}}}},
 			Wish{Replace: true, Volumes: events.VolumesEmpty}, events.CodeDependants, events.VolumeCreated},
 		"a container that is not there": {sourceOf("web", `"NetworkMode":"container:db","Binds":["data:/data"]`, "", "data"), Host{},
 			Wish{Volumes: events.VolumesEmpty}, events.CodeNotFound, events.VolumeCreated},

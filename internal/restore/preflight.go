@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -21,11 +20,12 @@ type Host struct {
 	Containers []engine.Container
 	Networks   []engine.Network
 	Volumes    []engine.Volume
-	// Details are the containers that have a name that is to be taken, and those that
-	// use their namespaces; by id.
+	// Details are all containers that can be inspected, by id, if any is to be replaced.
 	Details map[string]*engine.ContainerDetail
 	// Protected says why containers must not be stopped, by id.
 	Protected map[string]string
+	// NaiveDiff is set if a commit misses some changes; see [engine.About].
+	NaiveDiff bool
 	// Restored reports whether the Engine has the image of a point.
 	Restored map[string]bool
 }
@@ -38,7 +38,9 @@ type Wish struct {
 	Replace  bool
 	Volumes  events.VolumeMode
 	Networks events.RestoreNetworks
-	Gate     string
+	// Dependants is what becomes of containers that use namespaces of one that is replaced.
+	Dependants events.Dependants
+	Gate       string
 }
 
 // preflight holds points against a host, one after the other: what an earlier one will
@@ -49,6 +51,9 @@ type preflight struct {
 	// kept are the names of networks in which a container asks for an address: if they
 	// are made, then with the subnets that they had.
 	kept map[string]bool
+	// moved are the containers in whose place another one comes, by their ids: the names of
+	// the items that see to that.
+	moved map[string]string
 }
 
 // Found is a point that is to be restored, and why. Err says why it cannot be read.
@@ -61,7 +66,7 @@ type Found struct {
 
 // MakePlan decides how points are restored on a host. It is a pure function.
 func MakePlan(found []Found, host *Host, wish Wish) []Item {
-	f := &preflight{host: host, wish: wish, kept: map[string]bool{}}
+	f := &preflight{host: host, wish: wish, kept: map[string]bool{}, moved: map[string]string{}}
 	var sources []*Source
 	by := map[*Source]Found{}
 	var items []Item
@@ -166,10 +171,16 @@ func (f *preflight) container(item *Item, s *Source) {
 func (f *preflight) describe(item *Item) {
 	item.act("create container %s", item.Container)
 	if item.Replaces != "" {
+		if len(item.Dependants) > 0 {
+			item.act("stop what uses its namespaces, and make it again of what it holds: %s", item.dependantNames())
+		}
 		item.act("stop the container that has its name (%.12s), which goes when the new one has passed its gate", item.Replaces)
 	}
 	if item.As == events.RestoreStart {
 		item.act("start it, and see for %s whether it runs; with a health check, whether it is healthy", f.wish.Gate)
+		if len(item.Dependants) > 0 {
+			item.act("do the same with what used its namespaces and ran")
+		}
 	}
 }
 
@@ -186,17 +197,19 @@ func (f *preflight) place(item *Item) {
 		item.fail(events.CodeNameTaken, "a container %s is there already (%.12s): restore under another name (name), or in its place (replace)",
 			item.Container, old.ID)
 		return
+	case f.moved[old.ID] != "":
+		item.fail(events.CodeDependants, movedBefore, old.Name, f.moved[old.ID])
 	case f.host.Protected[old.ID] != "":
 		item.fail(events.CodeProtected, "container %s must not be stopped: %s", old.Name, f.host.Protected[old.ID])
 	case engine.StopWouldRemove(detail) != "":
 		item.fail(events.CodeStopWouldRemove, "container %s cannot be replaced: %s", old.Name, engine.StopWouldRemove(detail))
 	}
 	item.Replaces = old.ID
-	for _, id := range slices.Sorted(maps.Keys(f.host.Details)) {
-		other := f.host.Details[id]
-		if slices.Contains(other.Shares, old.ID) {
-			item.fail(events.CodeDependants, "container %s uses namespaces of %s, and would break if that were replaced: "+
-				"remove it first, and restore it after", other.Name, old.Name)
+	f.dependants(item, detail)
+	if item.Code == "" {
+		f.moved[old.ID] = item.Name
+		for _, d := range item.Dependants {
+			f.moved[d.ID] = item.Name
 		}
 	}
 }
@@ -279,7 +292,7 @@ func (f *preflight) volumeThere(name string) (there, planned bool) {
 
 // fills says that a volume that is there is filled, and whether what it holds goes.
 func (f *preflight) fills(item *Item, name string, archive *events.Artifact) events.VolumeAction {
-	if other := user(f.host.Containers, name, item.Replaces); other != "" {
+	if other := item.user(f.host.Containers, name); other != "" {
 		item.fail(events.CodeVolumeInUse, inUse, other, name)
 	}
 	size := bytesize.Format(archive.UncompressedSize)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -126,14 +127,12 @@ func (a *attempt) undo(ctx context.Context, failure *failure.Error) {
 	bounded, cancel := context.WithTimeout(ctx, undoBound)
 	defer cancel()
 	err := a.Sweeper.Undone(bounded, a.recordID(a.Attempt))
-	switch {
-	case a.stopped.IsZero():
-	case err == nil:
+	if !a.stopped.IsZero() {
 		failure.NotRunning = time.Since(a.stopped)
-	default:
-		failure.NotRunning = time.Since(a.stopped)
-		failure.Err = fmt.Errorf("%w; the container that was to be replaced may not run yet, and is put back as soon as the Engine allows",
-			failure.Err)
+	}
+	anyStopped := !a.stopped.IsZero() || slices.ContainsFunc(a.dependants, func(d *dependant) bool { return !d.stopped.IsZero() })
+	if err != nil && anyStopped {
+		failure.Err = fmt.Errorf("%w; what was to be replaced may not run yet, and is put back as soon as the Engine allows", failure.Err)
 	}
 	a.Log.Info("a restore that failed is undone", zap.String("point", a.Item.Point), zap.Duration("after", time.Since(began)), zap.Error(err))
 }

@@ -305,7 +305,7 @@ func TestRestoresOfOnePointAreApart(t *testing.T) {
 		b.must(b.engine.Stop(b.Context(), b.web))
 		b.must(b.sweeper.Adopt(b.Context(), undo.Record{Version: undo.Version, ID: b.begun(item, "another"), Job: "another", Attempt: 1, Item: item.Item,
 			Time: time.Now(), Actions: []undo.Action{{Restoration: &undo.Restoration{
-				Replaced: &undo.Replaced{ID: b.web, Name: "web", State: events.StateRunning}}}}}, true))
+				Swap: undo.Swap{Replaced: &undo.Replaced{ID: b.web, Name: "web", State: events.StateRunning}}}}}}, true))
 		b.wantOld()
 	})
 }

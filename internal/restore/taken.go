@@ -82,11 +82,11 @@ func (f *preflight) addresses(item *Item, s *Source) {
 	}
 }
 
-// holder is the name of a container, other than the one that is replaced, that has
-// something; empty if none has.
+// holder is the name of a container, other than those that are stopped for the item, that
+// has something; empty if none has.
 func (f *preflight) holder(item *Item, has func(engine.Container) bool) string {
 	for _, c := range f.host.Containers {
-		if c.ID != item.Replaces && has(c) {
+		if !item.stops(c.ID) && has(c) {
 			return c.Name
 		}
 	}
@@ -129,11 +129,11 @@ func (f *preflight) overlapping(n *engine.Network) (other *engine.Network, subne
 	return nil, ""
 }
 
-// user is the name of a running container, other than the one that is replaced, that
-// uses a volume; empty if none does.
-func user(all []engine.Container, volume, replaces string) string {
+// user is the name of a running container, other than those that are stopped for the
+// item, that uses a volume; empty if none does.
+func (i *Item) user(all []engine.Container, volume string) string {
 	for _, c := range all {
-		if c.ID != replaces && c.Uses(volume) {
+		if !i.stops(c.ID) && c.Uses(volume) {
 			return c.Name
 		}
 	}

@@ -133,7 +133,7 @@ func (a *attempt) isFree(ctx context.Context, v Volume) error {
 	if err != nil {
 		return fmt.Errorf("list the containers: %w", err)
 	}
-	if other := user(all, v.Name, a.Item.Replaces); other != "" {
+	if other := a.Item.user(all, v.Name); other != "" {
 		return failure.New(events.StepVolumes, events.CodeVolumeInUse, inUse, other, v.Name)
 	}
 	if v.Action == events.VolumeReplaced {

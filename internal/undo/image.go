@@ -67,8 +67,10 @@ func FindImage(ctx context.Context, e engine.Images, a Image) (ids []string, err
 	return slices.Compact(ids), nil
 }
 
-// removeImages removes the images with these ids, and reports whether all are gone.
-func (p *pass) removeImages(ctx context.Context, a *Image, ids []string) (gone bool, err error) {
+// removeImages removes what was found of the commit of an image, and reports whether
+// all of it is gone; not if it could not be looked for.
+func (p *pass) removeImages(ctx context.Context, a *Image, found map[string][]string) (gone bool, err error) {
+	ids, looked := found[a.Reference]
 	var errs []error
 	for _, id := range ids {
 		kept, err := RemoveImage(ctx, p.engine, Image{Reference: a.Reference, ID: id})
@@ -79,7 +81,7 @@ func (p *pass) removeImages(ctx context.Context, a *Image, ids []string) (gone b
 		errs = append(errs, err)
 	}
 	err = errors.Join(errs...)
-	return err == nil, err
+	return looked && err == nil, err
 }
 
 // RemoveImage removes an image that a commit made, and returns when its id is gone.

@@ -268,11 +268,12 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	err = errors.Join(err, p.each(IsResume, func(a Action) (bool, error) { return p.resume(bounded, a.Resume, over) }))
 	err = errors.Join(err, p.each(IsContainer, func(a Action) (bool, error) { return p.removeContainer(bounded, a.RemoveContainer) }))
 	resumed := !p.has(IsResume)
-	err = errors.Join(err, p.each(IsImage, func(a Action) (bool, error) {
-		ids, looked := images[a.RemoveImage.Reference]
-		gone, err := p.removeImages(bounded, a.RemoveImage, ids)
-		return looked && gone && resumed && (over || p.imageSeen || p.windowPassed()), err
-	}))
+	if !p.has(IsRestoration) { // whose containers are made from them
+		err = errors.Join(err, p.each(IsImage, func(a Action) (bool, error) {
+			gone, err := p.removeImages(bounded, a.RemoveImage, images)
+			return gone && resumed && (over || a.RemoveImage.hasCome() || p.windowPassed()), err
+		}))
+	}
 	if resumed {
 		err = errors.Join(err, p.each(IsHook, func(a Action) (bool, error) { return true, p.runHook(ctx, a.RunHook) }))
 	}

@@ -18,8 +18,9 @@ import (
 )
 
 // Version is the version of the records that this program writes. It reads all before
-// it: version 2 came with Action.RemoveContainer and those of restores.
-const Version = 2
+// it: version 2 came with Action.RemoveContainer and those of restores, version 3 with
+// the dependants of a Restoration.
+const Version = 3
 
 // ErrNewer is reported for a record of a higher version: only a program that knows
 // it can undo it, so it is left where it is.
@@ -98,6 +99,10 @@ type Image struct {
 	// Committed is set when the commit has ended: no image comes after that.
 	Committed bool `json:"committed,omitempty"`
 }
+
+// hasCome reports whether no image comes any more, or it has been seen: an Engine makes
+// one by each commit.
+func (i *Image) hasCome() bool { return i.Committed || i.ID != "" }
 
 // Staging is what the attempt may have written to a sink and not published.
 type Staging struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -13,16 +14,15 @@ import (
 )
 
 // Restoration is what the restore of a point makes and changes on an Engine. Until the
-// ledger has that the point is restored all of it is undone: the new container goes,
-// volumes that were filled are emptied while nothing uses them, the container that it was
-// to replace is as it was, and then what was made for the new one goes.
+// ledger has that the point is restored all of it is undone: the new containers go,
+// volumes that were filled are emptied while nothing uses them, the containers that they
+// were to replace are as they were, and then what was made for the new ones goes.
 type Restoration struct {
-	// Temporary is the name that the new container is created by; empty for none. ID is
-	// its full id once it is known, and from then on that alone counts.
-	Temporary string `json:"temporary,omitempty"`
-	ID        string `json:"id,omitempty"`
-	// Replaced is the container in whose place the new one comes; nil for none.
-	Replaced *Replaced `json:"replaced,omitempty"`
+	// Swap is the container that is restored.
+	Swap
+	// Dependants are those that use namespaces of the one that is replaced, in the order
+	// in which they are started.
+	Dependants []Swap `json:"dependants,omitempty"`
 	// Image is the reference of the image that is loaded; empty if it was there before.
 	Image string `json:"image,omitempty"`
 	// Volumes are those that are made, Networks the same.
@@ -34,12 +34,26 @@ type Restoration struct {
 	Overwritten []Overwritten `json:"overwritten,omitempty"`
 }
 
+// Swap is a container that is made, and the one in whose place it comes.
+type Swap struct {
+	// Temporary is the name that the new container is created by; empty for none. ID is
+	// its full id once it is known, and from then on that alone counts.
+	Temporary string `json:"temporary,omitempty"`
+	ID        string `json:"id,omitempty"`
+	// Replaced is the container in whose place the new one comes; nil for none.
+	Replaced *Replaced `json:"replaced,omitempty"`
+	// Stopping is set before that one is told to stop.
+	Stopping bool `json:"stopping,omitempty"`
+}
+
 // Replaced is a container that is stopped and renamed for another one.
 type Replaced struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
-	// State is the state that it was in.
-	State events.State `json:"state"`
+	// State is the state that it was in, and StartedAt when it had been started: one that
+	// was started since does not stop any more because of the restore.
+	State     events.State `json:"state"`
+	StartedAt time.Time    `json:"startedAt,omitzero"`
 	// RestartPolicy and MaximumRetries are its restart policy.
 	RestartPolicy  string `json:"restartPolicy"`
 	MaximumRetries int    `json:"maximumRetries,omitempty"`
@@ -79,6 +93,21 @@ type Overwritten struct {
 // ReplacedContainer is a container in whose place another one has come for good.
 type ReplacedContainer struct {
 	ID string `json:"id"`
+}
+
+// swaps are all containers that are made, in the order in which they are started.
+func (r *Restoration) swaps() []Swap { return slices.Concat([]Swap{r.Swap}, r.Dependants) }
+
+// ContainerMade says which id the container has that was created by a temporary name.
+func (r *Restoration) ContainerMade(temporary, id string) {
+	if r.Temporary == temporary {
+		r.ID = id
+	}
+	for i := range r.Dependants {
+		if r.Dependants[i].Temporary == temporary {
+			r.Dependants[i].ID = id
+		}
+	}
 }
 
 // NetworkMade says which id a network has that was made.
@@ -126,13 +155,15 @@ func (r *Record) Restoring(change func(*Restoration)) {
 func (r *Restoration) clone() *Restoration {
 	c := *r
 	c.Volumes, c.Networks, c.Filled = slices.Clone(r.Volumes), slices.Clone(r.Networks), slices.Clone(r.Filled)
-	c.Overwritten = slices.Clone(r.Overwritten)
+	c.Overwritten, c.Dependants = slices.Clone(r.Overwritten), slices.Clone(r.Dependants)
 	return &c
 }
 
 func (r *Restoration) resources() (all []Resource) {
-	if r.Replaced != nil {
-		all = append(all, Container(r.Replaced.ID))
+	for _, s := range r.swaps() {
+		if s.Replaced != nil {
+			all = append(all, Container(s.Replaced.ID))
+		}
 	}
 	if r.Image != "" {
 		all = append(all, ImageReference(r.Image))
@@ -158,7 +189,11 @@ func (p *pass) undoRestoration(ctx context.Context, r *Restoration) (done bool, 
 	bounded, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
 	gone, err := p.removeRestored(bounded, r)
-	if err != nil || !gone {
+	switch {
+	case err != nil:
+		return false, err
+	case !gone: // what comes late is not started: those that stand need not wait for it
+		_, err = p.putBack(bounded, r)
 		return false, err
 	}
 	if err := p.undoContents(ctx, r); err != nil {
@@ -166,7 +201,10 @@ func (p *pass) undoRestoration(ctx context.Context, r *Restoration) (done bool, 
 	}
 	bounded, cancel = context.WithTimeout(ctx, callBound)
 	defer cancel()
-	for _, undo := range []func(context.Context, *Restoration) error{p.putBack, p.removeVolumes, p.removeNetworks, p.untagRestored} {
+	if back, err := p.putBack(bounded, r); err != nil || !back {
+		return false, err
+	}
+	for _, undo := range []func(context.Context, *Restoration) error{p.removeVolumes, p.removeNetworks, p.untagRestored} {
 		if err := undo(bounded, r); err != nil {
 			return false, err
 		}
@@ -232,27 +270,41 @@ func (p *pass) undoContent(ctx context.Context, volume string, undo func() error
 	return nil
 }
 
-// removeRestored removes the new container, and reports whether it is gone and cannot
-// come any more: an Engine goes on to make one whose client has gone.
+// removeRestored removes the new containers, the last one first, and reports whether they
+// are gone and cannot come any more.
 func (p *pass) removeRestored(ctx context.Context, r *Restoration) (gone bool, err error) {
-	if r.Temporary == "" {
+	gone = true
+	for _, s := range slices.Backward(r.swaps()) {
+		one, err := p.removeMade(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		gone = gone && one
+	}
+	return gone, nil
+}
+
+// removeMade removes a new container, and reports whether it is gone and cannot come any
+// more: an Engine goes on to make one whose client has gone.
+func (p *pass) removeMade(ctx context.Context, s Swap) (gone bool, err error) {
+	if s.Temporary == "" {
 		return true, nil
 	}
-	id := r.ID
+	id := s.ID
 	if id == "" {
 		all, err := p.engine.Containers(ctx)
 		if err != nil {
 			return false, err
 		}
 		for _, c := range all {
-			if c.Name == r.Temporary {
+			if c.Name == s.Temporary {
 				id = c.ID
 			}
 		}
 	}
 	p.answered(true)
 	if id == "" {
-		return p.orphanedFor(settleBound) || p.ended != nil && !p.pending(), nil
+		return p.orphanedFor(settleBound) || p.told(), nil
 	}
 	if err := p.engine.RemoveContainer(ctx, id); err != nil {
 		return false, fmt.Errorf("remove the container that was to be restored (%s): %w", id, err)
@@ -260,42 +312,66 @@ func (p *pass) removeRestored(ctx context.Context, r *Restoration) (gone bool, e
 	return true, nil
 }
 
-// putBack makes the container that was to be replaced what it was.
-func (p *pass) putBack(ctx context.Context, restoration *Restoration) error {
-	r := restoration.Replaced
-	if r == nil {
-		return nil
+// told reports whether the Engine has done all that the attempt told it.
+func (p *pass) told() bool { return p.ended != nil && !p.pending() }
+
+// putBack makes the containers that were to be replaced what they were, each after those
+// that it needs, and reports whether they stay so.
+func (p *pass) putBack(ctx context.Context, r *Restoration) (back bool, err error) {
+	for _, s := range r.swaps() {
+		if s.Replaced == nil {
+			continue
+		}
+		if back, err := p.putBackOne(ctx, s); err != nil || !back {
+			return false, err
+		}
 	}
+	return true, nil
+}
+
+func (p *pass) putBackOne(ctx context.Context, s Swap) (back bool, err error) {
+	r := s.Replaced
 	c, err := p.engine.Inspect(ctx, r.ID)
 	if errors.Is(err, engine.ErrNotFound) {
 		p.log.Error("the container that was to be replaced was removed by somebody else", zap.String("container", r.Name), zap.String("id", r.ID))
-		return nil
+		return true, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	if c.Name != r.Name {
 		if err := p.engine.RenameContainer(ctx, r.ID, r.Name); err != nil {
-			return fmt.Errorf("give container %s its name back: %w", r.Name, err)
+			return false, fmt.Errorf("give container %s its name back: %w", r.Name, err)
 		}
 	}
 	if c.RestartPolicy != r.Policy() {
 		if err := p.engine.SetRestartPolicy(ctx, r.ID, r.Policy()); err != nil {
-			return fmt.Errorf("give container %s its restart policy back: %w", r.Name, err)
+			return false, fmt.Errorf("give container %s its restart policy back: %w", r.Name, err)
 		}
 	}
-	runs := r.State == events.StateRunning || r.State == events.StateRestarting || r.State == events.StatePaused
-	if !runs || c.State != events.StateExited && c.State != events.StateCreated {
-		return nil
+	return p.startAgain(ctx, s, c)
+}
+
+// startAgain has a container run that ran before, and reports whether it goes on to. One
+// that was told to stop by a worker that died may do so later: it is waited for that.
+func (p *pass) startAgain(ctx context.Context, s Swap, c *engine.ContainerDetail) (runs bool, err error) {
+	r := s.Replaced
+	ran := r.State == events.StateRunning || r.State == events.StateRestarting || r.State == events.StatePaused
+	switch {
+	case !ran:
+		return true, nil
+	case c.State != events.StateExited && c.State != events.StateCreated:
+		mayStop := s.Stopping && c.StartedAt.Equal(r.StartedAt) && !p.told()
+		return !mayStop || p.orphanedFor(stopBound(c)), nil
 	}
 	if err := p.engine.Start(ctx, r.ID); err != nil {
-		return fmt.Errorf("start container %s again: %w", r.Name, err)
+		return false, fmt.Errorf("start container %s again: %w", r.Name, err)
 	}
 	p.log.Warn("the container that was to be replaced is back", zap.String("container", r.Name))
 	if r.State == events.StatePaused {
-		return p.engine.Pause(ctx, r.ID)
+		return true, p.engine.Pause(ctx, r.ID)
 	}
-	return nil
+	return true, nil
 }
 
 // removeVolumes removes the volumes that were made. One that somebody uses by now is

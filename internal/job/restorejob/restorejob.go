@@ -54,26 +54,11 @@ func (k *Kind) Parse(r job.Request) (job.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unsupported(data); err != nil {
-		return nil, err
-	}
 	timeout, _ := time.ParseDuration(data.Timeout) // one that is none was refused
 	gate, _ := time.ParseDuration(cmp.Or(data.Gate, defaultGate.String()))
 	return &spec{kind: k, request: r, data: data, gate: gate, options: job.Options{
 		Timeout: timeout, AbortOnError: data.AbortOnError, DryRun: data.DryRun, Sink: cmp.Or(data.Sink, events.DefaultSink),
 	}}, nil
-}
-
-// unsupported refuses what the contract has and this version does not.
-func unsupported(data *events.RestoreRequest) error {
-	var bad []events.Violation
-	if data.Dependants == events.DependantsRecreate {
-		bad = append(bad, events.Violation{Pointer: "/dependants", Message: `"recreate" is not supported by this version`})
-	}
-	if bad == nil {
-		return nil
-	}
-	return &events.InvalidError{Reason: events.ReasonUnsupported, Violations: bad}
 }
 
 // spec is one restore request. It implements [job.Spec].
@@ -116,6 +101,7 @@ func (s *spec) wish() restore.Wish {
 	w := restore.Wish{
 		Job: s.request.Job, As: cmp.Or(s.data.As, events.RestoreStart), Name: s.data.Name, Replace: s.data.Replace,
 		Volumes: events.VolumesEmpty, Networks: cmp.Or(s.data.Networks, events.NetworksExisting), Gate: s.gate.String(),
+		Dependants: cmp.Or(s.data.Dependants, events.DependantsRefuse),
 	}
 	if s.data.Volumes != nil {
 		w.Volumes = cmp.Or(s.data.Volumes.Mode, events.VolumesEmpty)

@@ -153,20 +153,34 @@ func (s *spec) host(ctx context.Context, found []restore.Found) (*restore.Host, 
 		}
 		h.Restored[f.Point] = err == nil
 	}
-	if !s.data.Replace {
-		return h, nil
+	if s.data.Replace {
+		return h, s.inPlace(ctx, h)
 	}
+	return h, nil
+}
+
+// inPlace looks at what matters where containers are replaced.
+func (s *spec) inPlace(ctx context.Context, h *restore.Host) error {
+	e := s.kind.Runner.Engine
+	about, err := e.About(ctx)
+	if err != nil {
+		return planError(err, "ask the Engine what it is")
+	}
+	h.NaiveDiff = about.NaiveDiff
 	h.Protected = plan.Protected(h.Containers, s.kind.Lifeline(ctx, h.Containers))
 	for _, c := range h.Containers {
+		if why := plan.ProtectedByLabel(c); why != "" {
+			h.Protected[c.ID] = why
+		}
 		d, err := e.Inspect(ctx, c.ID)
 		switch {
 		case err == nil:
 			h.Details[c.ID] = d
 		case engine.IsLasting(err) || errors.Is(err, engine.ErrEngineUnavailable) || ctx.Err() != nil:
-			return nil, planError(err, "inspect container "+c.Name)
+			return planError(err, "inspect container "+c.Name)
 		} // else it is gone or cannot be read, and is not replaced
 	}
-	return h, nil
+	return nil
 }
 
 // planError is the error of what could not be asked for a plan. The job waits for an
