@@ -188,7 +188,8 @@ func (b *bench) plan(mode events.VolumeMode) restore.Item {
 		b.must(err)
 	}
 	items := restore.MakePlan([]restore.Found{{PlannedItem: events.PlannedItem{Item: source.Manifest.Item, Point: source.Manifest.ID},
-		Dir: b.dir, Source: source}}, h, restore.Wish{Job: jobID, As: events.RestoreStart, Replace: true, Volumes: mode, Gate: "10s"})
+		Dir: b.dir, Source: source}}, h, restore.Wish{Job: jobID, As: events.RestoreStart, Replace: true, Volumes: mode,
+		Dependants: events.DependantsRecreate, Gate: "10s"})
 	if items[0].Code != "" {
 		b.Fatalf("the plan is %s: %s", items[0].Code, items[0].Message)
 	}

@@ -44,6 +44,8 @@ var meanings = slices.Concat(failure.Sink, failure.Meanings{
 	{Err: errMeanwhile, Code: events.CodeNameTaken, Retryable: true},
 	{Err: helper.ErrNoProgram, Code: events.CodeNoHelper},
 }, failure.Engine, failure.Meanings{
+	{Err: engine.ErrBaseMissing, Code: events.CodeBaseImageMissing},
+	{Err: engine.ErrUncommittable, Code: events.CodeUncommittableContent},
 	{Err: engine.ErrNameTaken, Code: events.CodeNameTaken},
 	{Err: engine.ErrOverlap, Code: events.CodeAddressTaken},
 	{Err: engine.ErrRefusedConfig, Code: events.CodeUnsuitable},

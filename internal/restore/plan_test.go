@@ -85,6 +85,94 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// Those that use the namespaces of what is replaced are made again with it, in order, if
+// that is asked for and they can be.
+func TestDependants(t *testing.T) {
+	web, on := strings.Repeat("c", 64), []string{strings.Repeat("c", 64)}
+	const running, exited = events.StateRunning, events.StateExited
+	type detail = engine.ContainerDetail
+	side := &detail{ID: "s", Name: "side", State: running, Shares: on}
+	for name, test := range map[string]struct {
+		mode      events.Dependants
+		all       []*detail // beside web, which runs
+		protected map[string]string
+		code      events.Code
+		says      string
+		want      string // the names of the dependants
+	}{
+		"none":           {events.DependantsRecreate, []*detail{{ID: "o", Name: "other", State: running}}, nil, "", "", ""},
+		"not asked for":  {events.DependantsRefuse, []*detail{side}, nil, events.CodeDependants, "dependants: recreate", ""},
+		"asked for":      {events.DependantsRecreate, []*detail{side}, nil, "", "", "side"},
+		"of a dependant": {events.DependantsRecreate, []*detail{{ID: "a", Name: "a", State: running, Shares: []string{"s"}}, side}, nil, "", "", "side, a"},
+		"of both":        {events.DependantsRecreate, []*detail{{ID: "a", Name: "a", State: running, Shares: []string{web, "s"}}, side}, nil, "", "", "side, a"},
+		"in a circle": {events.DependantsRecreate, []*detail{{ID: "a", Name: "a", State: running, Shares: []string{"b", web}},
+			{ID: "b", Name: "b", State: running, Shares: []string{"a"}}}, nil, "", "", "a, b"},
+		"what goes when it stops": {events.DependantsRecreate, []*detail{{ID: "s", Name: "side", State: running, Shares: on, AutoRemove: true}}, nil,
+			events.CodeStopWouldRemove, "side uses namespaces of web, and cannot be made again: it is set to be removed", "side"},
+		"a swarm's": {events.DependantsRecreate, []*detail{{ID: "s", Name: "side", State: running, Shares: on,
+			Labels: map[string]string{"com.docker.swarm.task.id": "x"}}}, nil, events.CodeStopWouldRemove, "swarm", "side"},
+		"what must not be stopped": {events.DependantsRecreate, []*detail{side}, map[string]string{"s": "it is the worker"},
+			events.CodeProtected, "must not be stopped: it is the worker", "side"},
+		"what cannot be committed": {events.DependantsRecreate, []*detail{{ID: "s", Name: "side", State: events.StateDead, Shares: on}}, nil,
+			events.CodeUncommittable, "it is dead", "side"},
+		"what hides what it wrote": {events.DependantsRecreate, []*detail{{ID: "s", Name: "side", State: running, Shares: on, Runtime: "runsc"}}, nil,
+			events.CodeUnsuitable, "gVisor", "side"},
+		"what could not be started again": {events.DependantsRecreate, []*detail{side, {ID: "a", Name: "a", State: running, Shares: []string{"s", "x"}},
+			{ID: "x", Name: "x", State: exited}}, nil, events.CodeDependants, "could not be started again", "side, a"},
+		"what stands": {events.DependantsRecreate, []*detail{{ID: "s", Name: "side", State: exited, Shares: []string{web, "x"}},
+			{ID: "x", Name: "x", State: exited}}, nil, "", "", "side"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := &Host{Platform: engine.Platform{APIVersion: "1.41"}, Protected: test.protected,
+				Containers: []engine.Container{{ID: web, Name: "web"}}, Details: map[string]*detail{web: {ID: web, Name: "web", State: running}}}
+			for _, d := range test.all {
+				host.Details[d.ID] = d
+			}
+			item := MakePlan([]Found{found(sourceOf("web", binds, ""))}, host,
+				Wish{As: events.RestoreStart, Job: "job", Replace: true, Volumes: events.VolumesEmpty, Dependants: test.mode})[0]
+			if item.Code != test.code || !strings.Contains(item.Message, test.says) || item.dependantNames() != test.want {
+				t.Errorf("it fails by %q (%s), with %q; want %q (%s), with %q", item.Code, item.Message, item.dependantNames(), test.code, test.says, test.want)
+			}
+			told := slices.ContainsFunc(item.Actions, func(a string) bool { return strings.HasSuffix(a, "of what it holds: "+test.want) })
+			if item.Code == "" && told != (test.want != "") {
+				t.Errorf("what is done is %q", item.Actions)
+			}
+		})
+	}
+}
+
+// One request does not replace a container, or make it again, twice; and it says what an
+// Engine loses.
+func TestDependantsOfTwo(t *testing.T) {
+	ids := map[string]string{"web": strings.Repeat("c", 64), "side": strings.Repeat("d", 64)}
+	host := func() *Host {
+		h := &Host{Platform: engine.Platform{APIVersion: "1.41"}, Details: map[string]*engine.ContainerDetail{}, NaiveDiff: true}
+		for name, id := range ids {
+			h.Containers = append(h.Containers, engine.Container{ID: id, Name: name})
+			h.Details[id] = &engine.ContainerDetail{ID: id, Name: name, State: events.StateRunning}
+		}
+		h.Details[ids["side"]].Shares = []string{ids["web"]}
+		return h
+	}
+	wish := Wish{As: events.RestoreStart, Job: "job", Replace: true, Volumes: events.VolumesEmpty, Dependants: events.DependantsRecreate}
+	for _, order := range [][]string{{"web", "side"}, {"side", "web"}} {
+		var all []Found
+		for i, name := range order {
+			s := sourceOf(name, `"NetworkMode":"none"`, "")
+			s.Manifest.ID = fmt.Sprint(pointID[:len(pointID)-1], i)
+			all = append(all, found(s))
+		}
+		items := MakePlan(all, host(), wish)
+		if items[0].Code != "" || items[1].Code != events.CodeDependants || !strings.Contains(items[1].Message, "by the same request") {
+			t.Errorf("%v fail by %q and %q (%s)", order, items[0].Code, items[1].Code, items[1].Message)
+		}
+		warned := slices.ContainsFunc(items[0].Warnings, func(w events.Warning) bool { return w.Code == events.WarningNaiveDiff })
+		if warned != (order[0] == "web") {
+			t.Errorf("%v warn of %+v", order, items[0].Warnings)
+		}
+	}
+}
+
 func TestTakenPorts(t *testing.T) {
 	web := sourceOf("web", `"NetworkMode":"bridge","PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]}`, "")
 	other := engine.Container{ID: "x", Name: "other"}

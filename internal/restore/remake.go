@@ -197,12 +197,17 @@ func (a *attempt) remake(ctx context.Context, d *dependant) error {
 // startDependants puts the dependants in their places, has those run that ran, and sees
 // whether they do.
 func (a *attempt) startDependants(ctx context.Context) error {
+	if len(a.dependants) == 0 {
+		return nil
+	}
+	a.Progress(events.StepStart, 0, 0, 0)
 	for _, d := range a.dependants {
 		if err := a.startDependant(ctx, d); err != nil {
 			return err
 		}
 	}
 	defer measure(&a.result.DurationsMillis.Gate)()
+	a.Progress(events.StepGate, 0, 0, 0)
 	for _, d := range a.dependants {
 		if d.started.IsZero() {
 			continue
@@ -218,9 +223,7 @@ func (a *attempt) startDependants(ctx context.Context) error {
 			}
 		}
 	}
-	if len(a.dependants) > 0 {
-		step.At(ctx, step.DependantsRun)
-	}
+	step.At(ctx, step.DependantsRun)
 	return nil
 }
 

@@ -36,6 +36,24 @@ func (s *suite) stopAndStart(tt *testing.T) {
 	t.wantActions(t.account(changes, engine.ActionDie), engine.ActionDie)
 }
 
+// Who uses the namespaces of another container is started while that runs.
+func (s *suite) startOfSharers(tt *testing.T) {
+	t := s.begin(tt)
+	image := t.name("image") + ":v1"
+	t.MakeImage(t, image)
+	owner := t.container(Spec{Image: image})
+	for _, spec := range []Spec{{Image: image, Network: owner}, {Image: image, Processes: owner}} {
+		id := t.container(spec)
+		t.must(t.Stop(t.ctx, owner))
+		if err := t.Start(t.ctx, id); err == nil {
+			t.Errorf("to start %+v while the other does not run is no error", spec)
+		}
+		t.must(t.Start(t.ctx, owner))
+		t.must(t.Start(t.ctx, id))
+		t.wantState(id, events.StateRunning)
+	}
+}
+
 func (s *suite) unpause(tt *testing.T) {
 	t := s.begin(tt)
 	id := t.running(Spec{})
@@ -51,6 +69,10 @@ func (s *suite) unpause(tt *testing.T) {
 	if err := t.Unpause(t.ctx, id); err != nil {
 		t.Errorf("to unpause what is stopped: %v", err)
 	}
+	t.must(t.Start(t.ctx, id))
+	t.must(t.Pause(t.ctx, id))
+	t.must(t.Stop(t.ctx, id)) // what is paused
+	t.wantState(id, events.StateExited)
 }
 
 func (s *suite) pause(tt *testing.T) {

@@ -14,7 +14,7 @@ import (
 // Stop implements [engine.Containers].
 func (f *Fake) Stop(ctx context.Context, id string) error {
 	return f.change(ctx, Stop, id, func(c *container) error {
-		if c.state != events.StateRunning && c.state != events.StateRestarting {
+		if c.state != events.StateRunning && c.state != events.StateRestarting && c.state != events.StatePaused {
 			return nil
 		}
 		f.die(c)
@@ -35,10 +35,14 @@ func (f *Fake) Start(ctx context.Context, id string) error {
 			return nil
 		case events.StatePaused:
 			return fmt.Errorf("cannot start a paused container")
-		default:
-			f.start(c)
-			return nil
 		}
+		for _, id := range c.shares() {
+			if other := f.containers[id]; other == nil || other.state != events.StateRunning && other.state != events.StatePaused {
+				return fmt.Errorf("cannot join the namespaces of container %s, which does not run", id)
+			}
+		}
+		f.start(c)
+		return nil
 	})
 }
 

@@ -70,6 +70,7 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("RemoveImageInUse", s.removeImageInUse)
 	t.Run("RemoveImageWithChild", s.removeImageWithChild)
 	t.Run("StopAndStart", s.stopAndStart)
+	t.Run("StartOfSharers", s.startOfSharers)
 	t.Run("Pause", s.pause)
 	t.Run("Unpause", s.unpause)
 	t.Run("StartedAt", s.startedAt)
