@@ -11,6 +11,7 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/docker/dockertest"
@@ -43,6 +44,56 @@ func prepareReturning(w *world) string {
 	}
 	w.busy[w.host+"-a"] = &busy{state: events.StateRunning}
 	return fmt.Sprintf(`{"points":[%q],"gate":"500ms"}`, point)
+}
+
+// prepareSharing does the same with a container that two others use the network of, which
+// have written something.
+func prepareSharing(w *world) string {
+	w.t.Helper()
+	point := w.pointOf(dockertest.Container{Name: "a", Payload: 4 << 20}, false)
+	for _, name := range sharers {
+		c := w.run(dockertest.Container{Name: name, Payload: 1 << 20, Network: "container:" + w.busy[w.host+"-a"].id})
+		w.engine.Write(w.t, w.busy[c].id, "data/since", []byte(c))
+	}
+	return fmt.Sprintf(`{"points":[%q],"replace":true,"dependants":"recreate","gate":"500ms"}`, point)
+}
+
+var sharers = []string{"b", "c"}
+
+// checkShared holds that those that used the network of the container use that of the one
+// that is there now, with all that they had written, and that of what attempts made for
+// them there is no more than what they need.
+func (w *world) checkShared() {
+	w.t.Helper()
+	api, ctx := w.engine.API(), w.t.Context()
+	owner := w.busy[w.host+"-a"].id
+	used := map[string]bool{}
+	for _, name := range append([]string{"a"}, sharers...) {
+		name = w.host + "-" + name
+		c, err := api.ContainerInspect(ctx, w.busy[name].id)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		used[c.Image] = true
+		if name == w.host+"-a" {
+			continue
+		}
+		if mode := string(c.HostConfig.NetworkMode); mode != "container:"+owner {
+			w.t.Errorf("%s uses the network %s, not that of %s", name, mode, owner)
+		}
+		if got, err := w.engine.Read(ctx, c.ID, "data/since"); err != nil || got != name {
+			w.t.Errorf("%s holds %q: %v", name, got, err)
+		}
+	}
+	images, err := api.ImageList(ctx, image.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", testLabel+"="+w.host))})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, img := range images {
+		if !used[img.ID] {
+			w.t.Errorf("image %v %s is left", img.RepoTags, img.ID)
+		}
+	}
 }
 
 // pointOf runs a container, and backs it up by a worker that ends then.

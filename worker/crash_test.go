@@ -31,49 +31,53 @@ const (
 
 	overwriting scenario = "overwrite" // the same, with what its volume holds
 	returning   scenario = "return"    // a container that is gone, with its volume
+	sharing     scenario = "share"     // a container that runs, in its own place, and two that use its network
 )
 
 // crashes are the jobs in which a worker dies right after a step. Each step has at
 // least one, which every run has; make crash has all of them.
 var crashes = map[step.Name][]scenario{
-	step.Claimed:      {pausing},
-	step.Planned:      {pausing, pruning, drilling},
-	step.Accepted:     {pausing},
-	step.ItemBegun:    {pausing},
-	step.Recorded:     {pausing, imaging, reading, drilling, replacing},
-	step.HelpersMade:  {reading},
-	step.HookRun:      {hooking},
-	step.Paused:       {joining},
-	step.Stopped:      {stopping, replacing},
-	step.Committed:    {pausing, stopping, joining, hooking, reading},
-	step.VolumeRead:   {reading},
-	step.Resumed:      {stopping, joining, hooking},
-	step.Staged:       {pausing, imaging},
-	step.Saved:        {pausing, imaging},
-	step.Published:    {pausing, joining},
-	step.Checked:      {drilling},
-	step.Loaded:       {drilling, replacing},
-	step.Created:      {drilling, replacing, returning},
-	step.Connected:    {replacing},
-	step.Renamed:      {replacing},
-	step.Kept:         {overwriting},
-	step.Cleared:      {overwriting},
-	step.Filled:       {overwriting, returning},
-	step.Named:        {replacing},
-	step.Started:      {drilling, replacing},
-	step.GatePassed:   {replacing},
-	step.Restored:     {replacing},
-	step.ReplacedGone: {replacing},
-	step.Removed:      {pausing, drilling},
-	step.RecordGone:   {pausing, drilling},
-	step.Marked:       {drilling},
-	step.Hidden:       {pruning},
-	step.Erased:       {pruning},
-	step.ItemEnded:    {pausing, pruning, replacing},
-	step.ItemReported: {pausing},
-	step.Ended:        {pausing},
-	step.EndReported:  {pausing},
-	step.Acknowledged: {pausing},
+	step.Claimed:        {pausing},
+	step.Planned:        {pausing, pruning, drilling},
+	step.Accepted:       {pausing},
+	step.ItemBegun:      {pausing},
+	step.Recorded:       {pausing, imaging, reading, drilling, replacing, sharing},
+	step.HelpersMade:    {reading},
+	step.HookRun:        {hooking},
+	step.Paused:         {joining},
+	step.Stopped:        {stopping, replacing, sharing},
+	step.Committed:      {pausing, stopping, joining, hooking, reading, sharing},
+	step.VolumeRead:     {reading},
+	step.Resumed:        {stopping, joining, hooking},
+	step.Staged:         {pausing, imaging},
+	step.Saved:          {pausing, imaging},
+	step.Published:      {pausing, joining},
+	step.Checked:        {drilling},
+	step.Loaded:         {drilling, replacing},
+	step.Created:        {drilling, replacing, returning, sharing},
+	step.Connected:      {replacing},
+	step.Renamed:        {replacing, sharing},
+	step.Kept:           {overwriting},
+	step.Cleared:        {overwriting},
+	step.Filled:         {overwriting, returning},
+	step.Named:          {replacing, sharing},
+	step.Started:        {drilling, replacing, sharing},
+	step.GatePassed:     {replacing, sharing},
+	step.DependantMade:  {sharing},
+	step.DependantNamed: {sharing},
+	step.DependantsRun:  {sharing},
+	step.Restored:       {replacing, sharing},
+	step.ReplacedGone:   {replacing, sharing},
+	step.Removed:        {pausing, drilling},
+	step.RecordGone:     {pausing, drilling},
+	step.Marked:         {drilling},
+	step.Hidden:         {pruning},
+	step.Erased:         {pruning},
+	step.ItemEnded:      {pausing, pruning, replacing},
+	step.ItemReported:   {pausing},
+	step.Ended:          {pausing},
+	step.EndReported:    {pausing},
+	step.Acknowledged:   {pausing},
 }
 
 // kind is the kind of the scenario's request.
@@ -83,7 +87,7 @@ func (s scenario) kind() events.Kind {
 		return events.Prune
 	case drilling:
 		return events.Verify
-	case replacing, overwriting, returning:
+	case replacing, overwriting, returning, sharing:
 		return events.Restore
 	}
 	return events.Backup
@@ -103,6 +107,8 @@ func (s scenario) prepare(w *world) string {
 		return prepareOverwriting(w)
 	case returning:
 		return prepareReturning(w)
+	case sharing:
+		return prepareSharing(w)
 	}
 	c := dockertest.Container{Payload: payload}
 	if s == drilling {
@@ -143,7 +149,7 @@ const sideBySide = 6
 var takeovers = map[step.Name]scenario{
 	step.Recorded: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
 	step.VolumeRead: reading, step.Resumed: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
-	step.Loaded: drilling, step.Started: drilling, step.Cleared: overwriting,
+	step.Loaded: drilling, step.Started: drilling, step.Cleared: overwriting, step.DependantNamed: sharing,
 }
 
 // thorough has a worker die after each step in each kind of job, instead of in one.
@@ -188,8 +194,11 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 	if s.kind() == events.Restore {
 		w.meet()
 	}
-	if s == overwriting {
+	switch s {
+	case overwriting:
 		w.checkKept()
+	case sharing:
+		w.checkShared()
 	}
 	w.verify(job)
 	if !endsAsItMust(t, end, s) {

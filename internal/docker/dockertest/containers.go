@@ -3,6 +3,7 @@ package dockertest
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +35,8 @@ type Container struct {
 	// Volume is the name of a volume at /data, where all of that is written; empty for
 	// none. It is removed with the test.
 	Volume string
+	// Network is its network mode; empty for none.
+	Network string
 }
 
 // ImportImage makes an image whose containers keep writing, see [Engine.Lines].
@@ -80,7 +84,7 @@ func (e *Engine) Import(ctx context.Context, ref string) error {
 // the test.
 func (e *Engine) Run(t testing.TB, c Container) string {
 	t.Helper()
-	host := &container.HostConfig{NetworkMode: "none"}
+	host := &container.HostConfig{NetworkMode: container.NetworkMode(cmp.Or(c.Network, "none"))}
 	if e.options.Podman { // a Docker Engine is told at its start
 		host.CgroupParent = "/" + e.name
 	}
@@ -134,19 +138,25 @@ func (e *Engine) Write(t testing.TB, id, file string, content []byte) {
 	}
 }
 
-// Lines returns how many lines a container has written so far.
-func (e *Engine) Lines(ctx context.Context, id string) (int, error) {
-	r, _, err := e.api.CopyFromContainer(ctx, id, "/data/log")
+// Read returns a file of a container.
+func (e *Engine) Read(ctx context.Context, id, file string) (string, error) {
+	r, _, err := e.api.CopyFromContainer(ctx, id, "/"+file)
 	if err != nil {
-		return 0, fmt.Errorf("read what container %s has written: %w", id, err)
+		return "", fmt.Errorf("read %s of container %s: %w", file, id, err)
 	}
 	defer r.Close()
 	files := tar.NewReader(r)
 	if _, err := files.Next(); err != nil {
-		return 0, fmt.Errorf("read what container %s has written: %w", id, err)
+		return "", fmt.Errorf("read %s of container %s: %w", file, id, err)
 	}
 	content, err := io.ReadAll(files)
-	return bytes.Count(content, []byte("\n")), err
+	return string(content), err
+}
+
+// Lines returns how many lines a container has written so far.
+func (e *Engine) Lines(ctx context.Context, id string) (int, error) {
+	content, err := e.Read(ctx, id, "data/log")
+	return strings.Count(content, "\n"), err
 }
 
 // randomBytes can't be compressed, and is the same for the same seed.
