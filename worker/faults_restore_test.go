@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/docker/docker/api/types/container"
+
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/step"
 )
@@ -17,6 +19,7 @@ func TestRestoreFaults(t *testing.T) {
 	cases.add("two at once", twoRestores)
 	cases.add("while it is backed up", restoreInABackup)
 	cases.add("sink away", sinkAwayInARestore)
+	cases.add("dependant removed", dependantRemovedInARestore)
 	cases.run(t, sideBySide)
 }
 
@@ -90,6 +93,35 @@ func sinkAwayInARestore(t *testing.T) {
 	w.ended(job)
 	w.meet()
 	w.survived("sink away in a restore, and back", job)
+}
+
+// dependantRemovedInARestore: somebody removes what was made in the place of a dependant,
+// when all names are given up. Everything is as it was then.
+func dependantRemovedInARestore(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	data := prepareSharing(w)
+	before := map[string]string{}
+	for name, b := range w.busy {
+		before[name] = b.id
+	}
+	p := w.start(workerOptions{env: []string{stopAfter(step.DependantNamed, 1)}})
+	job := w.ask(events.Restore, "1", data)
+	p.frozen()
+	err := w.engine.API().ContainerRemove(t.Context(), w.host+"-"+sharers[0], container.RemoveOptions{Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.resume()
+	w.failure(w.ended(job), events.CodeNotStarted)
+	w.meet()
+	for name, id := range before {
+		if w.busy[name].id != id {
+			t.Errorf("%s is %s, not %s", name, w.busy[name].id, id)
+		}
+	}
+	w.checkShared()
+	w.verify(job)
+	report(t, "what is made in the place of a dependant is removed", 1, "undone")
 }
 
 // undone waits until no worker has anything to be undone.

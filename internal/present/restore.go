@@ -44,7 +44,8 @@ func (restoreView) completed(ev event.Event) (completed, error) {
 		}
 	}
 	for _, again := range d.Dependants {
-		c.details = append(c.details, fmt.Sprintf("container %s uses its namespaces: made again (%.12s) from image %s", again.Name, again.ID, again.ImageReference))
+		c.details = append(c.details, fmt.Sprintf("container %s uses its namespaces: made again (%.12s) from image %s",
+			again.Name, again.ID, again.ImageReference))
 	}
 	for _, diff := range d.Differences {
 		c.details = append(c.details, fmt.Sprintf("not as it was: %s: %s", diff.Member, diff.Reason))

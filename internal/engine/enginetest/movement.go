@@ -35,6 +35,7 @@ func (f *Fake) Start(ctx context.Context, id string) error {
 			return nil
 		case events.StatePaused:
 			return fmt.Errorf("cannot start a paused container")
+		default:
 		}
 		for _, id := range c.shares() {
 			if other := f.containers[id]; other == nil || other.state != events.StateRunning && other.state != events.StatePaused {
