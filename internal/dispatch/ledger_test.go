@@ -244,7 +244,7 @@ func (h *host) enterPlan(claim *ledger.Claim) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	raw, err := plan.Make(time.Now(), req, plan.Inventory{Containers: containers}, plan.Rules{Quiesce: h.backups.Policy.Quiesce}).Encode()
+	raw, err := json.Marshal(plan.Make(time.Now(), req, plan.Inventory{Containers: containers}, plan.Rules{Quiesce: h.backups.Policy.Quiesce}))
 	if err == nil {
 		err = claim.SetPlan(h.Context(), raw)
 	}

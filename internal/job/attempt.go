@@ -3,6 +3,7 @@ package job
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -232,9 +233,9 @@ func (a *Attempt) makePlan(ctx context.Context) error {
 		a.Log.Warn("the job cannot be planned", zap.Error(err))
 		return planFailure{err}
 	}
-	raw, err := p.Encode()
+	raw, err := json.Marshal(p)
 	if err != nil {
-		return err
+		return fmt.Errorf("encode the plan: %w", err)
 	}
 	if err := a.claim.SetPlan(a.base, raw); err != nil {
 		return err

@@ -42,14 +42,13 @@ type Spec interface {
 }
 
 // Plan is what a job will do. It is in the ledger from the first attempt on, so that
-// later changes do not alter it.
+// later changes do not alter it. It is stored as its JSON, with its form as the member
+// version.
 type Plan interface {
 	// Public is what is published of it, with all items in their places.
 	Public() events.Plan
 	// Made is when it was made.
 	Made() time.Time
-	// Encode returns the stored form.
-	Encode() ([]byte, error)
 }
 
 // Request is what a job is for.

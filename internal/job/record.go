@@ -47,7 +47,7 @@ func (a *Attempt) encodeOutcome(o events.ItemOutcome, ev *event.Event) ([]byte, 
 // decodeOutcome reads the stored form of an item's outcome.
 func decodeOutcome(job string, raw []byte) (o events.ItemOutcome, m events.Message, err error) {
 	var stored outcome
-	if err := ledger.Decode("an outcome of job "+job, raw, &stored); err != nil {
+	if err := ledger.Decode("an outcome of job "+job, ledger.Version, raw, &stored); err != nil {
 		return o, m, err
 	}
 	return o, stored.Message, json.Unmarshal(stored.Outcome, &o)
@@ -65,7 +65,7 @@ func EncodeEnd(host, job string, ev event.Event) ([]byte, error) {
 // DecodeEnd reads the stored form of a job's terminal event.
 func DecodeEnd(raw []byte) (events.Message, error) {
 	var stored ending
-	err := ledger.Decode("the end of a job", raw, &stored)
+	err := ledger.Decode("the end of a job", ledger.Version, raw, &stored)
 	return stored.Message, err
 }
 
@@ -81,4 +81,13 @@ func endedCancelled(terminal []byte) bool {
 	}
 	var data events.Ended
 	return ev.DataAs(&data) == nil && data.Status == events.StatusCancelled
+}
+
+// DecodePlan reads the stored form of a plan into p, whose kind knows the forms up to
+// known. It reports what [ledger.Decode] does.
+func DecodePlan(raw []byte, known int, p Plan) (Plan, error) {
+	if err := ledger.Decode("the stored plan", known, raw, p); err != nil {
+		return nil, err
+	}
+	return p, nil
 }

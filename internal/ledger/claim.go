@@ -55,7 +55,7 @@ func (c *Claim) load(ctx context.Context) error {
 			c.outcomes[i] = e.Value
 		case ok && kind == "begun":
 			b := begunEntry{revision: e.Revision}
-			err := Decode(e.Key, e.Value, &b.Begun)
+			err := Decode(e.Key, Version, e.Value, &b.Begun)
 			if errors.Is(err, ErrNewer) {
 				return err
 			}
@@ -243,7 +243,7 @@ func (c *Claim) getBegun(ctx context.Context, key string) (b begunEntry, err err
 		return b, err
 	}
 	b.revision = revision
-	return b, Decode(key, raw, &b.Begun)
+	return b, Decode(key, Version, raw, &b.Begun)
 }
 
 // own reports ErrLost if a head as it stands is of another attempt.

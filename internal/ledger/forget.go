@@ -46,7 +46,7 @@ func (f *Forgetful) forget(ctx context.Context) (int, error) {
 			return 0, fmt.Errorf("look for jobs to forget: %w", err)
 		}
 		var head Head
-		if err := Decode(e.Key, e.Value, &head); err == nil && head.ended() {
+		if err := Decode(e.Key, Version, e.Value, &head); err == nil && head.ended() {
 			e.Value = nil
 			ended = append(ended, e)
 		}

@@ -95,16 +95,18 @@ func (h *Head) retention() time.Duration {
 	return openRetention
 }
 
-// Decode reads an entry of a form that this version knows. What names it in an error,
-// which is ErrNewer or ErrDamaged.
-func Decode(what string, raw []byte, into any) error {
+// Decode reads an entry, or a document within one, whose member version is its form; the
+// caller knows the forms from 1 up to known. Members that into does not have are passed
+// over, so a change that may not be passed over makes a new form. What names the document
+// in an error, which is ErrNewer or ErrDamaged.
+func Decode(what string, known int, raw []byte, into any) error {
 	var form struct {
 		Version int `json:"version"`
 	}
 	err := json.Unmarshal(raw, &form)
 	switch {
-	case err == nil && form.Version > Version:
-		return fmt.Errorf("%s has form %d, and this version reads form %d: %w", what, form.Version, Version, ErrNewer)
+	case err == nil && form.Version > known:
+		return fmt.Errorf("%s has form %d, and this version reads form %d: %w", what, form.Version, known, ErrNewer)
 	case err == nil && form.Version < 1:
 		err = fmt.Errorf("it has form %d", form.Version)
 	case err == nil:

@@ -120,7 +120,7 @@ func (j *Jobs) Unsettled(ctx context.Context, within time.Duration) iter.Seq2[Jo
 				return
 			}
 			var head Head
-			err := Decode(e.Key, e.Value, &head)
+			err := Decode(e.Key, Version, e.Value, &head)
 			if err == nil && (head.Digest == "" || head.ended() && time.Since(e.Time) > within) {
 				continue
 			}
@@ -151,7 +151,7 @@ func (j *Jobs) Begun(ctx context.Context, job string) (map[int]Begun, error) {
 			continue
 		}
 		var b Begun
-		if err := Decode(e.Key, e.Value, &b); err != nil {
+		if err := Decode(e.Key, Version, e.Value, &b); err != nil {
 			unreadable = errors.Join(unreadable, err)
 			continue
 		}
@@ -173,7 +173,7 @@ func (j *Jobs) head(ctx context.Context, job string) (Head, uint64, error) {
 		return Head{}, 0, fmt.Errorf("look up job %s: %w", job, err)
 	}
 	var head Head
-	err = Decode(key, raw, &head)
+	err = Decode(key, Version, raw, &head)
 	return head, revision, err
 }
 

@@ -60,7 +60,7 @@ type Inventory struct {
 // have been validated, and the order of the result does not depend on the order of the
 // inventory. Lists are not shortened.
 func Make(now time.Time, req *events.BackupRequest, inventory Inventory, rules Rules) *Plan {
-	plan := &Plan{Version: version, Time: now.UTC()}
+	plan := &Plan{Version: Version, Time: now.UTC()}
 	v := newVolumes(req, inventory, rules)
 	if req.Containers != nil {
 		plan.Warnings = rules.Warnings

@@ -1,22 +1,17 @@
 package plan
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"holdfast.io/holdfast/events"
 )
 
-// version is the version of the stored form of a Plan. A change that an older
+// Version is the version of the stored form of a Plan. A change that an older
 // program would misread, or whose loss would do harm, gets the next one.
 //
 // Form 2 has volumes.
-const version = 2
-
-// ErrNewer is reported for the plan of a newer version of Holdfast.
-var ErrNewer = errors.New("let a worker of the newer version go on with the job")
+const Version = 2
 
 // Plan is what a job will do. It stands in the ledger from its first attempt on,
 // so that later changes on the Engine do not alter it.
@@ -73,33 +68,15 @@ func (p *Plan) Public() events.Plan {
 	return events.Plan{Items: items, Missing: p.Missing, Excluded: p.Excluded, Skipped: p.Skipped, Warnings: p.Warnings}
 }
 
-// Encode returns the stored form of the plan.
-func (p *Plan) Encode() ([]byte, error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
-	}
-	return raw, nil
-}
+// Made is when the plan was made.
+func (p *Plan) Made() time.Time { return p.Time }
 
-// Decode reads the stored form of a plan. It reports ErrNewer for the form of a newer
-// version: what it would not understand would be left undone. Any other error means
-// that the plan is damaged.
-func Decode(raw []byte) (*Plan, error) {
-	p := &Plan{}
-	if err := json.Unmarshal(raw, p); err != nil {
-		return nil, fmt.Errorf("the stored plan is damaged: %w", err)
-	}
-	switch {
-	case p.Version > version:
-		return nil, fmt.Errorf("the stored plan has form %d, and this version of Holdfast reads form %d: %w", p.Version, version, ErrNewer)
-	case p.Version < 1:
-		return nil, fmt.Errorf("the stored plan is damaged: it has form %d", p.Version)
-	}
+// Check reports what a plan that was stored contradicts itself in.
+func (p *Plan) Check() error {
 	for _, i := range p.StopOrder {
 		if i < 0 || i >= len(p.Items) {
-			return nil, fmt.Errorf("the stored plan is damaged: its stop order names item %d of %d", i, len(p.Items))
+			return fmt.Errorf("its stop order names item %d of %d", i, len(p.Items))
 		}
 	}
-	return p, nil
+	return nil
 }

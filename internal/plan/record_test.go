@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 )
 
-func TestEncode(t *testing.T) {
+func TestPlanIsStored(t *testing.T) {
 	req := &events.BackupRequest{
 		Containers: &events.ContainerSelector{Names: []string{"a", "gone"}, Match: []string{"^b"}, Labels: []string{"tier=web"}, All: true},
 		Images:     &events.ImageSelector{Names: []string{"app:v1"}, Match: []string{"^db"}, All: true},
@@ -34,12 +35,12 @@ func TestEncode(t *testing.T) {
 	if want := []Selector{ByName, ByPattern, ByLabel, ByAll, ByName, ByPattern, ByAll}; !reflect.DeepEqual(selectors, want) {
 		t.Errorf("the items are selected by %q, want %q", selectors, want)
 	}
-	raw, err := p.Encode()
+	raw, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := Decode(raw)
-	if err != nil || !reflect.DeepEqual(again, p) {
+	again := &Plan{}
+	if err := json.Unmarshal(raw, again); err != nil || !reflect.DeepEqual(again, p) {
 		t.Errorf("%+v becomes %+v, %v", p, again, err)
 	}
 	if public := p.Public(); len(public.Items) != len(p.Items) || len(public.Missing) != 1 {
@@ -47,17 +48,13 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-func TestDecodeRefuses(t *testing.T) {
-	for raw, want := range map[string]string{
-		``:             "damaged",
-		`{}`:           "damaged",
-		`{"version":1`: "damaged",
-		`{"version":3,"items":[{"transport":"push"}]}`: "newer version",
-		`{"version":1,"items":[],"stopOrder":[0]}`:     "names item 0 of 0",
-		`{"version":1,"items":[{}],"stopOrder":[-1]}`:  "names item -1 of 1",
-	} {
-		if p, err := Decode([]byte(raw)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s is read as %+v, %v", raw, p, err)
+func TestCheck(t *testing.T) {
+	for want, order := range map[string][]int{"names item 0 of 0": {0}, "names item -1 of 0": {-1}} {
+		if err := (&Plan{StopOrder: order}).Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v", order, err)
 		}
+	}
+	if err := (&Plan{Items: make([]Item, 2), StopOrder: []int{1, 0}}).Check(); err != nil {
+		t.Error(err)
 	}
 }

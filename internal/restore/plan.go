@@ -1,9 +1,6 @@
 package restore
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,20 +9,18 @@ import (
 	"holdfast.io/holdfast/events"
 )
 
-// PlanVersion is the version of the plans that this program writes. It reads all before
-// it: version 2 came with the dependants of an item.
+// PlanVersion is the version of the stored form of a Plan. A change that an older
+// program would misread, or whose loss would do harm, gets the next one.
+//
+// Form 2 has the dependants of an item.
 const PlanVersion = 2
-
-// Errors of a stored plan.
-var (
-	ErrPlanNewer   = errors.New("a newer version of Holdfast made the plan")
-	ErrPlanDamaged = errors.New("the plan is damaged")
-)
 
 // Plan is what a restore will do on a host. It does not change once it is made.
 type Plan struct {
-	Version int       `json:"version"`
-	Time    time.Time `json:"time"`
+	// Version is that of the stored form.
+	Version int `json:"version"`
+	// Time is when the plan was made; the events that repeat it bear it.
+	Time time.Time `json:"time"`
 	// Items are in the order in which they are restored.
 	Items    []Item           `json:"items"`
 	Missing  []events.Missing `json:"missing"`
@@ -99,34 +94,8 @@ func (p *Plan) Public() events.Plan {
 	return public
 }
 
-// Encode returns the stored form.
-func (p *Plan) Encode() ([]byte, error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
-	}
-	return raw, nil
-}
-
-// DecodePlan reads the stored form. It reports ErrPlanNewer and ErrPlanDamaged.
-func DecodePlan(raw []byte) (*Plan, error) {
-	var head struct {
-		Version int `json:"version"`
-	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrPlanDamaged, err)
-	}
-	if head.Version > PlanVersion {
-		return nil, fmt.Errorf("%w (it has version %d, and this program knows %d)", ErrPlanNewer, head.Version, PlanVersion)
-	}
-	var p Plan
-	strict := json.NewDecoder(bytes.NewReader(raw))
-	strict.DisallowUnknownFields()
-	if err := strict.Decode(&p); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrPlanDamaged, err)
-	}
-	return &p, nil
-}
+// Made is when the plan was made.
+func (p *Plan) Made() time.Time { return p.Time }
 
 // act adds to what is done, in words.
 func (i *Item) act(format string, args ...any) {

@@ -2,7 +2,6 @@ package restore
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -280,26 +279,5 @@ func TestOrder(t *testing.T) {
 	}
 	if want := []string{"shop-db-1", "shop-api-1", "shop-web-1", "side"}; !slices.Equal(names, want) {
 		t.Errorf("the order is %q, want %q", names, want)
-	}
-}
-
-func TestStoredPlans(t *testing.T) {
-	p := &Plan{Version: PlanVersion, Items: []Item{{Dir: "points/x", Volumes: []Volume{{Was: "a", Name: "b", Action: events.VolumeCreated}}}}}
-	raw, err := p.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	back, err := DecodePlan(raw)
-	if err != nil || back.Items[0].Volumes[0] != p.Items[0].Volumes[0] {
-		t.Errorf("it comes back as %+v, %v", back, err)
-	}
-	for text, want := range map[string]error{
-		`{"version":99}`:            ErrPlanNewer,
-		`{"version":1,"unknown":1}`: ErrPlanDamaged,
-		`{"version":`:               ErrPlanDamaged,
-	} {
-		if _, err := DecodePlan([]byte(text)); !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", text, err, want)
-		}
 	}
 }

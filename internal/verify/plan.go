@@ -1,20 +1,14 @@
 package verify
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"time"
 
 	"holdfast.io/holdfast/events"
 )
 
-// version is the version of the stored form of a Plan. A change that an older
+// PlanVersion is the version of the stored form of a Plan. A change that an older
 // program would misread, or whose loss would do harm, gets the next one.
-const version = 1
-
-// ErrNewer is reported for the plan of a newer version of Holdfast.
-var ErrNewer = errors.New("let a worker of the newer version go on with the job")
+const PlanVersion = 1
 
 // Plan is which points a job verifies. It stands in the ledger from its first attempt
 // on, so that later changes in the sink do not alter it.
@@ -50,28 +44,5 @@ func (p *Plan) Public() events.Plan {
 	return events.Plan{Items: items, Missing: p.Missing, Excluded: p.Excluded, ExcludedOmitted: p.ExcludedOmitted}
 }
 
-// Encode returns the stored form of the plan.
-func (p *Plan) Encode() ([]byte, error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
-	}
-	return raw, nil
-}
-
-// DecodePlan reads the stored form of a plan. It reports ErrNewer for the form of a
-// newer version: what it would not understand would be left undone. Any other error
-// means that the plan is damaged.
-func DecodePlan(raw []byte) (*Plan, error) {
-	p := &Plan{}
-	if err := json.Unmarshal(raw, p); err != nil {
-		return nil, fmt.Errorf("the stored plan is damaged: %w", err)
-	}
-	switch {
-	case p.Version > version:
-		return nil, fmt.Errorf("the stored plan has form %d, and this version of Holdfast reads form %d: %w", p.Version, version, ErrNewer)
-	case p.Version < 1:
-		return nil, fmt.Errorf("the stored plan is damaged: it has form %d", p.Version)
-	}
-	return p, nil
-}
+// Made is when the plan was made.
+func (p *Plan) Made() time.Time { return p.Time }

@@ -41,7 +41,7 @@ func (c *Candidate) verified(level events.VerifyLevel) time.Time { return lastAt
 // left out by name than an event lists; the rest is counted.
 func Select(now time.Time, req *events.VerifyRequest, all []Candidate, explain bool) *Plan {
 	s := &selection{req: req, level: cmp.Or(req.Level, events.VerifyFull), now: now, explain: explain,
-		plan: &Plan{Version: version, Time: now.UTC()}, picked: map[*Candidate]bool{}}
+		plan: &Plan{Version: PlanVersion, Time: now.UTC()}, picked: map[*Candidate]bool{}}
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b Candidate) int { return strings.Compare(a.Dir, b.Dir) })
 	s.named(all)

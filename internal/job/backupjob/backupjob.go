@@ -5,7 +5,6 @@ package backupjob
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -65,22 +64,16 @@ type spec struct {
 
 func (s *spec) Options() job.Options { return s.options }
 
-// planned is a backup's plan as a job keeps it.
-type planned struct{ *plan.Plan }
-
-// Made implements [job.Plan].
-func (p planned) Made() time.Time { return p.Time }
-
 // DecodePlan implements [job.Spec].
 func (s *spec) DecodePlan(raw []byte) (job.Plan, error) {
-	p, err := plan.Decode(raw)
-	switch {
-	case errors.Is(err, plan.ErrNewer):
-		return nil, fmt.Errorf("%w (%w)", ledger.ErrNewer, err)
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
+	p := &plan.Plan{}
+	if _, err := job.DecodePlan(raw, plan.Version, p); err != nil {
+		return nil, err
 	}
-	return planned{p}, nil
+	if err := p.Check(); err != nil {
+		return nil, fmt.Errorf("%w: the stored plan: %w", ledger.ErrDamaged, err)
+	}
+	return p, nil
 }
 
 // Plan implements [job.Spec].
@@ -106,7 +99,7 @@ func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
 	if err != nil {
 		return nil, planError(err, "ask the Engine what it is")
 	}
-	return planned{plan.Make(time.Now(), s.data, inventory, plan.Rules{
+	return plan.Make(time.Now(), s.data, inventory, plan.Rules{
 		Quiesce:      k.Policy.Quiesce,
 		Allowed:      k.Policy.Containers,
 		HooksAllowed: k.Runner.HooksAllowed,
@@ -117,5 +110,5 @@ func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
 		Binds:        k.Policy.Binds,
 		SkipMissing:  s.request.Target == events.TargetAll,
 		Explain:      s.data.DryRun,
-	})}, nil
+	}), nil
 }

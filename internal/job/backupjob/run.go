@@ -21,7 +21,7 @@ type run struct {
 
 // Run implements [job.Spec].
 func (s *spec) Run(ctx context.Context, a *job.Attempt) {
-	r := &run{spec: s, attempt: a, plan: a.Plan().(planned).Plan}
+	r := &run{spec: s, attempt: a, plan: a.Plan().(*plan.Plan)}
 	if s.data.Together {
 		r.together(ctx)
 		return

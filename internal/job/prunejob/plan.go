@@ -2,7 +2,6 @@ package prunejob
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +9,6 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bytesize"
-	"holdfast.io/holdfast/internal/job"
-	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/prune"
 	"holdfast.io/holdfast/internal/retention"
 )
@@ -64,32 +61,6 @@ func (p *plan) Public() events.Plan {
 		items = append(items, i.PlannedItem)
 	}
 	return events.Plan{Items: items, Missing: p.Missing, Excluded: p.Excluded, ExcludedOmitted: p.ExcludedOmitted, Warnings: p.Warnings}
-}
-
-// Encode implements [job.Plan].
-func (p *plan) Encode() ([]byte, error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
-	}
-	return raw, nil
-}
-
-// decodePlan reads the stored form of a plan. It reports ledger.ErrNewer for that of a
-// newer version, and else ledger.ErrDamaged.
-func decodePlan(raw []byte) (job.Plan, error) {
-	p := &plan{}
-	if err := json.Unmarshal(raw, p); err != nil {
-		return nil, fmt.Errorf("%w: the stored plan: %w", ledger.ErrDamaged, err)
-	}
-	switch {
-	case p.Version > planVersion:
-		return nil, fmt.Errorf("%w: the stored plan has form %d, and this version of Holdfast reads form %d", ledger.ErrNewer, p.Version,
-			planVersion)
-	case p.Version < 1:
-		return nil, fmt.Errorf("%w: the stored plan has form %d", ledger.ErrDamaged, p.Version)
-	}
-	return p, nil
 }
 
 // plan makes the plan of what was decided. The oldest points go first; what stays is

@@ -81,7 +81,9 @@ func (s *spec) Refuse() *job.Refusal {
 }
 
 // DecodePlan implements [job.Spec].
-func (s *spec) DecodePlan(raw []byte) (job.Plan, error) { return decodePlan(raw) }
+func (s *spec) DecodePlan(raw []byte) (job.Plan, error) {
+	return job.DecodePlan(raw, planVersion, &plan{})
+}
 
 // Plan implements [job.Spec].
 func (s *spec) Plan(ctx context.Context) (job.Plan, error) {

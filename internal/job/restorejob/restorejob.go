@@ -5,8 +5,6 @@ package restorejob
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"holdfast.io/holdfast/events"
@@ -14,7 +12,6 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
-	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/restore"
 	"holdfast.io/holdfast/internal/sink"
@@ -78,22 +75,9 @@ func (s *spec) Refuse() *job.Refusal {
 	return s.kind.SinkPolicy.Refuse("/sink", s.options.Sink, s.request.Target)
 }
 
-// planned is a restore's plan as a job keeps it.
-type planned struct{ *restore.Plan }
-
-// Made implements [job.Plan].
-func (p planned) Made() time.Time { return p.Time }
-
 // DecodePlan implements [job.Spec].
 func (s *spec) DecodePlan(raw []byte) (job.Plan, error) {
-	p, err := restore.DecodePlan(raw)
-	switch {
-	case errors.Is(err, restore.ErrPlanNewer):
-		return nil, fmt.Errorf("%w (%w)", ledger.ErrNewer, err)
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
-	}
-	return planned{p}, nil
+	return job.DecodePlan(raw, restore.PlanVersion, &restore.Plan{})
 }
 
 // wish is what the request asks for.

@@ -28,7 +28,7 @@ type run struct {
 // Run implements [job.Spec]. The items are restored one after the other: one may need
 // what is before it.
 func (s *spec) Run(ctx context.Context, a *job.Attempt) {
-	r := &run{spec: s, attempt: a, plan: a.Plan().(planned).Plan}
+	r := &run{spec: s, attempt: a, plan: a.Plan().(*restore.Plan)}
 	for i := range r.plan.Items {
 		if !a.Pending(i) {
 			continue

@@ -33,7 +33,7 @@ func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
 		return nil, err
 	}
 	p.Items = restore.MakePlan(found, host, s.wish())
-	return planned{p}, nil
+	return p, nil
 }
 
 // find finds the points that are asked for, each once. What is not there goes into the

@@ -20,7 +20,7 @@ type run struct {
 
 // Run implements [job.Spec].
 func (s *spec) Run(ctx context.Context, a *job.Attempt) {
-	r := &run{spec: s, attempt: a, plan: a.Plan().(planned).Plan}
+	r := &run{spec: s, attempt: a, plan: a.Plan().(*verify.Plan)}
 	a.Each(func(i int) { r.item(ctx, i) })
 }
 

@@ -12,7 +12,6 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
-	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/verify"
 )
@@ -70,22 +69,9 @@ func (s *spec) Refuse() *job.Refusal {
 	return s.kind.SinkPolicy.Refuse("/sink", s.options.Sink, s.request.Target)
 }
 
-// planned is a plan as a job keeps it.
-type planned struct{ *verify.Plan }
-
-// Made implements [job.Plan].
-func (p planned) Made() time.Time { return p.Time }
-
 // DecodePlan implements [job.Spec].
 func (s *spec) DecodePlan(raw []byte) (job.Plan, error) {
-	p, err := verify.DecodePlan(raw)
-	switch {
-	case errors.Is(err, verify.ErrNewer):
-		return nil, fmt.Errorf("%w (%w)", ledger.ErrNewer, err)
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
-	}
-	return planned{p}, nil
+	return job.DecodePlan(raw, verify.PlanVersion, &verify.Plan{})
 }
 
 // Plan implements [job.Spec].
@@ -101,5 +87,5 @@ func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
 	case err != nil:
 		return nil, fmt.Errorf("look what is in sink %s: %w", s.options.Sink, err)
 	}
-	return planned{verify.Select(time.Now(), s.data, all, s.data.DryRun)}, nil
+	return verify.Select(time.Now(), s.data, all, s.data.DryRun), nil
 }
