@@ -25,7 +25,7 @@ var planned = []struct {
 }{
 	{&backupjob.Kind{}, 2, `{"containers":{"all":true}}`, `"items":[{"kind":"container","id":"i","name":"n","reason":"r","selector":"all"}],"stopOrder":[0]`},
 	{&restorejob.Kind{}, 2, `{"containers":{"names":["n"]}}`, `"items":[{"kind":"container","id":"i","name":"n","reason":"r","dir":"d",` +
-		`"volumes":[{"was":"a","name":"b","action":"created"}]}],"missing":[]`},
+		`"replaces":"o","dependants":[{"id":"d","name":"m"}],"volumes":[{"was":"a","name":"b","action":"created"}]}],"missing":[]`},
 	{&verifyjob.Kind{}, 1, `{"containers":{"all":true}}`, `"items":[{"kind":"container","id":"i","name":"n","reason":"r","dir":"d","named":true}]`},
 	{&prunejob.Kind{}, 1, `{"keep":{"last":1},"containers":{"all":true}}`, `"now":"2026-03-02T14:15:03Z","items":[{"kind":"container","id":"i",` +
 		`"name":"n","reason":"r","dir":"d","bytes":1,"action":"remove"}]`},
