@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
@@ -102,8 +103,9 @@ func (w *world) checkContents(context.Context, []string) (wrong error) {
 	return wrong
 }
 
-// checkReports: a point that was reported is there, and its artifacts are what
-// was said; and the terminal event names no other.
+// checkReports: a point that was reported is there, and its artifacts are what was said;
+// a container that was restored is there, until another restore has replaced it, and what
+// it replaced is not; and the terminal event names no other.
 func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 	reported := map[string]bool{}
 	var ends []storedEvent
@@ -145,7 +147,7 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 			err := json.Unmarshal(ev.Data(), &data)
 			if err == nil {
 				reported[data.Point] = true
-				_, err = w.engine.API().ContainerInspect(ctx, data.Container.ID)
+				err = w.checkRestored(ctx, &data)
 			}
 			if err != nil {
 				wrong = errors.Join(wrong, fmt.Errorf("event %s reports what is not so: %w", ev.ID(), err))
@@ -178,6 +180,39 @@ func (w *world) checkReport(data *events.BackupItemCompleted) error {
 		return fmt.Errorf("point %s was reported with the artifacts %v, and has %v", data.Point, data.Artifacts, m.Artifacts)
 	}
 	return w.checkArtifacts(data.Artifacts)
+}
+
+// checkRestored looks for what a restore made, and for what it replaced.
+func (w *world) checkRestored(ctx context.Context, data *events.RestoreItemCompleted) (wrong error) {
+	replaced := map[string]bool{} // by any restore
+	for _, ev := range w.stored {
+		var other events.RestoreItemCompleted
+		if ev.Type() == events.Restore.ResultType(events.ResultItemCompleted) && json.Unmarshal(ev.Data(), &other) == nil {
+			for _, c := range exchanges(&other) {
+				replaced[c.Replaced] = true
+			}
+		}
+	}
+	for _, c := range exchanges(data) {
+		if _, err := w.engine.API().ContainerInspect(ctx, c.ID); err != nil && !replaced[c.ID] {
+			wrong = errors.Join(wrong, err)
+		}
+		if c.Replaced == "" {
+			continue
+		}
+		switch _, err := w.engine.API().ContainerInspect(ctx, c.Replaced); {
+		case err == nil:
+			wrong = errors.Join(wrong, fmt.Errorf("container %s was replaced by %s, and is still there", c.Replaced, c.ID))
+		case !errdefs.IsNotFound(err):
+			wrong = errors.Join(wrong, err)
+		}
+	}
+	return wrong
+}
+
+// exchanges are the containers that a restore made, with those in whose places they are.
+func exchanges(data *events.RestoreItemCompleted) []events.RecreatedDependant {
+	return append([]events.RecreatedDependant{{ID: data.Container.ID, Name: data.Container.Name, Replaced: data.Replaced}}, data.Dependants...)
 }
 
 func (w *world) manifest(dir string) (*point.Manifest, error) {
