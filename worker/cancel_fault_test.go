@@ -23,7 +23,7 @@ func TestCancelAtRandomMoments(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("the seed is %d", seed)
 	var worlds group
-	for i, s := range []scenario{pausing, stopping, joining, overwriting} {
+	for i, s := range []scenario{pausing, stopping, joining, overwriting, sharing} {
 		worlds.add(string(s), func(t *testing.T) {
 			cancelAtRandom(t, s, rand.New(rand.NewPCG(seed, uint64(i))))
 		})
@@ -62,6 +62,9 @@ func cancelAtRandom(t *testing.T, s scenario, random *rand.Rand) {
 		if s.kind() == events.Restore {
 			w.undone()
 			w.meet()
+		}
+		if s == sharing {
+			w.checkShared()
 		}
 	}
 	w.verify(jobs...)

@@ -61,29 +61,37 @@ func prepareSharing(w *world) string {
 var sharers = []string{"b", "c"}
 
 // checkShared holds that those that used the network of the container use that of the one
-// that is there now, with all that they had written, and that of what attempts made for
-// them there is no more than what they need.
+// that is there now, with all that they had written.
 func (w *world) checkShared() {
 	w.t.Helper()
-	api, ctx := w.engine.API(), w.t.Context()
 	owner := w.busy[w.host+"-a"].id
-	used := map[string]bool{}
-	for _, name := range append([]string{"a"}, sharers...) {
+	for _, name := range sharers {
 		name = w.host + "-" + name
-		c, err := api.ContainerInspect(ctx, w.busy[name].id)
+		c, err := w.engine.API().ContainerInspect(w.t.Context(), w.busy[name].id)
 		if err != nil {
 			w.t.Fatal(err)
-		}
-		used[c.Image] = true
-		if name == w.host+"-a" {
-			continue
 		}
 		if mode := string(c.HostConfig.NetworkMode); mode != "container:"+owner {
 			w.t.Errorf("%s uses the network %s, not that of %s", name, mode, owner)
 		}
-		if got, err := w.engine.Read(ctx, c.ID, "data/since"); err != nil || got != name {
+		if got, err := w.engine.Read(w.t.Context(), c.ID, "data/since"); err != nil || got != name {
 			w.t.Errorf("%s holds %q: %v", name, got, err)
 		}
+	}
+}
+
+// checkUsed holds that of the images that jobs made there are none but those that
+// containers are made from.
+func (w *world) checkUsed() {
+	w.t.Helper()
+	api, ctx := w.engine.API(), w.t.Context()
+	used := map[string]bool{}
+	for _, b := range w.busy {
+		c, err := api.ContainerInspect(ctx, b.id)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		used[c.Image] = true
 	}
 	images, err := api.ImageList(ctx, image.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", testLabel+"="+w.host))})
 	if err != nil {

@@ -201,6 +201,9 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 		w.checkShared()
 	}
 	w.verify(job)
+	if s == sharing {
+		w.checkUsed()
+	}
 	if !endsAsItMust(t, end, s) {
 		t.Errorf("the job ended as %s: %s", endStatus(t, end), end.Data())
 	}

@@ -114,6 +114,7 @@ func dependantRemovedInARestore(t *testing.T) {
 	}
 	w.checkShared()
 	w.verify(job)
+	w.checkUsed()
 	report(t, "what is made in the place of a dependant is removed", 1, "undone")
 }
 

@@ -31,7 +31,7 @@ func (g *group) addKilled(t *testing.T, what string, test func(t *testing.T, ran
 func TestKillAtRandomMoments(t *testing.T) {
 	t.Parallel()
 	var worlds group
-	for _, s := range []scenario{pausing, replacing, drilling} {
+	for _, s := range []scenario{pausing, replacing, sharing, drilling} {
 		worlds.addKilled(t, string(s), func(t *testing.T, random *rand.Rand) { killAtRandom(t, random, s) })
 	}
 	worlds.run(t, sideBySide)
@@ -54,8 +54,11 @@ func killAtRandom(t *testing.T, random *rand.Rand, s scenario) {
 		p.kill()
 		p = w.start(workerOptions{state: p.state})
 		end := w.ended(job)
-		if s == replacing {
+		if s.kind() == events.Restore {
 			w.meet()
+		}
+		if s == sharing {
+			w.checkShared()
 		}
 		w.verify(jobs...)
 		if got := endStatus(t, end); got != events.StatusSucceeded {

@@ -16,7 +16,7 @@ import (
 // item did is undone before.
 func (a *attempt) lock(ctx context.Context) error {
 	for n := uint64(1); n < a.Attempt; n++ {
-		if err := a.Sweeper.Undone(ctx, a.recordID(n)); err != nil {
+		if err := a.Sweeper.Settled(ctx, a.recordID(n)); err != nil {
 			return failure.At(events.StepPlan, err, "wait until attempt %d is undone", n)
 		}
 	}

@@ -171,7 +171,7 @@ func (a *attempt) remakeDependants(ctx context.Context) error {
 // remake makes a container again, from an image of what it holds.
 func (a *attempt) remake(ctx context.Context, d *dependant) error {
 	if err := a.change(ctx, func(r *undo.Record) {
-		r.Actions = append(r.Actions, undo.Action{RemoveImage: &undo.Image{Reference: d.reference}})
+		r.Actions = append(r.Actions, undo.Action{RemoveImage: &undo.Image{Reference: d.reference, Begun: time.Now().UTC()}})
 	}); err != nil {
 		return failure.At(events.StepCommit, err, "record that container %s is committed", d.old.Name)
 	}

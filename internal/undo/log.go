@@ -73,6 +73,8 @@ type Entry struct {
 
 	live bool          // a living attempt has it
 	gone chan struct{} // closed when the record is gone
+	// settled is closed when nothing is left on the Engine but images.
+	settled chan struct{}
 	// failing is why it cannot be undone for now; nil while undoing goes on.
 	failing error
 	leftovers

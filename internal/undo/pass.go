@@ -271,7 +271,7 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	if !p.has(IsRestoration) { // whose containers are made from them
 		err = errors.Join(err, p.each(IsImage, func(a Action) (bool, error) {
 			gone, err := p.removeImages(bounded, a.RemoveImage, images)
-			return gone && resumed && (over || a.RemoveImage.hasCome() || p.windowPassed()), err
+			return gone && resumed && (over || a.RemoveImage.hasCome() || p.windowPassed(a.RemoveImage)), err
 		}))
 	}
 	if resumed {
@@ -286,8 +286,11 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	if !holds && (over || p.imageSeen || p.attemptEnded()) {
 		p.unlock()
 	}
-	if !holds && !p.has(IsImage) && !p.has(IsContainer) {
-		return err == nil, err
+	if !holds && !p.has(IsContainer) {
+		p.sweeper.settle(p.Entry)
+		if !p.has(IsImage) {
+			return err == nil, err
+		}
 	}
 	return false, errors.Join(err, p.saveChanged())
 }
@@ -337,10 +340,13 @@ func (p *pass) commitEnded(r *Record) bool {
 // more.
 func (p *pass) attemptEnded() bool { return p.ended == nil || stall.HasEnded(p.ended) }
 
-// windowPassed reports whether an unobserved commit can no longer produce an image.
-func (p *pass) windowPassed() bool {
-	r := p.Record()
-	return p.attemptEnded() && time.Since(r.Time) >= commitWindow
+// windowPassed reports whether an unobserved commit can no longer produce its image.
+func (p *pass) windowPassed(a *Image) bool {
+	begun := p.Record().Time
+	if a.Begun.After(begun) {
+		begun = a.Begun
+	}
+	return p.attemptEnded() && time.Since(begun) >= commitWindow
 }
 
 // runHook runs the command that is still to be run in a container, which has been

@@ -19,7 +19,7 @@ import (
 
 // Version is the version of the records that this program writes. It reads all before
 // it: version 2 came with Action.RemoveContainer and those of restores, version 3 with
-// the dependants of a Restoration.
+// the dependants of a Restoration, and Image.Begun.
 const Version = 3
 
 // ErrNewer is reported for a record of a higher version: only a program that knows
@@ -98,6 +98,8 @@ type Image struct {
 	ID string `json:"imageId,omitempty"`
 	// Committed is set when the commit has ended: no image comes after that.
 	Committed bool `json:"committed,omitempty"`
+	// Begun is when the commit was begun; zero for that it was with the record.
+	Begun time.Time `json:"begun,omitzero"`
 }
 
 // hasCome reports whether no image comes any more, or it has been seen: an Engine makes

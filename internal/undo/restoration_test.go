@@ -189,6 +189,32 @@ func TestSweeperWaitsForEachImage(t *testing.T) {
 	})
 }
 
+// Who waits for a restore to be undone does not wait for an image, which may come ten
+// minutes after its commit was begun: that may be long after the record was.
+func TestSweeperWaitsForALateCommit(t *testing.T) {
+	withBench(t, func(b *bench) {
+		p := b.pair()
+		time.Sleep(time.Hour)
+		p.stop(p.side)
+		p.commitSide(9 * time.Minute)
+		p.record.Actions[1].RemoveImage.Begun = time.Now()
+		b.adopt(true, p.record)
+		began := time.Now()
+		if err := b.sweeper.Settled(b.Context(), p.record.ID); err != nil || time.Since(began) > 13*time.Second {
+			t.Errorf("it is waited for %s: %v", time.Since(began), err)
+		}
+		if b.engine.State(p.side) != events.StateRunning {
+			t.Error("the container is not back")
+		}
+		time.Sleep(10 * time.Minute)
+		b.settle()
+		if err := b.sweeper.Settled(b.Context(), p.record.ID); err != nil {
+			t.Error(err)
+		}
+		p.wantBack()
+	})
+}
+
 // Nobody gets either of them before both are back.
 func TestSweeperKeepsDependants(t *testing.T) {
 	withBench(t, func(b *bench) {

@@ -169,6 +169,25 @@ func (s *Sweeper) Undone(ctx context.Context, id string) error {
 	}
 }
 
+// Settled is Undone, but does not wait for images: they are in nobody's way, and one that
+// an unobserved commit may still produce is waited for long.
+func (s *Sweeper) Settled(ctx context.Context, id string) error {
+	s.mu.Lock()
+	e := s.entries[id]
+	s.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	select {
+	case <-e.settled:
+		return nil
+	case <-e.gone:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Wait waits until nothing is left to be undone but what fails for now (see
 // Patience), or ctx ends. A worker that stops waits a while, so that it leaves
 // nothing to the next one.
@@ -255,6 +274,17 @@ func (s *Sweeper) dropLive(e *Entry) {
 	}
 }
 
+// settle says that nothing of an entry is left on the Engine but images.
+func (s *Sweeper) settle(e *Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-e.settled:
+	default:
+		close(e.settled)
+	}
+}
+
 // fail says why an entry cannot be undone for now; nil for that it can.
 func (s *Sweeper) fail(e *Entry, why error) {
 	s.mu.Lock()
@@ -269,7 +299,7 @@ func (s *Sweeper) put(e *Entry) {
 	if s.entries == nil {
 		s.entries = map[string]*Entry{}
 	}
-	e.gone = make(chan struct{})
+	e.gone, e.settled = make(chan struct{}), make(chan struct{})
 	s.entries[e.id] = e
 }
 
