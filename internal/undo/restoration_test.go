@@ -93,8 +93,8 @@ func TestSweeperPutsDependantsBack(t *testing.T) {
 		"both stand":                {func(p *pair) { p.stop(p.side, p.owner) }, 0, settle},
 		"all names are given up":    {func(p *pair) { p.swapped() }, 0, time.Second},
 		"the new ones run":          {func(p *pair) { p.swapped(); p.run("owner"); p.run("side") }, 0, time.Second},
-		"one is being stopped":      {func(p *pair) { p.stopLater(p.side) }, 12 * time.Second, 25 * time.Second},
-		"the other one is, as well": {func(p *pair) { p.stop(p.side); p.stopLater(p.owner) }, 12 * time.Second, 25 * time.Second},
+		"one is being stopped":      {func(p *pair) { p.stopLater(p.side) }, 16 * time.Second, 20 * time.Second},
+		"the other one is, as well": {func(p *pair) { p.made(); p.stopLater(p.owner) }, 16 * time.Second, 20 * time.Second},
 		"the Engine fails at first": {func(p *pair) {
 			p.swapped()
 			p.engine.Plan(enginetest.Fault{Op: enginetest.Start, Err: engine.ErrEngineUnavailable, Times: 3})
@@ -124,15 +124,24 @@ func TestSweeperPutsDependantsBack(t *testing.T) {
 	}
 }
 
-// swapped has new containers in the places of both.
-func (p *pair) swapped() {
+// made has side stand, and both new containers made.
+func (p *pair) made() {
 	p.Helper()
-	p.stop(p.side, p.owner)
+	p.stop(p.side)
 	p.commitSide(0)
 	p.record.EndCommit(sideImage, "")
-	for id, name := range map[string]string{p.owner: "owner", p.side: "side"} {
-		p.must(p.engine.RenameContainer(p.Context(), id, name+".holdfast-"+jobID))
-		p.restoration.ContainerMade("new-"+name, p.make(name, map[string]string{"owner": baseImage, "side": sideImage}[name]))
+	p.restoration.ContainerMade("new-owner", p.make("new-owner", baseImage))
+	p.restoration.ContainerMade("new-side", p.make("new-side", sideImage))
+}
+
+// swapped has them in the places of both.
+func (p *pair) swapped() {
+	p.Helper()
+	p.made()
+	p.stop(p.owner)
+	for _, s := range []undo.Swap{p.restoration.Swap, p.restoration.Dependants[0]} {
+		p.must(p.engine.RenameContainer(p.Context(), s.Replaced.ID, s.Replaced.Name+".holdfast-"+jobID))
+		p.must(p.engine.RenameContainer(p.Context(), s.ID, s.Replaced.Name))
 	}
 }
 
@@ -149,7 +158,7 @@ func (p *pair) run(name string) {
 func (p *pair) stopLater(id string) {
 	p.Helper()
 	p.restoration.Dependants[0].Stopping, p.restoration.Stopping = true, id == p.owner
-	p.engine.Plan(enginetest.Fault{Op: enginetest.Stop, On: id, During: func() { time.Sleep(9 * time.Second) }})
+	p.engine.Plan(enginetest.Fault{Op: enginetest.Stop, On: id, During: func() { time.Sleep(15 * time.Second) }})
 	go func() { _ = p.engine.Stop(p.Context(), id) }()
 }
 
@@ -229,9 +238,31 @@ func TestSweeperKeepsDependants(t *testing.T) {
 			}
 		}
 		b.engine.SetAway(false)
-		time.Sleep(time.Minute)
+		release, err := b.sweeper.Locks.Acquire(b.Context(), undo.Container(p.side)) // no image keeps it from being released
+		b.must(err)
+		release()
 		b.settle()
 		p.wantBack()
+	})
+}
+
+// What is recorded is a copy: it is written while the attempt goes on.
+func TestRecordIsACopy(t *testing.T) {
+	withBench(t, func(b *bench) {
+		p := b.pair()
+		entry, err := b.sweeper.Begin(b.Context(), nil, p.record)
+		b.must(err)
+		before := entry.Record()
+		entry.Change(func(r *undo.Record) {
+			r.Restoring(func(r *undo.Restoration) { r.ContainerMade("new-side", "made"); r.ContainerMade("new-owner", "made") })
+		})
+		if r := before.Actions[0].Restoration; r.ID != "" || r.Dependants[0].ID != "" {
+			t.Errorf("it has changed: %+v", r)
+		}
+		if r := entry.Record().Actions[0].Restoration; r.ID != "made" || r.Dependants[0].ID != "made" {
+			t.Errorf("it has not changed: %+v", r)
+		}
+		b.must(entry.End())
 	})
 }
 
