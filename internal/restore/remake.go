@@ -100,9 +100,9 @@ func (a *attempt) noOthers(ctx context.Context) error {
 		}
 		d, err := a.Engine.Inspect(ctx, c.ID)
 		switch {
-		case errors.Is(err, engine.ErrNotFound), errors.Is(err, engine.ErrBadAnswer):
-		case err != nil:
+		case engine.IsLasting(err), errors.Is(err, engine.ErrEngineUnavailable), ctx.Err() != nil:
 			return failure.At(events.StepPlan, err, "inspect container %s", c.Name)
+		case err != nil: // it is gone, or goes
 		case slices.ContainsFunc(d.Shares, a.Item.stops):
 			return failure.New(events.StepPlan, events.CodeDependants,
 				"container %s has begun to use namespaces that would go, after the plan was made: ask again", c.Name)
