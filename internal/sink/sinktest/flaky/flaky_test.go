@@ -28,7 +28,7 @@ func echo(t *testing.T) string {
 				return
 			}
 			go func() {
-				_, _ = io.Copy(conn, conn)
+				_, _ = io.Copy(conn, struct{ io.Reader }{conn}) // a socket that is spliced into itself stands still
 				conn.Close()
 			}()
 		}
@@ -73,10 +73,10 @@ func TestCut(t *testing.T) {
 		if got := exchange(conn, content); len(got) > 100_000 || d == flaky.ToClient && len(got) < 100_000 {
 			t.Errorf("%d bytes came back, want them cut after 100000", len(got))
 		}
-		if got := exchange(dial(t, p), content); !bytes.Equal(got, content) {
+		conn = dial(t, p)
+		if got := exchange(conn, content); !bytes.Equal(got, content) {
 			t.Error("it cuts again")
 		}
-		conn = dial(t, p)
 		p.Cut()
 		if n, err := conn.Read(make([]byte, 1)); err == nil {
 			t.Errorf("%d bytes came over a connection that was cut", n)
