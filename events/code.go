@@ -97,6 +97,9 @@ const (
 
 	// CodePointNotFound: the sink has no such point.
 	CodePointNotFound Code = "point_not_found"
+	// CodeNoIdentity: what is stored of the point is encrypted, and no identity here opens
+	// it.
+	CodeNoIdentity Code = "no_identity"
 	// CodePointDamaged: what is stored of the point is not what was stored.
 	CodePointDamaged Code = "point_damaged"
 	// CodePointNewer: a newer version of Holdfast made the point.

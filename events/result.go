@@ -170,6 +170,8 @@ type Artifact struct {
 	Digest string `json:"digest"`
 	// UncompressedSize is the number of bytes before compression.
 	UncompressedSize int64 `json:"uncompressedSize"`
+	// Encryption is the format that the object is encrypted in, "age"; empty for none.
+	Encryption string `json:"encryption,omitempty"`
 }
 
 // NotIncluded is a mount whose content is not in the point.

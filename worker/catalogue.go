@@ -30,8 +30,7 @@ func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
 		if cfg.Sink != "" {
 			name = cfg.Sink
 		}
-		sinks = cfg.Sinks
-		if _, ok := sinks[name]; !ok {
+		if _, ok := cfg.Sinks[name]; !ok {
 			return nil, "", usage("no sink %q is configured here; with --nats, %s uses the sinks of this configuration", name, cmd.Name())
 		}
 	} else if end, err := state.Find(cfg.StateDir); err == nil && usesStateDirSink(cfg) {

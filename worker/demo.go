@@ -23,6 +23,7 @@ import (
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
+	"holdfast.io/holdfast/internal/seal"
 )
 
 func demoCommand() *cobra.Command {
@@ -212,7 +213,7 @@ func (d *demonstration) prove(ctx context.Context, n *node.Node, s *demo.Sample,
 		return err
 	}
 	defer raw.Close()
-	archive, err := codec.NewReader(raw, codec.Stored{Size: stored.Size, Digest: stored.Digest})
+	archive, err := codec.NewReader(raw, codec.Stored{Size: stored.Size, Digest: stored.Digest}, seal.Of(from).Opener(ctx, stored.Encryption))
 	if err != nil {
 		return err
 	}

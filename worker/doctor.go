@@ -171,7 +171,7 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 		return
 	}
 	condition := "there"
-	if s, ok := s.(sink.Prober); ok {
+	if s, ok := sink.As[sink.Prober](s); ok {
 		warnings, err := s.Probe(ctx)
 		if err != nil {
 			d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker write there, and nobody else read it")
@@ -182,7 +182,7 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 		}
 		condition = "writable"
 	}
-	if s, ok := s.(sink.Spacer); ok {
+	if s, ok := sink.As[sink.Spacer](s); ok {
 		free, err := s.Free(ctx)
 		switch {
 		case err != nil:

@@ -15,6 +15,7 @@ import (
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -104,7 +105,8 @@ func copyArchive(ctx context.Context, w io.Writer, from sink.Reader, a events.Ar
 		return err
 	}
 	defer stored.Close()
-	plain, err := codec.NewReader(stored, codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize})
+	plain, err := codec.NewReader(stored, codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize},
+		seal.Of(from).Opener(ctx, a.Encryption))
 	if err != nil {
 		return err
 	}

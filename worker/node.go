@@ -68,6 +68,12 @@ func sinkConfigs(cfg *config.Config) map[string]open.Config {
 	if usesStateDirSink(cfg) {
 		sinks[events.DefaultSink] = open.Config{URL: state.DefaultSink(cfg.StateDir)}
 	}
+	for name, c := range sinks {
+		if c.IdentityFile == "" && len(c.IdentityCommand) == 0 {
+			c.IdentityFile = cfg.IdentityFile
+			sinks[name] = c
+		}
+	}
 	return sinks
 }
 

@@ -71,6 +71,7 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 		"clean":     cmdClean,
 		"await":     cmdAwait,
 		"deep":      cmdDeep,
+		"bucket":    cmdBucket,
 	}
 	maps.Copy(cmds, restoreCmds)
 	return testscript.Params{

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -32,7 +32,7 @@ func settingsOf(t *testing.T, yaml string, environ map[string]string) (*config.C
 func TestSinksOfTheEnvironment(t *testing.T) {
 	const yaml = "sinks:\n  default: /mnt/backup\n  offsite: {url: /mnt/offsite}\n"
 	c, err := settingsOf(t, yaml, map[string]string{"HOLDFAST_SINKS": "default=/a,nas=file:///b"})
-	if want := (config.Sinks{"default": {URL: "/a"}, "nas": {URL: "file:///b"}}); err != nil || !maps.Equal(c.Sinks, want) {
+	if want := (config.Sinks{"default": {URL: "/a"}, "nas": {URL: "file:///b"}}); err != nil || !reflect.DeepEqual(c.Sinks, want) {
 		t.Errorf("with the environment the sinks are %+v, %v, want %+v", c.Sinks, err, want)
 	}
 }

@@ -62,7 +62,7 @@ type page struct {
 }
 
 func newPage(w io.Writer, from sink.Sink) *page {
-	locator, local := from.(sink.Locator)
+	locator, local := sink.As[sink.Locator](from)
 	p := &page{w: w, local: local, pathOf: func(key string) string { return key }}
 	if local {
 		p.pathOf = locator.Path

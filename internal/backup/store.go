@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
@@ -157,13 +158,17 @@ type imageTarget struct {
 }
 
 // Put implements [transport.Target].
-func (t imageTarget) Put(ctx context.Context, write func(w io.Writer) (codec.Stored, error)) error {
+func (t imageTarget) Put(ctx context.Context, write func(to codec.Destination) (codec.Stored, error)) error {
 	return t.attempt.artifact(ctx, point.ImageArchive, t.most, events.Artifact{MediaType: point.MediaTypeImageArchive}, write)
 }
 
 func (r *attempt) saveDocument(ctx context.Context, d document) error {
-	return r.artifact(ctx, d.name, int64(len(d.raw)), events.Artifact{MediaType: d.mediaType}, func(w io.Writer) (codec.Stored, error) {
-		out := codec.NewPlainWriter(w)
+	a := events.Artifact{MediaType: d.mediaType}
+	return r.artifact(ctx, d.name, int64(len(d.raw)), a, func(to codec.Destination) (codec.Stored, error) {
+		out, err := codec.NewPlainWriter(to)
+		if err != nil {
+			return codec.Stored{}, err
+		}
 		if _, err := out.Write(d.raw); err != nil {
 			return codec.Stored{}, err
 		}
@@ -174,14 +179,20 @@ func (r *attempt) saveDocument(ctx context.Context, d document) error {
 // artifact stores one artifact under this name, and enters what is known of it by then:
 // a, and what write wrote. If that fails, nothing of the artifact becomes durable.
 func (r *attempt) artifact(
-	ctx context.Context, name string, most int64, a events.Artifact, write func(w io.Writer) (codec.Stored, error),
+	ctx context.Context, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
 ) error {
+	var to codec.Destination
+	if s := seal.Of(r.Sink); s.Encrypts() {
+		name, most = name+seal.Suffix, s.Most(most)
+		a.Encryption, to.Encrypt = seal.Format, s.Encrypt
+	}
 	w, key, err := r.staging.Create(ctx, name, most)
 	if err != nil {
 		return failure.FromSink(err)
 	}
 	defer func() { _ = w.Abort() }() // what it leaves is the attempt's to discard
-	stored, err := write(sinkWriter{w, r.watch})
+	to.Writer = sinkWriter{w, r.watch}
+	stored, err := write(to)
 	if err != nil {
 		return err
 	}

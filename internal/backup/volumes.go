@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -178,7 +177,7 @@ type volumeTarget struct {
 }
 
 // Put implements [transport.Target].
-func (t volumeTarget) Put(ctx context.Context, write func(w io.Writer) (codec.Stored, error)) error {
+func (t volumeTarget) Put(ctx context.Context, write func(to codec.Destination) (codec.Stored, error)) error {
 	name := t.volume.ArtifactName()
 	a := events.Artifact{Name: name, MediaType: point.MediaTypeVolume}
 	return t.attempt.artifact(ctx, point.VolumeArchive(name), mostOf(t.volume.Size), a, write)

@@ -1,7 +1,20 @@
 // Package codec turns a stream of bytes into the form in which it is stored, and
-// back: compressed or as it is, counted and hashed. It is pure io: it knows no
-// sink and not what the bytes mean.
+// back: compressed or as it is, encrypted or not, counted and hashed. It is pure io: it
+// knows no sink, no key, and not what the bytes mean.
 package codec
+
+import "io"
+
+// Destination is where a stream is stored.
+type Destination struct {
+	io.Writer
+	// Encrypt returns a writer that encrypts to w, and whose Close ends the stream and not
+	// w; nil to store it in clear.
+	Encrypt func(w io.Writer) (io.WriteCloser, error)
+}
+
+// Decrypt returns what was encrypted to r. A nil one stands for what was stored in clear.
+type Decrypt func(r io.Reader) (io.Reader, error)
 
 // Compression says how a stream is compressed.
 type Compression struct {

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"testing"
 	"testing/iotest"
 
+	"filippo.io/age"
 	"go.uber.org/goleak"
 
 	"holdfast.io/holdfast/internal/codec"
@@ -24,7 +26,7 @@ func random(n int) []byte {
 	return b
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -41,29 +43,74 @@ var forms = map[string]struct {
 	writer func(t testing.TB, w io.Writer) *codec.Writer
 	reader func(t testing.TB, r io.Reader, want codec.Stored) io.Reader
 }{
-	"zstd": {
-		func(t testing.TB, w io.Writer) *codec.Writer { return newWriter(t, w, 0) },
-		func(t testing.TB, r io.Reader, want codec.Stored) io.Reader {
-			plain, err := codec.NewReader(r, want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = plain.Close() })
-			return plain
-		},
-	},
-	"plain": {
-		func(_ testing.TB, w io.Writer) *codec.Writer { return codec.NewPlainWriter(w) },
-		func(_ testing.TB, r io.Reader, want codec.Stored) io.Reader { return codec.NewPlainReader(r, want) },
-	},
+	"zstd":             {zstdTo(nil), zstdFrom(nil)},
+	"plain":            {plainTo(nil), plainFrom(nil)},
+	"zstd, encrypted":  {zstdTo(encrypt), zstdFrom(decrypt)},
+	"plain, encrypted": {plainTo(encrypt), plainFrom(decrypt)},
+}
+
+// identity is who the tests encrypt for.
+var identity = func() *age.X25519Identity {
+	i, err := age.GenerateX25519Identity()
+	if err != nil {
+		panic(err)
+	}
+	return i
+}()
+
+func encrypt(w io.Writer) (io.WriteCloser, error) { return age.Encrypt(w, identity.Recipient()) }
+
+func decrypt(r io.Reader) (io.Reader, error) {
+	plain, err := age.Decrypt(r, identity)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", codec.ErrDamaged, err)
+	}
+	return plain, nil
+}
+
+func zstdTo(encrypt func(io.Writer) (io.WriteCloser, error)) func(testing.TB, io.Writer) *codec.Writer {
+	return func(t testing.TB, w io.Writer) *codec.Writer {
+		t.Helper()
+		out, err := codec.NewWriter(codec.Destination{Writer: w, Encrypt: encrypt}, codec.Compression{})
+		must(t, err)
+		return out
+	}
+}
+
+func plainTo(encrypt func(io.Writer) (io.WriteCloser, error)) func(testing.TB, io.Writer) *codec.Writer {
+	return func(t testing.TB, w io.Writer) *codec.Writer {
+		t.Helper()
+		out, err := codec.NewPlainWriter(codec.Destination{Writer: w, Encrypt: encrypt})
+		must(t, err)
+		return out
+	}
+}
+
+func zstdFrom(decrypt codec.Decrypt) func(testing.TB, io.Reader, codec.Stored) io.Reader {
+	return func(t testing.TB, r io.Reader, want codec.Stored) io.Reader {
+		plain, err := codec.NewReader(r, want, decrypt)
+		if err != nil {
+			return iotest.ErrReader(err)
+		}
+		t.Cleanup(func() { _ = plain.Close() })
+		return plain
+	}
+}
+
+func plainFrom(decrypt codec.Decrypt) func(testing.TB, io.Reader, codec.Stored) io.Reader {
+	return func(_ testing.TB, r io.Reader, want codec.Stored) io.Reader {
+		plain, err := codec.NewPlainReader(r, want, decrypt)
+		if err != nil {
+			return iotest.ErrReader(err)
+		}
+		return plain
+	}
 }
 
 func newWriter(t testing.TB, w io.Writer, level int) *codec.Writer {
 	t.Helper()
-	out, err := codec.NewWriter(w, codec.Compression{Level: level})
-	if err != nil {
-		t.Fatal(err)
-	}
+	out, err := codec.NewWriter(codec.Destination{Writer: w}, codec.Compression{Level: level})
+	must(t, err)
 	return out
 }
 
@@ -109,7 +156,7 @@ func TestEveryLevel(t *testing.T) {
 
 func TestStoredBytesFollowsWhatIsStored(t *testing.T) {
 	var lies bytes.Buffer
-	out := codec.NewPlainWriter(&lies)
+	out := plainTo(nil)(t, &lies)
 	for range 3 {
 		_, err := out.Write([]byte("abc"))
 		must(t, err)
@@ -121,9 +168,15 @@ func TestStoredBytesFollowsWhatIsStored(t *testing.T) {
 
 // What was broken off does not look whole, wherever it ends.
 func TestAbort(t *testing.T) {
+	for _, form := range []string{"zstd", "zstd, encrypted"} {
+		testAbort(t, form)
+	}
+}
+
+func testAbort(t *testing.T, form string) {
 	for _, n := range []int{0, 1, 512, 1 << 20, 5 << 20} {
 		var lies bytes.Buffer
-		out := newWriter(t, &lies, 0)
+		out := forms[form].writer(t, &lies)
 		_, err := out.Write(random(n))
 		must(t, err)
 		out.Abort()
@@ -135,7 +188,7 @@ func TestAbort(t *testing.T) {
 			t.Errorf("after %d bytes, something was written to what was broken off", n)
 		}
 		want := codec.Stored{Size: int64(lies.Len()), Digest: "sha256:" + sha256Hex(lies.Bytes())}
-		if _, err := io.Copy(io.Discard, forms["zstd"].reader(t, &lies, want)); !errors.Is(err, codec.ErrDamaged) {
+		if _, err := io.Copy(io.Discard, forms[form].reader(t, &lies, want)); !errors.Is(err, codec.ErrDamaged) {
 			t.Errorf("broken off after %d bytes, what was stored is read as whole: %v", n, err)
 		}
 	}
@@ -188,7 +241,7 @@ func TestReaderClosed(t *testing.T) {
 	var lies bytes.Buffer
 	stored := store(t, newWriter(t, &lies, 0), random(12<<20))
 	r := &countedReader{r: &lies}
-	plain, err := codec.NewReader(r, stored)
+	plain, err := codec.NewReader(r, stored, nil)
 	must(t, err)
 	_, err = io.CopyN(io.Discard, plain, 10)
 	must(t, err)

@@ -25,10 +25,15 @@ const ahead = 4
 // compressed. It reports the end only when the size and the digest of what it read
 // from r are those of want, and else an error that wraps [ErrDamaged]; what was
 // read before that error must not be trusted. Until Close returns, r may be read by
-// another goroutine, ahead of who reads the plain bytes; Close does not close r.
-func NewReader(r io.Reader, want Stored) (io.ReadCloser, error) {
+// another goroutine, ahead of who reads the plain bytes; Close does not close r. It may
+// read the beginning of r at once, and reports the error of decrypt as it is.
+func NewReader(r io.Reader, want Stored, decrypt Decrypt) (io.ReadCloser, error) {
 	stored := newVerifier(r, want)
-	d, err := zstd.NewReader(stored, zstd.WithDecoderConcurrency(ahead), zstd.WithDecoderMaxWindow(maxWindow))
+	compressed, err := opened(stored, decrypt)
+	if err != nil {
+		return nil, err
+	}
+	d, err := zstd.NewReader(compressed, zstd.WithDecoderConcurrency(ahead), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, fmt.Errorf("set up zstd: %w", err)
 	}
@@ -58,9 +63,49 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// NewPlainReader returns the bytes of a stream that was stored as it is, or the
-// stored bytes of any other. It reports the end only as [NewReader] does.
-func NewPlainReader(r io.Reader, want Stored) io.Reader { return newVerifier(r, want) }
+// NewPlainReader is as [NewReader], for a stream that was not compressed.
+func NewPlainReader(r io.Reader, want Stored, decrypt Decrypt) (io.Reader, error) {
+	stored := newVerifier(r, want)
+	plain, err := opened(stored, decrypt)
+	if err != nil || decrypt == nil {
+		return plain, err
+	}
+	return &decrypted{plain, stored}, nil
+}
+
+// NewRawReader returns the stored bytes of a stream. It reports the end only as
+// [NewReader] does.
+func NewRawReader(r io.Reader, want Stored) io.Reader { return newVerifier(r, want) }
+
+// opened returns what was encrypted.
+func opened(stored *verifier, decrypt Decrypt) (io.Reader, error) {
+	if decrypt == nil {
+		return stored, nil
+	}
+	plain, err := decrypt(stored)
+	if err != nil && stored.err != nil { // that is why
+		err = stored.err
+	}
+	return plain, err
+}
+
+// decrypted says of an error of decrypting that it is damage, unless it is that of the
+// stored bytes.
+type decrypted struct {
+	plain  io.Reader
+	stored *verifier
+}
+
+func (d *decrypted) Read(p []byte) (int, error) {
+	n, err := d.plain.Read(p)
+	switch {
+	case err == nil, err == io.EOF:
+		return n, err
+	case d.stored.err != nil:
+		return n, d.stored.err
+	}
+	return n, fmt.Errorf("%w: %w", ErrDamaged, err)
+}
 
 // verifier passes on what it counts and hashes.
 type verifier struct {

@@ -30,17 +30,19 @@ type Config struct {
 	ShutdownGrace time.Duration `yaml:"shutdownGrace" env:"SHUTDOWN_GRACE"`
 	// RetryFor is how long a job waits for an Engine or a sink that is away, before
 	// its items fail.
-	RetryFor    time.Duration `yaml:"retryFor" env:"RETRY_FOR"`
-	Timeouts    Timeouts      `yaml:"timeouts" envPrefix:"TIMEOUTS_"`
-	NATS        NATS          `yaml:"nats" envPrefix:"NATS_"`
-	Docker      Docker        `yaml:"docker" envPrefix:"DOCKER_"`
-	Host        Host          `yaml:"host" envPrefix:"HOST_"`
-	Helper      Helper        `yaml:"helper" envPrefix:"HELPER_"`
-	Sinks       Sinks         `yaml:"sinks" env:"SINKS" envKeyValSeparator:"="`
-	Compression Compression   `yaml:"compression" envPrefix:"COMPRESSION_"`
-	Policy      Policy        `yaml:"policy" envPrefix:"POLICY_"`
-	Prune       Prune         `yaml:"prune" envPrefix:"PRUNE_"`
-	Log         Log           `yaml:"log" envPrefix:"LOG_"`
+	RetryFor time.Duration `yaml:"retryFor" env:"RETRY_FOR"`
+	Timeouts Timeouts      `yaml:"timeouts" envPrefix:"TIMEOUTS_"`
+	NATS     NATS          `yaml:"nats" envPrefix:"NATS_"`
+	Docker   Docker        `yaml:"docker" envPrefix:"DOCKER_"`
+	Host     Host          `yaml:"host" envPrefix:"HOST_"`
+	Helper   Helper        `yaml:"helper" envPrefix:"HELPER_"`
+	Sinks    Sinks         `yaml:"sinks" env:"SINKS" envKeyValSeparator:"="`
+	// IdentityFile is that of sinks that name no identity of their own, see [open.Config].
+	IdentityFile string      `yaml:"identityFile" env:"IDENTITY_FILE"`
+	Compression  Compression `yaml:"compression" envPrefix:"COMPRESSION_"`
+	Policy       Policy      `yaml:"policy" envPrefix:"POLICY_"`
+	Prune        Prune       `yaml:"prune" envPrefix:"PRUNE_"`
+	Log          Log         `yaml:"log" envPrefix:"LOG_"`
 
 	// Sink is what --sink says: a location when the worker runs in this process,
 	// and the name of a sink when it is reached over the network.

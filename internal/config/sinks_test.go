@@ -1,7 +1,7 @@
 package config_test
 
 import (
-	"maps"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -24,7 +24,7 @@ sinks:
 	}
 	want := config.Sinks{"default": {URL: "/mnt/backup"}, "same": {URL: "/mnt/backup"}, "offsite": {URL: "file:///mnt/offsite"},
 		"third": {URL: "/mnt/third", Modes: "ignored"}, "again": {URL: "/mnt/third", Modes: "ignored"}}
-	if !maps.Equal(c.Sinks, want) {
+	if !reflect.DeepEqual(c.Sinks, want) {
 		t.Errorf("the sinks are %+v, want %+v", c.Sinks, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/panics"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/undo"
@@ -104,6 +105,8 @@ type Meanings []Meaning
 var Sink = Meanings{
 	{sink.ErrFull, events.CodeSinkFull, true},
 	{sink.ErrUnavailable, events.CodeSinkUnavailable, true},
+	{sink.ErrTooLarge, events.CodeSinkFull, false},
+	{seal.ErrNoIdentity, events.CodeNoIdentity, false},
 }
 
 // Engine is what an Engine's errors mean.

@@ -150,7 +150,7 @@ func withoutNetwork(b *bench, raw []byte) []byte {
 func compressed(b *bench, plain []byte) []byte {
 	b.Helper()
 	var lies bytes.Buffer
-	w, err := codec.NewWriter(&lies, codec.Compression{})
+	w, err := codec.NewWriter(codec.Destination{Writer: &lies}, codec.Compression{})
 	b.must(err)
 	_, err = w.Write(plain)
 	b.must(err)

@@ -6,11 +6,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/volume"
 )
 
@@ -65,7 +67,8 @@ func (s *Source) artifactTo(ctx context.Context, a *events.Artifact, dir string,
 		return "", s.archiveTo(ctx, a, filepath.Join(dir, imageFile))
 	case point.MediaTypeVolume:
 	default: // a document, or what this version does not know
-		return "", s.storedTo(ctx, a, filepath.Join(dir, filepath.Base(a.Key)))
+		name := strings.TrimSuffix(filepath.Base(a.Key), seal.Suffix)
+		return "", s.documentTo(ctx, a, filepath.Join(dir, name))
 	}
 	volumes := filepath.Join(dir, "volumes")
 	if err := os.MkdirAll(volumes, 0o700); err != nil {
@@ -100,14 +103,19 @@ func (s *Source) archiveTo(ctx context.Context, a *events.Artifact, path string)
 	return writeFile(path, content)
 }
 
-// storedTo writes an object as it is stored into a file.
-func (s *Source) storedTo(ctx context.Context, a *events.Artifact, path string) error {
+// documentTo writes an object that is not compressed, or of which that is not known, into a
+// file.
+func (s *Source) documentTo(ctx context.Context, a *events.Artifact, path string) error {
 	f, err := s.sink.Open(ctx, a.Key)
 	if err != nil {
 		return failure.FromSink(err)
 	}
 	defer f.Close()
-	return writeFile(path, codec.NewPlainReader(sinkReader{f}, stored(a)))
+	plain, err := codec.NewPlainReader(sinkReader{f}, stored(a), s.decrypt(ctx, a))
+	if err != nil {
+		return err
+	}
+	return writeFile(path, plain)
 }
 
 func writeFile(path string, content io.Reader) error {

@@ -11,6 +11,7 @@ import (
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/recreate"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -44,7 +45,7 @@ func Open(ctx context.Context, from sink.Reader, dir string) (*Source, error) {
 		}
 	}
 	if m.Item.Kind != events.ItemContainer {
-		return s, nil
+		return s, s.mayOpen(ctx)
 	}
 	if s.Document, err = s.document(ctx, point.MediaTypeContainerConfig); err != nil {
 		return nil, err
@@ -85,7 +86,11 @@ func (s *Source) document(ctx context.Context, mediaType string) ([]byte, error)
 		return nil, failure.FromSink(err)
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(codec.NewPlainReader(sinkReader{f}, stored(a)), maxDocument+1))
+	plain, err := codec.NewPlainReader(sinkReader{f}, stored(a), s.decrypt(ctx, a))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", a.Key, err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(plain, maxDocument+1))
 	if err == nil && len(raw) > maxDocument {
 		err = fmt.Errorf("%w: it has more than %d bytes", codec.ErrDamaged, maxDocument)
 	}
@@ -116,12 +121,33 @@ func (s *Source) Read(ctx context.Context, a *events.Artifact, told func(n int64
 	if err != nil {
 		return nil, failure.FromSink(err)
 	}
-	plain, err := codec.NewReader(&counter{r: sinkReader{f}, told: told}, stored(a))
+	plain, err := codec.NewReader(&counter{r: sinkReader{f}, told: told}, stored(a), s.decrypt(ctx, a))
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return archiveReader{plain, f}, nil
+}
+
+// mayOpen reports seal.ErrNoIdentity if the archives are encrypted and cannot be opened
+// here.
+func (s *Source) mayOpen(ctx context.Context) error {
+	for i := range s.Manifest.Artifacts {
+		if a := &s.Manifest.Artifacts[i]; a.Encryption != "" {
+			f, err := s.sink.Open(ctx, a.Key)
+			if err != nil {
+				return failure.FromSink(err)
+			}
+			_, err = s.decrypt(ctx, a)(sinkReader{f})
+			return errors.Join(err, f.Close())
+		}
+	}
+	return nil
+}
+
+// decrypt returns what opens an artifact; nil if it is in clear.
+func (s *Source) decrypt(ctx context.Context, a *events.Artifact) codec.Decrypt {
+	return seal.Of(s.sink).Opener(ctx, a.Encryption)
 }
 
 func stored(a *events.Artifact) codec.Stored {

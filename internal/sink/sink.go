@@ -209,3 +209,20 @@ type Locator interface {
 	// Path returns the path of the object at key, whether or not it is there.
 	Path(key string) string
 }
+
+// As returns what a sink is beside its port: the first of it and of those that it wraps that
+// is a T. A sink that wraps another one has a method Unwrap that returns it.
+func As[T any](s Reader) (T, bool) {
+	for s != nil {
+		if as, ok := s.(T); ok {
+			return as, true
+		}
+		wrapper, ok := s.(interface{ Unwrap() Sink })
+		if !ok {
+			break
+		}
+		s = wrapper.Unwrap()
+	}
+	var none T
+	return none, false
+}

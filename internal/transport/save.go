@@ -17,7 +17,7 @@ import (
 type Target interface {
 	// Put stores what write writes, and returns when it is durable. If write fails,
 	// nothing of it becomes durable, and Put reports that error.
-	Put(ctx context.Context, write func(w io.Writer) (codec.Stored, error)) error
+	Put(ctx context.Context, write func(to codec.Destination) (codec.Stored, error)) error
 }
 
 // Save moves images as docker save does. It may be used by several goroutines; its
@@ -45,19 +45,19 @@ func (s *Save) Move(ctx context.Context, imageID string, to Target, progress fun
 		return nil, err
 	}
 	defer saved.Close()
-	err = to.Put(ctx, func(w io.Writer) (stored codec.Stored, err error) {
-		stored, info, err = store(w, saved, imageID, s.Compression, progress)
+	err = to.Put(ctx, func(at codec.Destination) (stored codec.Stored, err error) {
+		stored, info, err = store(at, saved, imageID, s.Compression, progress)
 		return stored, err
 	})
 	return info, err
 }
 
-// store compresses an image archive to w, and checks it as it streams by.
+// store compresses an image archive, and checks it as it streams by.
 // progress is told the bytes read and the bytes stored so far.
 func store(
-	w io.Writer, saved io.Reader, imageID string, c codec.Compression, progress func(read, stored int64),
+	to codec.Destination, saved io.Reader, imageID string, c codec.Compression, progress func(read, stored int64),
 ) (codec.Stored, *archive.Info, error) {
-	out, err := codec.NewWriter(w, c)
+	out, err := codec.NewWriter(to, c)
 	if err != nil {
 		return codec.Stored{}, nil, err
 	}

@@ -24,8 +24,8 @@ type Volumes struct {
 func (v *Volumes) Move(
 	ctx context.Context, from *helper.Prepared, to Target, progress func(read, stored int64),
 ) (report volume.Report, err error) {
-	err = to.Put(ctx, func(w io.Writer) (stored codec.Stored, err error) {
-		out, err := codec.NewWriter(w, v.Compression)
+	err = to.Put(ctx, func(at codec.Destination) (stored codec.Stored, err error) {
+		out, err := codec.NewWriter(at, v.Compression)
 		if err != nil {
 			return codec.Stored{}, err
 		}

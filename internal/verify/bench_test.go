@@ -189,7 +189,7 @@ func (s *stored) plain(name, mediaType, of string, content []byte) {
 func (s *stored) compressed(b *bench, name, mediaType, of string, content []byte) {
 	b.Helper()
 	var lies bytes.Buffer
-	w, err := codec.NewWriter(&lies, codec.Compression{})
+	w, err := codec.NewWriter(codec.Destination{Writer: &lies}, codec.Compression{})
 	b.must(err)
 	_, err = w.Write(content)
 	b.must(err)
@@ -271,7 +271,7 @@ func (b *bench) mark(dir string) *point.Verified {
 // plainOf is the content of what was stored compressed.
 func plainOf(b *bench, lies []byte) io.Reader {
 	b.Helper()
-	r, err := codec.NewReader(bytes.NewReader(lies), codec.Stored{Size: int64(len(lies)), Digest: digest(lies)})
+	r, err := codec.NewReader(bytes.NewReader(lies), codec.Stored{Size: int64(len(lies)), Digest: digest(lies)}, nil)
 	b.must(err)
 	b.Cleanup(func() { _ = r.Close() })
 	return r

@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -136,14 +137,30 @@ func (a *attempt) checkArtifact(ctx context.Context, artifact *events.Artifact) 
 }
 
 // read reads an artifact to its end, and proves its bytes and what they hold. An error
-// is the artifact's fault, or the sink's.
+// is the artifact's fault, or the sink's. Of one that is encrypted, and cannot be opened
+// here, it proves the bytes.
 func (a *attempt) read(ctx context.Context, artifact *events.Artifact) error {
+	decrypt := seal.Of(a.Sink).Opener(ctx, artifact.Encryption)
+	err := a.readAs(ctx, artifact, func(f io.Reader) (layers int, err error) { return a.content(f, artifact, decrypt) })
+	if !errors.Is(err, seal.ErrNoIdentity) {
+		return err
+	}
+	a.warn(events.WarningUnchecked, "of %s only the digest was checked: %v", artifact.Key, err)
+	return a.readAs(ctx, artifact, func(f io.Reader) (int, error) {
+		_, err := io.Copy(io.Discard, codec.NewRawReader(f, stored(artifact)))
+		return 0, err
+	})
+}
+
+// readAs has an artifact read by prove, which returns how many layers of an image it has
+// proven. An error is the artifact's fault, or the sink's.
+func (a *attempt) readAs(ctx context.Context, artifact *events.Artifact, prove func(f io.Reader) (layers int, err error)) error {
 	f, err := a.open(ctx, artifact.Key)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	layers, err := a.content(f, artifact)
+	layers, err := prove(f)
 	if f.err != nil {
 		return f.err
 	}
@@ -151,19 +168,24 @@ func (a *attempt) read(ctx context.Context, artifact *events.Artifact) error {
 	return err
 }
 
+func stored(a *events.Artifact) codec.Stored {
+	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
+}
+
 // content proves the bytes of an artifact and what they hold, and returns how many layers
 // of an image that is. When it returns, f is not read any more.
-func (a *attempt) content(f io.Reader, artifact *events.Artifact) (layers int, err error) {
-	want := codec.Stored{Size: artifact.Size, Digest: artifact.Digest, UncompressedSize: artifact.UncompressedSize}
+func (a *attempt) content(f io.Reader, artifact *events.Artifact, decrypt codec.Decrypt) (layers int, err error) {
 	c, known := contentOf(artifact)
-	plain := codec.NewPlainReader(f, want)
+	var plain io.Reader
 	if c.compressed {
-		r, err := codec.NewReader(f, want)
+		r, err := codec.NewReader(f, stored(artifact), decrypt)
 		if err != nil {
 			return 0, err
 		}
 		defer r.Close()
 		plain = r
+	} else if plain, err = codec.NewPlainReader(f, stored(artifact), decrypt); err != nil {
+		return 0, err
 	}
 	counted := &counter{Reader: plain}
 	layers, err = c.check(counted, a.manifest, artifact)
@@ -183,7 +205,7 @@ func (a *attempt) content(f io.Reader, artifact *events.Artifact) (layers int, e
 // of it can still be saved.
 func (a *attempt) locate(ctx context.Context, artifact *events.Artifact, found *events.Finding) error {
 	c, _ := contentOf(artifact)
-	if !c.compressed {
+	if !c.compressed || artifact.Encryption != "" { // what is encrypted is read from its beginning, or not at all
 		return nil
 	}
 	damage, digest, err := a.findDamage(ctx, artifact.Key)

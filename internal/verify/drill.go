@@ -17,6 +17,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
 )
@@ -242,7 +243,7 @@ func (d *drill) load(ctx context.Context) error {
 
 // send sends the image archive f to the Engine. When it returns, f is not read any more.
 func (d *drill) send(ctx context.Context, f io.Reader, artifact *events.Artifact) error {
-	plain, err := codec.NewReader(f, codec.Stored{Size: artifact.Size, Digest: artifact.Digest, UncompressedSize: artifact.UncompressedSize})
+	plain, err := codec.NewReader(f, stored(artifact), seal.Of(d.Sink).Opener(ctx, artifact.Encryption))
 	if err != nil {
 		return err
 	}

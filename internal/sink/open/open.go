@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"holdfast.io/holdfast/internal/bytesize"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -24,6 +25,10 @@ type Config struct {
 	// Shared is set for a sink that other hosts have under the same name: any of them may
 	// verify and prune what lies there.
 	Shared bool `yaml:"shared"`
+	// Recipients, IdentityFile and IdentityCommand are as in [seal.Options].
+	Recipients      []string `yaml:"recipients"`
+	IdentityFile    string   `yaml:"identityFile"`
+	IdentityCommand []string `yaml:"identityCommand"`
 
 	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
 	// which is refused otherwise.
@@ -50,7 +55,14 @@ func Location(c Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if _, err := sealOf(c); err != nil {
+		return "", err
+	}
 	return s.location(c)
+}
+
+func sealOf(c Config) (*seal.Seal, error) {
+	return seal.New(seal.Options{Recipients: c.Recipients, IdentityFile: c.IdentityFile, IdentityCommand: c.IdentityCommand})
 }
 
 // Existing returns the sink that is there, whichever it is, and sets none up.
@@ -60,11 +72,24 @@ func Existing(ctx context.Context, c Config) (sink.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	location, err := s.location(c)
+	location, err := Location(c)
 	if err != nil {
 		return nil, err
 	}
-	return s.existing(ctx, c, location)
+	opened, err := s.existing(ctx, c, location)
+	if err != nil {
+		return nil, err
+	}
+	return sealed(opened, c)
+}
+
+// sealed returns a sink with its seal, if it has one.
+func sealed(s sink.Sink, c Config) (sink.Sink, error) {
+	own, err := sealOf(c)
+	if err != nil || own == nil {
+		return s, err
+	}
+	return &seal.Sealed{Sink: s, Seal: own}, nil
 }
 
 // scheme is one kind of URL, and how its sinks are opened.
@@ -113,7 +138,7 @@ func schemeOf(c Config) (scheme, error) {
 }
 
 // common are the members that all sinks have.
-var common = []string{"url", "shared"}
+var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand"}
 
 // checkMembers refuses members that only sinks of other schemes have.
 func checkMembers(c Config, scheme string, own []string) error {

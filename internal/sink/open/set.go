@@ -48,7 +48,7 @@ func New(configs map[string]Config, memory Memory) (*Set, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sink %s: %w", name, err)
 		}
-		location, err := scheme.location(configs[name])
+		location, err := Location(configs[name])
 		if err != nil {
 			return nil, fmt.Errorf("sink %s: %w", name, err)
 		}
@@ -90,7 +90,7 @@ func (s *Set) Config(name string) Config {
 	if lazy.scheme.isPath {
 		c.URL = lazy.location
 	}
-	for _, path := range []*string{&c.CA, &c.CredentialsFile} {
+	for _, path := range []*string{&c.CA, &c.CredentialsFile, &c.IdentityFile} {
 		if absolute, err := filepath.Abs(*path); *path != "" && err == nil {
 			*path = absolute
 		}
@@ -135,7 +135,7 @@ func (s *Set) first(ctx context.Context, lazy *lazySink) (sink.Sink, error) {
 	if err := s.memory.RememberSink(lazy.location, opened.ID()); err != nil {
 		return nil, fmt.Errorf("%w: remember its id: %w", sink.ErrUnavailable, err)
 	}
-	return opened, nil
+	return sealed(opened, lazy.config)
 }
 
 func (s *Set) known(location string) (string, error) {

@@ -2,12 +2,13 @@
 package s3test
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -24,7 +25,7 @@ const (
 // Bucket is the bucket that a server has from the beginning.
 const Bucket = "backup"
 
-// Server is a server of one test.
+// Server is a server, with its credentials and its buckets in a folder.
 type Server struct {
 	// URL is the endpoint.
 	URL string
@@ -34,44 +35,63 @@ type Server struct {
 	Credentials string
 
 	address string
-	args    []string
 	cmd     *exec.Cmd
 }
 
-// Start runs a server until the end of the test, with more of its own arguments.
-func Start(t testing.TB, args ...string) *Server {
+// Start runs a server until the end of the test.
+func Start(t testing.TB) *Server {
 	t.Helper()
-	dir := t.TempDir()
-	s := &Server{Dir: filepath.Join(dir, "s3"), Credentials: filepath.Join(dir, "credentials"), args: args, address: freeAddress(t)}
-	s.URL = "http://" + s.address
-	content := "[default]\naws_access_key_id = " + AccessKey + "\naws_secret_access_key = " + SecretKey + "\n"
-	must(t, os.WriteFile(s.Credentials, []byte(content), 0o600))
-	must(t, os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700))
-	s.Run(t)
+	s, err := StartIn(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(s.Stop)
 	return s
 }
 
+// StartIn runs a server, with all that it keeps in a folder, until Stop.
+func StartIn(dir string) (*Server, error) {
+	s := &Server{Dir: filepath.Join(dir, "s3"), Credentials: filepath.Join(dir, "credentials")}
+	content := "[default]\naws_access_key_id = " + AccessKey + "\naws_secret_access_key = " + SecretKey + "\n"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s.address = l.Addr().String()
+	s.URL = "http://" + s.address
+	err = errors.Join(l.Close(), os.WriteFile(s.Credentials, []byte(content), 0o600), os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700))
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Run()
+}
+
 // Run runs the server again after Stop.
-func (s *Server) Run(t testing.TB) {
-	t.Helper()
-	args := append([]string{"--port", s.address, "--quiet", "--keep-alive"}, s.args...)
-	s.cmd = exec.Command(program(t), append(args, "posix", s.Dir)...) //nolint:gosec // a test's own program
+func (s *Server) Run() error {
+	path, err := program()
+	if err != nil {
+		return err
+	}
+	s.cmd = exec.Command(path, "--port", s.address, "--quiet", "--keep-alive", "posix", s.Dir) //nolint:gosec // a test's own program
 	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+AccessKey, "ROOT_SECRET_ACCESS_KEY="+SecretKey)
 	log, err := os.Create(filepath.Join(filepath.Dir(s.Dir), "server.log"))
-	must(t, err)
+	if err != nil {
+		return err
+	}
 	defer log.Close()
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	must(t, s.cmd.Start())
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		answer, err := http.Get(s.URL) //nolint:noctx // it answers, or does not
 		if err == nil {
-			_ = answer.Body.Close()
-			return
+			return answer.Body.Close()
 		}
 		if time.Now().After(end) {
 			out, _ := os.ReadFile(log.Name())
-			t.Fatalf("the S3 server does not answer: %v\n%s", err, out)
+			s.Stop()
+			return fmt.Errorf("the S3 server does not answer: %w\n%s", err, out)
 		}
 	}
 }
@@ -89,32 +109,19 @@ func (s *Server) Stop() {
 func (s *Server) Process() *os.Process { return s.cmd.Process }
 
 // program returns the path of the server.
-func program(t testing.TB) string {
-	t.Helper()
+func program() (string, error) {
 	if path, err := exec.LookPath("versitygw"); err == nil {
-		return path
+		return path, nil
 	}
 	cache, err := os.UserCacheDir()
-	must(t, err)
+	if err != nil {
+		return "", err
+	}
 	bin := filepath.Join(cache, "holdfast", "bin")
 	path := filepath.Join(bin, "versitygw")
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("the S3 server of the tests is missing: GOBIN=%s go install github.com/versity/versitygw/cmd/versitygw@%s", bin, Version)
+		const module = "github.com/versity/versitygw/cmd/versitygw@" + Version
+		return "", fmt.Errorf("the S3 server of the tests is missing; install it: GOBIN=%s go install %s", bin, module)
 	}
-	return path
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return strings.Clone(l.Addr().String())
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	return path, nil
 }
