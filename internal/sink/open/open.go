@@ -20,7 +20,8 @@ import (
 // only for sinks of some schemes is an error with others.
 type Config struct {
 	// URL is where the sink lies: a path, file:///path in which odd characters are
-	// percent-encoded, or s3://bucket/prefix.
+	// percent-encoded, s3://bucket/prefix, or sftp://user@host:port/path, in which /~/path
+	// is relative to the folder in which the server lets the user begin.
 	URL string `yaml:"url"`
 	// Shared is set for a sink that other hosts have under the same name: any of them may
 	// verify and prune what lies there.
@@ -45,6 +46,12 @@ type Config struct {
 	Profile              string        `yaml:"profile"`
 	MaxArtifact          bytesize.Size `yaml:"maxArtifact"`
 	MaxParts             int           `yaml:"maxParts"`
+
+	// Those of an SFTP sink are as in [sftp.Options].
+	Key               string `yaml:"key"`
+	KeyPassphraseFile string `yaml:"keyPassphraseFile"`
+	PasswordFile      string `yaml:"passwordFile"`
+	KnownHosts        string `yaml:"knownHosts"`
 }
 
 // Location checks a configuration and returns where the sink lies in its one
@@ -110,6 +117,7 @@ type scheme struct {
 var schemes = map[string]scheme{
 	fileScheme: file,
 	"s3":       s3Scheme,
+	"sftp":     sftpScheme,
 }
 
 // asSink keeps a nil pointer from becoming a sink.
