@@ -41,8 +41,15 @@ func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
 	if location, err = open.Location(sinks[name]); err != nil {
 		return nil, "", usage("sink %s: %w", name, err)
 	}
-	from, err = open.Existing(cmd.Context(), sinks[name])
+	from, err = open.Existing(cmd.Context(), sinks[name], ownKeys(cfg.StateDir))
 	return from, location, err
+}
+
+// ownKeys returns the public keys of the worker of a state dir. Who may not read them trusts
+// no signature as its own.
+func ownKeys(stateDir string) []string {
+	keys, _ := state.FindKeys(stateDir)
+	return keys.All()
 }
 
 // announcedSink returns the default sink of the worker that serves.
@@ -108,8 +115,12 @@ func whoAsks() string {
 type listed struct {
 	Point string `json:"point"`
 	// Path is the point's folder in the sink.
-	Path      string           `json:"path"`
-	Manifest  *point.Manifest  `json:"manifest,omitempty"`
+	Path     string          `json:"path"`
+	Manifest *point.Manifest `json:"manifest,omitempty"`
+	// SignedBy is the fingerprint of the key that has signed the manifest, and Trusted is set
+	// if that is this worker's or one of the sink's signers'.
+	SignedBy  string           `json:"signedBy,omitempty"`
+	Trusted   bool             `json:"trusted,omitempty"`
 	Verified  *point.Verified  `json:"verified,omitempty"`
 	Protected *point.Protected `json:"protected,omitempty"`
 	Removed   *point.Removed   `json:"removed,omitempty"`
@@ -122,6 +133,9 @@ type listed struct {
 func listedOf(e point.Entry) listed {
 	l := listed{Point: e.ID(), Path: e.Dir, Manifest: e.Manifest,
 		Verified: e.Marks.Verified, Protected: e.Marks.Protected, Removed: e.Marks.Removed}
+	if e.Manifest != nil {
+		l.SignedBy, l.Trusted = e.Manifest.Signed.Signer, e.Manifest.Signed.Trusted
+	}
 	if e.Err != nil {
 		l.Damaged = e.Err.Error()
 	}

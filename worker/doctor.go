@@ -164,7 +164,7 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 			return
 		}
 	}
-	s, err := open.Existing(ctx, c)
+	s, err := open.Existing(ctx, c, ownKeys(d.cfg.StateDir))
 	if err != nil {
 		d.fail(what, fmt.Errorf("%s: %w", name, err),
 			"see that the place is there and may be used; the first backup sets a sink up where it is empty")

@@ -45,7 +45,7 @@ func TestSinksWithoutALocation(t *testing.T) {
 			t.Errorf("%q: %v", yaml, err)
 			continue
 		}
-		if _, err := open.New(sinkConfigs(c), nil); err == nil || !strings.Contains(err.Error(), "sink nas: the location is empty") {
+		if _, err := open.New(sinkConfigs(c), nil, open.Keys{}); err == nil || !strings.Contains(err.Error(), "sink nas: the location is empty") {
 			t.Errorf("%q: %v, want that the sink is refused", yaml, err)
 		}
 	}

@@ -107,7 +107,11 @@ func (p *page) manifest(m *point.Manifest) {
 		}
 	}
 	for _, a := range m.Artifacts {
-		p.line("artifact", "%s (%s, %s)", p.pathOf(a.Key), present.Bytes(a.Size), a.Digest)
+		encrypted := ""
+		if a.Encryption != "" {
+			encrypted = ", encrypted"
+		}
+		p.line("artifact", "%s (%s%s, %s)", p.pathOf(a.Key), present.Bytes(a.Size), encrypted, a.Digest)
 	}
 	for _, n := range m.NotIncluded {
 		p.line("not included", "%s: %s", present.NotIncludedLines([]events.NotIncluded{n}), n.Reason)
@@ -118,6 +122,7 @@ func (p *page) manifest(m *point.Manifest) {
 	for _, k := range sortedKeys(m.Tags) {
 		p.line("tag", "%s=%s", k, m.Tags[k])
 	}
+	p.line("signed by", "%s", signedBy(m.Signed))
 }
 
 func (p *page) marks(m point.Marks) {
@@ -160,14 +165,22 @@ func (p *page) remedies(e point.Entry) {
 		return
 	}
 	if a := m.Artifact(point.MediaTypeImageArchive); a != nil && m.Image != nil {
-		p.line("load it", "zstd -dc %s | docker load", shellQuote(p.pathOf(a.Key)))
+		p.line("load it", "%s | docker load", p.decompress(*a))
 		p.line("name it", "docker tag %s %s", m.Image.ID, shellQuote(tagFor(m)))
 		p.line("", "(an Engine of the other image store loads it under another id, which docker load prints)")
 	}
 	for _, a := range m.Volumes() {
-		p.line("unpack it", "zstd -dc %s | tar -xp --xattrs --xattrs-include='*' --acls --sparse --numeric-owner -C DIR",
-			shellQuote(p.pathOf(a.Key)))
+		p.line("unpack it", "%s | tar -xp --xattrs --xattrs-include='*' --acls --sparse --numeric-owner -C DIR", p.decompress(a))
 	}
+}
+
+// decompress is a command that prints the plain bytes of an archive.
+func (p *page) decompress(a events.Artifact) string {
+	path := shellQuote(p.pathOf(a.Key))
+	if a.Encryption != "" {
+		return "age -d -i IDENTITY " + path + " | zstd -dc"
+	}
+	return "zstd -dc " + path
 }
 
 // tagFor is a name for the loaded image: an image's own, and for a container,

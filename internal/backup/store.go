@@ -62,12 +62,11 @@ type document struct {
 func (r *attempt) publish(ctx context.Context, staging sink.Staging) error {
 	defer measure(&r.durations.Publish)()
 	r.manifest.StoredTime = time.Now().UTC()
-	raw, err := r.manifest.Encode()
-	if err != nil {
+	r.progress(events.StepPublish, 0, 0, 0)
+	err := point.Publish(ctx, r.Sink, staging, r.manifest)
+	if errors.Is(err, point.ErrUnwritable) {
 		return &failure.Error{Step: events.StepPublish, Code: events.CodeInternal, Err: err}
 	}
-	r.progress(events.StepPublish, 0, 0, 0)
-	err = staging.Publish(ctx, raw)
 	if errors.Is(err, sink.ErrExists) {
 		// Another attempt at the same item was first, and its point counts.
 		r.manifest, err = point.Read(ctx, r.Sink, r.dir)

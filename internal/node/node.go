@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/lifeline"
 	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
 	"holdfast.io/holdfast/internal/undo"
@@ -162,8 +164,44 @@ func (n *Node) openSinks() (err error) {
 			return err
 		}
 	}
-	n.Sinks, err = open.New(n.o.Sinks, n.dir)
+	keys, err := n.keys()
+	if err != nil {
+		return err
+	}
+	n.Sinks, err = open.New(n.o.Sinks, n.dir, keys)
 	return err
+}
+
+// keys returns the worker's keys, and makes them at its first start.
+func (n *Node) keys() (open.Keys, error) {
+	own, err := state.FindKeys(n.o.StateDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		own, err = NewKeys(own, n.Host)
+		if err == nil {
+			err = n.dir.KeepKeys(own)
+		}
+	}
+	if err != nil {
+		return open.Keys{}, fmt.Errorf("the worker's keys: %w", err)
+	}
+	signer, err := sign.NewSigner(own.Private)
+	if err != nil {
+		return open.Keys{}, fmt.Errorf("the worker's keys in %s: %w", n.o.StateDir, err)
+	}
+	return open.Keys{Signer: signer, Own: own.All()}, nil
+}
+
+// NewKeys returns the keys that come after others: with a new one to sign with.
+func NewKeys(before state.Keys, host string) (after state.Keys, err error) {
+	if after.Private, err = sign.NewKey("holdfast " + host); err != nil {
+		return state.Keys{}, err
+	}
+	signer, err := sign.NewSigner(after.Private)
+	if err != nil {
+		return state.Keys{}, err
+	}
+	after.Public, after.Retired = signer.Public()+" "+host, before.All()
+	return after, nil
 }
 
 // beginSweeping lets the sweeper run for as long as the process lives.

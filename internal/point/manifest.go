@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/schemas"
 )
@@ -41,6 +42,8 @@ var (
 	ErrNewer = errors.New("a newer version of holdfast made it")
 	// ErrDamaged: it is not as it was written, or lies where another one belongs.
 	ErrDamaged = errors.New("damaged")
+	// ErrUnwritable: it cannot be stored as it is, which is a fault of the program.
+	ErrUnwritable = errors.New("not fit to be stored")
 )
 
 // Names of a point's artifacts.
@@ -103,6 +106,12 @@ type Manifest struct {
 	Tags     map[string]string `json:"tags,omitempty"`
 	// Holdfast is the version of the program that stored the point.
 	Holdfast string `json:"holdfast"`
+	// Signature is the key of the object that holds the signature of the manifest, as its
+	// bytes are stored; empty for a point that is not signed.
+	Signature string `json:"signature,omitempty"`
+
+	// Signed is who has signed it, if it was read from a sink.
+	Signed sign.Verdict `json:"-"`
 }
 
 // Warning is an [events.Warning] as it is stored. Later versions may add codes, so
@@ -169,13 +178,14 @@ func (m *Manifest) PublicWarnings() []events.Warning {
 func (m *Manifest) Encode() ([]byte, error) {
 	b, err := m.marshal()
 	if err != nil {
-		return nil, fmt.Errorf("encode the manifest of point %s: %w", m.ID, err)
+		return nil, fmt.Errorf("encode the manifest of point %s: %w: %w", m.ID, ErrUnwritable, err)
 	}
 	if len(b) > MaxManifest {
-		return nil, fmt.Errorf("the manifest of point %s would have %d bytes, and at most %d are read back", m.ID, len(b), MaxManifest)
+		return nil, fmt.Errorf("the manifest of point %s is %w: it would have %d bytes, and at most %d are read back",
+			m.ID, ErrUnwritable, len(b), MaxManifest)
 	}
 	if err := schemas.Validate("manifest", b); err != nil {
-		return nil, fmt.Errorf("the manifest of point %s is not valid: %w", m.ID, err)
+		return nil, fmt.Errorf("the manifest of point %s is %w: %w", m.ID, ErrUnwritable, err)
 	}
 	return b, nil
 }
@@ -214,8 +224,8 @@ func Decode(raw []byte) (*Manifest, error) {
 
 // Read reads the manifest of the point in the folder dir. It reports
 // [sink.ErrNotFound] if there is no such point, and errors as Decode does;
-// ErrDamaged also if the manifest is that of another point, or names objects that are
-// not the point's own.
+// ErrDamaged also if the manifest is that of another point, names objects that are
+// not the point's own, or is not signed as the sink asks for; see [sign.Trust].
 func Read(ctx context.Context, from sink.Reader, dir string) (*Manifest, error) {
 	return read(ctx, from, dir, bytes.NewBuffer(make([]byte, 0, usualManifest)))
 }
@@ -235,6 +245,9 @@ func read(ctx context.Context, from sink.Reader, dir string, raw *bytes.Buffer) 
 	if err == nil {
 		err = m.checkPlace(dir)
 	}
+	if err == nil {
+		m.Signed, err = checkSignature(ctx, from, m.Signature, raw.Bytes())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -246,9 +259,16 @@ func (m *Manifest) checkPlace(dir string) error {
 	if own := Dir(m.Host, m.Item.Kind, m.Item.Name, m.ID); own != dir {
 		return fmt.Errorf("the manifest is %w: it is that of the point in %s; move it back", ErrDamaged, own)
 	}
+	keys := make([]string, 0, len(m.Artifacts)+1)
 	for _, a := range m.Artifacts {
-		if sink.CheckKey(a.Key) != nil || !strings.HasPrefix(a.Key, dir+"/") {
-			return fmt.Errorf("the manifest is %w: it names the object %q, which is not in the point's folder", ErrDamaged, a.Key)
+		keys = append(keys, a.Key)
+	}
+	if m.Signature != "" {
+		keys = append(keys, m.Signature)
+	}
+	for _, key := range keys {
+		if sink.CheckKey(key) != nil || !strings.HasPrefix(key, dir+"/") {
+			return fmt.Errorf("the manifest is %w: it names the object %q, which is not in the point's folder", ErrDamaged, key)
 		}
 	}
 	return nil

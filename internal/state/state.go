@@ -19,6 +19,7 @@ const (
 	lockName     = "lock"
 	endpointName = "endpoint.json"
 	sinksName    = "sinks.json"
+	keysName     = "keys.json"
 	natsName     = "nats"
 	sinkName     = "sink"
 )
@@ -128,6 +129,35 @@ func Find(path string) (Endpoint, error) {
 	var e Endpoint
 	err := read(filepath.Join(path, endpointName), &e)
 	return e, err
+}
+
+// Keys are what a worker signs with. They hold a secret, and lie in a file that only its
+// owner may read.
+type Keys struct {
+	// Private is the private half of the key that is used, and Public its public half.
+	Private string `json:"private"`
+	Public  string `json:"public"`
+	// Retired are public halves of keys that were used before.
+	Retired []string `json:"retired,omitempty"`
+}
+
+// KeepKeys replaces the worker's keys, durably.
+func (d *Dir) KeepKeys(k Keys) error { return d.write(keysName, k) }
+
+// FindKeys returns the keys of the worker whose state dir is at path. It reports
+// fs.ErrNotExist if there are none yet.
+func FindKeys(path string) (Keys, error) {
+	var k Keys
+	err := read(filepath.Join(path, keysName), &k)
+	return k, err
+}
+
+// All returns the public halves of all keys, the one that is used first.
+func (k Keys) All() []string {
+	if k.Public == "" {
+		return nil
+	}
+	return append([]string{k.Public}, k.Retired...)
 }
 
 // SinkIDs returns the ids of the sinks that were used before, by location.

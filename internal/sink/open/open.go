@@ -13,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/internal/bytesize"
 	"holdfast.io/holdfast/internal/seal"
+	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -30,6 +31,9 @@ type Config struct {
 	Recipients      []string `yaml:"recipients"`
 	IdentityFile    string   `yaml:"identityFile"`
 	IdentityCommand []string `yaml:"identityCommand"`
+	// Signers are public keys of SSH. With any, a point that neither one of them nor this
+	// worker has signed is damaged.
+	Signers []string `yaml:"signers"`
 
 	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
 	// which is refused otherwise.
@@ -58,45 +62,58 @@ type Config struct {
 // canonical form, for people and to recognize the sink by. It holds no secret. The
 // location of a file sink is its absolute path.
 func Location(c Config) (string, error) {
-	s, err := schemeOf(c)
-	if err != nil {
-		return "", err
-	}
-	if _, err := sealOf(c); err != nil {
-		return "", err
-	}
-	return s.location(c)
+	s, err := check(c, nil)
+	return s.location, err
 }
 
-func sealOf(c Config) (*seal.Seal, error) {
-	return seal.New(seal.Options{Recipients: c.Recipients, IdentityFile: c.IdentityFile, IdentityCommand: c.IdentityCommand})
-}
-
-// Existing returns the sink that is there, whichever it is, and sets none up.
-// Errors wrap [sink.ErrUnavailable], unless the configuration is wrong.
-func Existing(ctx context.Context, c Config) (sink.Sink, error) {
-	s, err := schemeOf(c)
+// Existing returns the sink that is there, whichever it is, and sets none up. own are the
+// public keys of this worker. Errors wrap [sink.ErrUnavailable], unless the configuration
+// is wrong.
+func Existing(ctx context.Context, c Config, own []string) (sink.Sink, error) {
+	s, err := check(c, own)
 	if err != nil {
 		return nil, err
 	}
-	location, err := Location(c)
+	opened, err := s.scheme.existing(ctx, c, s.location)
 	if err != nil {
 		return nil, err
 	}
-	opened, err := s.existing(ctx, c, location)
-	if err != nil {
-		return nil, err
-	}
-	return sealed(opened, c)
+	return s.complete(opened, nil), nil
 }
 
-// sealed returns a sink with its seal, if it has one.
-func sealed(s sink.Sink, c Config) (sink.Sink, error) {
-	own, err := sealOf(c)
-	if err != nil || own == nil {
-		return s, err
+// settings are a configuration that was checked.
+type settings struct {
+	config   Config
+	scheme   scheme
+	location string
+	seal     *seal.Seal // nil if nothing is encrypted
+	trust    *sign.Trust
+}
+
+func check(c Config, own []string) (s settings, err error) {
+	s.config = c
+	if s.scheme, err = schemeOf(c); err != nil {
+		return settings{}, err
 	}
-	return &seal.Sealed{Sink: s, Seal: own}, nil
+	if s.location, err = s.scheme.location(c); err != nil {
+		return settings{}, err
+	}
+	o := seal.Options{Recipients: c.Recipients, IdentityFile: c.IdentityFile, IdentityCommand: c.IdentityCommand}
+	if s.seal, err = seal.New(o); err != nil {
+		return settings{}, err
+	}
+	if s.trust, err = sign.NewTrust(own, c.Signers); err != nil {
+		return settings{}, err
+	}
+	return s, nil
+}
+
+// complete returns a sink with how it is encrypted and signed.
+func (s settings) complete(opened sink.Sink, signer *sign.Signer) sink.Sink {
+	if s.seal != nil {
+		opened = &seal.Sealed{Sink: opened, Seal: s.seal}
+	}
+	return &sign.Signed{Sink: opened, Signer: signer, Trust: s.trust}
 }
 
 // scheme is one kind of URL, and how its sinks are opened.
@@ -146,7 +163,7 @@ func schemeOf(c Config) (scheme, error) {
 }
 
 // common are the members that all sinks have.
-var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand"}
+var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "signers"}
 
 // checkMembers refuses members that only sinks of other schemes have.
 func checkMembers(c Config, scheme string, own []string) error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -24,7 +25,8 @@ type Memory interface {
 // It may be used by several goroutines; a sink that does not answer holds up only
 // those that open the same one.
 type Set struct {
-	sinks map[string]*lazySink
+	sinks  map[string]*lazySink
+	signer *sign.Signer
 
 	mu     sync.Mutex // guards memory
 	memory Memory
@@ -32,27 +34,29 @@ type Set struct {
 
 // lazySink is a sink that is opened when it is first used.
 type lazySink struct {
-	scheme   scheme
-	config   Config
-	location string
+	settings
 
 	mu     sync.Mutex
 	opened sink.Sink
 }
 
+// Keys are those of a worker.
+type Keys struct {
+	// Signer signs what the worker stores; nil for nobody.
+	Signer *sign.Signer
+	// Own are the public halves of the worker's keys, also of those that it used before.
+	Own []string
+}
+
 // New checks the configurations by name, and opens nothing.
-func New(configs map[string]Config, memory Memory) (*Set, error) {
-	s := &Set{sinks: map[string]*lazySink{}, memory: memory}
+func New(configs map[string]Config, memory Memory, keys Keys) (*Set, error) {
+	s := &Set{sinks: map[string]*lazySink{}, signer: keys.Signer, memory: memory}
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
-		scheme, err := schemeOf(configs[name])
+		checked, err := check(configs[name], keys.Own)
 		if err != nil {
 			return nil, fmt.Errorf("sink %s: %w", name, err)
 		}
-		location, err := Location(configs[name])
-		if err != nil {
-			return nil, fmt.Errorf("sink %s: %w", name, err)
-		}
-		s.sinks[name] = &lazySink{scheme: scheme, config: configs[name], location: location}
+		s.sinks[name] = &lazySink{settings: checked}
 	}
 	return s, nil
 }
@@ -135,7 +139,7 @@ func (s *Set) first(ctx context.Context, lazy *lazySink) (sink.Sink, error) {
 	if err := s.memory.RememberSink(lazy.location, opened.ID()); err != nil {
 		return nil, fmt.Errorf("%w: remember its id: %w", sink.ErrUnavailable, err)
 	}
-	return sealed(opened, lazy.config)
+	return lazy.complete(opened, s.signer), nil
 }
 
 func (s *Set) known(location string) (string, error) {

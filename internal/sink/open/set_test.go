@@ -36,7 +36,7 @@ func newMemory() *memory { return &memory{ids: map[string]string{}} }
 
 func newSet(t *testing.T, urls map[string]string, m *memory) *open.Set {
 	t.Helper()
-	set, err := open.New(configs(urls), m)
+	set, err := open.New(configs(urls), m, open.Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,14 +73,14 @@ func TestNewOpensNothing(t *testing.T) {
 }
 
 func TestNewRefusesALocation(t *testing.T) {
-	_, err := open.New(configs(map[string]string{"good": "/x", "off-site": "gs://bucket"}), newMemory())
+	_, err := open.New(configs(map[string]string{"good": "/x", "off-site": "gs://bucket"}), newMemory(), open.Keys{})
 	if err == nil || !strings.Contains(err.Error(), "off-site") || !strings.Contains(err.Error(), `"gs"`) {
 		t.Errorf("New: %v, want it to name the sink and the scheme", err)
 	}
 }
 
 func TestNewRefusesModes(t *testing.T) {
-	_, err := open.New(map[string]open.Config{"nas": {URL: "/x", Modes: "0777"}}, newMemory())
+	_, err := open.New(map[string]open.Config{"nas": {URL: "/x", Modes: "0777"}}, newMemory(), open.Keys{})
 	if err == nil || !strings.Contains(err.Error(), "sink nas") || !strings.Contains(err.Error(), `"0777"`) {
 		t.Errorf("New: %v, want it to name the sink and what is wrong", err)
 	}
@@ -238,7 +238,7 @@ func TestOpenAtTheSameTime(t *testing.T) {
 
 func TestExistingSetsNoneUp(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := open.Existing(t.Context(), open.Config{URL: dir}); !errors.Is(err, sink.ErrUnavailable) {
+	if _, err := open.Existing(t.Context(), open.Config{URL: dir}, nil); !errors.Is(err, sink.ErrUnavailable) {
 		t.Errorf("Existing: %v, want ErrUnavailable", err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
