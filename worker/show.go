@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -26,6 +27,11 @@ func showCommand() *cobra.Command {
 			s, e, err := findPoint(cmd, args[0])
 			if err != nil {
 				return err
+			}
+			if e.Manifest != nil {
+				if err := e.Manifest.Unseal(cmd.Context(), seal.Of(s)); err != nil {
+					warn(cmd, "some of the manifest is not shown: %v", err)
+				}
 			}
 			if asJSON {
 				raw, err := json.MarshalIndent(listedOf(e), "", "  ")
@@ -93,7 +99,11 @@ func (p *page) show(e point.Entry) {
 
 func (p *page) manifest(m *point.Manifest) {
 	p.line("item", "%s %s (%s)", m.Item.Kind, m.Item.Name, m.Item.ID)
-	p.line("host", "%s, Engine %s (%s)", m.Host, m.Engine.Version, m.Engine.Store)
+	if m.Engine.Version != "" {
+		p.line("host", "%s, Engine %s (%s)", m.Host, m.Engine.Version, m.Engine.Store)
+	} else {
+		p.line("host", "%s", m.Host)
+	}
 	p.line("snapshot", "%s", m.SnapshotTime.Local().Format(time.RFC3339))
 	if m.Item.Kind == events.ItemContainer {
 		p.line("state", "%s; quiesce %s, not running for %s", m.State, m.Quiesce, present.Millis(m.NotRunningMillis))

@@ -16,6 +16,7 @@ import (
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/quiesce"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
@@ -84,10 +85,24 @@ func (b *Runner) newAttempt(t Task, watch *stall.Watchdog) *attempt {
 	return r
 }
 
+// read reads the manifest of the point. Of one that is encrypted, and cannot be opened here,
+// the private members are empty.
+func (r *attempt) read(ctx context.Context) (*point.Manifest, error) {
+	m, err := point.Read(ctx, r.Sink, r.dir)
+	if err != nil {
+		return nil, err
+	}
+	err = m.Unseal(ctx, seal.Of(r.Sink))
+	if errors.Is(err, seal.ErrNoIdentity) {
+		m.NotIncluded, err = []events.NotIncluded{}, nil
+	}
+	return m, err
+}
+
 // find looks whether an earlier attempt has stored the point, which then is the
 // result. Otherwise it asks the Engine what it is.
 func (r *attempt) find(ctx context.Context) (stored bool, err error) {
-	m, err := point.Read(ctx, r.Sink, r.dir)
+	m, err := r.read(ctx)
 	if err == nil {
 		r.stored(m)
 		return true, nil

@@ -69,7 +69,7 @@ func (r *attempt) publish(ctx context.Context, staging sink.Staging) error {
 	}
 	if errors.Is(err, sink.ErrExists) {
 		// Another attempt at the same item was first, and its point counts.
-		r.manifest, err = point.Read(ctx, r.Sink, r.dir)
+		r.manifest, err = r.read(ctx)
 	}
 	if err != nil {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)

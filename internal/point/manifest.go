@@ -29,11 +29,15 @@ const MaxManifest = 16 << 20
 // usualManifest is more than most manifests have, in bytes.
 const usualManifest = 8 << 10
 
-// FormatVersion is the version of the manifest that this package writes.
-const FormatVersion = 1
+// FormatVersion is the version of the manifest that this package writes, and SealedVersion
+// that of one whose private members are encrypted.
+const (
+	FormatVersion = 1
+	SealedVersion = 2
+)
 
 // readable are the versions that Decode reads.
-var readable = []int{1}
+var readable = []int{FormatVersion, SealedVersion}
 
 // What is wrong with a manifest or a mark, wrapped by the errors of reading one. Any
 // other error is the sink's.
@@ -82,7 +86,7 @@ type Manifest struct {
 	Item events.Item `json:"item"`
 	// Job is the id of the job that stored the point, Request what asked for it.
 	Job     string  `json:"job"`
-	Request Request `json:"request"`
+	Request Request `json:"request,omitzero"`
 	// Attempt is the delivery of the request that the point was stored in.
 	Attempt uint64 `json:"attempt"`
 	// SnapshotTime is the moment that the point shows, StoredTime the moment
@@ -98,9 +102,9 @@ type Manifest struct {
 	// Image says what is in the image archive; nil for a point that has none.
 	Image *Image `json:"image,omitempty"`
 	// Engine is the Engine that the point was made by.
-	Engine      Engine               `json:"engine"`
+	Engine      Engine               `json:"engine,omitzero"`
 	Artifacts   []events.Artifact    `json:"artifacts"`
-	NotIncluded []events.NotIncluded `json:"notIncluded"`
+	NotIncluded []events.NotIncluded `json:"notIncluded,omitzero"`
 	// Warnings are what somebody should look at; at most [events.MaxWarnings].
 	Warnings []Warning         `json:"warnings,omitempty"`
 	Tags     map[string]string `json:"tags,omitempty"`
@@ -109,6 +113,10 @@ type Manifest struct {
 	// Signature is the key of the object that holds the signature of the manifest, as its
 	// bytes are stored; empty for a point that is not signed.
 	Signature string `json:"signature,omitempty"`
+	// Sealed holds what is not needed to find a point and to prune it, encrypted for the
+	// recipients of the sink: Request, Image, Engine, NotIncluded and Warnings, which are
+	// empty then until Unseal. Nil for a point that is stored in clear.
+	Sealed []byte `json:"sealed,omitempty"`
 
 	// Signed is who has signed it, if it was read from a sink.
 	Signed sign.Verdict `json:"-"`
@@ -210,7 +218,7 @@ func Decode(raw []byte) (*Manifest, error) {
 	}
 	if v := formatVersion(raw); v > slices.Max(readable) {
 		return nil, fmt.Errorf("the manifest is of format %d, and this version of holdfast reads %s: %w; use that one",
-			v, strings.Trim(fmt.Sprint(readable), "[]"), ErrNewer)
+			v, strings.ReplaceAll(strings.Trim(fmt.Sprint(readable), "[]"), " ", " and "), ErrNewer)
 	}
 	if err := schemas.Validate("manifest", raw); err != nil {
 		return nil, fmt.Errorf("the manifest is %w: %w", ErrDamaged, err)

@@ -37,11 +37,13 @@ func decodeOwn(raw []byte) (m *Manifest, ok bool) {
 // schema.
 func (m *Manifest) isPlain() bool {
 	switch {
-	case m.FormatVersion != FormatVersion, !isID(m.ID), !isHost(m.Host), !isJob(m.Job):
+	case !isID(m.ID), !isHost(m.Host), !isJob(m.Job), m.Attempt < 1, m.NotRunningMillis < 0:
 		return false
-	case m.Attempt < 1, m.NotRunningMillis < 0:
+	case m.Artifacts == nil, !isQuiesce(m.Quiesce), !isState(m.State):
 		return false
-	case m.Artifacts == nil, m.NotIncluded == nil, !isQuiesce(m.Quiesce), !isState(m.State):
+	case m.FormatVersion == SealedVersion:
+		return len(m.Sealed) > 0 && !m.hasPrivate() && isPointItem(m.Item.Kind) && m.hasPlainLists()
+	case m.FormatVersion != FormatVersion, m.Sealed != nil, m.NotIncluded == nil, m.Request == Request{}, m.Engine == Engine{}:
 		return false
 	}
 	switch m.Item.Kind {
@@ -52,6 +54,11 @@ func (m *Manifest) isPlain() bool {
 	case events.ItemPoint:
 	}
 	return false
+}
+
+// isPointItem reports whether points are of things of this kind.
+func isPointItem(kind events.ItemKind) bool {
+	return kind == events.ItemContainer || kind == events.ItemImage || kind == events.ItemVolume
 }
 
 func (i *Image) isPlain() bool {

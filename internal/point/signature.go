@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -13,13 +14,18 @@ import (
 // SignatureName is the name of the artifact that holds the signature of the manifest.
 const SignatureName = sink.ManifestName + ".sig"
 
-// Publish makes the point of an attempt in the sink to appear, with this manifest, signed
-// if the sink has a signer. The signature is stored first, so that a point never lacks it.
-// It reports errors as [sink.Staging] does.
+// Publish makes the point of an attempt in the sink to appear, with this manifest, its
+// private members encrypted if the sink has recipients, and signed if it has a signer. The
+// signature is stored first, so that a point never lacks it. It reports errors as
+// [sink.Staging] does, and ErrUnwritable.
 func Publish(ctx context.Context, to sink.Reader, staging sink.Staging, m *Manifest) error {
+	stored, err := m.sealFor(seal.Of(to))
+	if err != nil {
+		return err
+	}
 	signer := sign.Of(to).Signer
 	if signer == nil {
-		raw, err := m.Encode()
+		raw, err := stored.Encode()
 		if err != nil {
 			return err
 		}
@@ -29,8 +35,8 @@ func Publish(ctx context.Context, to sink.Reader, staging sink.Staging, m *Manif
 	if err != nil {
 		return err
 	}
-	m.Signature = key
-	raw, err := m.Encode()
+	stored.Signature = key
+	raw, err := stored.Encode()
 	if err == nil {
 		err = writeSignature(w, signer, raw)
 	}

@@ -38,6 +38,9 @@ func Open(ctx context.Context, from sink.Reader, dir string) (*Source, error) {
 	if err != nil {
 		return nil, failure.FromSink(err)
 	}
+	if err := m.Unseal(ctx, seal.Of(from)); err != nil {
+		return nil, err
+	}
 	s := &Source{Dir: dir, Manifest: m, sink: from}
 	for i := range m.Artifacts {
 		if err := s.look(ctx, &m.Artifacts[i]); err != nil {

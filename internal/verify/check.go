@@ -43,10 +43,14 @@ func (a *attempt) check(ctx context.Context) error {
 
 // readManifest reads the point's manifest. One that is damaged is a finding.
 func (a *attempt) readManifest(ctx context.Context) (err error) {
-	a.manifest, err = point.Read(ctx, a.Sink, a.Dir)
+	if a.manifest, err = point.Read(ctx, a.Sink, a.Dir); err == nil && a.Level != events.VerifyQuick {
+		err = a.manifest.Unseal(ctx, seal.Of(a.Sink))
+	}
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, seal.ErrNoIdentity) && a.Level != events.VerifyDrill: // the bytes are proven without it
 		return nil
+	case errors.Is(err, seal.ErrNoIdentity):
+		return failure.At(events.StepRead, err, "a drill of point %s", a.Item.Point)
 	case errors.Is(err, sink.ErrNotFound):
 		return a.gone()
 	case errors.Is(err, point.ErrNewer):
