@@ -34,6 +34,7 @@ func (s *Store) try(ctx context.Context, key string, f func(l *link) error) erro
 			return s.because(ctx, l, key, err)
 		case lost.IsZero():
 			lost = time.Now()
+			continue // mostly the server is there
 		case time.Since(lost) > s.times.patience:
 			return fmt.Errorf("%s: %w: %w", s.Place(key), sink.ErrUnavailable, err)
 		}

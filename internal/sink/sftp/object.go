@@ -37,7 +37,7 @@ func (s *Store) PutNew(ctx context.Context, key string, content []byte) error {
 }
 
 // attempts bounds how often something is done again because folders vanish meanwhile.
-const attempts = 20
+const attempts = 10
 
 // put stores a small object. It writes to one hidden file however often it tries, so that a
 // request that comes late does no harm.

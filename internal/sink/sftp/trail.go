@@ -73,21 +73,33 @@ func (s *Store) notFound(key string) error {
 func (s *Store) makeFolders(ctx context.Context, l *link, key string, trail []fs.FileInfo) error {
 	names := strings.Split(key, "/")
 	for i := len(trail); i < len(names)-1; i++ {
-		at := s.path(path.Join(names[:i+1]...))
-		err := do(ctx, l, func() error { return l.client.Mkdir(at) })
-		if err == nil {
-			err = tolerate(do(ctx, l, func() error { return l.client.Chmod(at, folderMode) }))
-		}
-		if err == nil || errors.Is(err, os.ErrNotExist) { // one above it was removed meanwhile
-			continue
-		}
-		if info, lerr := l.lstat(ctx, at); lerr != nil && !errors.Is(lerr, os.ErrNotExist) || lerr == nil && !info.IsDir() {
-			return err
-		} else if lerr != nil && errors.Is(err, os.ErrPermission) {
+		err := makeFolder(ctx, l, s.path(path.Join(names[:i+1]...)))
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // one that vanished meanwhile shows when it is used
 			return err
 		}
 	}
 	return nil
+}
+
+// makeFolder makes a folder, if it is not there. Others may make it and remove it meanwhile.
+func makeFolder(ctx context.Context, l *link, at string) (err error) {
+	for range attempts {
+		err = do(ctx, l, func() error { return l.client.Mkdir(at) })
+		if err == nil {
+			return tolerate(do(ctx, l, func() error { return l.client.Chmod(at, folderMode) }))
+		}
+		if errors.Is(err, os.ErrNotExist) || !answered(err) {
+			return err
+		}
+		info, lerr := l.lstat(ctx, at)
+		switch {
+		case lerr == nil && info.IsDir():
+			return nil
+		case lerr == nil || !errors.Is(lerr, os.ErrNotExist):
+			return err
+		}
+	}
+	return err
 }
 
 // Modes of what is made.

@@ -53,6 +53,8 @@ type Server struct {
 	cmd     *exec.Cmd
 	log     *lockedBuffer
 	stopped bool
+
+	readOnly bool
 }
 
 const (
@@ -113,12 +115,31 @@ func NewKey(t testing.TB, file, passphrase string) ssh.PublicKey {
 	return signer.PublicKey()
 }
 
+// Forbid restarts the server so that it permits nothing that writes.
+func (s *Server) Forbid() {
+	s.t.Helper()
+	s.Stop()
+	s.readOnly = true
+	s.Start()
+}
+
+// Configure restarts the server with these lines of sshd_config in place of those before.
+func (s *Server) Configure(lines ...string) {
+	s.t.Helper()
+	s.Stop()
+	s.o.Config = lines
+	s.Start()
+}
+
 // Start runs the server again after Stop.
 func (s *Server) Start() {
 	s.t.Helper()
 	sftp := subsystem
 	if len(s.o.Deny) > 0 {
 		sftp += " -P " + strings.Join(s.o.Deny, ",")
+	}
+	if s.readOnly {
+		sftp += " -R"
 	}
 	config := append([]string{
 		"ListenAddress " + s.Addr(), "HostKey " + s.HostKey, "AuthorizedKeysFile " + filepath.Join(s.home, "authorized_keys"),

@@ -32,6 +32,7 @@ type Proxy struct {
 	delay    time.Duration
 	rate     int // bytes a second, in each direction and connection; 0 is as fast as can be
 	held     chan struct{}
+	carried  [2]int64
 	cut      [2]fuse
 	corrupt  [2]fuse
 }
@@ -82,6 +83,9 @@ func (p *Proxy) Accepted() int { defer p.lock()(); return p.accepted }
 
 // Open returns how many connections there are.
 func (p *Proxy) Open() int { defer p.lock()(); return len(p.conns) }
+
+// Carried returns how many bytes came to be carried in a direction, over all connections.
+func (p *Proxy) Carried(d Direction) int64 { defer p.lock()(); return p.carried[d] }
 
 // Refuse has new connections closed at once, or lets them in again.
 func (p *Proxy) Refuse(refuse bool) { defer p.lock()(); p.refuse = refuse }
@@ -198,6 +202,7 @@ func (p *Proxy) carry(to, from net.Conn, d Direction) {
 // inspect applies the faults that count bytes.
 func (p *Proxy) inspect(b []byte, d Direction) parcel {
 	defer p.lock()()
+	p.carried[d] += int64(len(b))
 	if at, now := p.corrupt[d].burns(len(b)); now {
 		b[at] ^= 1
 	}

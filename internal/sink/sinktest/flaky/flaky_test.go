@@ -60,6 +60,9 @@ func TestNothingIsChangedWithoutAFault(t *testing.T) {
 	if got := exchange(dial(t, p), content); !bytes.Equal(got, content) {
 		t.Errorf("%d bytes came back, changed or too few", len(got))
 	}
+	if up, down := p.Carried(flaky.ToServer), p.Carried(flaky.ToClient); up != down || up != int64(len(content)) {
+		t.Errorf("%d bytes went and %d came, of %d", up, down, len(content))
+	}
 	if p.Accepted() != 1 || p.Open() != 1 {
 		t.Errorf("%d connections came and %d are open, want 1", p.Accepted(), p.Open())
 	}
