@@ -72,6 +72,7 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 		"await":     cmdAwait,
 		"deep":      cmdDeep,
 		"bucket":    cmdBucket,
+		"sshd":      cmdSSHD,
 	}
 	maps.Copy(cmds, restoreCmds)
 	return testscript.Params{

@@ -17,12 +17,19 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
+
+// T is what a server needs of a test.
+type T interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	TempDir() string
+	Cleanup(f func())
+}
 
 // Options say how a server is run.
 type Options struct {
@@ -47,7 +54,7 @@ type Server struct {
 	// Public is the server's own public key.
 	Public ssh.PublicKey
 
-	t       testing.TB
+	t       T
 	o       Options
 	home    string
 	cmd     *exec.Cmd
@@ -64,7 +71,7 @@ const (
 )
 
 // Start runs a server until the test ends. It fails the test if that cannot be done.
-func Start(t testing.TB, o Options) *Server {
+func Start(t T, o Options) *Server {
 	t.Helper()
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("the test needs %s: apt-get install openssh-server", program)
@@ -98,7 +105,7 @@ func (s *Server) Trust(address string, key ssh.PublicKey) {
 }
 
 // NewKey writes a new private key to a file, and returns the public one.
-func NewKey(t testing.TB, file, passphrase string) ssh.PublicKey {
+func NewKey(t T, file, passphrase string) ssh.PublicKey {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
 	must(t, err)
@@ -215,7 +222,7 @@ func (s *Server) Mount(options string) {
 // Log is what the server has said.
 func (s *Server) Log() string { return s.log.String() }
 
-func freePort(t testing.TB) int {
+func freePort(t T) int {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer listener.Close()
@@ -226,10 +233,10 @@ func freePort(t testing.TB) int {
 	return addr.Port
 }
 
-func must(t testing.TB, err error) {
+func must(t T, err error) {
 	t.Helper()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 }
 
