@@ -66,7 +66,7 @@ type Server struct {
 
 const (
 	program    = "/usr/sbin/sshd"
-	subsystem  = "/usr/lib/openssh/sftp-server"
+	subsystem  = "internal-sftp" // what sftp-server does, without a shell before it
 	startLimit = 10 * time.Second
 )
 
