@@ -103,6 +103,8 @@ func TestOtherRequestsAreChecked(t *testing.T) {
 		{events.Verify, `{` + one + `,"olderThan":"9223372037s"}`, "/olderThan must be a duration above zero and below 292 years"},
 		{events.Prune, `{"keep":{"within":"9223372037s"}}`, "/keep/within must be a duration above zero and below 292 years"},
 		{events.Prune, `{"keep":{"last":1},"volumes":{"match":["["]}}`, "/volumes/match/0 is not an RE2 expression: missing closing ]: `[`"},
+		{events.Copy, `{` + one + `,"to":"default"}`, "/to must be another sink than the one that is copied from"},
+		{events.Copy, `{"to":"offsite","containers":{"match":["("]}}`, "/containers/match/0 is not an RE2 expression: missing closing ): `(`"},
 	} {
 		if _, err := parsers[test.kind]([]byte(test.data)); err == nil || err.Error() != test.want {
 			t.Errorf("%s %s\n got %v\nwant %s", test.kind, test.data, err, test.want)

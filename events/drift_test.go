@@ -16,6 +16,7 @@ func TestSchemasTypesAndExamplesAgree(t *testing.T) {
 		events.Restore.RequestType():                          events.RestoreRequest{},
 		events.Verify.RequestType():                           events.VerifyRequest{},
 		events.Prune.RequestType():                            events.PruneRequest{},
+		events.Copy.RequestType():                             events.CopyRequest{},
 		events.Cancel.RequestType():                           events.CancelRequest{},
 		events.TypeRequestRejected:                            events.RequestRejected{},
 		events.TypeRequestUnserved:                            events.RequestUnserved{},
@@ -23,10 +24,11 @@ func TestSchemasTypesAndExamplesAgree(t *testing.T) {
 		events.Restore.ResultType(events.ResultItemCompleted): events.RestoreItemCompleted{},
 		events.Verify.ResultType(events.ResultItemCompleted):  events.VerifyItemCompleted{},
 		events.Prune.ResultType(events.ResultItemCompleted):   events.PruneItemCompleted{},
+		events.Copy.ResultType(events.ResultItemCompleted):    events.CopyItemCompleted{},
 		"dead-letter": events.DeadLetter{},
 		"host-status": events.HostStatus{},
 	}
-	for _, kind := range []events.Kind{events.Backup, events.Restore, events.Verify, events.Prune} {
+	for _, kind := range []events.Kind{events.Backup, events.Restore, events.Verify, events.Prune, events.Copy} {
 		types[kind.ResultType(events.ResultAccepted)] = events.Accepted{}
 		types[kind.ResultType(events.ResultProgress)] = events.Progress{}
 		types[kind.ResultType(events.ResultItemFailed)] = events.ItemFailed{}

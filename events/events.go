@@ -24,11 +24,12 @@ const (
 	Restore Kind = "restore"
 	Verify  Kind = "verify"
 	Prune   Kind = "prune"
+	Copy    Kind = "copy"
 	Cancel  Kind = "cancel"
 )
 
 // Kinds lists every kind of request, in the order of the contract.
-var Kinds = []Kind{Backup, Restore, Verify, Prune, Cancel}
+var Kinds = []Kind{Backup, Restore, Verify, Prune, Copy, Cancel}
 
 // Types of the events that belong to no kind. The others come from
 // [Kind.RequestType] and [Kind.ResultType].

@@ -18,7 +18,7 @@ import (
 // payloads are the types of everything that is published as data.
 var payloads = []any{
 	events.Accepted{}, events.Planned{}, events.Progress{}, events.BackupItemCompleted{}, events.ItemFailed{},
-	events.RestoreItemCompleted{}, events.VerifyItemCompleted{}, events.PruneItemCompleted{},
+	events.RestoreItemCompleted{}, events.VerifyItemCompleted{}, events.PruneItemCompleted{}, events.CopyItemCompleted{},
 	events.Ended{}, events.RequestRejected{}, events.RequestUnserved{}, events.DeadLetter{},
 }
 

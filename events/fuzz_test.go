@@ -53,6 +53,7 @@ var parsers = map[events.Kind]func(raw []byte) (any, error){
 	events.Restore: parser(events.ParseRestoreRequest),
 	events.Verify:  parser(events.ParseVerifyRequest),
 	events.Prune:   parser(events.ParsePruneRequest),
+	events.Copy:    parser(events.ParseCopyRequest),
 	events.Cancel:  parser(events.ParseCancelRequest),
 }
 

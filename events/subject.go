@@ -79,7 +79,7 @@ func MayGo(k Kind, t Target) bool {
 	case TargetAll:
 		return k == Backup || k == Cancel
 	case TargetAny:
-		return k == Verify || k == Prune
+		return k == Verify || k == Prune || k == Copy
 	}
 	return false
 }

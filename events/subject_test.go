@@ -36,10 +36,10 @@ func TestOtherSubjectsAreNoRequests(t *testing.T) {
 
 func TestWhichKindMayGoWhere(t *testing.T) {
 	allowed := map[events.Target][]bool{ // in the order of events.Kinds
-		events.TargetHost: {true, true, true, true, true},
-		events.TargetAll:  {true, false, false, false, true},
-		events.TargetAny:  {false, false, true, true, false},
-		"elsewhere":       {false, false, false, false, false},
+		events.TargetHost: {true, true, true, true, true, true},
+		events.TargetAll:  {true, false, false, false, false, true},
+		events.TargetAny:  {false, false, true, true, true, false},
+		"elsewhere":       {false, false, false, false, false, false},
 	}
 	for target, want := range allowed {
 		for i, kind := range events.Kinds {

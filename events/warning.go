@@ -54,11 +54,14 @@ const (
 	// WarningContext: the point does not say everything that the container's
 	// configuration refers to.
 	WarningContext WarningCode = "context_incomplete"
-	// WarningMorePoints: there are more points to be removed than one job removes.
+	// WarningMorePoints: there are more points than one job removes or copies.
 	WarningMorePoints WarningCode = "more_points"
 	// WarningUnchecked: something of a point could not be checked, or there was nothing to
 	// start in a drill.
 	WarningUnchecked WarningCode = "unchecked"
+	// WarningOtherRecipients: what of a point was copied encrypted is not encrypted for the
+	// recipients of the sink that it was copied to.
+	WarningOtherRecipients WarningCode = "other_recipients"
 	// WarningRestore: something about what is restored that somebody should look at.
 	WarningRestore WarningCode = "restore"
 	// WarningMore: there are more warnings than are listed.

@@ -42,7 +42,7 @@ func TestPatternsAndChoicesHaveATitle(t *testing.T) {
 func TestRequestsManifestAndMarksAreClosed(t *testing.T) {
 	for _, name := range []string{
 		"io.holdfast.backup.requested.v1", "io.holdfast.restore.requested.v1", "io.holdfast.verify.requested.v1",
-		"io.holdfast.prune.requested.v1", "io.holdfast.cancel.requested.v1", "manifest", "protected", "removed", "verified",
+		"io.holdfast.prune.requested.v1", "io.holdfast.copy.requested.v1", "io.holdfast.cancel.requested.v1", "manifest", "protected", "removed", "verified",
 	} {
 		walk(document(t, name), "", func(at string, schema map[string]any) {
 			if schema["type"] == "object" && schema["additionalProperties"] != false {

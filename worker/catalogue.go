@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -20,19 +21,24 @@ import (
 // it lies: --sink as a URL, with --nats as a name in the configuration, and else the
 // worker's own.
 func readSink(cmd *cobra.Command) (from sink.Sink, location string, err error) {
+	return readSinkOf(cmd, "")
+}
+
+// readSinkOf is readSink for a sink by its name in the configuration; empty for the one
+// that readSink means.
+func readSinkOf(cmd *cobra.Command, name string) (from sink.Sink, location string, err error) {
 	cfg, _, err := settings(cmd)
 	if err != nil {
 		return nil, "", err
 	}
-	name := events.DefaultSink
 	sinks := sinkConfigs(cfg)
 	if cfg.NATS.URL != "" {
-		if cfg.Sink != "" {
-			name = cfg.Sink
-		}
+		name = cmp.Or(name, cfg.Sink, events.DefaultSink)
 		if _, ok := cfg.Sinks[name]; !ok {
 			return nil, "", usage("no sink %q is configured here; with --nats, %s uses the sinks of this configuration", name, cmd.Name())
 		}
+	} else if name = cmp.Or(name, events.DefaultSink); !hasSink(sinks, name) {
+		return nil, "", usage("no sink %q is configured here", name)
 	} else if end, err := state.Find(cfg.StateDir); err == nil && usesStateDirSink(cfg) {
 		if sinks[name], err = announcedSink(end); err != nil {
 			return nil, "", err
@@ -51,6 +57,8 @@ func ownKeys(stateDir string) []string {
 	keys, _ := state.FindKeys(stateDir)
 	return keys.All()
 }
+
+func hasSink(sinks map[string]open.Config, name string) bool { _, ok := sinks[name]; return ok }
 
 // announcedSink returns the default sink of the worker that serves.
 func announcedSink(end state.Endpoint) (c open.Config, err error) {

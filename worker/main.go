@@ -115,7 +115,7 @@ On one machine nothing has to be set up: holdfast backup NAME does it all.`,
 	})
 	root.AddCommand(
 		serveCommand(), provisionCommand(), doctorCommand(), hostsCommand(), cancelCommand(), dlqCommand(), schemaCommand(),
-		backupCommand(), restoreCommand(), verifyCommand(), pruneCommand(), unpruneCommand(),
+		backupCommand(), restoreCommand(), verifyCommand(), copyCommand(), pruneCommand(), unpruneCommand(),
 		listCommand(), showCommand(), exportCommand(), protectCommand(), unprotectCommand(), keysCommand(),
 		demoCommand(), versionCommand())
 	root.AddCommand(volumeHelperCommand())

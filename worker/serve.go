@@ -20,7 +20,7 @@ runs in this process, on loopback only; commands of the same user find it.`,
 				return err
 			}
 			if cfg.Policy.Kinds == nil {
-				cfg.Policy.Kinds = []events.Kind{events.Backup, events.Verify, events.Cancel}
+				cfg.Policy.Kinds = []events.Kind{events.Backup, events.Verify, events.Copy, events.Cancel}
 			}
 			if err := cfg.Check(); err != nil { // what was left out counts, too
 				return &exitError{status: exitUsage, cause: err}

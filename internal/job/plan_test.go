@@ -11,6 +11,7 @@ import (
 
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/job/backupjob"
+	"holdfast.io/holdfast/internal/job/copyjob"
 	"holdfast.io/holdfast/internal/job/prunejob"
 	"holdfast.io/holdfast/internal/job/restorejob"
 	"holdfast.io/holdfast/internal/job/verifyjob"
@@ -29,6 +30,8 @@ var planned = []struct {
 	{&verifyjob.Kind{}, 1, `{"containers":{"all":true}}`, `"items":[{"kind":"container","id":"i","name":"n","reason":"r","dir":"d","named":true}]`},
 	{&prunejob.Kind{}, 1, `{"keep":{"last":1},"containers":{"all":true}}`, `"now":"2026-03-02T14:15:03Z","items":[{"kind":"container","id":"i",` +
 		`"name":"n","reason":"r","dir":"d","bytes":1,"action":"remove"}]`},
+	{&copyjob.Kind{}, 1, `{"containers":{"all":true},"to":"offsite"}`,
+		`"items":[{"kind":"container","id":"i","name":"n","reason":"r","dir":"d","named":true}]`},
 }
 
 func specOf(t testing.TB, kind job.Kind, request string) job.Spec {

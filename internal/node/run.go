@@ -13,10 +13,12 @@ import (
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/bus/kv"
+	"holdfast.io/holdfast/internal/copies"
 	"holdfast.io/holdfast/internal/dispatch"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/job/backupjob"
+	"holdfast.io/holdfast/internal/job/copyjob"
 	"holdfast.io/holdfast/internal/job/prunejob"
 	"holdfast.io/holdfast/internal/job/restorejob"
 	"holdfast.io/holdfast/internal/job/verifyjob"
@@ -108,6 +110,7 @@ func (n *Node) kinds() []job.Kind {
 		n.verifications(),
 		n.restores(),
 		&prunejob.Kind{Host: n.Host, Sinks: n.Sinks, SinkPolicy: n.sinkPolicy(), Uses: n.uses()},
+		n.copies(),
 	}
 }
 
@@ -180,6 +183,17 @@ func (n *Node) verifications() *verifyjob.Kind {
 			Version:      n.o.Version,
 			Log:          n.o.Log,
 		},
+		Sinks:      n.Sinks,
+		SinkPolicy: n.sinkPolicy(),
+		Uses:       n.uses(),
+	}
+}
+
+// copies carries out copy requests.
+func (n *Node) copies() *copyjob.Kind {
+	return &copyjob.Kind{
+		Host:       n.Host,
+		Runner:     &copies.Runner{Sweeper: n.sweeper, StallTimeout: n.o.StallTimeout, Log: n.o.Log},
 		Sinks:      n.Sinks,
 		SinkPolicy: n.sinkPolicy(),
 		Uses:       n.uses(),

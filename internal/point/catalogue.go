@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"net/url"
 	"path"
+	"strings"
 	"sync"
 
+	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -31,6 +34,29 @@ type Entry struct {
 
 // ID returns the point's id, also if its manifest cannot be read.
 func (e Entry) ID() string { return path.Base(e.Dir) }
+
+// Origin returns the host and the item that the point is of. If its manifest cannot be
+// read they are what its place says, as far as that can be told: the item has no id then,
+// and a long name is shortened.
+func (e Entry) Origin() (host string, item events.Item) {
+	if e.Manifest != nil {
+		return e.Manifest.Host, e.Manifest.Item
+	}
+	// points/<host>/<kind>/<name>/<point id>
+	if parts := strings.Split(e.Dir, "/"); len(parts) == 5 {
+		host, item.Kind, item.Name = decodeName(parts[1]), events.ItemKind(parts[2]), decodeName(parts[3])
+	}
+	return host, item
+}
+
+// decodeName returns the name that EncodeName made an element of a path of, unless it is
+// shortened there.
+func decodeName(element string) string {
+	if name, err := url.PathUnescape(element); err == nil {
+		return name
+	}
+	return element
+}
 
 // readers is how many points are read at a time, before they are asked for. A disk or a
 // server works on several at a time; much of the time of one is spent waiting.

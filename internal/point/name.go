@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"strings"
 
 	"holdfast.io/holdfast/events"
@@ -50,6 +51,31 @@ func EncodeName(name string) string {
 // VolumeArchive is the name of the artifact that holds the content of the volume or
 // bind mount with this name.
 func VolumeArchive(name string) string { return "volumes/" + EncodeName(name) + ".tar.zst" }
+
+// ArtifactName is the name that an artifact was stored by, whatever the sink made of it:
+// volumes/data.tar.zst, with what encryption adds to it. One of a media type that this
+// program does not know has the last element of its key.
+func ArtifactName(a events.Artifact) string {
+	name := ""
+	switch a.MediaType {
+	case MediaTypeImageArchive:
+		name = ImageArchive
+	case MediaTypeContainerConfig:
+		name = ContainerConfig
+	case MediaTypeContainerContext:
+		name = ContainerContext
+	case MediaTypeVolume:
+		name = VolumeArchive(a.Name)
+	case MediaTypeVolumeConfig:
+		name = VolumeConfig
+	default:
+		return path.Base(a.Key)
+	}
+	if a.Encryption != "" {
+		name += path.Ext(a.Key)
+	}
+	return name
+}
 
 func isSafe(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||

@@ -43,6 +43,7 @@ var views = map[events.Kind]view{
 	events.Restore: restoreView{},
 	events.Verify:  verifyView{},
 	events.Prune:   pruneView{},
+	events.Copy:    copyView{},
 }
 
 // Done is what happened to an item of a job of this kind that succeeded, in one word.

@@ -12,10 +12,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/url"
-	"path"
 	"slices"
-	"strings"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/point"
@@ -52,14 +49,15 @@ func Survey(ctx context.Context, from point.Catalogue, users map[string]string, 
 // candidate is what retention needs to know of an entry. What cannot be read of a
 // point, be it its manifest or a mark, is a problem: such a point is kept.
 func candidate(e point.Entry) Candidate {
-	c := Candidate{Point: retention.Point{Dir: e.Dir}}
+	host, item := e.Origin()
+	c := Candidate{Item: item, Point: retention.Point{Dir: e.Dir, ID: e.ID(),
+		Group: retention.Group{Host: host, Kind: item.Kind, Name: item.Name}}}
 	if e.Err != nil {
-		c.ofPlace(e.Dir, e.Err.Error())
+		c.Problem = e.Err.Error()
 		return c
 	}
 	m := e.Manifest
-	c.ID, c.Item, c.Tags = m.ID, m.Item, m.Tags
-	c.Group = retention.Group{Host: m.Host, Kind: m.Item.Kind, Name: m.Item.Name}
+	c.ID, c.Tags = m.ID, m.Tags
 	c.Parts = map[string]int64{}
 	for _, a := range m.Artifacts {
 		c.Bytes += a.Size
@@ -91,25 +89,6 @@ func (c *Candidate) takeMarks(m point.Marks) {
 
 // protection says who protects a point, and why.
 func protection(p *point.Protected) string { return fmt.Sprintf("by %s: %s", p.By, p.Reason) }
-
-// ofPlace takes what is known of a point whose manifest cannot be read: its place.
-func (c *Candidate) ofPlace(dir, problem string) {
-	parts := strings.Split(dir, "/")
-	c.Problem, c.ID = problem, path.Base(dir)
-	if len(parts) != 5 {
-		return
-	}
-	c.Group = retention.Group{Host: plain(parts[1]), Kind: events.ItemKind(parts[2]), Name: plain(parts[3])}
-	c.Item = events.Item{Kind: c.Kind, Name: c.Name}
-}
-
-// plain is the name that an element of a path stands for, as far as that is known.
-func plain(element string) string {
-	if name, err := url.PathUnescape(element); err == nil {
-		return name
-	}
-	return element
-}
 
 // partOf names what an artifact is of; empty for one whose size says nothing.
 func partOf(a events.Artifact) string {

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,6 +100,21 @@ func parseRecipient(text string) (age.Recipient, error) {
 
 // Encrypts reports whether what is stored is encrypted.
 func (s *Seal) Encrypts() bool { return s != nil && len(s.recipients) > 0 }
+
+// SameRecipients reports whether both encrypt for the same recipients, by their
+// configuration.
+func (s *Seal) SameRecipients(other *Seal) bool {
+	return s.Encrypts() && other.Encrypts() && slices.Equal(s.recipientTexts(), other.recipientTexts())
+}
+
+func (s *Seal) recipientTexts() []string {
+	var texts []string
+	for _, text := range s.options.Recipients {
+		texts = append(texts, strings.TrimSpace(text))
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
 
 // Encrypt returns a writer that encrypts to w. What it has written is whole only after
 // Close, which does not close w.

@@ -2,13 +2,11 @@ package verify
 
 import (
 	"context"
-	"net/url"
-	"path"
 	"slices"
-	"strings"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/selection"
 	"holdfast.io/holdfast/internal/sink"
 )
 
@@ -26,26 +24,13 @@ func Survey(ctx context.Context, from point.Catalogue) ([]Candidate, error) {
 }
 
 func candidateOf(e point.Entry) Candidate {
-	c := Candidate{Dir: e.Dir, ID: path.Base(e.Dir), Verified: e.Marks.Verified, Removed: e.Marks.IsRemoved()}
-	if m := e.Manifest; m != nil {
-		c.Host, c.Item, c.Stored = m.Host, m.Item, m.StoredTime
-		return c
+	c := Candidate{Dir: e.Dir, ID: e.ID(), Verified: e.Marks.Verified, Removed: e.Marks.IsRemoved()}
+	c.Host, c.Item = e.Origin()
+	if e.Manifest != nil {
+		c.Stored = e.Manifest.StoredTime
 	}
-	// points/<host>/<kind>/<name>/<point id>
-	if parts := strings.Split(e.Dir, "/"); len(parts) == 5 {
-		c.Host, c.Item.Kind, c.Item.Name = decoded(parts[1]), events.ItemKind(parts[2]), decoded(parts[3])
-	}
-	if !slices.Contains(kinds, c.Item.Kind) {
+	if !slices.Contains(selection.Kinds, c.Item.Kind) {
 		c.Item.Kind = events.ItemPoint
 	}
 	return c
-}
-
-// decoded returns the name that an element of a path was made of, as far as it can be
-// told: a long one is shortened there.
-func decoded(element string) string {
-	if name, err := url.PathUnescape(element); err == nil {
-		return name
-	}
-	return element
 }

@@ -1,0 +1,165 @@
+package copies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/codec"
+	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/seal"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// artifact copies one artifact, and returns it as it lies in the other sink. Its stored
+// bytes are read once, and proven on the way. What is encrypted never lies in clear
+// there:
+//
+//   - If that sink encrypts, what is in clear is encrypted for its recipients, and what
+//     is encrypted is encrypted anew for them, if an identity of the sink that is copied
+//     from opens it.
+//   - Else what is stored is copied as it is.
+func (a *attempt) artifact(ctx context.Context, of events.Artifact) (events.Artifact, error) {
+	from, to := seal.Of(a.From.Sink), seal.Of(a.To.Sink)
+	switch {
+	case !to.Encrypts(), of.Encryption != "" && to.SameRecipients(from):
+		return a.asItIs(ctx, of)
+	case of.Encryption == "":
+		return a.encrypted(ctx, of, nil)
+	}
+	before := a.readSo
+	copied, err := a.encrypted(ctx, of, from.Opener(ctx, of.Encryption))
+	if !errors.Is(err, seal.ErrNoIdentity) {
+		return copied, err
+	}
+	a.warn(events.WarningOtherRecipients, "%s of point %s stays encrypted for whom it was encrypted in sink %s, and is not for the recipients "+
+		"of sink %s: %v", path.Base(of.Key), a.Point, a.From.Name, a.To.Name, err)
+	a.readSo = before
+	return a.asItIs(ctx, of)
+}
+
+// asItIs copies the stored bytes of an artifact.
+func (a *attempt) asItIs(ctx context.Context, of events.Artifact) (events.Artifact, error) {
+	f, err := a.open(ctx, of)
+	if err != nil {
+		return of, err
+	}
+	defer f.Close()
+	return a.write(ctx, of, of.Size, func(w io.Writer) (codec.Stored, error) {
+		_, err := io.CopyBuffer(w, codec.NewRawReader(f, stored(of)), make([]byte, buffer))
+		return stored(of), err // the end of the reader proves it
+	})
+}
+
+// encrypted copies what an artifact holds, encrypted for the recipients of the other sink.
+// It reports seal.ErrNoIdentity before anything is written.
+func (a *attempt) encrypted(ctx context.Context, of events.Artifact, decrypt codec.Decrypt) (events.Artifact, error) {
+	f, err := a.open(ctx, of)
+	if err != nil {
+		return of, err
+	}
+	defer f.Close()
+	plain, err := codec.NewPlainReader(f, stored(of), decrypt)
+	if err != nil {
+		return of, err
+	}
+	to, as := seal.Of(a.To.Sink), of
+	if of.Encryption == "" {
+		as.Key += seal.Suffix
+	}
+	as.Encryption = seal.Format
+	return a.write(ctx, as, to.Most(of.Size), func(w io.Writer) (codec.Stored, error) {
+		out, err := codec.NewPlainWriter(codec.Destination{Writer: w, Encrypt: to.Encrypt})
+		if err != nil {
+			return codec.Stored{}, err
+		}
+		if _, err := io.CopyBuffer(out, onlyReader{plain}, make([]byte, buffer)); err != nil {
+			out.Abort()
+			return codec.Stored{}, err
+		}
+		return out.Finish()
+	})
+}
+
+// buffer is how much of an artifact is in memory, in bytes, beside what sinks hold of it.
+const buffer = 256 << 10
+
+// onlyReader keeps a reader from choosing how it is read.
+type onlyReader struct{ io.Reader }
+
+func stored(a events.Artifact) codec.Stored {
+	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
+}
+
+// write stores an artifact: as is what is known of it, by the key that it has in the sink
+// that is copied from. If it fails, nothing of the artifact becomes durable.
+func (a *attempt) write(
+	ctx context.Context, as events.Artifact, most int64, write func(w io.Writer) (codec.Stored, error),
+) (events.Artifact, error) {
+	w, key, err := a.staging.Create(ctx, point.ArtifactName(as), most)
+	if err != nil {
+		return as, a.notStored(as, err)
+	}
+	defer func() { _ = w.Abort() }() // what it leaves is the attempt's to discard
+	written, err := write(writer{w, a, as})
+	if err != nil {
+		return as, err
+	}
+	if err := w.Commit(); err != nil {
+		return as, a.notStored(as, err)
+	}
+	as.Key, as.Size, as.Digest = key, written.Size, written.Digest
+	return as, nil
+}
+
+func (a *attempt) notStored(as events.Artifact, err error) error {
+	return failure.At(events.StepSave, failure.FromSink(err), "store %s of point %s in sink %s", path.Base(as.Key), a.Point, a.To.Name)
+}
+
+// writer marks errors as those of the sink that is copied to.
+type writer struct {
+	io.Writer
+	attempt *attempt
+	as      events.Artifact
+}
+
+func (w writer) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.attempt.wrote(n)
+	if err != nil {
+		err = w.attempt.notStored(w.as, err)
+	}
+	return n, err
+}
+
+// source reads an artifact, and marks errors as those of the sink that is copied from.
+type source struct {
+	io.ReadCloser
+	attempt *attempt
+}
+
+// open opens an artifact of the point.
+func (a *attempt) open(ctx context.Context, of events.Artifact) (*source, error) {
+	f, err := a.From.Open(ctx, of.Key)
+	if errors.Is(err, sink.ErrNotFound) {
+		return nil, a.missing(ctx)
+	}
+	if err != nil {
+		return nil, failure.FromSink(err)
+	}
+	return &source{f, a}, nil
+}
+
+// Read implements [io.Reader].
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	s.attempt.read(n)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("sink %s: %w", s.attempt.From.Name, failure.FromSink(err))
+	}
+	return n, err
+}
