@@ -124,7 +124,7 @@ func (s *choosing) take(c *Candidate, reason string, named bool) {
 	case c.Hidden:
 		s.exclude(c, fmt.Sprintf("it is in sink %s already, and was removed there; 'holdfast unprune' takes it back", s.Request.To))
 		return
-	case c.There && !c.Unprotected:
+	case c.There && (!c.Unprotected || c.Code != ""):
 		s.exclude(c, fmt.Sprintf("it is in sink %s already", s.Request.To))
 		return
 	}
