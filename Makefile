@@ -10,7 +10,7 @@ engine_dir ?= /tmp/holdfast-engine
 on_engine := ./worker ./internal/helper ./internal/docker
 
 # Of these, those that bring an Engine of their own.
-brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestPodman|TestRestoreFaults|TestAReplacementThatDoesNotRunIsUndone)$$
+brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestCopyKilled|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestPodman|TestRestoreFaults|TestAReplacementThatDoesNotRunIsUndone)$$
 
 # And those in which the Engine's version and store make no difference, or, with the most layers of an image, are not meant.
 any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestCompose|TestProxy|TestScripts/(catalogue|config|export|help|labels|layers|missing|names|prune|secrets|serve|server|sink)$$
@@ -32,7 +32,7 @@ test-containerd: ## the main job's tests on a current Engine with the containerd
 		env OTHER_DOCKER_HOST=$(other_engine) go test -race -count=1 -timeout 20m -skip '$(brings_engine)|$(any_engine)' $(on_engine)
 
 crash: ## a worker is killed after every step of every kind of job, and at 30 random moments of each
-	go test -race -count=1 -timeout 60m -run '^(TestCrash|TestKillAtRandomMoments|TestPruneKilled)$$' -v ./worker -args -thorough -kills 30
+	go test -race -count=1 -timeout 60m -run '^(TestCrash|TestKillAtRandomMoments|TestPruneKilled|TestCopyKilled)$$' -v ./worker -args -thorough -kills 30
 
 fuzz: ## every fuzz test for half a minute
 	@for pkg in $$(go list ./...); do \

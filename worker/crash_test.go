@@ -26,6 +26,7 @@ const (
 	reading  scenario = "volumes"  // two containers, paused until their volumes are read, and a volume
 	pruning  scenario = "prune"    // points of a container, removed without a grace
 	drilling scenario = "drill"    // the point of a container, started and removed again
+	copying  scenario = "copy"     // points, one of which is protected, to another sink
 
 	replacing scenario = "replace" // a container that runs, restored in its own place
 
@@ -38,10 +39,10 @@ const (
 // least one, which every run has; make crash has all of them.
 var crashes = map[step.Name][]scenario{
 	step.Claimed:        {pausing},
-	step.Planned:        {pausing, pruning, drilling},
+	step.Planned:        {pausing, pruning, drilling, copying},
 	step.Accepted:       {pausing},
 	step.ItemBegun:      {pausing},
-	step.Recorded:       {pausing, imaging, reading, drilling, replacing, sharing},
+	step.Recorded:       {pausing, imaging, reading, drilling, replacing, sharing, copying},
 	step.HelpersMade:    {reading},
 	step.HookRun:        {hooking},
 	step.Paused:         {joining},
@@ -49,9 +50,9 @@ var crashes = map[step.Name][]scenario{
 	step.Committed:      {pausing, stopping, joining, hooking, reading, sharing},
 	step.VolumeRead:     {reading},
 	step.Resumed:        {stopping, joining, hooking},
-	step.Staged:         {pausing, imaging},
-	step.Saved:          {pausing, imaging},
-	step.Published:      {pausing, joining},
+	step.Staged:         {pausing, imaging, copying},
+	step.Saved:          {pausing, imaging, copying},
+	step.Published:      {pausing, joining, copying},
 	step.Checked:        {drilling},
 	step.Loaded:         {drilling, replacing},
 	step.Created:        {drilling, replacing, returning, sharing},
@@ -69,11 +70,11 @@ var crashes = map[step.Name][]scenario{
 	step.Restored:       {replacing, sharing},
 	step.ReplacedGone:   {replacing, sharing},
 	step.Removed:        {pausing, drilling},
-	step.RecordGone:     {pausing, drilling},
-	step.Marked:         {drilling},
+	step.RecordGone:     {pausing, drilling, copying},
+	step.Marked:         {drilling, copying},
 	step.Hidden:         {pruning},
 	step.Erased:         {pruning},
-	step.ItemEnded:      {pausing, pruning, replacing},
+	step.ItemEnded:      {pausing, pruning, replacing, copying},
 	step.ItemReported:   {pausing},
 	step.Ended:          {pausing},
 	step.EndReported:    {pausing},
@@ -87,6 +88,8 @@ func (s scenario) kind() events.Kind {
 		return events.Prune
 	case drilling:
 		return events.Verify
+	case copying:
+		return events.Copy
 	case replacing, overwriting, returning, sharing:
 		return events.Restore
 	}
@@ -101,6 +104,8 @@ func (s scenario) prepare(w *world) string {
 	case pruning:
 		w.points("web-1", 3)
 		return `{"keep":{"last":1},"grace":"0s"}`
+	case copying:
+		return prepareCopying(w)
 	case replacing:
 		return prepareReplacing(w)
 	case overwriting:
@@ -149,7 +154,7 @@ const sideBySide = 6
 var takeovers = map[step.Name]scenario{
 	step.Recorded: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
 	step.VolumeRead: reading, step.Resumed: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
-	step.Loaded: drilling, step.Started: drilling, step.Cleared: overwriting, step.DependantNamed: sharing,
+	step.Marked: copying, step.Loaded: drilling, step.Started: drilling, step.Cleared: overwriting, step.DependantNamed: sharing,
 }
 
 // thorough has a worker die after each step in each kind of job, instead of in one.
@@ -199,6 +204,8 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 		w.checkKept()
 	case sharing:
 		w.checkShared()
+	case copying:
+		w.checkProtected()
 	}
 	w.verify(job)
 	if s == sharing {

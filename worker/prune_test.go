@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -20,7 +21,10 @@ import (
 
 // points stores n points of a container in the world's sink, as workers have in the n
 // days before, and returns their ids, the oldest first.
-func (w *world) points(name string, n int) (ids []string) {
+func (w *world) points(name string, n int) (ids []string) { return w.pointsOfSize(name, n, 100) }
+
+// pointsOfSize is points of which each has so many bytes.
+func (w *world) pointsOfSize(name string, n, size int) (ids []string) {
 	w.t.Helper()
 	to, err := file.Open(w.t.Context(), w.sink, "", file.Options{})
 	if err != nil {
@@ -29,7 +33,7 @@ func (w *world) points(name string, n int) (ids []string) {
 	for day := n; day > 0; day-- {
 		when := time.Now().UTC().AddDate(0, 0, -day)
 		id := when.Format("20060102T150405Z") + fmt.Sprintf("-%08x", day)
-		if err := w.storePoint(to, name, id, when); err != nil {
+		if err := w.storePoint(to, name, id, when, size); err != nil {
 			w.t.Fatal(err)
 		}
 		ids = append(ids, id)
@@ -37,14 +41,14 @@ func (w *world) points(name string, n int) (ids []string) {
 	return ids
 }
 
-func (w *world) storePoint(to sink.Sink, name, id string, when time.Time) error {
+func (w *world) storePoint(to sink.Sink, name, id string, when time.Time, size int) error {
 	ctx := w.t.Context()
 	dir := point.Dir(w.host, events.ItemContainer, name, id)
 	staging, err := to.Stage(ctx, dir, "1")
 	if err != nil {
 		return err
 	}
-	archive := []byte("the archive of " + id)
+	archive := bytes.Repeat([]byte("the archive of "+id+"\n"), 1+size/len(id))
 	out, key, err := staging.Create(ctx, point.ImageArchive, 0)
 	if err != nil {
 		return err

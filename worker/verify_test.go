@@ -142,6 +142,16 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 			if err != nil {
 				wrong = errors.Join(wrong, fmt.Errorf("event %s reports what is not so: %w", ev.ID(), err))
 			}
+		case ev.Type() == events.Copy.ResultType(events.ResultItemCompleted):
+			var data events.CopyItemCompleted
+			err := json.Unmarshal(ev.Data(), &data)
+			if err == nil {
+				reported[data.Point] = true
+				err = w.checkCopy(&data)
+			}
+			if err != nil {
+				wrong = errors.Join(wrong, fmt.Errorf("event %s reports what is not so: %w", ev.ID(), err))
+			}
 		case ev.Type() == events.Restore.ResultType(events.ResultItemCompleted):
 			var data events.RestoreItemCompleted
 			err := json.Unmarshal(ev.Data(), &data)
@@ -179,7 +189,7 @@ func (w *world) checkReport(data *events.BackupItemCompleted) error {
 	if !slices.Equal(m.Artifacts, data.Artifacts) {
 		return fmt.Errorf("point %s was reported with the artifacts %v, and has %v", data.Point, data.Artifacts, m.Artifacts)
 	}
-	return w.checkArtifacts(data.Artifacts)
+	return w.checkArtifacts(w.sink, data.Artifacts)
 }
 
 // checkRestored looks for what a restore made, and for what it replaced.
@@ -215,8 +225,10 @@ func exchanges(data *events.RestoreItemCompleted) []events.RecreatedDependant {
 	return append([]events.RecreatedDependant{{ID: data.Container.ID, Name: data.Container.Name, Replaced: data.Replaced}}, data.Dependants...)
 }
 
-func (w *world) manifest(dir string) (*point.Manifest, error) {
-	raw, err := os.ReadFile(filepath.Join(w.sink, dir, sink.ManifestName))
+func (w *world) manifest(dir string) (*point.Manifest, error) { return manifestIn(w.sink, dir) }
+
+func manifestIn(in, dir string) (*point.Manifest, error) {
+	raw, err := os.ReadFile(filepath.Join(in, dir, sink.ManifestName))
 	if err != nil {
 		return nil, err
 	}
@@ -229,9 +241,9 @@ type artifacts struct {
 	digest string
 }
 
-func (w *world) checkArtifacts(want []events.Artifact) (wrong error) {
+func (w *world) checkArtifacts(in string, want []events.Artifact) (wrong error) {
 	for _, a := range want {
-		got, err := w.artifact(filepath.Join(w.sink, a.Key))
+		got, err := w.artifact(filepath.Join(in, a.Key))
 		if err == nil && got != (artifacts{a.Size, a.Digest}) {
 			err = fmt.Errorf("%s is %v, not %d bytes of %s", a.Key, got, a.Size, a.Digest)
 		}
@@ -265,15 +277,19 @@ func (w *world) artifact(path string) (artifacts, error) {
 }
 
 // checkPoints: whatever lies where points lie is a complete point.
-func (w *world) checkPoints(context.Context, []string) (wrong error) {
-	dirs, err := filepath.Glob(filepath.Join(w.sink, "points", "*", "*", "*", "*"))
+func (w *world) checkPoints(context.Context, []string) error {
+	return errors.Join(w.checkPointsIn(w.sink), w.checkPointsIn(w.offsite))
+}
+
+func (w *world) checkPointsIn(in string) (wrong error) {
+	dirs, err := filepath.Glob(filepath.Join(in, "points", "*", "*", "*", "*"))
 	if err != nil {
 		return err
 	}
 	for _, dir := range dirs {
-		m, err := w.manifest(strings.TrimPrefix(dir, w.sink))
+		m, err := manifestIn(in, strings.TrimPrefix(dir, in))
 		if err == nil {
-			err = w.checkArtifacts(m.Artifacts)
+			err = w.checkArtifacts(in, m.Artifacts)
 		}
 		if err != nil {
 			wrong = errors.Join(wrong, fmt.Errorf("the sink has a point that is not complete, in %s: %w", dir, err))
@@ -282,9 +298,10 @@ func (w *world) checkPoints(context.Context, []string) (wrong error) {
 	return wrong
 }
 
-// checkStaging: nothing is staged in the sink.
+// checkStaging: nothing is staged in the sinks.
 func (w *world) checkStaging(context.Context, []string) error {
-	return empty(filepath.Join(w.sink, "staging"), "the sink has something staged")
+	return errors.Join(empty(filepath.Join(w.sink, "staging"), "the sink has something staged"),
+		empty(filepath.Join(w.offsite, "staging"), "the sink that is copied to has something staged"))
 }
 
 // commitWindow is how long after its record an unobserved commit may still produce an

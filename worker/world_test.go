@@ -37,6 +37,7 @@ type world struct {
 	// host is the host's id. It is random, and the label of the containers too.
 	host    string
 	sink    string
+	offsite string // another sink, that points are copied to
 	image   string
 	workers map[string]*worker   // the last one of each state dir
 	busy    map[string]*busy     // the containers, by name
@@ -90,6 +91,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	if w.sink == "" {
 		w.sink = t.TempDir()
 	}
+	w.offsite = t.TempDir()
 	w.image = "holdfast-test/writer:" + w.host
 	w.engine.ImportImage(t, w.image)
 	w.connect()

@@ -73,7 +73,9 @@ func (w *world) start(o workerOptions) *worker {
 	args := slices.Concat(o.prefix, []string{w.program(), "serve", "--nats", o.server, "--state-dir", o.state,
 		"--sink", w.sink, "--host-id", w.host, "--docker-host", o.dockerHost, "--log-level", "debug"})
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = slices.Concat(w.environment(), []string{"HOLDFAST_POLICY_QUIESCE=pause,none,stop", "HOLDFAST_POLICY_KINDS=backup,restore,verify,prune,cancel"}, o.env)
+	cmd.Env = slices.Concat(w.environment(), []string{"HOLDFAST_POLICY_QUIESCE=pause,none,stop",
+		"HOLDFAST_POLICY_KINDS=backup,restore,verify,prune,copy,cancel",
+		"HOLDFAST_SINKS=offsite=" + w.offsite}, o.env)
 	p := &worker{process: launch(w.t, cmd), t: w.t, state: o.state}
 	w.workers[o.state] = p
 	return p

@@ -36,8 +36,8 @@ func (a *attempt) artifact(ctx context.Context, of events.Artifact) (events.Arti
 	if !errors.Is(err, seal.ErrNoIdentity) {
 		return copied, err
 	}
-	a.warn(events.WarningOtherRecipients, "%s of point %s stays encrypted for whom it was encrypted in sink %s, and is not for the recipients "+
-		"of sink %s: %v", path.Base(of.Key), a.Point, a.From.Name, a.To.Name, err)
+	a.warn(events.WarningOtherRecipients, "%s of point %s stays encrypted for whom it was encrypted in sink %s, "+
+		"and is not for the recipients of sink %s: %v", path.Base(of.Key), a.Point, a.From.Name, a.To.Name, err)
 	a.readSo = before
 	return a.asItIs(ctx, of)
 }

@@ -220,7 +220,7 @@ func (b *bench) mustBeNothing() {
 // mustFail checks what an error says.
 func (b *bench) mustFail(err error, code events.Code, says string) {
 	b.Helper()
-	e, ok := err.(*failure.Error) //nolint:errorlint // that it is one is what Run promises
+	e, ok := err.(*failure.Error)
 	if !ok || e.Code != code || !strings.Contains(e.Error(), says) {
 		b.Errorf("the error is %+v: %v, want %s: %s", e, err, code, says)
 	}
