@@ -117,11 +117,29 @@ func (p *Presenter) accepted(d events.Accepted) Outcome {
 	if p.bars == nil {
 		p.Line("job %s on host %s: %s", d.Job, d.Host, Count(len(d.Items)+d.ItemsOmitted, "item"))
 	}
-	for _, e := range d.Excluded {
-		p.lineAbove("left out: %s %s: %s", e.Kind, e.Name, e.Reason)
-	}
+	p.leftOut(d.Excluded, d.ExcludedOmitted)
 	p.warnings(d.Warnings)
 	return Running
+}
+
+// maxLeftOut is how many things are named that are left out.
+const maxLeftOut = 20
+
+// leftOut says what is left out of a job, and why; more is how many are not listed.
+func (p *Presenter) leftOut(list []events.Excluded, more int) {
+	if over := len(list) - maxLeftOut; over > 0 {
+		list, more = list[:maxLeftOut], more+over
+	}
+	for _, e := range list {
+		of := ""
+		if e.Point != "" {
+			of = "point " + e.Point + " of "
+		}
+		p.lineAbove("left out: %s%s %s: %s", of, e.Kind, e.Name, e.Reason)
+	}
+	if more > 0 {
+		p.lineAbove("left out: and %d more; a dry run says why", more)
+	}
 }
 
 func (p *Presenter) progress(d events.Progress) Outcome {

@@ -41,6 +41,10 @@ func TestEventsAndWhatTheirEndMeans(t *testing.T) {
 			Items:    []events.PlannedItem{{Item: web}},
 			Excluded: []events.Excluded{{Item: web, Reason: "a rule"}},
 		}}, Running, "", "job j on host h: 1 item\nleft out: container web\\u001b[31m: a rule\n"},
+		"accepted, with points left out": {resultType(events.ResultAccepted), events.Accepted{Job: "j", Host: "h", Plan: events.Plan{
+			Excluded: slices.Repeat([]events.Excluded{{Item: web, Point: "p", Reason: "a rule"}}, 25), ExcludedOmitted: 7,
+		}}, Running, "", "job j on host h: 0 items\n" + strings.Repeat("left out: point p of container web\\u001b[31m: a rule\n", 20) +
+			"left out: and 12 more; a dry run says why\n"},
 		"progress": {resultType(events.ResultProgress), events.Progress{Item: web, Bytes: 1}, Running, "", ""},
 		"stored": {resultType(events.ResultItemCompleted), events.BackupItemCompleted{Item: web, Point: "p",
 			Artifacts: []events.Artifact{{Size: 1024}, {Size: 1024}}, Warnings: []events.Warning{{Message: "look"}}},
