@@ -104,7 +104,8 @@ const (
 	CodePointDamaged Code = "point_damaged"
 	// CodePointNewer: a newer version of Holdfast made the point.
 	CodePointNewer Code = "point_newer"
-	// CodeUnsuitable: the point does not hold what was asked for.
+	// CodeUnsuitable: the point does not hold what was asked for, or the sink that it was to be
+	// copied to does not take it.
 	CodeUnsuitable Code = "unsuitable"
 	// CodeProtected: what was asked for would touch something that is protected.
 	CodeProtected Code = "protected"

@@ -35,7 +35,7 @@ var denied = map[string][]string{
 	"request more": {
 		"holdfast.req.backup.host.db01", "holdfast.req.cancel.host.db01", "holdfast.req.restore.host.web01",
 		"holdfast.req.cancel.all", "holdfast.req.verify.any", "holdfast.req.verify.host.web01",
-		"holdfast.req.prune.host.db01", "holdfast.req.prune.any",
+		"holdfast.req.prune.host.db01", "holdfast.req.prune.any", "holdfast.req.copy.host.web01", "holdfast.req.copy.any",
 	},
 	"prune after a backup of web01": {"holdfast.req.prune.host.web01"},
 	"read events":                   {"$JS.API.STREAM.MSG.GET.HOLDFAST_EVENTS", "$JS.API.DIRECT.GET.HOLDFAST_EVENTS"},

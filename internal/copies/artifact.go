@@ -24,7 +24,7 @@ import (
 //     from opens it.
 //   - Else what is stored is copied as it is.
 func (a *attempt) artifact(ctx context.Context, of events.Artifact) (events.Artifact, error) {
-	from, to := seal.Of(a.From.Sink), seal.Of(a.To.Sink)
+	from, to := seal.Of(a.From), seal.Of(a.To)
 	switch {
 	case !to.Encrypts(), of.Encryption != "" && to.SameRecipients(from):
 		return a.asItIs(ctx, of)
@@ -36,10 +36,33 @@ func (a *attempt) artifact(ctx context.Context, of events.Artifact) (events.Arti
 	if !errors.Is(err, seal.ErrNoIdentity) {
 		return copied, err
 	}
-	a.warn(events.WarningOtherRecipients, "%s of point %s stays encrypted for whom it was encrypted in sink %s, "+
-		"and is not for the recipients of sink %s: %v", path.Base(of.Key), a.Point, a.From.Name, a.To.Name, err)
+	a.staysEncrypted(path.Base(of.Key), err)
 	a.readSo = before
 	return a.asItIs(ctx, of)
+}
+
+// staysEncrypted warns of something that is not for the recipients of the other sink.
+func (a *attempt) staysEncrypted(what string, why error) {
+	a.warn(events.WarningOtherRecipients, "%s of point %s stays encrypted for whom it was encrypted in sink %s, "+
+		"and is not for the recipients of sink %s: %v", what, a.Point, a.From.Name, a.To.Name, why)
+}
+
+// unseal opens what is encrypted of the manifest, where it is to be encrypted anew; by the
+// same rules as an artifact.
+func (a *attempt) unseal(ctx context.Context, m *point.Manifest) error {
+	from, to := seal.Of(a.From), seal.Of(a.To)
+	if !to.Encrypts() || to.SameRecipients(from) {
+		return nil
+	}
+	err := m.Unseal(ctx, from)
+	if errors.Is(err, seal.ErrNoIdentity) {
+		a.staysEncrypted(sink.ManifestName, err)
+		return nil
+	}
+	if err != nil {
+		return failure.At(events.StepRead, err, "point %s in sink %s", a.Point, a.From.Name)
+	}
+	return nil
 }
 
 // asItIs copies the stored bytes of an artifact.
@@ -67,7 +90,7 @@ func (a *attempt) encrypted(ctx context.Context, of events.Artifact, decrypt cod
 	if err != nil {
 		return of, err
 	}
-	to, as := seal.Of(a.To.Sink), of
+	to, as := seal.Of(a.To), of
 	if of.Encryption == "" {
 		as.Key += seal.Suffix
 	}

@@ -139,9 +139,7 @@ func (b *bench) store() *point.Manifest {
 		a.Size, a.Digest, a.UncompressedSize = stored.Size, stored.Digest, 12345
 		m.Artifacts = append(m.Artifacts, a)
 	}
-	raw, err := m.Encode()
-	b.must(err)
-	b.must(staging.Publish(b.Context(), raw))
+	b.must(point.Publish(b.Context(), b.sink("a", b.from), staging, m))
 	return m
 }
 
@@ -161,7 +159,7 @@ func (b *bench) put(staging sink.Staging, name string, raw []byte) {
 
 // mustBeWhole checks that the copy says what the point does, and that its artifacts hold
 // what they should, by way of an identity if they are encrypted; nil for none.
-func (b *bench) mustBeWhole(of *point.Manifest, identity age.Identity) *point.Manifest {
+func (b *bench) mustBeWhole(of *point.Manifest, identity *age.X25519Identity) *point.Manifest {
 	b.Helper()
 	m, err := point.Read(b.Context(), b.to, dir)
 	b.must(err)
@@ -189,6 +187,12 @@ func (b *bench) mustBeWhole(of *point.Manifest, identity age.Identity) *point.Ma
 			b.Errorf("%s does not hold what it should", name)
 		}
 		m.Artifacts[i] = of.Artifacts[i]
+	}
+	if (len(m.Sealed) > 0) != (identity != nil) {
+		b.Errorf("of the manifest %d bytes are encrypted", len(m.Sealed))
+	}
+	if identity != nil {
+		b.must(m.Unseal(b.Context(), sealFor(b.T, nil, identity)))
 	}
 	was, err := of.Encode()
 	b.must(err)

@@ -41,6 +41,9 @@ type Sink struct {
 	sink.Sink
 }
 
+// Unwrap returns the sink, for [sink.As].
+func (s Sink) Unwrap() sink.Sink { return s.Sink }
+
 // Task is one point of one attempt at one job.
 type Task struct {
 	Job string
@@ -136,7 +139,7 @@ func (a *attempt) run(ctx context.Context) error {
 
 // look reads what the point is, and who protects it; nil if nobody does.
 func (a *attempt) look(ctx context.Context) (*point.Manifest, *point.Protected, error) {
-	m, err := point.Read(ctx, a.From.Sink, a.Dir)
+	m, err := point.Read(ctx, a.From, a.Dir)
 	if errors.Is(err, sink.ErrNotFound) {
 		return nil, nil, a.gone()
 	}
@@ -162,7 +165,7 @@ func (a *attempt) look(ctx context.Context) (*point.Manifest, *point.Protected, 
 
 // there reads the manifest of the copy. It reports sink.ErrNotFound if there is none.
 func (a *attempt) there(ctx context.Context) (*point.Manifest, error) {
-	m, err := point.Read(ctx, a.To.Sink, a.Dir)
+	m, err := point.Read(ctx, a.To, a.Dir)
 	if err != nil && !errors.Is(err, sink.ErrNotFound) {
 		return nil, failure.At(events.StepSave, failure.FromSink(err), "see whether point %s is in sink %s already", a.Point, a.To.Name)
 	}
@@ -200,6 +203,9 @@ func (a *attempt) store(ctx context.Context, m *point.Manifest) error {
 				of.Key[len(a.Dir)+1:], a.From.Name)
 		}
 	}
+	if err := a.unseal(ctx, &to); err != nil {
+		return err
+	}
 	step.At(ctx, step.Saved)
 	return a.publish(ctx, &to)
 }
@@ -210,7 +216,7 @@ func (a *attempt) maySign(m *point.Manifest) error {
 	if m.Signed.Trusted {
 		return nil
 	}
-	if _, err := sign.Of(a.To.Sink).Trust.Check(nil, nil); err != nil {
+	if _, err := sign.Of(a.To).Trust.Check(nil, nil); err != nil {
 		return failure.New(events.StepRead, events.CodeUnsuitable,
 			"point %s of %s %s is not copied to sink %s, which has signers: in sink %s it is not signed by anybody who is trusted there; "+
 				"check it, and set the signers of that sink", a.Point, a.Kind, a.Item.Name, a.To.Name, a.From.Name)
@@ -223,7 +229,7 @@ func (a *attempt) maySign(m *point.Manifest) error {
 func (a *attempt) publish(ctx context.Context, m *point.Manifest) error {
 	defer measure(&a.result.Durations.Publish)()
 	a.progress(events.StepPublish)
-	err := point.Publish(ctx, a.To.Sink, a.staging, m)
+	err := point.Publish(ctx, a.To, a.staging, m)
 	switch {
 	case errors.Is(err, sink.ErrExists):
 		return a.takeTheirs(ctx)

@@ -46,7 +46,7 @@ const (
 	Hidden         Name = "hidden"          // the mark that hides a point is beside it
 	Erased         Name = "erased"          // the bytes of a point are gone
 	RecordGone     Name = "record-gone"     // the undo record is gone
-	Marked         Name = "marked"          // what came of a point lies beside it
+	Marked         Name = "marked"          // what came of a point, or that it is protected, lies beside it
 	ItemEnded      Name = "item-ended"      // the item's outcome is in the ledger
 	ItemReported   Name = "item-reported"   // the item's event is published
 	Ended          Name = "ended"           // the terminal event is in the ledger

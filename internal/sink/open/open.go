@@ -25,7 +25,7 @@ type Config struct {
 	// is relative to the folder in which the server lets the user begin.
 	URL string `yaml:"url"`
 	// Shared is set for a sink that other hosts have under the same name: any of them may
-	// verify and prune what lies there.
+	// verify, prune and copy what lies there.
 	Shared bool `yaml:"shared"`
 	// Recipients, IdentityFile and IdentityCommand are as in [seal.Options].
 	Recipients      []string `yaml:"recipients"`
