@@ -170,6 +170,9 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 			"see that the place is there and may be used; the first backup sets a sink up where it is empty")
 		return
 	}
+	for _, w := range open.Caveats(c) {
+		d.warn(what, "%s at %s: %s", name, location, w)
+	}
 	condition := "there"
 	if s, ok := sink.As[sink.Prober](s); ok {
 		warnings, err := s.Probe(ctx)

@@ -128,3 +128,27 @@ func TestMembers(t *testing.T) {
 		}
 	}
 }
+
+func TestCaveats(t *testing.T) {
+	for _, c := range []struct {
+		config open.Config
+		says   []string
+	}{
+		{open.Config{URL: "/mnt/backup"}, nil},
+		{open.Config{URL: "/mnt/backup", Shared: true}, []string{"signers"}},
+		{open.Config{URL: "s3://bucket"}, []string{"recipients"}},
+		{open.Config{URL: "s3://bucket", Shared: true}, []string{"recipients", "signers"}},
+		{open.Config{URL: "s3://bucket", Shared: true, Recipients: []string{"x"}, Signers: []string{"y"}}, nil},
+	} {
+		got := open.Caveats(c.config)
+		if len(got) != len(c.says) {
+			t.Errorf("%+v: %q, want %d sentences", c.config, got, len(c.says))
+			continue
+		}
+		for i, word := range c.says {
+			if !strings.Contains(got[i], word) {
+				t.Errorf("%+v: %q, want it to say %s", c.config, got[i], word)
+			}
+		}
+	}
+}

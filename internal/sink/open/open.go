@@ -81,6 +81,18 @@ func Existing(ctx context.Context, c Config, own []string) (sink.Sink, error) {
 	return s.complete(opened, nil), nil
 }
 
+// Caveats says what an operator should know of a configuration that can be used.
+func Caveats(c Config) (sentences []string) {
+	if s, err := schemeOf(c); err == nil && !s.isPath && len(c.Recipients) == 0 {
+		sentences = append(sentences,
+			"what is stored leaves this machine in clear, also the secrets in container.json; name recipients to encrypt it")
+	}
+	if c.Shared && len(c.Signers) == 0 {
+		sentences = append(sentences, "it is shared, and any signature counts; name the signers whose points are to be trusted")
+	}
+	return sentences
+}
+
 // settings are a configuration that was checked.
 type settings struct {
 	config   Config
