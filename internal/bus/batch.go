@@ -25,7 +25,7 @@ const (
 // may answer, also one that has not yet heard of the latest messages.
 func (b *Bus) Batch(ctx context.Context, stream, subject string, from uint64) (batch []*Stored, err error) {
 	err = b.Retry(ctx, "reading "+stream, func(ctx context.Context) (err error) {
-		batch, err = b.batch(ctx, stream, subject, from)
+		batch, err = b.NextBatch(ctx, stream, subject, from, batchBytes)
 		return err
 	})
 	return batch, err
@@ -36,17 +36,18 @@ func (b *Bus) Batch(ctx context.Context, stream, subject string, from uint64) (b
 func (b *Bus) CheckBatch(ctx context.Context, stream, subject string) error {
 	ctx, cancel := context.WithTimeout(ctx, AttemptTimeout)
 	defer cancel()
-	_, err := b.batch(ctx, stream, subject, 1)
+	_, err := b.NextBatch(ctx, stream, subject, 1, batchBytes)
 	return Named(err)
 }
 
-func (b *Bus) batch(ctx context.Context, stream, subject string, from uint64) ([]*Stored, error) {
+// NextBatch is Batch of about so many bytes, and one message more. It asks once.
+func (b *Bus) NextBatch(ctx context.Context, stream, subject string, from uint64, bytes int) ([]*Stored, error) {
 	question, err := json.Marshal(struct {
 		Sequence uint64 `json:"seq"`
 		NextFor  string `json:"next_by_subj"`
 		Batch    int    `json:"batch"`
 		MaxBytes int    `json:"max_bytes"`
-	}{from, subject, batchMessages, batchBytes})
+	}{from, subject, batchMessages, bytes})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -27,6 +28,9 @@ type Options struct {
 	// InboxPrefix is where answers arrive, in place of _INBOX: a user whose
 	// permissions allow inboxes of its own only has to say so. No dot at its end.
 	InboxPrefix string
+	// Ping is how often a connection without traffic is tried, three times until it is
+	// given up; 0 for every 20 s.
+	Ping time.Duration
 	// Wait makes Connect try again until its context ends.
 	Wait bool
 	// Logger may be nil.
@@ -53,7 +57,7 @@ func (o Options) natsOptions(l *link, log *zap.Logger) ([]nats.Option, error) {
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.Timeout(connectTimeout),
-		nats.PingInterval(pingInterval),
+		nats.PingInterval(cmp.Or(o.Ping, pingInterval)),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectWait, reconnectWait), // a fleet does not come back at one moment

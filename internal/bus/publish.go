@@ -87,6 +87,23 @@ func (b *Bus) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.Publis
 	return ack, nil
 }
 
+// Append stores a message and returns its sequence. It asks once, and reports ErrDenied as
+// soon as the server refuses it.
+func (b *Bus) Append(ctx context.Context, m *nats.Msg) (uint64, error) {
+	asking, stop := b.link.denials.unlessDenied(ctx, m.Subject)
+	defer stop()
+	ack, err := b.js.PublishMsg(asking, m)
+	switch {
+	case err == nil:
+		return ack.Sequence, nil
+	case ctx.Err() == nil && asking.Err() != nil:
+		return 0, context.Cause(asking)
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return 0, b.WhyNoStream(ctx, m.Subject, err)
+	}
+	return 0, err
+}
+
 // WhyNoStream tells a stream that is not there from one that does not answer. That
 // one may have no leader at this moment; where a user's account is not the
 // streams' own, what is not granted looks the same.

@@ -25,9 +25,14 @@ func NewBackOff() *backoff.ExponentialBackOff {
 // Retry runs an exchange with the server until it succeeds, fails for good or
 // ctx ends. It logs the first failure only.
 func (b *Bus) Retry(ctx context.Context, what string, exchange func(context.Context) error) error {
+	return b.RetryEach(ctx, what, AttemptTimeout, exchange)
+}
+
+// RetryEach is Retry for exchanges that may take longer than [AttemptTimeout] each.
+func (b *Bus) RetryEach(ctx context.Context, what string, each time.Duration, exchange func(context.Context) error) error {
 	var last error
 	attempt := func() (struct{}, error) {
-		err := Named(b.once(ctx, exchange))
+		err := b.Once(ctx, each, exchange)
 		if final(err) {
 			return struct{}{}, backoff.Permanent(err)
 		}
@@ -43,10 +48,10 @@ func (b *Bus) Retry(ctx context.Context, what string, exchange func(context.Cont
 	return ended(err, last)
 }
 
-// once runs an exchange, and gives it up after the attempt's time or when the
-// connection is lost, since no answer comes then.
-func (b *Bus) once(ctx context.Context, exchange func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, AttemptTimeout)
+// Once runs an exchange, and gives it up after a time or when the connection is lost,
+// since no answer comes then.
+func (b *Bus) Once(ctx context.Context, within time.Duration, exchange func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	ctx, leave := b.link.during(ctx)
 	defer leave()
@@ -54,7 +59,7 @@ func (b *Bus) once(ctx context.Context, exchange func(context.Context) error) er
 	if err != nil && context.Cause(ctx) == ErrAway {
 		return ErrAway
 	}
-	return err
+	return Named(err)
 }
 
 // ended adds to the end of a context what went wrong before.
