@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -70,9 +71,13 @@ type Store struct {
 
 	dialing chan struct{} // has room for who may look at bus
 	bus     *bus.Bus      // nil before the first connection
+	most    atomic.Int32  // chunks of an upload that may be on their way
 }
 
-var _ object.Store = (*Store)(nil)
+var (
+	_ object.Store = (*Store)(nil)
+	_ sink.Spacer  = (*Store)(nil)
+)
 
 // validBucket is what the clients of NATS take as the name of a bucket.
 var validBucket = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
@@ -156,6 +161,9 @@ func (s *Store) patience() time.Duration { return cmp.Or(s.options.patience, pat
 
 func (s *Store) chunkTime() time.Duration { return cmp.Or(s.options.each, chunkTime) }
 
+// window is how many chunks of an upload may be on their way.
+func (s *Store) window() int { return int(s.most.Load()) }
+
 // connected returns the connection, which reconnects by itself when it was made once.
 func (s *Store) connected(ctx context.Context) (*bus.Bus, error) {
 	select {
@@ -212,6 +220,10 @@ func (s *Store) look(ctx context.Context, b *bus.Bus) error {
 	if err != nil {
 		return err
 	}
+	s.most.Store(maxWindow)
+	if info.Config.Replicas > 1 {
+		s.most.Store(1) // a cluster refuses a chunk while the one before it is not stored
+	}
 	edit := "nats stream edit " + s.stream
 	switch c := info.Config; {
 	case c.MaxAge > 0:
@@ -245,17 +257,24 @@ func (s *Store) info(ctx context.Context, b *bus.Bus) (info jetstream.StreamInfo
 	return info, err
 }
 
-// Free returns how many bytes may still be written. A bucket without a cap reports false, as
-// it shares what its server has.
-func (s *Store) Free(ctx context.Context) (free int64, capped bool, err error) {
-	var info jetstream.StreamInfo
+// TellsFree reports whether Free is of use: a bucket without a cap shares what its server
+// has.
+func (s *Store) TellsFree(ctx context.Context) (bool, error) {
+	info, err := s.askInfo(ctx)
+	return info.Config.MaxBytes > 0, err
+}
+
+// Free implements [sink.Spacer], for a bucket with a cap.
+func (s *Store) Free(ctx context.Context) (int64, error) {
+	info, err := s.askInfo(ctx)
+	return max(0, info.Config.MaxBytes-int64(info.State.Bytes)), err //nolint:gosec // no bucket is of 8 EiB
+}
+
+func (s *Store) askInfo(ctx context.Context) (info jetstream.StreamInfo, err error) {
 	err = s.try(ctx, "", bus.AttemptTimeout, func(ctx context.Context, b *bus.Bus) error {
 		return b.API(ctx, "STREAM.INFO."+s.stream, struct{}{}, &info)
 	})
-	if err != nil || info.Config.MaxBytes <= 0 {
-		return 0, false, err
-	}
-	return max(0, info.Config.MaxBytes-int64(info.State.Bytes)), true, nil
+	return info, err
 }
 
 // Put implements [object.Store].

@@ -7,31 +7,27 @@ import (
 	"fmt"
 	"hash"
 	"slices"
-	"strconv"
 	"sync"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
-	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/object"
 )
 
 const (
 	// chunkSize is how large the chunks of an object are, in bytes, but for its last one.
-	chunkSize = 512 << 10
+	chunkSize = 128 << 10
 	// headerRoom is what the header of a chunk takes at most, of what a server takes as one
 	// message.
 	headerRoom = 4 << 10
-	// indexHeader numbers the chunks of an object, from 0 on.
-	indexHeader = "Holdfast-Chunk"
+	// buffers is how many chunks an upload has in memory at most.
+	buffers = maxWindow + 2
 )
 
-// upload is an object that is written: one chunk is on its way while the next one is filled.
-// Each is stored only behind the one before it, so that a chunk that is sent twice, or comes
-// late, does no harm.
+// upload is an object that is written: a sender sends its chunks, while the next one is
+// filled.
 type upload struct {
 	ctx    context.Context //nolint:containedctx // a writer has no other place for it
 	cancel context.CancelCauseFunc
@@ -42,12 +38,13 @@ type upload struct {
 
 	size    int // of a chunk
 	filling []byte
-	spare   []byte // the buffer that is not being filled
+	made    int         // buffers
+	free    chan []byte // buffers of chunks that are stored
 	digest  hash.Hash
 	total   uint64
 	chunks  uint32
+	queue   chan chunk // to the sender; nil before the first chunk
 	sending sync.WaitGroup
-	last    uint64 // the sequence of the last chunk that is stored
 }
 
 // errRemoved: somebody took the upload for dead.
@@ -60,7 +57,7 @@ func (s *Store) Begin(ctx context.Context, key string, _ int64) (object.Upload, 
 
 // begin has the key say that an upload is under way.
 func (s *Store) begin(ctx context.Context, key string, fresh bool) (*upload, error) {
-	u := &upload{store: s, key: key, id: nuid.Next(), fresh: fresh, size: chunkSize, digest: sha256.New()}
+	u := &upload{store: s, key: key, id: nuid.Next(), fresh: fresh, size: chunkSize, digest: sha256.New(), free: make(chan []byte, buffers)}
 	b, err := s.connected(ctx)
 	if err != nil {
 		return nil, s.explain(ctx, key, err)
@@ -88,6 +85,9 @@ func (u *upload) Write(p []byte) (n int, err error) {
 		if err := context.Cause(u.ctx); err != nil {
 			return n, err
 		}
+		if u.filling == nil {
+			u.filling = u.buffer()
+		}
 		taken := min(len(p), u.size-len(u.filling))
 		u.filling = append(u.filling, p[:taken]...)
 		u.digest.Write(p[:taken])
@@ -99,59 +99,56 @@ func (u *upload) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// send sends what was filled as the next chunk, when the one before is stored.
+// buffer returns a buffer for a chunk, when there is one. The first one grows as it is
+// filled, as most objects are small.
+func (u *upload) buffer() []byte {
+	select {
+	case b := <-u.free:
+		return b
+	default:
+	}
+	if u.made < buffers {
+		u.made++
+		if u.made == 1 {
+			return []byte{}
+		}
+		return make([]byte, 0, u.size)
+	}
+	select {
+	case b := <-u.free:
+		return b
+	case <-u.ctx.Done(): // Write looks at it next
+		return []byte{}
+	}
+}
+
+// send hands what was filled to the sender, as the next chunk.
 func (u *upload) send() {
-	u.sending.Wait()
-	if u.ctx.Err() != nil {
-		return
-	}
-	index, content := u.chunks, u.filling
-	u.chunks++
-	u.total += uint64(len(content))
-	u.filling, u.spare = u.spare[:0], content
-	u.sending.Go(func() {
-		if err := u.sendChunk(index, content); err != nil {
-			u.cancel(err)
-		}
-	})
-}
-
-// sendChunk stores a chunk behind the last one.
-func (u *upload) sendChunk(index uint32, content []byte) error {
-	subject := u.store.chunkSubject(u.id)
-	var removed error
-	err := u.store.try(u.ctx, u.key, u.store.chunkTime(), func(ctx context.Context, b *bus.Bus) error {
-		message := &nats.Msg{Subject: subject, Data: content, Header: expecting(u.last)}
-		message.Header.Set(indexHeader, strconv.FormatUint(uint64(index), 10))
-		sequence, err := b.Append(ctx, message)
-		if wrongSequence(err) {
-			sequence, err = u.stored(ctx, b, subject)
-			if errors.Is(err, errRemoved) {
-				removed = u.store.explain(u.ctx, u.key, err)
-				return nil
+	if u.queue == nil {
+		u.queue = make(chan chunk)
+		u.sending.Go(func() {
+			s := sender{ctx: u.ctx, store: u.store, key: u.key, subject: u.store.chunkSubject(u.id), free: u.free, window: 1, wary: 1, through: -1}
+			if err := s.run(u.queue); err != nil {
+				u.cancel(err)
 			}
-		}
-		if err == nil {
-			u.last = sequence
-		}
-		return err
-	})
-	return errors.Join(err, removed)
+		})
+	}
+	select {
+	case u.queue <- chunk{index: int64(u.chunks), content: u.filling}:
+	case <-u.ctx.Done():
+	}
+	u.chunks++
+	u.total += uint64(len(u.filling))
+	u.filling = nil
 }
 
-// stored returns the sequence of the chunk that a try has stored whose answer was lost. The
-// server has refused another one.
-func (u *upload) stored(ctx context.Context, b *bus.Bus, subject string) (uint64, error) {
-	m, err := u.store.load(ctx, b, bus.Query{LastFor: subject})
-	switch {
-	case err != nil:
-		return 0, err
-	case m == nil && u.last > 0:
-		return 0, errRemoved
-	case m == nil || m.Sequence == u.last:
-		return 0, errBusy // a cluster refuses while another message is not yet stored
+// finishSending returns when the sender has ended.
+func (u *upload) finishSending() {
+	if u.queue != nil {
+		close(u.queue)
+		u.queue = nil
 	}
-	return m.Sequence, nil
+	u.sending.Wait()
 }
 
 // Commit implements [object.Upload].
@@ -159,7 +156,7 @@ func (u *upload) Commit() error {
 	if len(u.filling) > 0 {
 		u.send()
 	}
-	u.sending.Wait()
+	u.finishSending()
 	if err := context.Cause(u.ctx); err != nil {
 		return err
 	}
@@ -197,7 +194,7 @@ var errAborted = errors.New("the upload was aborted")
 // Abort implements [object.Upload].
 func (u *upload) Abort(ctx context.Context) error {
 	u.cancel(errAborted)
-	u.sending.Wait()
-	u.filling, u.spare = nil, nil
+	u.finishSending()
+	u.filling = nil
 	return u.store.discard(ctx, u.key, func(m *meta) { m.throwAway(u.id) })
 }

@@ -119,6 +119,17 @@ func TestMembers(t *testing.T) {
 		{open.Config{URL: "s3://bucket", Endpoint: "https://host/path"}, "endpoint must be https://"},
 		{open.Config{URL: "s3://bucket", ServerSideEncryption: "rot13"}, "AES256"},
 		{open.Config{URL: "s3://bucket", CA: "/none"}, "/none"},
+		{open.Config{URL: "nats://bucket/prefix", Server: "tls://a:4222,nats://b", UserFile: "u", PasswordFile: "p", MaxBytes: 1 << 30, CA: "ca"}, ""},
+		{open.Config{URL: "nats://bucket", Server: "nats://host", CredentialsFile: "worker.creds"}, ""},
+		{open.Config{URL: "nats://bucket"}, "needs server"},
+		{open.Config{URL: "nats://host:4222/bucket", Server: "nats://host"}, "where it is goes into server"},
+		{open.Config{URL: "nats://buck.et", Server: "nats://host"}, "letters, digits"},
+		{open.Config{URL: "nats://bucket", Server: "nats://u:secret@host"}, "userFile and passwordFile"},
+		{open.Config{URL: "nats://bucket", Server: "nats://u:secret%zz@host"}, "nats://host:port"},
+		{open.Config{URL: "nats://bucket", Server: "https://host"}, "nats://host:port"},
+		{open.Config{URL: "nats://bucket", Server: "nats://host", UserFile: "u"}, "go together"},
+		{open.Config{URL: "nats://bucket", Server: "nats://host", Endpoint: "https://x"}, "endpoint is no setting"},
+		{open.Config{URL: "s3://bucket", MaxBytes: 1}, "maxBytes is no setting"},
 	} {
 		_, err := open.Location(c.config)
 		switch {

@@ -21,8 +21,9 @@ import (
 // only for sinks of some schemes is an error with others.
 type Config struct {
 	// URL is where the sink lies: a path, file:///path in which odd characters are
-	// percent-encoded, s3://bucket/prefix, or sftp://user@host:port/path, in which /~/path
-	// is relative to the folder in which the server lets the user begin.
+	// percent-encoded, s3://bucket/prefix, nats://bucket/prefix, or
+	// sftp://user@host:port/path, in which /~/path is relative to the folder in which the
+	// server lets the user begin.
 	URL string `yaml:"url"`
 	// Shared is set for a sink that other hosts have under the same name: any of them may
 	// verify, prune and copy what lies there.
@@ -56,6 +57,12 @@ type Config struct {
 	KeyPassphraseFile string `yaml:"keyPassphraseFile"`
 	PasswordFile      string `yaml:"passwordFile"`
 	KnownHosts        string `yaml:"knownHosts"`
+
+	// Those of a NATS sink, beside CA, CredentialsFile and PasswordFile, are as in
+	// [objects.Options].
+	Server   string        `yaml:"server"`
+	UserFile string        `yaml:"userFile"`
+	MaxBytes bytesize.Size `yaml:"maxBytes"`
 }
 
 // Location checks a configuration and returns where the sink lies in its one
@@ -145,6 +152,7 @@ type scheme struct {
 
 var schemes = map[string]scheme{
 	fileScheme: file,
+	"nats":     natsScheme,
 	"s3":       s3Scheme,
 	"sftp":     sftpScheme,
 }

@@ -49,7 +49,7 @@ func s3Store(c Config) (*s3.Store, error) {
 }
 
 func s3Options(c Config) (s3.Options, error) {
-	bucket, prefix, err := bucketIn(c.URL)
+	bucket, prefix, err := bucketIn(c.URL, "endpoint")
 	return s3.Options{
 		Bucket: bucket, Prefix: prefix, Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, StorageClass: c.StorageClass,
 		Encryption: c.ServerSideEncryption, CA: c.CA, Credentials: c.CredentialsFile, Profile: c.Profile, MaxArtifact: int64(c.MaxArtifact),
@@ -57,8 +57,9 @@ func s3Options(c Config) (s3.Options, error) {
 	}, err
 }
 
-// bucketIn splits the URL of a bucket and a prefix in it.
-func bucketIn(location string) (bucket, prefix string, err error) {
+// bucketIn splits the URL of a bucket and a prefix in it. Where the service is stands in
+// the setting where.
+func bucketIn(location, where string) (bucket, prefix string, err error) {
 	u, err := url.Parse(location)
 	if err != nil {
 		// The error of the URL would repeat the location with its password.
@@ -68,7 +69,7 @@ func bucketIn(location string) (bucket, prefix string, err error) {
 		return "", "", fmt.Errorf("it is %s://bucket/prefix, without user, query or fragment; write '?' as %%3F and '#' as %%23", u.Scheme)
 	}
 	if u.Host == "" || u.Port() != "" {
-		return "", "", fmt.Errorf("it is %s://bucket/prefix, and names no bucket; where the service is goes into endpoint", u.Scheme)
+		return "", "", fmt.Errorf("it is %s://bucket/prefix, and names no bucket; where it is goes into %s", u.Scheme, where)
 	}
 	prefix = strings.Trim(u.Path, "/")
 	if prefix == "" {
