@@ -1,8 +1,8 @@
 // Package bus is Holdfast's way to NATS JetStream: the connection, publishing that
 // is acknowledged, and reading single messages. The packages below it do the rest:
 // consume takes requests, kv keeps the ledger and the locks, read reads events and
-// dead letters, fleet knows the hosts, provision makes the streams, buckets and
-// consumers that topology describes. Nothing but these knows NATS.
+// dead letters, fleet knows the hosts, objects keeps sinks, provision makes the streams,
+// buckets and consumers that topology describes. Nothing but these knows NATS.
 package bus
 
 import (

@@ -18,8 +18,6 @@ import (
 	"holdfast.io/holdfast/internal/sink/object/objecttest"
 )
 
-func TestMain(m *testing.M) { bustest.VerifyNoLeaks(m) }
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

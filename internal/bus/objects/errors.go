@@ -64,7 +64,8 @@ func (s *Store) explain(ctx context.Context, key string, err error) error {
 	case errors.Is(err, errRemoved):
 		return fmt.Errorf("%s: %w: %w; retry", place, sink.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%s: %w: %s: %v", place, sink.ErrUnavailable, s.remedy(err), err) //nolint:errorlint // a deadline of this package is not the caller's
+	// The end of this package's patience is not that of the caller's ctx, so it is not wrapped.
+	return fmt.Errorf("%s: %w: %s: %v", place, sink.ErrUnavailable, s.remedy(err), err) //nolint:errorlint // see above
 }
 
 // remedy says what to do about an error.

@@ -45,7 +45,7 @@ func (m *meta) object() string {
 
 // Info is what the port tells of an object.
 func (m *meta) Info() object.Info {
-	return object.Info{Size: int64(m.info.Size), Version: m.object()} //nolint:gosec // no object is of 8 EiB
+	return object.Info{Size: int64(m.info.Size), Version: m.object()}
 }
 
 // throwAway makes the content with this id garbage, be it the object's or an upload's.

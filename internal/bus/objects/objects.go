@@ -21,7 +21,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -71,7 +70,6 @@ type Store struct {
 
 	dialing chan struct{} // has room for who may look at bus
 	bus     *bus.Bus      // nil before the first connection
-	most    atomic.Int32  // chunks of an upload that may be on their way
 }
 
 var (
@@ -161,9 +159,6 @@ func (s *Store) patience() time.Duration { return cmp.Or(s.options.patience, pat
 
 func (s *Store) chunkTime() time.Duration { return cmp.Or(s.options.each, chunkTime) }
 
-// window is how many chunks of an upload may be on their way.
-func (s *Store) window() int { return int(s.most.Load()) }
-
 // connected returns the connection, which reconnects by itself when it was made once.
 func (s *Store) connected(ctx context.Context) (*bus.Bus, error) {
 	select {
@@ -220,10 +215,6 @@ func (s *Store) look(ctx context.Context, b *bus.Bus) error {
 	if err != nil {
 		return err
 	}
-	s.most.Store(maxWindow)
-	if info.Config.Replicas > 1 {
-		s.most.Store(1) // a cluster refuses a chunk while the one before it is not stored
-	}
 	edit := "nats stream edit " + s.stream
 	switch c := info.Config; {
 	case c.MaxAge > 0:
@@ -231,7 +222,7 @@ func (s *Store) look(ctx context.Context, b *bus.Bus) error {
 	case c.Discard != jetstream.DiscardNew:
 		return fmt.Errorf("%w: the bucket forgets its oldest objects when it is full: %s --discard=new", errBucket, edit)
 	case !c.AllowRollup || !c.AllowDirect || c.DenyPurge || c.DenyDelete:
-		return fmt.Errorf("%w: its stream %s does not allow what an object store needs; make the bucket with: nats object add", errBucket, s.stream)
+		return fmt.Errorf("%w: its stream %s does not allow what an object store needs; make it with: nats object add", errBucket, s.stream)
 	}
 	return nil
 }
@@ -267,7 +258,7 @@ func (s *Store) TellsFree(ctx context.Context) (bool, error) {
 // Free implements [sink.Spacer], for a bucket with a cap.
 func (s *Store) Free(ctx context.Context) (int64, error) {
 	info, err := s.askInfo(ctx)
-	return max(0, info.Config.MaxBytes-int64(info.State.Bytes)), err //nolint:gosec // no bucket is of 8 EiB
+	return max(0, info.Config.MaxBytes-int64(info.State.Bytes)), err
 }
 
 func (s *Store) askInfo(ctx context.Context) (info jetstream.StreamInfo, err error) {

@@ -100,7 +100,7 @@ func (r *reader) seek(offset int64) error {
 			r.next, r.index, r.skip = m.Sequence, index, offset-index*int64(opts.ChunkSize)
 			return nil
 		default:
-			at = m.Sequence + uint64(wanted-index) //nolint:gosec // it is positive
+			at = m.Sequence + uint64(wanted-index)
 		}
 	}
 }

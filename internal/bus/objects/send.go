@@ -54,6 +54,12 @@ type flight struct {
 	answer jetstream.PubAckFuture
 }
 
+func newSender(u *upload) *sender {
+	return &sender{
+		ctx: u.ctx, store: u.store, key: u.key, subject: u.store.chunkSubject(u.id), free: u.free, through: -1, window: 1, wary: 1,
+	}
+}
+
 // run stores what comes, until there is no more.
 func (s *sender) run(queue <-chan chunk) error {
 	defer func() {
@@ -157,7 +163,7 @@ func (s *sender) isStored(c chunk, sequence uint64) {
 		s.streak = 0
 		return
 	}
-	if s.streak++; s.streak >= s.wary && s.window < s.store.window() {
+	if s.streak++; s.streak >= s.wary && s.window < maxWindow {
 		s.window, s.streak = 2*s.window, 0
 	}
 }

@@ -127,7 +127,7 @@ func (u *upload) send() {
 	if u.queue == nil {
 		u.queue = make(chan chunk)
 		u.sending.Go(func() {
-			s := sender{ctx: u.ctx, store: u.store, key: u.key, subject: u.store.chunkSubject(u.id), free: u.free, window: 1, wary: 1, through: -1}
+			s := newSender(u)
 			if err := s.run(u.queue); err != nil {
 				u.cancel(err)
 			}
@@ -182,9 +182,9 @@ func (u *upload) finish(m *meta) error {
 	}
 	m.throwAway(m.object())
 	m.uploads = slices.DeleteFunc(m.uploads, func(id string) bool { return id == u.id })
+	opts := &jetstream.ObjectMetaOptions{ChunkSize: uint32(u.size)}
 	m.info = jetstream.ObjectInfo{
-		ObjectMeta: jetstream.ObjectMeta{Name: m.info.Name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: uint32(u.size)}}, //nolint:gosec // see chunkSize
-		Bucket:     m.info.Bucket, NUID: u.id, Size: u.total, Chunks: u.chunks, Digest: jetstream.GetObjectDigestValue(u.digest),
+		ObjectMeta: jetstream.ObjectMeta{Name: m.info.Name, Opts: opts}, Bucket: m.info.Bucket, NUID: u.id, Size: u.total, Chunks: u.chunks, Digest: jetstream.GetObjectDigestValue(u.digest),
 	}
 	return nil
 }
