@@ -184,7 +184,8 @@ func (u *upload) finish(m *meta) error {
 	m.uploads = slices.DeleteFunc(m.uploads, func(id string) bool { return id == u.id })
 	opts := &jetstream.ObjectMetaOptions{ChunkSize: uint32(u.size)}
 	m.info = jetstream.ObjectInfo{
-		ObjectMeta: jetstream.ObjectMeta{Name: m.info.Name, Opts: opts}, Bucket: m.info.Bucket, NUID: u.id, Size: u.total, Chunks: u.chunks, Digest: jetstream.GetObjectDigestValue(u.digest),
+		ObjectMeta: jetstream.ObjectMeta{Name: m.info.Name, Opts: opts}, Bucket: m.info.Bucket, NUID: u.id,
+		Size: u.total, Chunks: u.chunks, Digest: jetstream.GetObjectDigestValue(u.digest),
 	}
 	return nil
 }
