@@ -5,10 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/file"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -20,6 +24,7 @@ func TestRestoreFaults(t *testing.T) {
 	cases.add("while it is backed up", restoreInABackup)
 	cases.add("sink away", sinkAwayInARestore)
 	cases.add("dependant removed", dependantRemovedInARestore)
+	cases.add("point pruned", pointPrunedBeforeARestore)
 	cases.run(t, sideBySide)
 }
 
@@ -116,6 +121,37 @@ func dependantRemovedInARestore(t *testing.T) {
 	w.verify(job)
 	w.checkUsed()
 	report(t, "what is made in the place of a dependant is removed", 1, "undone")
+}
+
+// pointPrunedBeforeARestore: a point that is hidden after the plan was made is not restored.
+func pointPrunedBeforeARestore(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	data := prepareReplacing(w)
+	old := w.busy[w.host+"-a"].id
+	p := w.start(workerOptions{env: []string{stopAfter(step.Planned, 1)}})
+	job := w.ask(events.Restore, "1", data)
+	p.frozen()
+	s, err := file.Open(t.Context(), w.sink, "", file.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := point.Removed{Time: time.Now(), Host: w.host, Job: "ptg32uecxwng6yf7", Reason: "no rule keeps it", GoneAfter: time.Now()}
+	for found, err := range s.Points(t.Context(), sink.PointsName) {
+		if err == nil {
+			err = mark.Write(t.Context(), s, found.Dir)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.resume()
+	w.failure(w.ended(job), events.CodePointNotFound)
+	w.meet()
+	if w.busy[w.host+"-a"].id != old {
+		t.Error("the container was replaced")
+	}
+	w.verify(job)
+	report(t, "the point is pruned before it is restored", 1, "refused")
 }
 
 // undone waits until no worker has anything to be undone.

@@ -15,6 +15,7 @@ import (
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/restore"
+	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -91,7 +92,7 @@ func (r *run) restore(ctx context.Context, i int) (*events.RestoreItemCompleted,
 		return nil, err
 	}
 	defer release()
-	if marks := point.ReadMarks(ctx, t.Sink, item.Dir); marks.IsRemoved() {
+	if marks := point.ReadMarks(ctx, t.Sink, item.Dir, sink.RemovedName); marks.IsRemoved() {
 		return nil, &failure.Error{Step: events.StepRead, Code: events.CodePointNotFound,
 			Err: fmt.Errorf("point %s was pruned after the plan was made; holdfast unprune takes it back", item.Point)}
 	}
