@@ -24,6 +24,7 @@ const (
 	hooking  scenario = "hook"     // a container with commands before and after
 	imaging  scenario = "image"    // an image
 	reading  scenario = "volumes"  // two containers, paused until their volumes are read, and a volume
+	sending  scenario = "bucket"   // two containers with their volumes, into a bucket, in parts
 	pruning  scenario = "prune"    // points of a container, removed without a grace
 	drilling scenario = "drill"    // the point of a container, started and removed again
 	copying  scenario = "copy"     // points, one of which is protected, to another sink
@@ -43,16 +44,16 @@ var crashes = map[step.Name][]scenario{
 	step.Accepted:       {pausing},
 	step.ItemBegun:      {pausing},
 	step.Recorded:       {pausing, imaging, reading, drilling, replacing, sharing, copying},
-	step.HelpersMade:    {reading},
+	step.HelpersMade:    {reading, sending},
 	step.HookRun:        {hooking},
 	step.Paused:         {joining},
 	step.Stopped:        {stopping, replacing, sharing},
-	step.Committed:      {pausing, stopping, joining, hooking, reading, sharing},
-	step.VolumeRead:     {reading},
+	step.Committed:      {pausing, stopping, joining, hooking, reading, sharing, sending},
+	step.VolumeRead:     {reading, sending},
 	step.Resumed:        {stopping, joining, hooking},
-	step.Staged:         {pausing, imaging, copying},
-	step.Saved:          {pausing, imaging, copying},
-	step.Published:      {pausing, joining, copying},
+	step.Staged:         {pausing, imaging, copying, sending},
+	step.Saved:          {pausing, imaging, copying, sending},
+	step.Published:      {pausing, joining, copying, sending},
 	step.Checked:        {drilling},
 	step.Loaded:         {drilling, replacing},
 	step.Created:        {drilling, replacing, returning, sharing},
@@ -96,6 +97,12 @@ func (s scenario) kind() events.Kind {
 	return events.Backup
 }
 
+// severalParts is more than a bucket takes as one part, in bytes.
+const severalParts = 20 << 20
+
+// world is what the scenario takes place in.
+func (s scenario) world() worldOptions { return worldOptions{bucket: s == sending} }
+
 // prepare makes what the scenario needs in a world, and returns the data of its
 // request.
 func (s scenario) prepare(w *world) string {
@@ -124,6 +131,8 @@ func (s scenario) prepare(w *world) string {
 		return `{"containers":{"all":true},"level":"drill"}`
 	}
 	switch s {
+	case sending:
+		c.Payload = severalParts
 	case imaging:
 		return fmt.Sprintf(`{"images":{"names":[%q]}}`, w.image)
 	case hooking:
@@ -134,13 +143,16 @@ func (s scenario) prepare(w *world) string {
 	}
 	var names []string
 	for _, c.Name = range []string{"a", "b"} {
-		if s == reading {
+		if s == reading || s == sending {
 			c.Volume = w.host + "-" + c.Name
 		}
 		names = append(names, w.run(c))
 	}
-	if s == reading {
+	switch s {
+	case reading:
 		return fmt.Sprintf(`{"containers":{"names":["%s"]},"volumes":{"names":[%q],"attached":true}}`, strings.Join(names, `","`), c.Volume)
+	case sending:
+		return fmt.Sprintf(`{"containers":{"names":["%s"]},"volumes":{"attached":true}}`, strings.Join(names, `","`))
 	}
 	option := map[scenario]string{stopping: `,"quiesce":"stop"`, joining: `,"together":true`}[s]
 	return fmt.Sprintf(`{"containers":{"names":["%s"]}%s}`, strings.Join(names, `","`), option)
@@ -153,7 +165,8 @@ const sideBySide = 6
 // and another one takes over that has not its disk.
 var takeovers = map[step.Name]scenario{
 	step.Recorded: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
-	step.VolumeRead: reading, step.Resumed: hooking, step.Saved: pausing, step.Published: pausing, step.Ended: pausing,
+	step.VolumeRead: reading, step.Resumed: hooking, step.Staged: sending, step.Saved: sending, step.Published: sending,
+	step.Ended:  pausing,
 	step.Marked: copying, step.Loaded: drilling, step.Started: drilling, step.Cleared: overwriting, step.DependantNamed: sharing,
 }
 
@@ -183,7 +196,7 @@ func TestCrash(t *testing.T) {
 }
 
 func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
-	w := newWorld(t, worldOptions{})
+	w := newWorld(t, s.world())
 	data := s.prepare(w)
 	first := w.start(workerOptions{env: []string{crashAfter(name, 1)}})
 	job := w.ask(s.kind(), "crash", data)

@@ -31,14 +31,14 @@ func (g *group) addKilled(t *testing.T, what string, test func(t *testing.T, ran
 func TestKillAtRandomMoments(t *testing.T) {
 	t.Parallel()
 	var worlds group
-	for _, s := range []scenario{pausing, replacing, sharing, drilling} {
+	for _, s := range []scenario{pausing, sending, replacing, sharing, drilling} {
 		worlds.addKilled(t, string(s), func(t *testing.T, random *rand.Rand) { killAtRandom(t, random, s) })
 	}
 	worlds.run(t, sideBySide)
 }
 
 func killAtRandom(t *testing.T, random *rand.Rand, s scenario) {
-	w := newWorld(t, worldOptions{})
+	w := newWorld(t, s.world())
 	data := s.prepare(w)
 	p := w.start(workerOptions{})
 	w.ended(w.ask(s.kind(), "warm-up", data))

@@ -24,6 +24,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/s3/s3test"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -300,8 +301,38 @@ func (w *world) checkPointsIn(in string) (wrong error) {
 
 // checkStaging: nothing is staged in the sinks.
 func (w *world) checkStaging(context.Context, []string) error {
+	if w.bucket != nil {
+		return w.checkBucket()
+	}
 	return errors.Join(empty(filepath.Join(w.sink, "staging"), "the sink has something staged"),
 		empty(filepath.Join(w.offsite, "staging"), "the sink that is copied to has something staged"))
+}
+
+// checkBucket: whatever lies in the bucket is the sink's own, or of a point, and no upload is
+// unfinished.
+func (w *world) checkBucket() error {
+	known := map[string]bool{filepath.Join(w.sink, sink.IdentityName): true}
+	manifests, err := filepath.Glob(filepath.Join(w.sink, "points", "*", "*", "*", "*", sink.ManifestName))
+	if err != nil {
+		return err
+	}
+	for _, path := range manifests {
+		dir := filepath.Dir(path)
+		m, err := manifestIn(w.sink, strings.TrimPrefix(dir, w.sink))
+		if err != nil {
+			return err
+		}
+		known[path], known[filepath.Join(w.sink, m.Signature)] = true, true
+		for _, a := range m.Artifacts {
+			known[filepath.Join(w.sink, a.Key)] = true
+		}
+	}
+	return filepath.WalkDir(filepath.Join(w.bucket.Dir, s3test.Bucket), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && !known[path] {
+			err = fmt.Errorf("%s is left in the bucket", path)
+		}
+		return err
+	})
 }
 
 // commitWindow is how long after its record an unobserved commit may still produce an

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/docker/dockertest"
+	"holdfast.io/holdfast/internal/sink/s3/s3test"
 )
 
 // world is one host with all that surrounds a worker: an Engine with containers
@@ -37,7 +39,8 @@ type world struct {
 	// host is the host's id. It is random, and the label of the containers too.
 	host    string
 	sink    string
-	offsite string // another sink, that points are copied to
+	bucket  *s3test.Server // that the sink lies in; nil for one that is a folder
+	offsite string         // another sink, that points are copied to
 	image   string
 	workers map[string]*worker   // the last one of each state dir
 	busy    map[string]*busy     // the containers, by name
@@ -68,7 +71,11 @@ type worldOptions struct {
 	server  *bustest.Process
 	cluster *bustest.Servers // in place of a server
 	sink    string
+	bucket  bool // the sink lies in a bucket
 }
+
+// bucketPrefix is where in its bucket a world's sink lies.
+const bucketPrefix = "some/prefix"
 
 // newWorld makes a world that ends with the test.
 func newWorld(t *testing.T, o worldOptions) *world {
@@ -87,6 +94,10 @@ func newWorld(t *testing.T, o worldOptions) *world {
 			w.server = bustest.Server(t)
 		}
 		w.url, w.user, w.password = w.server.URL, w.server.User, w.server.Password
+	}
+	if o.bucket {
+		w.bucket = s3test.Start(t)
+		w.sink = filepath.Join(w.bucket.Dir, s3test.Bucket, bucketPrefix) // the server keeps objects as files
 	}
 	if w.sink == "" {
 		w.sink = t.TempDir()

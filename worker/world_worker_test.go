@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/internal/docker/dockertest"
+	"holdfast.io/holdfast/internal/sink/s3/s3test"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -71,14 +72,29 @@ func (w *world) start(o workerOptions) *worker {
 		o.dockerHost = o.engine.Host()
 	}
 	args := slices.Concat(o.prefix, []string{w.program(), "serve", "--nats", o.server, "--state-dir", o.state,
-		"--sink", w.sink, "--host-id", w.host, "--docker-host", o.dockerHost, "--log-level", "debug"})
+		"--host-id", w.host, "--docker-host", o.dockerHost, "--log-level", "debug"}, w.sinkFlags())
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = slices.Concat(w.environment(), []string{"HOLDFAST_POLICY_QUIESCE=pause,none,stop",
 		"HOLDFAST_POLICY_KINDS=backup,restore,verify,prune,copy,cancel",
-		"HOLDFAST_SINKS=offsite=" + w.offsite}, o.env)
+	}, o.env)
 	p := &worker{process: launch(w.t, cmd), t: w.t, state: o.state}
 	w.workers[o.state] = p
 	return p
+}
+
+// sinkFlags are the flags that name the world's sinks to a worker.
+func (w *world) sinkFlags() []string {
+	w.t.Helper()
+	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", w.sink, w.offsite)
+	if w.bucket != nil {
+		settings = fmt.Sprintf("sinks:\n  default: {url: s3://%s/%s, endpoint: %q, credentialsFile: %s}\n  offsite: %s\n",
+			s3test.Bucket, bucketPrefix, w.bucket.URL, w.bucket.Credentials, w.offsite)
+	}
+	file := filepath.Join(w.t.TempDir(), "holdfast.yaml")
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return []string{"--config", file}
 }
 
 // environment is this process's, with the server's user.
