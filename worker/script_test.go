@@ -59,6 +59,16 @@ func TestFleet(t *testing.T) {
 	}))
 }
 
+// TestNATSSink runs the real program with its sink on a nats-server that is not its own.
+func TestNATSSink(t *testing.T) {
+	server := bustest.Server(t)
+	testscript.Run(t, params(t, "testdata/nats", func(env *testscript.Env) {
+		env.Setenv("SINK_SERVER", server.URL)
+		env.Setenv("SINK_USER", server.User)
+		env.Setenv("SINK_PASSWORD", server.Password)
+	}))
+}
+
 func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Params {
 	e := machineEngine(t)
 	cmds := map[string]func(ts *testscript.TestScript, neg bool, args []string){

@@ -47,8 +47,8 @@ func APICode(err error) jetstream.ErrorCode {
 // Named gives an error of the client library the name that callers know it by.
 func Named(err error) error {
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, ErrNotProvisioned), errors.Is(err, ErrTooLarge), errors.Is(err, ErrFull): // it has its name
+		return err
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
 		return ErrClosed
 	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected):

@@ -61,19 +61,19 @@ func (s *Store) explain(ctx context.Context, key string, err error) error {
 		return fmt.Errorf("%s: %w; prune, or let the bucket grow: nats stream edit %s --max-bytes=…: %w", place, sink.ErrFull, s.stream, err)
 	case code == codeAccountFull, code == codeNoResources, code == codeMemoryFull, code == codeStorageFull:
 		return fmt.Errorf("%s: %w: the server or the account has no more room for its buckets: %w", place, sink.ErrFull, err)
+	case errors.Is(err, bus.ErrNotProvisioned): // whose own remedy is for other streams
+		return fmt.Errorf("%s: %w: there is no bucket %s; make it (nats object add %s --max-bucket-size=10GB), "+
+			"or set maxBytes, and a backup makes it", place, sink.ErrUnavailable, s.options.Bucket, s.options.Bucket)
 	case errors.Is(err, errRemoved):
 		return fmt.Errorf("%s: %w: %w; retry", place, sink.ErrUnavailable, err)
 	}
 	// The end of this package's patience is not that of the caller's ctx, so it is not wrapped.
-	return fmt.Errorf("%s: %w: %s: %v", place, sink.ErrUnavailable, s.remedy(err), err) //nolint:errorlint // see above
+	return fmt.Errorf("%s: %w: %s: %v", place, sink.ErrUnavailable, remedy(err), err) //nolint:errorlint // see above
 }
 
 // remedy says what to do about an error.
-func (s *Store) remedy(err error) string {
+func remedy(err error) string {
 	switch code := bus.APICode(err); {
-	case errors.Is(err, bus.ErrNotProvisioned):
-		return fmt.Sprintf("there is no bucket %s; make it (nats object add %s --max-bucket-size=10GB), or set maxBytes, and a backup makes it",
-			s.options.Bucket, s.options.Bucket)
 	case errors.Is(err, bus.ErrDenied):
 		return "this user may not do that; give it the permissions that the manual lists"
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):

@@ -2,10 +2,10 @@ package objects
 
 import "time"
 
-// WithPatience returns the options with the times for which an operation is tried, and for
-// which a chunk may be on its way.
+// WithPatience returns the options with the times for which an operation is tried, for which
+// a chunk may be on its way, and, in proportion, for which a connection may stand still.
 func (o Options) WithPatience(all, chunk time.Duration) Options {
-	o.patience, o.each = all, chunk
+	o.patience, o.each, o.ping = all, chunk, chunk/(chunkTime/pingTime)
 	return o
 }
 

@@ -50,6 +50,7 @@ type Options struct {
 
 	patience time.Duration // for how long an operation is tried; 0 for patience
 	each     time.Duration // for how long a chunk may be on its way; 0 for chunkTime
+	ping     time.Duration // see pingTime
 }
 
 const (
@@ -184,7 +185,7 @@ func (s *Store) connected(ctx context.Context) (*bus.Bus, error) {
 
 func (s *Store) connect(ctx context.Context) (*bus.Bus, error) {
 	o := bus.Options{
-		URL: s.options.Server, CredentialsFile: s.options.Credentials, TLS: bus.TLS{CA: s.options.CA}, Name: "holdfast sink", Ping: pingTime,
+		URL: s.options.Server, CredentialsFile: s.options.Credentials, TLS: bus.TLS{CA: s.options.CA}, Name: "holdfast sink", Ping: cmp.Or(s.options.ping, pingTime),
 	}
 	var err error
 	if o.User, err = firstLine(s.options.User); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 
@@ -16,7 +17,7 @@ import (
 
 // readAtOnce is how many bytes are asked for at once, and a chunk more. Twice that is in
 // memory.
-const readAtOnce = 2 << 20
+const readAtOnce = 1 << 20
 
 // reader reads the chunks of an object, those to come while others are used.
 type reader struct {
@@ -33,6 +34,8 @@ type reader struct {
 	chunk []byte // what is left of the current one
 	batch []*bus.Stored
 	ahead chan fetched // the next batch, when it is there
+
+	fetching sync.WaitGroup
 }
 
 type fetched struct {
@@ -136,10 +139,10 @@ func (r *reader) fetch() {
 		return
 	}
 	from := r.next
-	go func() {
+	r.fetching.Go(func() {
 		batch, err := r.read(from)
 		r.ahead <- fetched{batch, err}
-	}()
+	})
 }
 
 // read reads a batch, from any replica; one that has not heard of the object yet is passed
@@ -214,5 +217,6 @@ func (r *reader) advance() error {
 // Close implements [io.Closer].
 func (r *reader) Close() error {
 	r.cancel()
+	r.fetching.Wait()
 	return nil
 }
