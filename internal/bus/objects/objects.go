@@ -185,7 +185,8 @@ func (s *Store) connected(ctx context.Context) (*bus.Bus, error) {
 
 func (s *Store) connect(ctx context.Context) (*bus.Bus, error) {
 	o := bus.Options{
-		URL: s.options.Server, CredentialsFile: s.options.Credentials, TLS: bus.TLS{CA: s.options.CA}, Name: "holdfast sink", Ping: cmp.Or(s.options.ping, pingTime),
+		URL: s.options.Server, CredentialsFile: s.options.Credentials, TLS: bus.TLS{CA: s.options.CA},
+		Name: "holdfast sink", Ping: cmp.Or(s.options.ping, pingTime),
 	}
 	var err error
 	if o.User, err = firstLine(s.options.User); err != nil {
