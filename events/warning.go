@@ -59,6 +59,8 @@ const (
 	// WarningUnchecked: something of a point could not be checked, or there was nothing to
 	// start in a drill.
 	WarningUnchecked WarningCode = "unchecked"
+	// WarningUntrusted: a point is not signed, or by a key that is not known.
+	WarningUntrusted WarningCode = "untrusted"
 	// WarningOtherRecipients: what of a point was copied encrypted is not encrypted for the
 	// recipients of the sink that it was copied to.
 	WarningOtherRecipients WarningCode = "other_recipients"

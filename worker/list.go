@@ -238,10 +238,13 @@ func verifiedColumn(m point.Marks) string {
 // statusColumn says what is special about a point.
 func statusColumn(e point.Entry) string {
 	var all []string
-	if errors.Is(e.Err, point.ErrNewer) {
+	switch {
+	case errors.Is(e.Err, point.ErrNewer):
 		all = append(all, "newer format")
-	} else if e.Err != nil {
+	case e.Err != nil:
 		all = append(all, "damaged")
+	case e.Manifest.Signed.Signer != "" && e.Manifest.Signed.Doubt() != "":
+		all = append(all, "unknown signer")
 	}
 	if e.Marks.IsProtected() {
 		all = append(all, "protected")

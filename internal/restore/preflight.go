@@ -93,6 +93,9 @@ func MakePlan(found []Found, host *Host, wish Wish) []Item {
 
 func (f *preflight) item(s *Source, found Found) Item {
 	item := Item{PlannedItem: found.PlannedItem, Dir: found.Dir, As: f.wish.As}
+	if doubt := s.Manifest.Signed.Doubt(); doubt != "" {
+		item.Warnings = events.Warn(item.Warnings, events.WarningUntrusted, "point %s: %s", item.Point, doubt)
+	}
 	switch s.Manifest.Item.Kind {
 	case events.ItemContainer:
 		f.image(&item, s)

@@ -123,17 +123,31 @@ type Verdict struct {
 	Signer string
 	// Trusted is set if it is this worker, or one of the sink's signers.
 	Trusted bool
+	// Asked is set if somebody could have been trusted.
+	Asked bool
+}
+
+// Doubt says why the signature proves nothing; empty if it does, or if nobody is trusted.
+func (v Verdict) Doubt() string {
+	switch {
+	case !v.Asked || v.Trusted:
+		return ""
+	case v.Signer == "":
+		return "it is not signed"
+	}
+	return v.Signer + " has signed it, which is neither this worker's key nor one of the sink's signers"
 }
 
 // Check proves a signature of a message; a nil one is none. It reports ErrForged, and
 // ErrUntrusted where the sink has signers and none of them has signed.
 func (t *Trust) Check(message, signature []byte) (v Verdict, err error) {
+	v.Asked = t != nil
 	if signature != nil {
 		key, err := check(message, signature)
 		if err != nil {
 			return Verdict{}, err
 		}
-		v = Verdict{Signer: ssh.FingerprintSHA256(key), Trusted: t.trusts(key.Marshal())}
+		v.Signer, v.Trusted = ssh.FingerprintSHA256(key), t.trusts(key.Marshal())
 	}
 	switch {
 	case t == nil || len(t.signers) == 0 || v.Trusted:

@@ -46,6 +46,9 @@ func (a *attempt) readManifest(ctx context.Context) (err error) {
 	if a.manifest, err = point.Read(ctx, a.Sink, a.Dir); err == nil && a.Level != events.VerifyQuick {
 		err = a.manifest.Unseal(ctx, seal.Of(a.Sink))
 	}
+	if a.manifest != nil && a.manifest.Signed.Doubt() != "" {
+		a.warn(events.WarningUntrusted, "point %s: %s", a.Item.Point, a.manifest.Signed.Doubt())
+	}
 	switch {
 	case err == nil, errors.Is(err, seal.ErrNoIdentity) && a.Level != events.VerifyDrill: // the bytes are proven without it
 		return nil
