@@ -15,6 +15,7 @@ import (
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/limit"
 )
 
 // Config is the configuration of one sink: plain data, which [Location] checks. What is
@@ -35,6 +36,9 @@ type Config struct {
 	// Signers are public keys of SSH. With any, a point that neither one of them nor this
 	// worker has signed is damaged.
 	Signers []string `yaml:"signers"`
+	// Limit is how many bytes go to the sink in a second, in LimitHours; see [limit.Options].
+	Limit      bytesize.Size `yaml:"limit"`
+	LimitHours string        `yaml:"limitHours"`
 
 	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
 	// which is refused otherwise.
@@ -107,6 +111,7 @@ type settings struct {
 	location string
 	seal     *seal.Seal // nil if nothing is encrypted
 	trust    *sign.Trust
+	limit    limit.Options // zero for none
 }
 
 func check(c Config, own []string) (s settings, err error) {
@@ -121,14 +126,22 @@ func check(c Config, own []string) (s settings, err error) {
 	if s.seal, err = seal.New(o); err != nil {
 		return settings{}, err
 	}
+	if s.limit = (limit.Options{Rate: int64(c.Limit), Hours: c.LimitHours}); s.limit != (limit.Options{}) {
+		if err := s.limit.Check(); err != nil {
+			return settings{}, err
+		}
+	}
 	if s.trust, err = sign.NewTrust(own, c.Signers); err != nil {
 		return settings{}, err
 	}
 	return s, nil
 }
 
-// complete returns a sink with how it is encrypted and signed.
+// complete returns a sink with how it is bounded, encrypted and signed.
 func (s settings) complete(opened sink.Sink, signer *sign.Signer) sink.Sink {
+	if s.limit != (limit.Options{}) {
+		opened = limit.New(opened, s.limit)
+	}
 	if s.seal != nil {
 		opened = &seal.Sealed{Sink: opened, Seal: s.seal}
 	}
@@ -183,7 +196,7 @@ func schemeOf(c Config) (scheme, error) {
 }
 
 // common are the members that all sinks have.
-var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "signers"}
+var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "signers", "limit", "limitHours"}
 
 // checkMembers refuses members that only sinks of other schemes have.
 func checkMembers(c Config, scheme string, own []string) error {
