@@ -13,7 +13,7 @@ on_engine := ./worker ./internal/helper ./internal/docker
 brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestCopyKilled|TestCopyFaults|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestPodman|TestRestoreFaults|TestAReplacementThatDoesNotRunIsUndone)$$
 
 # And those in which the Engine's version and store make no difference, or, with the most layers of an image, are not meant.
-any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestCompose|TestProxy|TestScripts/(catalogue|config|export|help|labels|layers|missing|names|prune|secrets|serve|server|sink)$$
+any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestCompose|TestProxy|TestScripts/(catalogue|config|export|help|keys|labels|layers|missing|names|prune|secrets|serve|server|sink)$$
 
 .PHONY: build test test-containerd crash fuzz lint bench bench-load
 
