@@ -15,7 +15,6 @@ import (
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/file"
-	"holdfast.io/holdfast/internal/sink/s3/s3test"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -68,19 +67,6 @@ func (w *world) checkCopy(data *events.CopyItemCompleted) error {
 	return w.checkArtifacts(w.offsite, is.Artifacts)
 }
 
-// toBucket has the world's points be copied to a bucket, by workers with this environment.
-func (w *world) toBucket() (env []string) {
-	w.t.Helper()
-	server := s3test.Start(w.t)
-	config := filepath.Join(w.t.TempDir(), "holdfast.yaml")
-	text := fmt.Sprintf("sinks:\n  offsite: {url: 's3://%s', endpoint: '%s', credentialsFile: '%s'}\n", s3test.Bucket, server.URL, server.Credentials)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	w.offsite = filepath.Join(server.Dir, s3test.Bucket)
-	return []string{"HOLDFAST_SINKS=", "HOLDFAST_CONFIG=" + config}
-}
-
 // copies are the folders of the copies of points of a container. Nothing else lies in them
 // than what belongs to a point.
 func (w *world) copies(name string) []string {
@@ -121,13 +107,8 @@ func TestCopyKilled(t *testing.T) {
 
 func copyKilled(t *testing.T, random *rand.Rand, bucket bool) {
 	const count, size = 6, 8 << 20
-	w := newWorld(t, worldOptions{})
-	o := workerOptions{}
-	if bucket {
-		o.env = w.toBucket()
-	}
-	p := w.start(o)
-	o.state = p.state
+	w := newWorld(t, worldOptions{offsiteBucket: bucket})
+	p := w.start(workerOptions{})
 	w.pointsOfSize("undisturbed", count, size)
 	began := time.Now()
 	w.ended(w.ask(events.Copy, "undisturbed", copyOf("undisturbed")))
@@ -141,7 +122,7 @@ func copyKilled(t *testing.T, random *rand.Rand, bucket bool) {
 		jobs = append(jobs, job)
 		time.Sleep(moment) // the fault itself
 		p.kill()
-		p = w.start(o)
+		p = w.start(workerOptions{state: p.state})
 		w.verify(jobs...)
 		if end := w.ended(job); endStatus(t, end) != events.StatusSucceeded {
 			t.Errorf("killed after %s, the job ended as %s: %s", moment, endStatus(t, end), end.Data())

@@ -25,9 +25,11 @@ func TestVerify(t *testing.T) {
 	name := w.container("a", 1<<10)
 	p := w.start(workerOptions{})
 	job := w.backup("1", name)
-	w.verify(job)
+	w.ended(job)
+	copied := w.ask(events.Copy, "2", copyOf(name))
+	w.verify(job, copied)
 	p.pause() // from here on only the test does anything
-	b := &breaker{t: t, world: w, job: job, container: w.busy[name].id}
+	b := &breaker{t: t, world: w, jobs: []string{job, copied}, container: w.busy[name].id}
 	tests := map[string]struct {
 		// do breaks something and returns what mends it.
 		do   func() (mend func())
@@ -51,6 +53,9 @@ func TestVerify(t *testing.T) {
 		"a manifest changed":            {b.file("points/*/*/*/*/manifest.json", func([]byte) []byte { return []byte("{}") }), "not complete"},
 		"a stray folder":                {b.folder(filepath.Join(w.sink, "points/h/container/n/p")), "not complete"},
 		"staged":                        {b.folder(filepath.Join(w.sink, "staging/p-1")), "something staged"},
+		"a copy changed":                {b.fileIn(w.offsite, "points/*/*/*/*/image.tar.zst", flip), "not complete, in " + w.offsite},
+		"a copy gone":                   {b.fileIn(w.offsite, "points/*/*/*/*/manifest.json", nil), "open " + w.offsite},
+		"a copy staged":                 {b.folder(filepath.Join(w.offsite, "staging/p-1")), "that is copied to has something staged"},
 		"recorded":                      {b.folder(filepath.Join(p.state, "undo/p-1")), "to be undone"},
 		"a request":                     {b.request, "not acknowledged"},
 		"a snapshot":                    {b.commit("holdfast/snapshot:p-1"), "a snapshot is left"},
@@ -73,9 +78,10 @@ func TestVerify(t *testing.T) {
 
 // breaker breaks what a world promises.
 type breaker struct {
-	t              *testing.T
-	world          *world
-	job, container string
+	t         *testing.T
+	world     *world
+	jobs      []string
+	container string
 }
 
 // finds waits until what is wrong is that, or with "" nothing.
@@ -83,7 +89,7 @@ func (b *breaker) finds(t *testing.T, says string) {
 	t.Helper()
 	var wrong error
 	b.world.eventually("what is found is "+says, func(ctx context.Context) bool {
-		wrong = errors.Join(b.world.wrong(ctx, []string{b.job})...)
+		wrong = errors.Join(b.world.wrong(ctx, b.jobs)...)
 		if says == "" || wrong == nil {
 			return wrong == nil && says == ""
 		}
@@ -131,8 +137,12 @@ func withoutReports(all []storedEvent) []storedEvent {
 
 // file changes a file of the sink, or removes it without a change.
 func (b *breaker) file(pattern string, change func([]byte) []byte) func() func() {
+	return b.fileIn(b.world.sink, pattern, change)
+}
+
+func (b *breaker) fileIn(in, pattern string, change func([]byte) []byte) func() func() {
 	return func() func() {
-		found, err := filepath.Glob(filepath.Join(b.world.sink, pattern))
+		found, err := filepath.Glob(filepath.Join(in, pattern))
 		if err != nil || len(found) != 1 {
 			b.t.Fatalf("%s: %v %v", pattern, found, err)
 		}

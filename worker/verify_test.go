@@ -108,7 +108,7 @@ func (w *world) checkContents(context.Context, []string) (wrong error) {
 // a container that was restored is there, until another restore has replaced it, and what
 // it replaced is not; and the terminal event names no other.
 func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
-	reported := map[string]bool{}
+	reported := map[string]bool{} // by the job's id and the point's
 	var ends []storedEvent
 	for _, ev := range w.stored {
 		switch {
@@ -117,7 +117,7 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 			var data events.BackupItemCompleted
 			err := json.Unmarshal(ev.Data(), &data)
 			if err == nil {
-				reported[data.Point] = true
+				reported[data.Job+data.Point] = true
 				err = w.checkReport(&data)
 			}
 			if err != nil {
@@ -127,7 +127,7 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 			var data events.PruneItemCompleted
 			err := json.Unmarshal(ev.Data(), &data)
 			if err == nil {
-				reported[data.Point] = true
+				reported[data.Job+data.Point] = true
 				err = w.checkRemoval(&data)
 			}
 			if err != nil {
@@ -137,7 +137,7 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 			var data events.VerifyItemCompleted
 			err := json.Unmarshal(ev.Data(), &data)
 			if err == nil {
-				reported[data.Point] = true
+				reported[data.Job+data.Point] = true
 				_, err = w.manifest(data.Path)
 			}
 			if err != nil {
@@ -147,7 +147,7 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 			var data events.CopyItemCompleted
 			err := json.Unmarshal(ev.Data(), &data)
 			if err == nil {
-				reported[data.Point] = true
+				reported[data.Job+data.Point] = true
 				err = w.checkCopy(&data)
 			}
 			if err != nil {
@@ -157,7 +157,7 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 			var data events.RestoreItemCompleted
 			err := json.Unmarshal(ev.Data(), &data)
 			if err == nil {
-				reported[data.Point] = true
+				reported[data.Job+data.Point] = true
 				err = w.checkRestored(ctx, &data)
 			}
 			if err != nil {
@@ -171,7 +171,7 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 		var data events.Ended
 		_ = json.Unmarshal(ev.Data(), &data) // another type has no items
 		for _, item := range data.Items {
-			if item.Status == events.OutcomeCompleted && !reported[item.Point] {
+			if item.Status == events.OutcomeCompleted && !reported[data.Job+item.Point] {
 				wrong = errors.Join(wrong, fmt.Errorf("job %s ended with the point %q, which no event reports", data.Job, item.Point))
 			}
 		}
@@ -301,33 +301,39 @@ func (w *world) checkPointsIn(in string) (wrong error) {
 
 // checkStaging: nothing is staged in the sinks.
 func (w *world) checkStaging(context.Context, []string) error {
-	if w.bucket != nil {
-		return w.checkBucket()
-	}
-	return errors.Join(empty(filepath.Join(w.sink, "staging"), "the sink has something staged"),
-		empty(filepath.Join(w.offsite, "staging"), "the sink that is copied to has something staged"))
+	return errors.Join(checkStagingIn(w.sink, w.bucket, "the sink"), checkStagingIn(w.offsite, w.offsiteBucket, "the sink that is copied to"))
 }
 
-// checkBucket: whatever lies in the bucket is the sink's own, or of a point, and no upload is
+func checkStagingIn(in string, bucket *s3test.Server, which string) error {
+	if bucket != nil {
+		return checkBucket(in, bucket)
+	}
+	return empty(filepath.Join(in, "staging"), which+" has something staged")
+}
+
+// checkBucket: whatever lies in the bucket of a sink is the sink's own, or of a point, and no upload is
 // unfinished.
-func (w *world) checkBucket() error {
-	known := map[string]bool{filepath.Join(w.sink, sink.IdentityName): true}
-	manifests, err := filepath.Glob(filepath.Join(w.sink, "points", "*", "*", "*", "*", sink.ManifestName))
+func checkBucket(in string, bucket *s3test.Server) error {
+	known := map[string]bool{filepath.Join(in, sink.IdentityName): true}
+	manifests, err := filepath.Glob(filepath.Join(in, "points", "*", "*", "*", "*", sink.ManifestName))
 	if err != nil {
 		return err
 	}
 	for _, path := range manifests {
 		dir := filepath.Dir(path)
-		m, err := manifestIn(w.sink, strings.TrimPrefix(dir, w.sink))
+		m, err := manifestIn(in, strings.TrimPrefix(dir, in))
 		if err != nil {
 			return err
 		}
-		known[path], known[filepath.Join(w.sink, m.Signature)] = true, true
+		known[path], known[filepath.Join(in, m.Signature)] = true, true
+		for _, mark := range sink.MarkNames {
+			known[filepath.Join(dir, mark)] = true
+		}
 		for _, a := range m.Artifacts {
-			known[filepath.Join(w.sink, a.Key)] = true
+			known[filepath.Join(in, a.Key)] = true
 		}
 	}
-	return filepath.WalkDir(filepath.Join(w.bucket.Dir, s3test.Bucket), func(path string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(filepath.Join(bucket.Dir, s3test.Bucket), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() && !known[path] {
 			err = fmt.Errorf("%s is left in the bucket", path)
 		}

@@ -41,12 +41,14 @@ type world struct {
 	sink    string
 	bucket  *s3test.Server // that the sink lies in; nil for one that is a folder
 	offsite string         // another sink, that points are copied to
-	image   string
-	workers map[string]*worker   // the last one of each state dir
-	busy    map[string]*busy     // the containers, by name
-	stored  []storedEvent        // what was read of the host's events
-	next    uint64               // where to read on
-	digests map[string]artifacts // of the sink's files that were read
+	// offsiteBucket is as bucket, of that sink.
+	offsiteBucket *s3test.Server
+	image         string
+	workers       map[string]*worker   // the last one of each state dir
+	busy          map[string]*busy     // the containers, by name
+	stored        []storedEvent        // what was read of the host's events
+	next          uint64               // where to read on
+	digests       map[string]artifacts // of the sink's files that were read
 }
 
 // busy is a container that keeps writing.
@@ -72,10 +74,17 @@ type worldOptions struct {
 	cluster *bustest.Servers // in place of a server
 	sink    string
 	bucket  bool // the sink lies in a bucket
+	// offsiteBucket has the sink that points are copied to lie in one.
+	offsiteBucket bool
 }
 
 // bucketPrefix is where in its bucket a world's sink lies.
 const bucketPrefix = "some/prefix"
+
+// inBucket is the folder of a world's sink in a bucket: the server keeps objects as files.
+func inBucket(server *s3test.Server) string {
+	return filepath.Join(server.Dir, s3test.Bucket, bucketPrefix)
+}
 
 // newWorld makes a world that ends with the test.
 func newWorld(t *testing.T, o worldOptions) *world {
@@ -97,12 +106,18 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	}
 	if o.bucket {
 		w.bucket = s3test.Start(t)
-		w.sink = filepath.Join(w.bucket.Dir, s3test.Bucket, bucketPrefix) // the server keeps objects as files
+		w.sink = inBucket(w.bucket)
+	}
+	if o.offsiteBucket {
+		w.offsiteBucket = s3test.Start(t)
+		w.offsite = inBucket(w.offsiteBucket)
 	}
 	if w.sink == "" {
 		w.sink = t.TempDir()
 	}
-	w.offsite = t.TempDir()
+	if w.offsite == "" {
+		w.offsite = t.TempDir()
+	}
 	w.image = "holdfast-test/writer:" + w.host
 	w.engine.ImportImage(t, w.image)
 	w.connect()

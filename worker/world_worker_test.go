@@ -75,8 +75,7 @@ func (w *world) start(o workerOptions) *worker {
 		"--host-id", w.host, "--docker-host", o.dockerHost, "--log-level", "debug"}, w.sinkFlags())
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = slices.Concat(w.environment(), []string{"HOLDFAST_POLICY_QUIESCE=pause,none,stop",
-		"HOLDFAST_POLICY_KINDS=backup,restore,verify,prune,copy,cancel",
-	}, o.env)
+		"HOLDFAST_POLICY_KINDS=backup,restore,verify,prune,copy,cancel"}, o.env)
 	p := &worker{process: launch(w.t, cmd), t: w.t, state: o.state}
 	w.workers[o.state] = p
 	return p
@@ -85,16 +84,20 @@ func (w *world) start(o workerOptions) *worker {
 // sinkFlags are the flags that name the world's sinks to a worker.
 func (w *world) sinkFlags() []string {
 	w.t.Helper()
-	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", w.sink, w.offsite)
-	if w.bucket != nil {
-		settings = fmt.Sprintf("sinks:\n  default: {url: s3://%s/%s, endpoint: %q, credentialsFile: %s}\n  offsite: %s\n",
-			s3test.Bucket, bucketPrefix, w.bucket.URL, w.bucket.Credentials, w.offsite)
-	}
+	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", sinkSettings(w.sink, w.bucket), sinkSettings(w.offsite, w.offsiteBucket))
 	file := filepath.Join(w.t.TempDir(), "holdfast.yaml")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	return []string{"--config", file}
+}
+
+// sinkSettings are the settings of a sink in a folder, or in a bucket if there is a server.
+func sinkSettings(folder string, server *s3test.Server) string {
+	if server == nil {
+		return folder
+	}
+	return fmt.Sprintf("{url: s3://%s/%s, endpoint: %q, credentialsFile: %s}", s3test.Bucket, bucketPrefix, server.URL, server.Credentials)
 }
 
 // environment is this process's, with the server's user.

@@ -160,3 +160,9 @@ func (m Meanings) Of(ctx context.Context, step events.Step, err error) *Error {
 	}
 	return e
 }
+
+// Unregistered is the error of a point that could not be registered as in use. If ctx has
+// ended, that is the reason.
+func Unregistered(ctx context.Context, err error) *Error {
+	return Meanings{{Err: err, Code: events.CodeInternal, Retryable: true}}.Of(ctx, events.StepRead, err)
+}

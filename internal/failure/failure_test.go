@@ -63,3 +63,15 @@ func TestOf(t *testing.T) {
 		})
 	}
 }
+
+func TestUnregistered(t *testing.T) {
+	broken := errors.New("broken")
+	if e := failure.Unregistered(t.Context(), broken); e.Code != events.CodeInternal || !e.Retryable || e.Error() != "broken" {
+		t.Errorf("it is %+v", *e)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("cancelled by anna"))
+	if e := failure.Unregistered(ctx, broken); e.Code != events.CodeCancelled || e.Error() != "cancelled by anna" {
+		t.Errorf("it is %+v", *e)
+	}
+}

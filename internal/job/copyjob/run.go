@@ -6,6 +6,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/copies"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/panics"
@@ -70,7 +71,7 @@ func (r *run) copy(ctx context.Context, i int) (*copies.Result, error) {
 	for _, of := range []copies.Sink{t.From, t.To} {
 		release, err := r.kind.Uses.Register(ctx, inuse.Point{Sink: of.ID(), ID: item.Point}, a.Job())
 		if err != nil {
-			return nil, err
+			return nil, failure.Unregistered(ctx, err)
 		}
 		defer release()
 	}

@@ -89,7 +89,7 @@ func (r *run) restore(ctx context.Context, i int) (*events.RestoreItemCompleted,
 	}
 	release, err := r.kind.Uses.Register(ctx, inuse.Point{Sink: t.Sink.ID(), ID: item.Point}, a.Job())
 	if err != nil {
-		return nil, err
+		return nil, failure.Unregistered(ctx, err)
 	}
 	defer release()
 	if marks := point.ReadMarks(ctx, t.Sink, item.Dir, sink.RemovedName); marks.IsRemoved() {

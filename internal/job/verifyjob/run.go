@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/panics"
@@ -64,7 +65,7 @@ func (r *run) verify(ctx context.Context, i int) (*verify.Result, error) {
 	}
 	release, err := r.kind.Uses.Register(ctx, inuse.Point{Sink: from.ID(), ID: item.Point}, a.Job())
 	if err != nil {
-		return nil, err
+		return nil, failure.Unregistered(ctx, err)
 	}
 	defer release()
 	t.Sink = from
