@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -71,6 +72,7 @@ type Store struct {
 
 	dialing chan struct{} // has room for who may look at bus
 	bus     *bus.Bus      // nil before the first connection
+	most    atomic.Int32  // chunks of an upload that may be on their way
 }
 
 var (
@@ -160,6 +162,9 @@ func (s *Store) patience() time.Duration { return cmp.Or(s.options.patience, pat
 
 func (s *Store) chunkTime() time.Duration { return cmp.Or(s.options.each, chunkTime) }
 
+// window is how many chunks of an upload may be on their way.
+func (s *Store) window() int { return int(s.most.Load()) }
+
 // connected returns the connection, which reconnects by itself when it was made once.
 func (s *Store) connected(ctx context.Context) (*bus.Bus, error) {
 	select {
@@ -216,6 +221,10 @@ func (s *Store) look(ctx context.Context, b *bus.Bus) error {
 	}
 	if err != nil {
 		return err
+	}
+	s.most.Store(maxWindow)
+	if info.Config.Replicas > 1 {
+		s.most.Store(1) // see sender
 	}
 	edit := "nats stream edit " + s.stream
 	switch c := info.Config; {

@@ -13,7 +13,7 @@ import (
 
 const (
 	// maxWindow is how many chunks may be on their way.
-	maxWindow = 16
+	maxWindow = 32
 	// maxWary is after how many chunks more are sent at a time at the latest.
 	maxWary = 64
 	// indexHeader numbers the chunks of an object, from 0 on.
@@ -26,21 +26,28 @@ type chunk struct {
 	content []byte
 }
 
-// sender stores the chunks of one upload in their order. Each names the sequence of the one
-// before it, and is refused if that is not the last: so one that is sent twice, comes late or
-// has lost its predecessor does no harm. Several are sent at a time by guessing that the
-// stream gives them sequences in a row. Where somebody else writes to it as well they are
-// refused, and sent again one by one.
+// sender stores the chunks of one upload in their order. Several are sent at a time, each of
+// which is stored only right behind the one before it, which it names by a message id. Where
+// somebody else writes to the stream in between, or one was lost, the rest is refused, and
+// sent again one by one; such a chunk names the sequence that is to be the last one of the
+// upload. So one that is sent twice, comes late or has lost its predecessor does no harm.
+// Message ids are never used again, so that the server does not take two for the same.
+//
+// Into a stream with replicas chunks go one by one: there each server by itself would look
+// which message came before, and one that has just caught up does not know.
 type sender struct {
 	ctx     context.Context //nolint:containedctx // it lives as long as the upload
 	store   *Store
 	key     string
+	id      string // of the upload
 	subject string
 	free    chan<- []byte
 
 	last    uint64 // the sequence of the last chunk that is stored
-	through int64  // the index of that one, or -1
+	lastID  string // its message id
+	through int64  // its index, or -1
 
+	sent    int                 // messages
 	window  int                 // chunks that may be on their way
 	wary    int                 // chunks in a row before the window grows
 	streak  int                 // chunks that were in a row
@@ -51,12 +58,13 @@ type sender struct {
 // flight is a chunk on its way.
 type flight struct {
 	chunk
-	answer jetstream.PubAckFuture
+	messageID string
+	answer    jetstream.PubAckFuture
 }
 
 func newSender(u *upload) *sender {
 	return &sender{
-		ctx: u.ctx, store: u.store, key: u.key, subject: u.store.chunkSubject(u.id), free: u.free, through: -1, window: 1, wary: 1,
+		ctx: u.ctx, store: u.store, key: u.key, id: u.id, subject: u.store.chunkSubject(u.id), free: u.free, through: -1, window: 1, wary: 1,
 	}
 }
 
@@ -96,20 +104,27 @@ func (s *sender) send(c chunk) error {
 	if err != nil {
 		return s.store.explain(s.ctx, s.key, err)
 	}
-	guess := s.last + uint64(len(s.flights))
-	answer, err := s.async.PublishMsgAsync(s.message(c, jetstream.ExpectedLastSeqHeader, guess), jetstream.WithRetryAttempts(0))
-	s.flights = append(s.flights, flight{c, answer})
+	before := s.lastID
+	if n := len(s.flights); n > 0 {
+		before = s.flights[n-1].messageID
+	}
+	m, messageID := s.message(c)
+	m.Header.Set(jetstream.ExpectedLastMsgIDHeader, before)
+	answer, err := s.async.PublishMsgAsync(m, jetstream.WithRetryAttempts(0))
+	s.flights = append(s.flights, flight{c, messageID, answer})
 	if err != nil {
 		return s.recover()
 	}
 	return nil
 }
 
-// message is that of a chunk, which is stored only behind a sequence, which a header names.
-func (s *sender) message(c chunk, header string, after uint64) *nats.Msg {
+// message is that of a chunk, with a message id of its own.
+func (s *sender) message(c chunk) (m *nats.Msg, messageID string) {
+	s.sent++
+	messageID = s.id + "." + strconv.Itoa(s.sent)
 	return &nats.Msg{Subject: s.subject, Data: c.content, Header: nats.Header{
-		header: {strconv.FormatUint(after, 10)}, indexHeader: {strconv.FormatInt(c.index, 10)},
-	}}
+		jetstream.MsgIDHeader: {messageID}, indexHeader: {strconv.FormatInt(c.index, 10)},
+	}}, messageID
 }
 
 // settle waits until so many chunks at most are on their way.
@@ -122,14 +137,8 @@ func (s *sender) settle(most int) error {
 			}
 			continue
 		}
-		guessed := s.last + 1
-		s.isStored(s.flights[0].chunk, sequence)
+		s.isStored(s.flights[0], sequence)
 		s.flights = s.flights[1:]
-		if sequence != guessed {
-			if err := s.recover(); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
@@ -155,15 +164,15 @@ func (s *sender) wait(answer jetstream.PubAckFuture) (sequence uint64, err error
 }
 
 // isStored notes that a chunk is stored, and has the window grow while nobody else writes.
-func (s *sender) isStored(c chunk, sequence uint64) {
+func (s *sender) isStored(f flight, sequence uint64) {
 	inARow := sequence == s.last+1
-	s.last, s.through = sequence, c.index
-	s.free <- c.content[:0]
+	s.last, s.lastID, s.through = sequence, f.messageID, f.index
+	s.free <- f.content[:0]
 	if !inARow {
 		s.streak = 0
 		return
 	}
-	if s.streak++; s.streak >= s.wary && s.window < maxWindow {
+	if s.streak++; s.streak >= s.wary && s.window < s.store.window() {
 		s.window, s.streak = 2*s.window, 0
 	}
 }
@@ -189,8 +198,12 @@ func (s *sender) sendAlone(c chunk) error {
 	}
 	var removed error
 	var sequence uint64
+	var messageID string
 	err := s.store.try(s.ctx, s.key, s.store.chunkTime(), func(ctx context.Context, b *bus.Bus) (err error) {
-		sequence, err = b.Append(ctx, s.message(c, jetstream.ExpectedLastSubjSeqHeader, s.last))
+		var m *nats.Msg
+		m, messageID = s.message(c)
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(s.last, 10))
+		sequence, err = b.Append(ctx, m)
 		if !wrongSequence(err) {
 			return err
 		}
@@ -211,7 +224,7 @@ func (s *sender) sendAlone(c chunk) error {
 		s.free <- c.content[:0]
 		return nil
 	}
-	s.isStored(c, sequence)
+	s.isStored(flight{chunk: c, messageID: messageID}, sequence)
 	return nil
 }
 
@@ -232,6 +245,6 @@ func (s *sender) lookWhatIsStored(ctx context.Context, b *bus.Bus) error {
 		return err
 	}
 	index, _ := indexOf(header)
-	s.last, s.through = m.Sequence, index
+	s.last, s.lastID, s.through = m.Sequence, header.Get(jetstream.MsgIDHeader), index
 	return nil
 }
