@@ -174,6 +174,9 @@ func (a *attempt) there(ctx context.Context) (*point.Manifest, error) {
 
 // copied copies the point, and undoes what it did where that fails.
 func (a *attempt) copied(ctx context.Context, m *point.Manifest) error {
+	if doubt := m.Signed.Doubt(); doubt != "" {
+		a.warn(events.WarningUntrusted, "point %s in sink %s: %s; this worker signs its copy", a.Point, a.From.Name, doubt)
+	}
 	if err := a.begin(ctx, m.Item); err != nil {
 		return err
 	}

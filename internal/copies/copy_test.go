@@ -375,13 +375,16 @@ func TestSignatures(t *testing.T) {
 		b.store()
 		task := b.task()
 		task.From.Sink, task.To.Sink = signed(b.from, c.from...), signed(b.to, c.to...)
-		_, err := b.runner.Run(t.Context(), task)
+		r, err := b.runner.Run(t.Context(), task)
 		if c.code != "" {
 			b.mustFail(err, c.code, "sign")
 			b.mustBeNothing()
 			continue
 		}
 		b.must(err)
+		if codes := events.WarningCodes(r.Warnings); !slices.Equal(codes, []events.WarningCode{events.WarningUntrusted}) {
+			t.Errorf("%s: the warnings are %+v", name, r.Warnings)
+		}
 		m, err := point.Read(t.Context(), signed(b.to, own.Public()), dir)
 		if err != nil || !m.Signed.Trusted {
 			t.Errorf("%s: the copy is %+v, %v", name, m, err)
@@ -389,8 +392,11 @@ func TestSignatures(t *testing.T) {
 		again := newBench(t) // what is signed is signed anew
 		back := again.task()
 		back.From.Sink, back.To.Sink = signed(b.to, own.Public()), signed(again.to, own.Public())
-		_, err = again.runner.Run(t.Context(), back)
+		r, err = again.runner.Run(t.Context(), back)
 		again.must(err)
+		if len(r.Warnings) > 0 {
+			t.Errorf("%s: the warnings of the copy of the copy are %+v", name, r.Warnings)
+		}
 		if m, err := point.Read(t.Context(), back.To, dir); err != nil || m.Signature == "" {
 			t.Errorf("%s: the copy of the copy is %+v, %v", name, m, err)
 		}
