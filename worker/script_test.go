@@ -49,24 +49,23 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, params(t, "testdata/script", nil))
 }
 
-// TestFleet runs the real program against a real nats-server process.
+// TestFleet runs the real program against real nats-server processes: each script has one
+// of its own, where nothing is provisioned.
 func TestFleet(t *testing.T) {
-	server := bustest.Server(t)
-	testscript.Run(t, params(t, "testdata/fleet", func(env *testscript.Env) {
-		env.Setenv("HOLDFAST_NATS_URL", server.URL)
-		env.Setenv("HOLDFAST_NATS_USER", server.User)
-		env.Setenv("HOLDFAST_NATS_PASSWORD", server.Password)
-	}))
-}
-
-// TestNATSSink runs the real program with its sink on a nats-server that is not its own.
-func TestNATSSink(t *testing.T) {
-	server := bustest.Server(t)
-	testscript.Run(t, params(t, "testdata/nats", func(env *testscript.Env) {
-		env.Setenv("SINK_SERVER", server.URL)
-		env.Setenv("SINK_USER", server.User)
-		env.Setenv("SINK_PASSWORD", server.Password)
-	}))
+	scripts, err := filepath.Glob("testdata/fleet/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, script := range scripts {
+		server := bustest.Server(t)
+		p := params(t, "", func(env *testscript.Env) {
+			env.Setenv("HOLDFAST_NATS_URL", server.URL)
+			env.Setenv("HOLDFAST_NATS_USER", server.User)
+			env.Setenv("HOLDFAST_NATS_PASSWORD", server.Password)
+		})
+		p.Files = []string{script}
+		testscript.Run(t, p)
+	}
 }
 
 func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Params {
