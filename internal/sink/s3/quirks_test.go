@@ -153,13 +153,13 @@ func TestPartSize(t *testing.T) {
 		o          s3.Options
 		most, want int64
 	}{
-		{s3.Options{}, 1, 8 * mib},
-		{s3.Options{}, 80_000 * mib, 8 * mib},
-		{s3.Options{}, 80_000*mib + 1, 9 * mib},
+		{s3.Options{}, 1, 5 * mib},
+		{s3.Options{}, 50_000 * mib, 5 * mib},
+		{s3.Options{}, 50_000*mib + 1, 6 * mib},
 		{s3.Options{}, 5 << 40, 525 * mib},
 		{s3.Options{}, 0, 16 * mib},
 		{s3.Options{MaxArtifact: 1 << 40}, 0, 105 * mib},
-		{s3.Options{MaxArtifact: 1 << 40}, 1 << 30, 8 * mib},
+		{s3.Options{MaxArtifact: 1 << 40}, 1 << 30, 5 * mib},
 		{s3.Options{MaxParts: 1000}, 10 << 30, 11 * mib},
 	} {
 		if got := c.o.PartSize(c.most); got != c.want {
@@ -319,7 +319,7 @@ func TestAPartIsSentAgain(t *testing.T) {
 			t.Errorf("part %s was sent %d times", number, n)
 		}
 	}
-	if len(tries) != 6 {
+	if len(tries) != 9 {
 		t.Errorf("there were %d parts", len(tries))
 	}
 }

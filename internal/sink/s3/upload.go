@@ -18,7 +18,7 @@ import (
 // Sizes of parts, in bytes. All parts of an upload but its last one have the same size, as
 // some services refuse others, so it must be known before the first one is sent.
 const (
-	minPart = 8 << 20
+	minPart = 5 << 20 // Amazon takes no smaller ones
 	// buffered bounds what an upload holds in memory, unless that is less than one part.
 	buffered  = 3 * minPart
 	roundPart = 1 << 20
