@@ -69,6 +69,13 @@ type Config struct {
 	MaxBytes bytesize.Size `yaml:"maxBytes"`
 }
 
+// paths returns the members that are paths of this machine.
+func (c *Config) paths() []*string {
+	return []*string{
+		&c.IdentityFile, &c.CA, &c.CredentialsFile, &c.Key, &c.KeyPassphraseFile, &c.PasswordFile, &c.KnownHosts, &c.UserFile,
+	}
+}
+
 // Location checks a configuration and returns where the sink lies in its one
 // canonical form, for people and to recognize the sink by. It holds no secret. The
 // location of a file sink is its absolute path.

@@ -94,7 +94,7 @@ func (s *Set) Config(name string) Config {
 	if lazy.scheme.isPath {
 		c.URL = lazy.location
 	}
-	for _, path := range []*string{&c.CA, &c.CredentialsFile, &c.UserFile, &c.PasswordFile, &c.IdentityFile} {
+	for _, path := range c.paths() {
 		if absolute, err := filepath.Abs(*path); *path != "" && err == nil {
 			*path = absolute
 		}

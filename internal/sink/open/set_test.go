@@ -245,3 +245,27 @@ func TestExistingSetsNoneUp(t *testing.T) {
 		t.Errorf("the folder was used: %v, %v", entries, err)
 	}
 }
+
+// Another process works in another folder, so it gets paths that do not depend on that.
+func TestConfigIsForAnyFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	set, err := open.New(map[string]open.Config{
+		"folder": {URL: "backups", IdentityFile: "identity"},
+		"bucket": {URL: "s3://bucket", CredentialsFile: "credentials"},
+	}, newMemory(), open.Keys{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, bucket := set.Config("folder"), set.Config("bucket")
+	for _, path := range []string{folder.URL, folder.IdentityFile, bucket.CredentialsFile} {
+		if !filepath.IsAbs(path) {
+			t.Errorf("%q is not absolute", path)
+		}
+	}
+	if bucket.URL != "s3://bucket" || bucket.IdentityFile != "" {
+		t.Errorf("the bucket is %+v", bucket)
+	}
+	if got := set.Config("none"); got.URL != "" {
+		t.Errorf("a sink that is not configured is %+v", got)
+	}
+}
