@@ -4,6 +4,7 @@ package bytesize
 import (
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/dustin/go-humanize"
 )
@@ -20,6 +21,9 @@ func (s *Size) UnmarshalText(text []byte) error {
 	*s = Size(n)
 	return nil
 }
+
+// MarshalText implements [encoding.TextMarshaler]: UnmarshalText reads it.
+func (s Size) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(s), 10), nil }
 
 // Format returns a number of bytes in its largest binary unit: with one decimal
 // below ten ("2.4 MiB"), rounded above ("734 KiB"), and exact below one KiB

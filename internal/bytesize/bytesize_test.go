@@ -1,6 +1,7 @@
 package bytesize_test
 
 import (
+	"encoding/json"
 	"math"
 	"testing"
 
@@ -33,6 +34,20 @@ func TestSize(t *testing.T) {
 		var got bytesize.Size
 		if err := got.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q is taken for %d bytes", text, got)
+		}
+	}
+}
+
+// What one process writes of its settings another one reads.
+func TestSizeAsJSON(t *testing.T) {
+	for _, n := range []bytesize.Size{0, 1, 4097, 150 << 30, 1<<50 + 1} {
+		raw, err := json.Marshal(struct{ Limit bytesize.Size }{n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back struct{ Limit bytesize.Size }
+		if err := json.Unmarshal(raw, &back); err != nil || back.Limit != n {
+			t.Errorf("%d bytes are written as %s, and read as %d, %v", n, raw, back.Limit, err)
 		}
 	}
 }
