@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/config"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/sink"
@@ -37,7 +38,7 @@ func readSinkOf(cmd *cobra.Command, name string) (from sink.Sink, location strin
 		if _, ok := cfg.Sinks[name]; !ok {
 			return nil, "", usage("no sink %q is configured here; with --nats, %s uses the sinks of this configuration", name, cmd.Name())
 		}
-	} else if name = cmp.Or(name, events.DefaultSink); !hasSink(sinks, name) {
+	} else if name = cmp.Or(name, namedSink(cfg), events.DefaultSink); !hasSink(sinks, name) {
 		return nil, "", usage("no sink %q is configured here", name)
 	} else if end, err := state.Find(cfg.StateDir); err == nil && usesStateDirSink(cfg) {
 		if sinks[name], err = announcedSink(end); err != nil {
@@ -49,6 +50,14 @@ func readSinkOf(cmd *cobra.Command, name string) (from sink.Sink, location strin
 	}
 	from, err = open.Existing(cmd.Context(), sinks[name], ownKeys(cfg.StateDir))
 	return from, location, err
+}
+
+// namedSink is the name of the sink that --sink names; empty if it names none.
+func namedSink(cfg *config.Config) string {
+	if cfg.NamesSink() {
+		return cfg.Sink
+	}
+	return ""
 }
 
 // ownKeys returns the public keys of the worker of a state dir. Who may not read them trusts

@@ -62,7 +62,7 @@ func pruneAfter(p config.Prune) *backupjob.PruneAfter {
 func sinkConfigs(cfg *config.Config) map[string]open.Config {
 	sinks := map[string]open.Config{}
 	maps.Copy(sinks, cfg.Sinks)
-	if cfg.Sink != "" {
+	if cfg.Sink != "" && !cfg.NamesSink() {
 		sinks[events.DefaultSink] = open.Config{URL: cfg.Sink}
 	}
 	if usesStateDirSink(cfg) {

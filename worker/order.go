@@ -101,7 +101,7 @@ func (o *order) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer n.Close()
-	return o.inProcess(ctx, n)
+	return o.inProcess(ctx, n, namedSink(cfg))
 }
 
 // inProcess makes the settings those of a worker that lives for one command: it allows
@@ -170,10 +170,10 @@ func (o *order) local(ctx context.Context, cfg *config.Config, log *zap.Logger) 
 	if err != nil {
 		return fmt.Errorf("the state dir %s is in use, but its owner cannot be reached: %w", cfg.StateDir, err)
 	}
-	if cfg.Sink != "" {
-		return usage("--sink cannot be given while a worker serves %s: it stores to %s", cfg.StateDir, end.Sink)
+	if cfg.Sink != "" && !cfg.NamesSink() {
+		return usage("--sink cannot be a location while a worker serves %s: it stores to %s", cfg.StateDir, end.Sink)
 	}
-	req, err := o.request("")
+	req, err := o.request(namedSink(cfg))
 	if err != nil {
 		return err
 	}
@@ -186,11 +186,11 @@ func (o *order) local(ctx context.Context, cfg *config.Config, log *zap.Logger) 
 }
 
 // inProcess runs a worker for just this request.
-func (o *order) inProcess(ctx context.Context, n *node.Node) error {
+func (o *order) inProcess(ctx context.Context, n *node.Node, sink string) error {
 	if o.detach {
 		return usage("--detach needs a worker that goes on: start holdfast serve, or use --nats")
 	}
-	req, err := o.request("")
+	req, err := o.request(sink)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func globalFlags(fs *pflag.FlagSet) {
 	fs.String("state-dir", "", "what the worker keeps on disk (default /var/lib/holdfast for root, else $XDG_STATE_HOME/holdfast)")
 	fs.String("nats", "", "`URL` of the NATS server; without one, a server of our own")
 	fs.String("sink", "",
-		"where points are stored: a path or file:// URL; with --nats the `NAME` of a configured sink (default <state dir>/sink)")
+		"where points are stored: the `NAME` of a configured sink, or, without --nats, a path or URL (default <state dir>/sink)")
 	fs.String("docker-host", "", "`ADDRESS` of the Docker Engine (default as the docker command)")
 	fs.String("host-id", "", "`ID` of this host (default the Engine's name)")
 	fs.String("log-level", "", "debug, info, warn or error (default info for serve, else warn)")

@@ -44,9 +44,15 @@ type Config struct {
 	Prune        Prune       `yaml:"prune" envPrefix:"PRUNE_"`
 	Log          Log         `yaml:"log" envPrefix:"LOG_"`
 
-	// Sink is what --sink says: a location when the worker runs in this process,
-	// and the name of a sink when it is reached over the network.
+	// Sink is what --sink says: the name of a sink, or, when the worker runs in this process
+	// and no sink of this name is configured, a location.
 	Sink string `yaml:"-" env:"SINK"`
+}
+
+// NamesSink reports whether --sink names a sink that is configured.
+func (c *Config) NamesSink() bool {
+	_, named := c.Sinks[c.Sink]
+	return named && c.Sink != ""
 }
 
 // NATS is how the message server is reached and what it keeps. A password and a token are
