@@ -4,11 +4,8 @@ package s3
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/md5" //nolint:gosec // Content-MD5 is what every S3 service checks
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -27,6 +24,7 @@ import (
 
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/object"
+	"holdfast.io/holdfast/internal/sink/object/conn"
 )
 
 // Options say where a store lies, and how it is used.
@@ -56,7 +54,7 @@ type Options struct {
 	// MaxParts is how many parts the service takes for one object; 0 for DefaultMaxParts.
 	MaxParts int
 
-	idle time.Duration // for how long a connection may stand still; 0 for idleTime
+	idle time.Duration // for how long a connection may stand still; 0 for a minute
 }
 
 // maxTries is how often a request is tried: for about half a minute, as one waits up to a
@@ -168,26 +166,7 @@ func transport(o Options, secure bool) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.DialContext = dialIdle(cmp.Or(o.idle, idleTime))
-	if o.CA == "" {
-		return t, nil
-	}
-	pem, err := os.ReadFile(o.CA)
-	if err != nil {
-		return nil, fmt.Errorf("read the certificates of the service: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no certificate in PEM form", o.CA)
-	}
-	if t.TLSClientConfig == nil {
-		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	t.TLSClientConfig.RootCAs = pool
-	return t, nil
+	return t, conn.Tune(t, o.CA, o.idle)
 }
 
 // Place implements [object.Store].
