@@ -80,6 +80,9 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.at == r.end {
 		return 0, io.EOF
 	}
+	if err := r.ctx.Err(); err != nil {
+		return 0, err // also where more has come already
+	}
 	p = p[:min(int64(len(p)), r.end-r.at)]
 	n, err := r.read(p)
 	if err != nil && r.body != nil { // it broke on the way
