@@ -37,7 +37,7 @@ type Options struct {
 	Large bool
 	// Place is where the object lies, for messages.
 	Place string
-	// Begin is called before the first part is sent.
+	// Begin is called before the first part is sent, unless it is nil.
 	Begin func(ctx context.Context) error
 	// Send sends a part; the first one has the number 1. It is called by several goroutines
 	// at a time, and content is its own until it returns.
@@ -133,8 +133,7 @@ func (w *Writer) send() error {
 			w.o.Place, sink.ErrTooLarge, w.o.Max, w.o.Size>>20)
 	}
 	if w.sent == 0 {
-		w.buffers = 1 // the one that is full
-		if err := w.o.Begin(w.ctx); err != nil {
+		if err := w.begin(); err != nil {
 			return err
 		}
 	}
@@ -148,6 +147,14 @@ func (w *Writer) send() error {
 		w.free <- content[:0]
 	})
 	return nil
+}
+
+func (w *Writer) begin() error {
+	w.buffers = 1 // the one that is full
+	if w.o.Begin == nil {
+		return nil
+	}
+	return w.o.Begin(w.ctx)
 }
 
 // Flush sends the rest, and returns when all parts are there.
