@@ -10,6 +10,7 @@ import (
 
 func TestLocation(t *testing.T) {
 	t.Chdir(t.TempDir())
+	t.Setenv("AZURE_STORAGE_ACCOUNT", "examplestore")
 	relative, err := filepath.Abs("backups")
 	if err != nil {
 		t.Fatal(err)
@@ -31,6 +32,10 @@ func TestLocation(t *testing.T) {
 		"s3://bucket":                "s3://bucket",
 		"S3://bucket/":               "s3://bucket",
 		"s3://bucket/a%20b/c/":       "s3://bucket/a b/c",
+
+		"azblob://backup":         "azblob://backup (https://examplestore.blob.core.windows.net)",
+		"AZBLOB://backup/":        "azblob://backup (https://examplestore.blob.core.windows.net)",
+		"azblob://backup/a%20b/c": "azblob://backup/a b/c (https://examplestore.blob.core.windows.net)",
 
 		"sftp://u@host/srv/backups":         "sftp://u@host/srv/backups",
 		"SFTP://u@Host:22//srv/./backups/":  "sftp://u@host/srv/backups",
@@ -60,6 +65,11 @@ func TestLocationRefuses(t *testing.T) {
 		"s3://key:secret@bucket":      "without user",
 		"s3://bucket/x?region=y":      "without user, query",
 		"s3://bucket/a/../b":          "not a key",
+		"azblob:backup":               "azblob://bucket/prefix",
+		"azblob://":                   "names no bucket",
+		"azblob://backup:443/x":       "endpoint",
+		"azblob://key:secret@backup":  "without user",
+		"azblob://backup?sig=secret":  "without user, query",
 		"gs://bucket":                 `scheme "gs"`,
 		"sftp://host/folder":          "sftp://user@host",
 		"sftp://u@/folder":            "sftp://user@host",
@@ -101,6 +111,7 @@ func TestLocationRefuses(t *testing.T) {
 // What is meant for sinks of another scheme is no matter of taste: it would be without
 // effect.
 func TestMembers(t *testing.T) {
+	t.Setenv("AZURE_STORAGE_ACCOUNT", "")
 	for _, c := range []struct {
 		config open.Config
 		want   string // what the error says; empty for none
@@ -119,6 +130,17 @@ func TestMembers(t *testing.T) {
 		{open.Config{URL: "s3://bucket", Endpoint: "https://host/path"}, "endpoint must be https://"},
 		{open.Config{URL: "s3://bucket", ServerSideEncryption: "rot13"}, "AES256"},
 		{open.Config{URL: "s3://bucket", CA: "/none"}, "/none"},
+		{open.Config{URL: "azblob://backup", Account: "examplestore", AccountKeyFile: "/none", StorageClass: "Cool", MaxArtifact: 1 << 40}, ""},
+		{open.Config{URL: "azblob://backup", Account: "examplestore", SASFile: "/none", Endpoint: "http://127.0.0.1:10000/examplestore/"}, ""},
+		{open.Config{URL: "azblob://backup"}, "AZURE_STORAGE_ACCOUNT"},
+		{open.Config{URL: "azblob://backup", Account: "x.example.com/"}, "3 to 24 small letters"},
+		{open.Config{URL: "azblob://backup", Account: "examplestore", AccountKeyFile: "k", SASFile: "s"}, "exclude each other"},
+		{open.Config{URL: "azblob://backup", Account: "examplestore", Endpoint: "https://host/?sig=secret"}, "endpoint must be https://"},
+		{open.Config{URL: "azblob://backup", Account: "examplestore", Endpoint: "https://u:secret@host"}, "endpoint must be https://"},
+		{open.Config{URL: "azblob://backup", Account: "examplestore", StorageClass: "Archive"}, "Hot, Cool or Cold"},
+		{open.Config{URL: "azblob://backup", Account: "examplestore", CA: "/none"}, "/none"},
+		{open.Config{URL: "azblob://backup", Account: "examplestore", Region: "x"}, "region is no setting"},
+		{open.Config{URL: "s3://bucket", Account: "examplestore"}, "account is no setting"},
 		{open.Config{URL: "nats://bucket/prefix", Server: "tls://a:4222,nats://b", UserFile: "u", PasswordFile: "p", MaxBytes: 1 << 30, CA: "ca"}, ""},
 		{open.Config{URL: "nats://bucket", Server: "nats://host", CredentialsFile: "worker.creds"}, ""},
 		{open.Config{URL: "nats://bucket"}, "needs server"},

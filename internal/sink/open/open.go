@@ -22,9 +22,9 @@ import (
 // only for sinks of some schemes is an error with others.
 type Config struct {
 	// URL is where the sink lies: a path, file:///path in which odd characters are
-	// percent-encoded, s3://bucket/prefix, nats://bucket/prefix, or
-	// sftp://user@host:port/path, in which /~/path is relative to the folder in which the
-	// server lets the user begin.
+	// percent-encoded, s3://bucket/prefix, nats://bucket/prefix,
+	// azblob://container/prefix, or sftp://user@host:port/path, in which /~/path is relative
+	// to the folder in which the server lets the user begin.
 	URL string `yaml:"url"`
 	// Shared is set for a sink that other hosts have under the same name: any of them may
 	// verify, prune and copy what lies there.
@@ -56,6 +56,12 @@ type Config struct {
 	MaxArtifact          bytesize.Size `yaml:"maxArtifact"`
 	MaxParts             int           `yaml:"maxParts"`
 
+	// Those of an Azure sink, beside Endpoint, CA, MaxArtifact and StorageClass, which is the
+	// access tier, are as in [azure.Options].
+	Account        string `yaml:"account"`
+	AccountKeyFile string `yaml:"accountKeyFile"`
+	SASFile        string `yaml:"sasFile"`
+
 	// Those of an SFTP sink are as in [sftp.Options].
 	Key               string `yaml:"key"`
 	KeyPassphraseFile string `yaml:"keyPassphraseFile"`
@@ -73,6 +79,7 @@ type Config struct {
 func (c *Config) paths() []*string {
 	return []*string{
 		&c.IdentityFile, &c.CA, &c.CredentialsFile, &c.Key, &c.KeyPassphraseFile, &c.PasswordFile, &c.KnownHosts, &c.UserFile,
+		&c.AccountKeyFile, &c.SASFile,
 	}
 }
 
@@ -174,6 +181,7 @@ var schemes = map[string]scheme{
 	fileScheme: file,
 	"nats":     natsScheme,
 	"s3":       s3Scheme,
+	"azblob":   azureScheme,
 	"sftp":     sftpScheme,
 }
 
