@@ -40,7 +40,7 @@ func sha256Hex(b []byte) string {
 
 // forms are the two forms of stored streams.
 var forms = map[string]struct {
-	writer func(t testing.TB, w io.Writer) *codec.Writer
+	writer func(w io.Writer) (*codec.Writer, error)
 	reader func(t testing.TB, r io.Reader, want codec.Stored) io.Reader
 }{
 	"zstd":             {zstdTo(nil), zstdFrom(nil)},
@@ -68,22 +68,24 @@ func decrypt(r io.Reader) (io.Reader, error) {
 	return plain, nil
 }
 
-func zstdTo(encrypt func(io.Writer) (io.WriteCloser, error)) func(testing.TB, io.Writer) *codec.Writer {
-	return func(t testing.TB, w io.Writer) *codec.Writer {
-		t.Helper()
-		out, err := codec.NewWriter(codec.Destination{Writer: w, Encrypt: encrypt}, codec.Compression{})
-		must(t, err)
-		return out
+func zstdTo(encrypt func(io.Writer) (io.WriteCloser, error)) func(io.Writer) (*codec.Writer, error) {
+	return func(w io.Writer) (*codec.Writer, error) {
+		return codec.NewWriter(codec.Destination{Writer: w, Encrypt: encrypt}, codec.Compression{})
 	}
 }
 
-func plainTo(encrypt func(io.Writer) (io.WriteCloser, error)) func(testing.TB, io.Writer) *codec.Writer {
-	return func(t testing.TB, w io.Writer) *codec.Writer {
-		t.Helper()
-		out, err := codec.NewPlainWriter(codec.Destination{Writer: w, Encrypt: encrypt})
-		must(t, err)
-		return out
+func plainTo(encrypt func(io.Writer) (io.WriteCloser, error)) func(io.Writer) (*codec.Writer, error) {
+	return func(w io.Writer) (*codec.Writer, error) {
+		return codec.NewPlainWriter(codec.Destination{Writer: w, Encrypt: encrypt})
 	}
+}
+
+// begin begins a stream in a form.
+func begin(t testing.TB, form string, w io.Writer) *codec.Writer {
+	t.Helper()
+	out, err := forms[form].writer(w)
+	must(t, err)
+	return out
 }
 
 func zstdFrom(decrypt codec.Decrypt) func(testing.TB, io.Reader, codec.Stored) io.Reader {
@@ -129,7 +131,7 @@ func TestThereAndBack(t *testing.T) {
 		for _, size := range []int{0, 1, 300 << 10, 3<<20 + 17} {
 			plain := random(size)
 			var lies bytes.Buffer
-			stored := store(t, form.writer(t, &lies), plain)
+			stored := store(t, begin(t, name, &lies), plain)
 			want := codec.Stored{Size: int64(lies.Len()), Digest: "sha256:" + sha256Hex(lies.Bytes()), UncompressedSize: int64(size)}
 			if stored != want {
 				t.Errorf("%s, %d bytes: %+v was stored, want %+v", name, size, stored, want)
@@ -156,7 +158,7 @@ func TestEveryLevel(t *testing.T) {
 
 func TestStoredBytesFollowsWhatIsStored(t *testing.T) {
 	var lies bytes.Buffer
-	out := plainTo(nil)(t, &lies)
+	out := begin(t, "plain", &lies)
 	for range 3 {
 		_, err := out.Write([]byte("abc"))
 		must(t, err)
@@ -176,7 +178,7 @@ func TestAbort(t *testing.T) {
 func testAbort(t *testing.T, form string) {
 	for _, n := range []int{0, 1, 512, 1 << 20, 5 << 20} {
 		var lies bytes.Buffer
-		out := forms[form].writer(t, &lies)
+		out := begin(t, form, &lies)
 		_, err := out.Write(random(n))
 		must(t, err)
 		out.Abort()
@@ -198,7 +200,7 @@ func testAbort(t *testing.T, form string) {
 func TestReaderNotices(t *testing.T) {
 	for name, form := range forms {
 		var lies bytes.Buffer
-		stored := store(t, form.writer(t, &lies), random(300))
+		stored := store(t, begin(t, name, &lies), random(300))
 		whole := lies.Bytes()
 		read := func(raw []byte) error {
 			_, err := io.Copy(io.Discard, form.reader(t, bytes.NewReader(raw), stored))
@@ -221,10 +223,15 @@ func TestReaderNotices(t *testing.T) {
 }
 
 func TestReaderTellsASourceThatBreaksFromDamage(t *testing.T) {
-	broken := errors.New("broken")
+	for _, broken := range []error{errors.New("broken"), io.ErrUnexpectedEOF} { // which is how a connection ends
+		testBreaks(t, broken)
+	}
+}
+
+func testBreaks(t *testing.T, broken error) {
 	for name, form := range forms {
 		var lies bytes.Buffer
-		stored := store(t, form.writer(t, &lies), random(3<<20))
+		stored := store(t, begin(t, name, &lies), random(3<<20))
 		for _, n := range []int{0, 1, 1 << 20, lies.Len()} {
 			r := io.MultiReader(bytes.NewReader(lies.Bytes()[:n]), iotest.ErrReader(broken))
 			_, err := io.Copy(io.Discard, form.reader(t, r, stored))
@@ -285,12 +292,13 @@ func TestWriterToWhatIsFull(t *testing.T) {
 	for name, form := range forms {
 		for _, n := range []int{0, 1, 100, 1 << 20, 3 << 20} {
 			w := &limitedWriter{left: n, err: full}
-			out := form.writer(t, w)
-			_, err := out.Write(plain)
+			out, err := form.writer(w)
 			if err == nil {
-				_, err = out.Finish()
+				if _, err = out.Write(plain); err == nil {
+					_, err = out.Finish()
+				}
+				out.Abort()
 			}
-			out.Abort()
 			if !errors.Is(err, full) {
 				t.Errorf("%s: full after %d bytes, the error is %v", name, n, err)
 			}

@@ -50,10 +50,14 @@ type reader struct {
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.zstd.Read(p)
 	switch {
-	case err == nil, err == io.EOF:
-		return n, err
-	case r.stored.err != nil:
+	case err == nil:
+		return n, nil
+	case r.stored.err != nil: // the decoder takes some errors for the end
 		return n, r.stored.err
+	case err == io.EOF && r.stored.proven:
+		return n, err
+	case err == io.EOF:
+		err = errors.New("it goes on after its end")
 	}
 	return n, fmt.Errorf("%w: %w", ErrDamaged, err)
 }
@@ -67,10 +71,10 @@ func (r *reader) Close() error {
 func NewPlainReader(r io.Reader, want Stored, decrypt Decrypt) (io.Reader, error) {
 	stored := newVerifier(r, want)
 	plain, err := opened(stored, decrypt)
-	if err != nil || decrypt == nil {
-		return plain, err
+	if err != nil {
+		return nil, err
 	}
-	return &decrypted{plain, stored}, nil
+	return plain, nil
 }
 
 // NewRawReader returns the stored bytes of a stream. It reports the end only as
@@ -86,11 +90,15 @@ func opened(stored *verifier, decrypt Decrypt) (io.Reader, error) {
 	if err != nil && stored.err != nil { // that is why
 		err = stored.err
 	}
-	return plain, err
+	if err != nil {
+		return nil, err
+	}
+	return &decrypted{plain, stored}, nil
 }
 
 // decrypted says of an error of decrypting that it is damage, unless it is that of the
-// stored bytes.
+// stored bytes. It hides which one it was: a decoder takes [io.ErrUnexpectedEOF], which is
+// what an encrypted stream ends with that was cut short, for the end.
 type decrypted struct {
 	plain  io.Reader
 	stored *verifier
@@ -104,7 +112,7 @@ func (d *decrypted) Read(p []byte) (int, error) {
 	case d.stored.err != nil:
 		return n, d.stored.err
 	}
-	return n, fmt.Errorf("%w: %w", ErrDamaged, err)
+	return n, fmt.Errorf("%w: %v", ErrDamaged, err) //nolint:errorlint // see above
 }
 
 // verifier passes on what it counts and hashes.
@@ -114,6 +122,8 @@ type verifier struct {
 	hash hash.Hash
 	n    int64
 	err  error // the first one that is not the end
+	// proven is set when the end was reached, and all was as it should be.
+	proven bool
 }
 
 func newVerifier(r io.Reader, want Stored) *verifier {
@@ -145,5 +155,6 @@ func (v *verifier) atEnd() error {
 	if digest := digestOf(v.hash); digest != v.want.Digest {
 		return fmt.Errorf("%w: its digest is %s instead of %s", ErrDamaged, digest, v.want.Digest)
 	}
+	v.proven = true
 	return io.EOF
 }
