@@ -1,40 +1,14 @@
 package open
 
 import (
-	"context"
-
-	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/azure"
 	"holdfast.io/holdfast/internal/sink/object"
 )
 
 // azureScheme is the scheme of sinks in a container of Azure: azblob://container/prefix.
-var azureScheme = scheme{
-	members: []string{"account", "accountKeyFile", "sasFile", "endpoint", "ca", "storageClass", "maxArtifact"},
-	location: func(c Config) (string, error) {
-		store, err := azureStore(c)
-		if err != nil {
-			return "", err
-		}
-		return store.Place(""), nil
-	},
-	open: func(ctx context.Context, c Config, _, known string) (sink.Sink, error) {
-		store, err := azureStore(c)
-		if err != nil {
-			return nil, err
-		}
-		return asSink(object.Open(ctx, store, known))
-	},
-	existing: func(ctx context.Context, c Config, _ string) (sink.Sink, error) {
-		store, err := azureStore(c)
-		if err != nil {
-			return nil, err
-		}
-		return asSink(object.OpenExisting(ctx, store))
-	},
-}
+var azureScheme = inStore(azureStore, "account", "accountKeyFile", "sasFile", "endpoint", "ca", "storageClass", "maxArtifact")
 
-func azureStore(c Config) (*azure.Store, error) {
+func azureStore(c Config, _ bool) (object.Store, error) {
 	container, prefix, err := bucketIn(c.URL, "endpoint")
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package open
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -13,34 +12,10 @@ import (
 )
 
 // s3Scheme is the scheme of sinks in a bucket: s3://bucket/prefix.
-var s3Scheme = scheme{
-	members: []string{
-		"endpoint", "region", "pathStyle", "storageClass", "serverSideEncryption", "ca", "credentialsFile", "profile", "maxArtifact", "maxParts",
-	},
-	location: func(c Config) (string, error) {
-		o, err := s3Options(c)
-		if err == nil {
-			_, err = s3.New(o)
-		}
-		return s3.Place(o), err
-	},
-	open: func(ctx context.Context, c Config, _, known string) (sink.Sink, error) {
-		store, err := s3Store(c)
-		if err != nil {
-			return nil, err
-		}
-		return asSink(object.Open(ctx, store, known))
-	},
-	existing: func(ctx context.Context, c Config, _ string) (sink.Sink, error) {
-		store, err := s3Store(c)
-		if err != nil {
-			return nil, err
-		}
-		return asSink(object.OpenExisting(ctx, store))
-	},
-}
+var s3Scheme = inStore(s3Store,
+	"endpoint", "region", "pathStyle", "storageClass", "serverSideEncryption", "ca", "credentialsFile", "profile", "maxArtifact", "maxParts")
 
-func s3Store(c Config) (*s3.Store, error) {
+func s3Store(c Config, _ bool) (object.Store, error) {
 	o, err := s3Options(c)
 	if err != nil {
 		return nil, err

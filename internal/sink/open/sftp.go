@@ -1,7 +1,6 @@
 package open
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,49 +8,19 @@ import (
 	"strconv"
 	"strings"
 
-	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/object"
 	"holdfast.io/holdfast/internal/sink/sftp"
 )
 
 // sftpScheme is the scheme of sinks in a folder of a server: sftp://user@host:port/path.
-var sftpScheme = scheme{
-	members: []string{"key", "keyPassphraseFile", "passwordFile", "knownHosts"},
-	location: func(c Config) (string, error) {
-		o, err := sftpOptions(c)
-		if err != nil {
-			return "", err
-		}
-		return o.URL(), nil
-	},
-	open: func(ctx context.Context, c Config, _, known string) (sink.Sink, error) {
-		return onSFTP(ctx, c, func(s *sftp.Store) (*object.Sink, error) { return object.Open(ctx, s, known) })
-	},
-	existing: func(ctx context.Context, c Config, _ string) (sink.Sink, error) {
-		return onSFTP(ctx, c, func(s *sftp.Store) (*object.Sink, error) { return object.OpenExisting(ctx, s) })
-	},
-}
+var sftpScheme = inStore(sftpStore, "key", "keyPassphraseFile", "passwordFile", "knownHosts")
 
-// spacious is a sink in a store that knows how much room it has.
-type spacious struct {
-	*object.Sink
-	sink.Spacer
-}
-
-func onSFTP(ctx context.Context, c Config, open func(*sftp.Store) (*object.Sink, error)) (sink.Sink, error) {
+func sftpStore(c Config, _ bool) (object.Store, error) {
 	o, err := sftpOptions(c)
 	if err != nil {
 		return nil, err
 	}
-	store := sftp.New(o)
-	opened, err := open(store)
-	if err != nil {
-		return nil, err
-	}
-	if tells, err := store.TellsFree(ctx); err != nil || !tells {
-		return opened, err
-	}
-	return spacious{opened, store}, nil
+	return sftp.New(o), nil
 }
 
 var errSFTP = errors.New("it is sftp://user@host:port/path, without password, query or fragment; write '?' as %3F and '#' as %23. " +
