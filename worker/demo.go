@@ -213,7 +213,7 @@ func (d *demonstration) prove(ctx context.Context, n *node.Node, s *demo.Sample,
 		return err
 	}
 	defer raw.Close()
-	archive, err := codec.NewReader(raw, codec.Stored{Size: stored.Size, Digest: stored.Digest}, seal.Of(from).Opener(ctx, stored.Encryption))
+	archive, err := codec.NewReader(raw, point.Stored(stored), seal.Of(from).Opener(ctx, stored.Encryption))
 	if err != nil {
 		return err
 	}

@@ -105,8 +105,7 @@ func copyArchive(ctx context.Context, w io.Writer, from sink.Reader, a events.Ar
 		return err
 	}
 	defer stored.Close()
-	plain, err := codec.NewReader(stored, codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize},
-		seal.Of(from).Opener(ctx, a.Encryption))
+	plain, err := codec.NewReader(stored, point.Stored(&a), seal.Of(from).Opener(ctx, a.Encryption))
 	if err != nil {
 		return err
 	}

@@ -73,8 +73,8 @@ func (a *attempt) asItIs(ctx context.Context, of events.Artifact) (events.Artifa
 	}
 	defer f.Close()
 	return a.write(ctx, of, of.Size, func(w io.Writer) (codec.Stored, error) {
-		_, err := io.CopyBuffer(w, codec.NewRawReader(f, stored(of)), make([]byte, buffer))
-		return stored(of), err // the end of the reader proves it
+		_, err := io.CopyBuffer(w, codec.NewRawReader(f, point.Stored(&of)), make([]byte, buffer))
+		return point.Stored(&of), err // the end of the reader proves it
 	})
 }
 
@@ -86,7 +86,7 @@ func (a *attempt) encrypted(ctx context.Context, of events.Artifact, decrypt cod
 		return of, err
 	}
 	defer f.Close()
-	plain, err := codec.NewPlainReader(f, stored(of), decrypt)
+	plain, err := codec.NewPlainReader(f, point.Stored(&of), decrypt)
 	if err != nil {
 		return of, err
 	}
@@ -113,10 +113,6 @@ const buffer = 256 << 10
 
 // onlyReader keeps a reader from choosing how it is read.
 type onlyReader struct{ io.Reader }
-
-func stored(a events.Artifact) codec.Stored {
-	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
-}
 
 // write stores an artifact: as is what is known of it, by the key that it has in the sink
 // that is copied from. If it fails, nothing of the artifact becomes durable.

@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/schemas"
@@ -280,6 +281,11 @@ func (m *Manifest) checkPlace(dir string) error {
 		}
 	}
 	return nil
+}
+
+// Stored is what is known of the bytes of an artifact.
+func Stored(a *events.Artifact) codec.Stored {
+	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
 }
 
 // Artifact returns the artifact of a media type, or nil.

@@ -111,7 +111,7 @@ func (s *Source) documentTo(ctx context.Context, a *events.Artifact, path string
 		return failure.FromSink(err)
 	}
 	defer f.Close()
-	plain, err := codec.NewPlainReader(sinkReader{f}, stored(a), s.decrypt(ctx, a))
+	plain, err := codec.NewPlainReader(sinkReader{f}, point.Stored(a), s.decrypt(ctx, a))
 	if err != nil {
 		return err
 	}

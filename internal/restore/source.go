@@ -89,7 +89,7 @@ func (s *Source) document(ctx context.Context, mediaType string) ([]byte, error)
 		return nil, failure.FromSink(err)
 	}
 	defer f.Close()
-	plain, err := codec.NewPlainReader(sinkReader{f}, stored(a), s.decrypt(ctx, a))
+	plain, err := codec.NewPlainReader(sinkReader{f}, point.Stored(a), s.decrypt(ctx, a))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", a.Key, err)
 	}
@@ -124,7 +124,7 @@ func (s *Source) Read(ctx context.Context, a *events.Artifact, told func(n int64
 	if err != nil {
 		return nil, failure.FromSink(err)
 	}
-	plain, err := codec.NewReader(&counter{r: sinkReader{f}, told: told}, stored(a), s.decrypt(ctx, a))
+	plain, err := codec.NewReader(&counter{r: sinkReader{f}, told: told}, point.Stored(a), s.decrypt(ctx, a))
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -151,10 +151,6 @@ func (s *Source) mayOpen(ctx context.Context) error {
 // decrypt returns what opens an artifact; nil if it is in clear.
 func (s *Source) decrypt(ctx context.Context, a *events.Artifact) codec.Decrypt {
 	return seal.Of(s.sink).Opener(ctx, a.Encryption)
-}
-
-func stored(a *events.Artifact) codec.Stored {
-	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
 }
 
 // archiveReader closes the object under what reads it.

@@ -154,7 +154,7 @@ func (a *attempt) read(ctx context.Context, artifact *events.Artifact) error {
 	}
 	a.warn(events.WarningUnchecked, "of %s only the digest was checked: %v", artifact.Key, err)
 	return a.readAs(ctx, artifact, func(f io.Reader) (int, error) {
-		_, err := io.Copy(io.Discard, codec.NewRawReader(f, stored(artifact)))
+		_, err := io.Copy(io.Discard, codec.NewRawReader(f, point.Stored(artifact)))
 		return 0, err
 	})
 }
@@ -175,23 +175,19 @@ func (a *attempt) readAs(ctx context.Context, artifact *events.Artifact, prove f
 	return err
 }
 
-func stored(a *events.Artifact) codec.Stored {
-	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
-}
-
 // content proves the bytes of an artifact and what they hold, and returns how many layers
 // of an image that is. When it returns, f is not read any more.
 func (a *attempt) content(f io.Reader, artifact *events.Artifact, decrypt codec.Decrypt) (layers int, err error) {
 	c, known := contentOf(artifact)
 	var plain io.Reader
 	if c.compressed {
-		r, err := codec.NewReader(f, stored(artifact), decrypt)
+		r, err := codec.NewReader(f, point.Stored(artifact), decrypt)
 		if err != nil {
 			return 0, err
 		}
 		defer r.Close()
 		plain = r
-	} else if plain, err = codec.NewPlainReader(f, stored(artifact), decrypt); err != nil {
+	} else if plain, err = codec.NewPlainReader(f, point.Stored(artifact), decrypt); err != nil {
 		return 0, err
 	}
 	counted := &counter{Reader: plain}

@@ -243,7 +243,7 @@ func (d *drill) load(ctx context.Context) error {
 
 // send sends the image archive f to the Engine. When it returns, f is not read any more.
 func (d *drill) send(ctx context.Context, f io.Reader, artifact *events.Artifact) error {
-	plain, err := codec.NewReader(f, stored(artifact), seal.Of(d.Sink).Opener(ctx, artifact.Encryption))
+	plain, err := codec.NewReader(f, point.Stored(artifact), seal.Of(d.Sink).Opener(ctx, artifact.Encryption))
 	if err != nil {
 		return err
 	}
