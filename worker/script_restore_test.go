@@ -22,7 +22,8 @@ var restoreCmds = map[string]func(ts *testscript.TestScript, neg bool, args []st
 }
 
 // network NAME SUBNET makes a network. With ! it removes the network, if it is there.
-// Either way it is removed at the script's end.
+// Either way it is removed at the script's end. Scripts run at the same time on one
+// Engine: each takes its addresses from a /20 of 10.214.0.0/16 that no other one uses.
 func cmdNetwork(ts *testscript.TestScript, neg bool, args []string) {
 	if neg && len(args) != 1 || !neg && len(args) != 2 {
 		ts.Fatalf("usage: network NAME SUBNET, or ! network NAME")
