@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -64,7 +65,7 @@ func (b *Bus) Once(ctx context.Context, within time.Duration, exchange func(cont
 
 // ended adds to the end of a context what went wrong before.
 func ended(err, last error) error {
-	if err == nil || last == nil || final(err) {
+	if err == nil || last == nil || final(err) || errors.Is(err, last) {
 		return err
 	}
 	return fmt.Errorf("%w; before that: %w", err, last)
