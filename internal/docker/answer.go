@@ -173,7 +173,7 @@ var versionPrefix = regexp.MustCompile(`^.*?/v[0-9]+\.[0-9]+/`)
 
 var (
 	idInPath  = regexp.MustCompile(`/[0-9a-f]{64}(/|$)`)
-	imagePath = regexp.MustCompile(`^/images/.+/json$`)
+	imagePath = regexp.MustCompile(`^/(images|distribution)/.+/(json|push)$`)
 	// A network can be called by its name.
 	networkPath = regexp.MustCompile(`^/networks/[^/]+/(connect|disconnect)$`)
 	volumePath  = regexp.MustCompile(`^/volumes/.+$`)
@@ -184,7 +184,7 @@ func reference(method, path string) string {
 	path = idInPath.ReplaceAllString(versionPrefix.ReplaceAllString(path, "/"), "/{id}$1")
 	switch {
 	case imagePath.MatchString(path):
-		return "/images/{name}/json"
+		return imagePath.ReplaceAllString(path, "/$1/{name}/$2")
 	case method == http.MethodDelete && strings.HasPrefix(path, "/images/"):
 		return "/images/{name}"
 	case networkPath.MatchString(path):

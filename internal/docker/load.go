@@ -99,8 +99,14 @@ func (e *Engine) RemoveContainer(ctx context.Context, id string) error {
 	return err
 }
 
+// toldError is an error that the Engine tells in a stream.
+type toldError struct{ message string }
+
+func (e *toldError) Error() string { return e.message }
+
 // streamed reads a stream of messages to its end, and returns the last text that
-// is wanted. An error in the stream is the call's error: its status came before.
+// is wanted. An error in the stream, a [*toldError], is the call's error: its status came
+// before.
 func streamed(r io.Reader, wanted func(text string) bool) (string, error) {
 	dec := json.NewDecoder(r)
 	found := ""
@@ -115,7 +121,7 @@ func streamed(r io.Reader, wanted func(text string) bool) (string, error) {
 		case err != nil:
 			return "", fmt.Errorf("read the Engine's answer: %w", err)
 		case m.Error != "":
-			return "", errors.New(m.Error)
+			return "", &toldError{m.Error}
 		case wanted != nil && wanted(m.Stream):
 			found = m.Stream
 		}

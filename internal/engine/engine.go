@@ -123,6 +123,7 @@ type Engine interface {
 	Images
 	Volumes
 	Loader
+	Registries
 	Watcher
 	Execer
 	Helpers

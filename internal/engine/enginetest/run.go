@@ -86,6 +86,7 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	s.runExec(t)
 	s.runCreate(t)
 	s.runHelpers(t)
+	s.runRegistry(t)
 }
 
 type suite struct {
