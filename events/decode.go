@@ -49,6 +49,9 @@ func ParseBackupRequest(raw []byte) (*BackupRequest, error) {
 	}
 	bad := violations(e.bad)
 	bad.duration("/timeout", r.Timeout)
+	if r.Sink != "" && len(r.Sinks) > 0 {
+		bad.add("/sinks", "must be left out where there is a member sink, and the other way round")
+	}
 	return result(&r, bad)
 }
 

@@ -37,17 +37,16 @@ func TestWhatIsWrongWithABackupRequest(t *testing.T) {
 		reason events.Reason
 		want   string
 	}{
-		"no data":           {``, events.ReasonInvalid, "is empty; a JSON value is expected"},
-		"sinks":             {all + `"sinks":["a","b"]}`, events.ReasonUnsupported, "/sinks is not supported by this version"},
-		"sinks and a fault": {all + `"sinks":1,"quiesce":"x"}`, events.ReasonInvalid, `/quiesce must be one of "pause", "none", "stop"; /sinks is not supported by this version`},
-		"a bad volume":      {`{"volumes":{"match":["ok","("]}}`, events.ReasonInvalid, "/volumes/match/1 is not an RE2 expression: missing closing ): `(`"},
-		"a bad expression":  {`{"containers":{"match":["ok","("]}}`, events.ReasonInvalid, "/containers/match/1 is not an RE2 expression: missing closing ): `(`"},
-		"a lookahead":       {`{"containers":{"all":true,"exclude":["(?!x)"]}}`, events.ReasonInvalid, "/containers/exclude/0 is not an RE2 expression: invalid or unsupported Perl syntax: `(?!`"},
-		"a bad repetition":  {`{"images":{"match":["x{1001}"]}}`, events.ReasonInvalid, "/images/match/0 is not an RE2 expression: invalid repeat count: `{1001}`"},
-		"a bad exclusion":   {`{"images":{"all":true,"exclude":["["]}}`, events.ReasonInvalid, "/images/exclude/0 is not an RE2 expression: missing closing ]: `[`"},
-		"an overflow":       {all + `"timeout":"9223372037s"}`, events.ReasonInvalid, "/timeout must be a duration above zero and below 292 years"},
-		"less than a ns":    {all + `"timeout":"0.1ns"}`, events.ReasonInvalid, "/timeout must be a duration above zero and below 292 years"},
-		"two faults":        {`{"containers":{"match":["("]},"timeout":"9223372037s"}`, events.ReasonInvalid, "/containers/match/0 is not an RE2 expression: missing closing ): `(`; /timeout must be a duration above zero and below 292 years"},
+		"no data":          {``, events.ReasonInvalid, "is empty; a JSON value is expected"},
+		"a sink and sinks": {all + `"sink":"a","sinks":["b"]}`, events.ReasonInvalid, "/sinks must be left out where there is a member sink, and the other way round"},
+		"a bad volume":     {`{"volumes":{"match":["ok","("]}}`, events.ReasonInvalid, "/volumes/match/1 is not an RE2 expression: missing closing ): `(`"},
+		"a bad expression": {`{"containers":{"match":["ok","("]}}`, events.ReasonInvalid, "/containers/match/1 is not an RE2 expression: missing closing ): `(`"},
+		"a lookahead":      {`{"containers":{"all":true,"exclude":["(?!x)"]}}`, events.ReasonInvalid, "/containers/exclude/0 is not an RE2 expression: invalid or unsupported Perl syntax: `(?!`"},
+		"a bad repetition": {`{"images":{"match":["x{1001}"]}}`, events.ReasonInvalid, "/images/match/0 is not an RE2 expression: invalid repeat count: `{1001}`"},
+		"a bad exclusion":  {`{"images":{"all":true,"exclude":["["]}}`, events.ReasonInvalid, "/images/exclude/0 is not an RE2 expression: missing closing ]: `[`"},
+		"an overflow":      {all + `"timeout":"9223372037s"}`, events.ReasonInvalid, "/timeout must be a duration above zero and below 292 years"},
+		"less than a ns":   {all + `"timeout":"0.1ns"}`, events.ReasonInvalid, "/timeout must be a duration above zero and below 292 years"},
+		"two faults":       {`{"containers":{"match":["("]},"timeout":"9223372037s"}`, events.ReasonInvalid, "/containers/match/0 is not an RE2 expression: missing closing ): `(`; /timeout must be a duration above zero and below 292 years"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

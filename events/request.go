@@ -1,5 +1,7 @@
 package events
 
+import "cmp"
+
 // BackupRequest is the data of io.holdfast.backup.requested.v1.
 //
 // The items are: names ∪ ((match ∪ labels ∪ all) within states − exclude −
@@ -25,10 +27,21 @@ type BackupRequest struct {
 	Timeout string `json:"timeout,omitempty"`
 	// Sink is the name of a configured sink. Empty means "default".
 	Sink string `json:"sink,omitempty"`
+	// Sinks are the names of configured sinks, each once, in the place of Sink: every item
+	// goes to all of them.
+	Sinks []string `json:"sinks,omitempty"`
 	// DryRun asks for the plan and its reasons only.
 	DryRun bool `json:"dryRun,omitempty"`
 	// Tags are kept in the manifest of every point that the job stores.
 	Tags map[string]string `json:"tags,omitempty"`
+}
+
+// AllSinks returns the names of the sinks that are meant, at least one.
+func (r *BackupRequest) AllSinks() []string {
+	if len(r.Sinks) > 0 {
+		return r.Sinks
+	}
+	return []string{cmp.Or(r.Sink, DefaultSink)}
 }
 
 // ContainerSelector selects containers of one host.

@@ -32,6 +32,9 @@ type PlannedItem struct {
 	Point string `json:"point,omitempty"`
 	// PointHost is the host that the point is of, if that is not the job's.
 	PointHost string `json:"pointHost,omitempty"`
+	// Sink is the name of the sink that the item goes to, if the request names several:
+	// then there is one item for each of them.
+	Sink string `json:"sink,omitempty"`
 	// Reason says why the item is in the plan.
 	Reason string `json:"reason"`
 	// Actions say in words what will be done, in order; empty where the kind says it.
@@ -127,6 +130,8 @@ type Accepted struct {
 	Job  string `json:"job"`
 	Host string `json:"host"`
 	Sink string `json:"sink"`
+	// Sinks are all sinks, if the request names several; Sink is the first of them.
+	Sinks []string `json:"sinks,omitempty"`
 	Plan
 }
 
@@ -146,7 +151,9 @@ type Progress struct {
 	Item Item   `json:"item"`
 	// Point is the point that is worked on; empty in a backup.
 	Point string `json:"point,omitempty"`
-	Step  Step   `json:"step"`
+	// Sink is the item's, if the request names several.
+	Sink string `json:"sink,omitempty"`
+	Step Step   `json:"step"`
 	// Bytes is how much was read so far: of a backup the uncompressed archive, else of
 	// what is stored.
 	Bytes int64 `json:"bytes"`
@@ -265,8 +272,10 @@ type ItemFailed struct {
 	Item Item `json:"item"`
 	// Point is the point that the item is; empty in a backup.
 	Point string `json:"point,omitempty"`
-	Step  Step   `json:"step"`
-	Code  Code   `json:"code"`
+	// Sink is the item's, if the request names several.
+	Sink string `json:"sink,omitempty"`
+	Step Step   `json:"step"`
+	Code Code   `json:"code"`
 	// Message says what failed and what to do about it.
 	Message string `json:"message" cut:"4096"`
 	// Retryable says whether the same request can succeed later.
@@ -355,7 +364,9 @@ type ItemOutcome struct {
 	Item   Item       `json:"item"`
 	Status ItemStatus `json:"status"`
 	Point  string     `json:"point,omitempty"`
-	Code   Code       `json:"code,omitempty"`
+	// Sink is the item's, if the request names several.
+	Sink string `json:"sink,omitempty"`
+	Code Code   `json:"code,omitempty"`
 	// Size is the number of bytes that were stored, or read, or are removed.
 	Size             int64 `json:"size,omitempty"`
 	UncompressedSize int64 `json:"uncompressedSize,omitempty"`
@@ -375,10 +386,12 @@ type ItemOutcome struct {
 // Ended is the data of io.holdfast.<kind>.completed.v1 and
 // io.holdfast.<kind>.failed.v1.
 type Ended struct {
-	Job    string `json:"job"`
-	Host   string `json:"host"`
-	Sink   string `json:"sink"`
-	Status Status `json:"status"`
+	Job  string `json:"job"`
+	Host string `json:"host"`
+	Sink string `json:"sink"`
+	// Sinks are all sinks, if the request names several; Sink is the first of them.
+	Sinks  []string `json:"sinks,omitempty"`
+	Status Status   `json:"status"`
 	// Message says why the job failed or was cancelled; empty if it was not.
 	Message string `json:"message,omitempty" cut:"4096"`
 	Counts  Counts `json:"counts"`

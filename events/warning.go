@@ -64,6 +64,9 @@ const (
 	// WarningOtherRecipients: what of a point was copied encrypted is not encrypted for the
 	// recipients of the sink that it was copied to.
 	WarningOtherRecipients WarningCode = "other_recipients"
+	// WarningCaughtUp: a sink was away or too slow when the point was stored in another one,
+	// and it was copied from there.
+	WarningCaughtUp WarningCode = "caught_up"
 	// WarningRestore: something about what is restored that somebody should look at.
 	WarningRestore WarningCode = "restore"
 	// WarningMore: there are more warnings than are listed.

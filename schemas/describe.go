@@ -30,12 +30,14 @@ func describe(e *jsonschema.ValidationError) string {
 		return "must be " + title(e.SchemaURL)
 	case *kind.Format:
 		return fmt.Sprintf("must be a %s of RFC 3339", k.Want)
-	case *kind.MinLength:
-		return "must not be empty"
 	case *kind.MaxLength:
 		return fmt.Sprintf("must have at most %d characters, not %d", k.Want, k.Got)
 	case *kind.MaxItems:
 		return fmt.Sprintf("must have at most %d entries, not %d", k.Want, k.Got)
+	case *kind.MinLength, *kind.MinItems:
+		return "must not be empty"
+	case *kind.UniqueItems:
+		return fmt.Sprintf("must not have an entry twice, as %d and %d", k.Duplicates[0], k.Duplicates[1])
 	case *kind.MaxProperties:
 		return fmt.Sprintf("must have at most %d members, not %d", k.Want, k.Got)
 	case *kind.Minimum:

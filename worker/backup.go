@@ -11,7 +11,7 @@ import (
 // backupFlags are the flags of holdfast backup.
 type backupFlags struct {
 	match, exclude, labels, states, images []string
-	volumes                                []string
+	volumes, sinks                         []string
 	attached, binds, hot                   bool
 	all, abortOnError, dryRun, together    bool
 	quiesce, timeout                       string
@@ -33,10 +33,14 @@ with --nats, and without either to a worker in this process.`,
   holdfast backup db-1 --attached-volumes
   holdfast backup --volume pgdata
   holdfast backup --image app:v1 --sink /mnt/backup
+  holdfast backup web-1 --sinks local,offsite
   holdfast backup --label tier=web --all-hosts --nats nats://nats.example.com`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o := order{kind: events.Backup, named: f.named(args), orderFlags: f.orderFlags}
+			if len(f.sinks) > 0 && cmd.Flags().Changed("sink") {
+				return usage("--sink and --sinks contradict each other: leave one out")
+			}
 			o.request = func(sink string) (any, error) { return f.request(args, sink) }
 			return o.run(cmd)
 		},
@@ -56,6 +60,7 @@ with --nats, and without either to a worker in this process.`,
 	fs.BoolVar(&f.together, "together", false, "capture all containers of a host at one point in time, or none")
 	fs.BoolVar(&f.abortOnError, "abort-on-error", false, "end at the first error; a missing name ends it before anything is touched")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "only say what would be backed up, and why")
+	fs.StringSliceVar(&f.sinks, "sinks", nil, "store in all of these `SINKS` of the configuration: NAME,NAME,...")
 	fs.StringToStringVar(&f.tags, "tag", nil, "keep `K=V` with every point (repeatable)")
 	fs.StringVar(&f.timeout, "timeout", "", "give up after `DURATION`, such as 30m")
 	f.add(fs, events.Backup)
@@ -79,7 +84,10 @@ func (f *backupFlags) named(containers []string) []events.Skipped {
 func (f *backupFlags) request(names []string, sink string) (any, error) {
 	r := &events.BackupRequest{
 		Quiesce: events.Quiesce(f.quiesce), Together: f.together, AbortOnError: f.abortOnError, DryRun: f.dryRun,
-		Timeout: f.timeout, Sink: sink, Tags: maps.Clone(f.tags),
+		Timeout: f.timeout, Sink: sink, Sinks: f.sinks, Tags: maps.Clone(f.tags),
+	}
+	if len(f.sinks) > 0 {
+		r.Sink = "" // that of the configuration
 	}
 	containers := &events.ContainerSelector{Names: names, Match: f.match, Labels: f.labels, All: f.all, Exclude: f.exclude}
 	for _, s := range f.states {

@@ -22,7 +22,7 @@ import (
 func TestRunOfAPointThatIsThere(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
-		first, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		first, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestRunOfAPointThatIsThere(t *testing.T) {
 		before := calls()
 		again := b.task(id, events.QuiescePause)
 		again.Attempt = 2
-		second, err := b.runner.Run(b.Context(), again)
+		second, err := b.run(b.Context(), again)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -68,11 +68,11 @@ func TestRunOvertaken(t *testing.T) {
 			task := b.task(id, events.QuiescePause)
 			task.Attempt = 2
 			var err error
-			if other, err = b.runner.Run(b.Context(), task); err != nil {
+			if other, err = b.run(b.Context(), task); err != nil {
 				b.Error(err)
 			}
 		}})
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -89,12 +89,12 @@ func TestRunPublishedUnknowingly(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.sink.Fail(b, sinktest.OpPublished, 1, errors.New("the connection broke"))
-		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepPublish, events.CodeSinkError, true)
 		b.wantAsItWas(id, events.StateRunning)
 		again := b.task(id, events.QuiescePause)
 		again.Attempt = 2
-		result, err := b.runner.Run(b.Context(), again)
+		result, err := b.run(b.Context(), again)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestRunsOfOneContainer(t *testing.T) {
 				task := b.task(container, events.QuiescePause)
 				task.Point = fmt.Sprintf("20260102T150405Z-%08x", i*2+strings.Compare(container, other)+1)
 				jobs.Go(func() {
-					if _, err := b.runner.Run(b.Context(), task); err != nil {
+					if _, err := b.run(b.Context(), task); err != nil {
 						b.Error(err)
 					}
 				})
@@ -159,7 +159,7 @@ func TestRunCancelledWhileItWaitsForAnother(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(b.Context())
 		time.AfterFunc(time.Minute, func() { cancel(backup.ErrCancelled) })
-		_, err = b.runner.Run(ctx, b.task(id, events.QuiescePause))
+		_, err = b.run(ctx, b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeCancelled, true)
 		b.wantNothingLeft(id, events.StateRunning)
 		release()
@@ -183,7 +183,7 @@ func TestRunOfAPointThatIsDamaged(t *testing.T) {
 		if err := staging.Publish(b.Context(), []byte("{")); err != nil {
 			b.Fatal(err)
 		}
-		_, err = b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err = b.run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepInspect, events.CodeSinkError, true)
 		if !strings.Contains(err.Error(), path.Base(dir)) {
 			b.Errorf("%q does not name the point", err)
@@ -209,7 +209,7 @@ func TestRunReportsItsProgress(t *testing.T) {
 				read, total, stored = r, all, s
 			}
 		}
-		result, err := b.runner.Run(b.Context(), task)
+		result, err := b.run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -16,8 +16,6 @@ import (
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/quiesce"
-	"holdfast.io/holdfast/internal/seal"
-	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
@@ -33,9 +31,11 @@ type attempt struct {
 	ref   string // of the snapshot; empty for an image or a volume
 	dir   string // of the point
 	watch *stall.Watchdog
+	legs  []*leg
 
 	work
 	shared shared
+	busy   sync.WaitGroup // what runs beside in legs
 }
 
 // work is what the goroutine of an attempt knows.
@@ -53,8 +53,6 @@ type work struct {
 	imageID   string             // of the snapshot
 	retried   bool               // there may be more snapshots than that
 	helpers   []*helper.Prepared // by volume, as far as they were begun; nil if one was used, or is not there
-	staging   sink.Staging       // nil if nothing is staged
-	staged    bool               // something may lie staged
 }
 
 // shared is what the goroutine of an attempt and its caller both use.
@@ -69,14 +67,23 @@ type shared struct {
 	heldFor      time.Duration
 	stopSettling func() // ends the looking at a container that was started again; nil if nobody looks
 	handedOver   bool   // the Sweeper undoes the rest
-	result       *Result
 	err          error
+	// firstFailure is why the first leg was dropped; nil if none of several was.
+	firstFailure *failure.Error
+	// hooks, durations and warnings are those of the result; the warnings came up after the
+	// item was stored.
+	hooks     []events.HookResult
+	durations events.Durations
+	warnings  []events.Warning
 }
 
 func (b *Runner) newAttempt(t Task, watch *stall.Watchdog) *attempt {
 	r := &attempt{
 		Runner: b, Task: t, watch: watch, id: undo.ID(t.Point, t.Attempt),
 		dir: point.Dir(t.Host, t.Item.Kind, t.Item.Name, t.Point),
+	}
+	for _, to := range t.Legs {
+		r.legs = append(r.legs, &leg{Leg: to})
 	}
 	r.shared.step = events.StepInspect
 	if t.Item.Kind == events.ItemContainer {
@@ -85,30 +92,14 @@ func (b *Runner) newAttempt(t Task, watch *stall.Watchdog) *attempt {
 	return r
 }
 
-// read reads the manifest of the point. Of one that is encrypted, and cannot be opened here,
-// the private members are empty.
-func (r *attempt) read(ctx context.Context) (*point.Manifest, error) {
-	m, err := point.Read(ctx, r.Sink, r.dir)
-	if err != nil {
-		return nil, err
-	}
-	err = m.Unseal(ctx, seal.Of(r.Sink))
-	if errors.Is(err, seal.ErrNoIdentity) {
-		m.NotIncluded, err = []events.NotIncluded{}, nil
-	}
-	return m, err
-}
-
-// find looks whether an earlier attempt has stored the point, which then is the
-// result. Otherwise it asks the Engine what it is.
+// find looks whether an earlier attempt has stored the point in one of its sinks, which
+// then is the result. Otherwise it asks the Engine what it is.
 func (r *attempt) find(ctx context.Context) (stored bool, err error) {
-	m, err := r.read(ctx)
-	if err == nil {
-		r.stored(m)
-		return true, nil
+	if err = r.inLegs(ctx, r.look, nil); r.isStored() || err != nil {
+		return r.isStored(), err
 	}
-	if !errors.Is(err, sink.ErrNotFound) {
-		return false, failure.At(events.StepInspect, failure.FromSink(err), "look for point %s of %s %s", r.Point, r.Item.Kind, r.Item.Name)
+	if err := r.doubt(); err != nil {
+		return false, err
 	}
 	if r.about, err = r.Engine.About(ctx); err != nil {
 		return false, failure.At(events.StepInspect, err, "ask the Engine what it is")
@@ -259,7 +250,9 @@ func (r *attempt) record() undo.Record {
 	for n := range r.Item.Volumes {
 		rec.Actions = append(rec.Actions, undo.Action{RemoveContainer: &undo.OwnContainer{Name: r.helper(n)}})
 	}
-	rec.Actions = append(rec.Actions, undo.Action{Unstage: &undo.Staging{Sink: r.SinkName, Dir: r.dir, Name: stagingName(r.Attempt)}})
+	for _, l := range r.live() {
+		rec.Actions = append(rec.Actions, undo.Action{Unstage: &undo.Staging{Sink: l.Sink, Dir: r.dir, Name: stagingName(r.Attempt)}})
+	}
 	return rec
 }
 
@@ -280,40 +273,55 @@ func (r *attempt) progress(at events.Step, read, total, stored int64) {
 	}
 }
 
-// stored makes m the item's result, whatever happens after.
-func (r *attempt) stored(m *point.Manifest) {
+// outcomes are what came of the item so far in each of its sinks. If ctx has ended, the
+// Sweeper gets what is left; ended is closed when nothing of the item runs any more but
+// what runs beside in its legs.
+func (r *attempt) outcomes(ctx context.Context, ended <-chan struct{}) []Outcome {
+	if ctx.Err() != nil {
+		r.handOver(r.idle(ended))
+	}
 	r.shared.mu.Lock()
 	defer r.shared.mu.Unlock()
-	r.shared.result = &Result{Manifest: m, Dir: r.dir, Durations: r.durations, Warnings: m.PublicWarnings()}
-	if r.hooks != nil {
-		r.shared.result.Hooks = r.hooks.Results()
+	if errors.Is(r.shared.err, quiesce.ErrNotResumed) {
+		return r.failed(r.shared.err) // also if the point is stored: the container is down
 	}
+	all := make([]Outcome, len(r.legs))
+	for i, l := range r.legs {
+		switch {
+		case l.manifest != nil:
+			all[i].Result = r.result(l.manifest)
+		case l.failure != nil:
+			all[i].Err = l.failure
+		case r.shared.err != nil:
+			all[i].Err = r.shared.err
+		case ctx.Err() != nil:
+			all[i].Err = r.unfinished(ctx)
+		default:
+			all[i].Err = &failure.Error{Step: events.StepInspect, Code: events.CodeInternal, Retryable: true,
+				Err: fmt.Errorf("an earlier attempt has stored point %s in another sink, and not in sink %s", r.Point, l.Sink)}
+		}
+	}
+	return all
 }
 
-// outcome is what came of the item so far. If ctx has ended, the Sweeper gets what is
-// left; ended is closed when nothing of the item runs any more.
-func (r *attempt) outcome(ctx context.Context, ended <-chan struct{}) (*Result, error) {
-	if ctx.Err() != nil {
-		r.handOver(ended)
+// result is that of a leg that has this manifest. It is called with the mutex held.
+func (r *attempt) result(m *point.Manifest) *Result {
+	result := &Result{Manifest: m, Dir: r.dir, Hooks: r.shared.hooks, Durations: r.shared.durations, Warnings: m.PublicWarnings()}
+	for _, w := range r.shared.warnings {
+		result.Warnings = events.Warn(result.Warnings, w.Code, "%s", w.Message)
 	}
-	r.shared.mu.Lock()
-	defer r.shared.mu.Unlock()
-	switch {
-	case r.shared.err != nil && r.shared.result != nil && errors.Is(r.shared.err, quiesce.ErrNotResumed):
-		return nil, r.shared.err // the point is stored, and the container is down
-	case r.shared.result != nil:
-		result := *r.shared.result
-		return &result, nil
-	case r.shared.err != nil:
-		return nil, r.shared.err
-	}
+	return result
+}
+
+// unfinished is the error of an item that has no end yet. It is called with the mutex held.
+func (r *attempt) unfinished(ctx context.Context) error {
 	e := itemError(ctx, failure.At(r.shared.step, context.Cause(ctx), "back up %s %s", r.Item.Kind, r.Item.Name))
 	if e.NotRunning = r.shared.heldFor; !r.shared.heldSince.IsZero() {
 		e.NotRunning = time.Since(r.shared.heldSince)
 		e.Err = fmt.Errorf("%w; the container may be paused or stopped, for %s by now, "+
 			"and is resumed as soon as the Engine has ended what it was told", e.Err, e.NotRunning.Round(time.Millisecond))
 	}
-	return nil, e
+	return e
 }
 
 // held says that the container is being paused or stopped, and resumed that it runs

@@ -62,7 +62,7 @@ func TestRunWithoutItsEngine(t *testing.T) {
 					task := b.task(id, quiesce)
 					c.plan(b, &task)
 					began := time.Now()
-					_, err := b.runner.Run(b.Context(), task)
+					_, err := b.run(b.Context(), task)
 					b.wantError(err, c.step, events.CodeEngineUnavailable, true)
 					if !errors.Is(err, failure.ErrAway) {
 						b.Errorf("%v is not ErrAway", err)
@@ -84,7 +84,7 @@ func TestRunWithoutItsEngineInTheEnd(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveImage, During: func() { b.engine.SetAway(true) }})
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func TestRunWithACommitThatGoesOn(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.add(events.StateRunning)
 				b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: engine.ErrEngineUnavailable, GoesOn: 8 * time.Minute})
-				_, err := b.runner.Run(b.Context(), b.task(id, quiesce))
+				_, err := b.run(b.Context(), b.task(id, quiesce))
 				b.wantError(err, events.StepCommit, events.CodeEngineUnavailable, true)
 				time.Sleep(time.Second)
 				if quiesce != events.QuiescePause && b.engine.State(id) != events.StateRunning {
@@ -128,7 +128,7 @@ func TestRunOfAContainerThatIsReplacedMeanwhile(t *testing.T) {
 			other = b.add(events.StateRunning)
 			b.engine.Freeze(other)
 		}})
-		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeNotFound, false)
 		b.wantNothingLeft(id, "")
 		if got := b.engine.State(other); got != events.StatePaused {
@@ -144,7 +144,7 @@ func TestRunWithoutItsSink(t *testing.T) {
 			id := b.add(events.StateRunning)
 			b.sink.Fail(b, sinktest.OpWrite, 1, err)
 			b.sink.Fail(b, sinktest.OpDiscard, 1, err)
-			_, got := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+			_, got := b.run(b.Context(), b.task(id, events.QuiescePause))
 			if errors.Is(got, failure.ErrAway) != away {
 				b.Errorf("%v is away: %v, want %v", got, !away, away)
 			}
@@ -163,7 +163,7 @@ func TestRunCancelledInTheStop(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}})
 		began := time.Now()
-		_, err := b.runner.Run(ctx, b.task(id, events.QuiesceStop))
+		_, err := b.run(ctx, b.task(id, events.QuiesceStop))
 		b.wantError(err, events.StepCommit, events.CodeCancelled, true)
 		if took := time.Since(began); took > time.Second {
 			b.Errorf("it returned after %s", took)
@@ -190,7 +190,7 @@ func TestRunCancelledKeepsTheContainer(t *testing.T) {
 				time.Sleep(time.Minute)
 			}})
 			began := time.Now()
-			_, err := b.runner.Run(ctx, b.task(id, quiesce))
+			_, err := b.run(ctx, b.task(id, quiesce))
 			b.wantError(err, events.StepCommit, events.CodeCancelled, true)
 			release, err := b.sweeper.Locks.Acquire(b.Context(), undo.Container(id))
 			if err != nil {
@@ -211,7 +211,7 @@ func TestRunCancelledInTheEnd(t *testing.T) {
 		id := b.add(events.StateRunning)
 		ctx, cancel := context.WithCancelCause(b.Context())
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveImage, Hang: true, During: func() { cancel(backup.ErrCancelled) }})
-		result, err := b.runner.Run(ctx, b.task(id, events.QuiescePause))
+		result, err := b.run(ctx, b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}

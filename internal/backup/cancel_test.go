@@ -77,7 +77,7 @@ func TestRunCancelled(t *testing.T) {
 						cancelled = time.Now()
 						cancel(cause)
 					}))
-					_, err := b.runner.Run(ctx, b.task(id, events.QuiescePause))
+					_, err := b.run(ctx, b.task(id, events.QuiescePause))
 					if took := time.Since(cancelled); took > time.Second {
 						b.Errorf("it returned %s after it was cancelled", took)
 					}

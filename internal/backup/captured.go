@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"slices"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/stall"
@@ -11,7 +12,7 @@ import (
 // time, or failed to be. It is either stored or discarded.
 type Captured struct {
 	attempt *attempt
-	err     error // why it was not captured
+	failed  []Outcome // that it was not captured; nil if it was
 }
 
 // Capture captures the containers among the tasks at one point in time: all are
@@ -49,23 +50,38 @@ func (b *Runner) Capture(ctx context.Context, tasks []Task) []*Captured {
 			continue
 		}
 		if err := ctx.Err(); err != nil || c.attempt.failure() != nil {
-			_, c.err = c.attempt.outcome(ctx, ended)
+			if all := c.attempt.outcomes(ctx, ended); !isStored(all) {
+				c.failed = all
+			}
 		}
 	}
 	return all
 }
 
 // Err is why the item was not captured; nil if it was.
-func (c *Captured) Err() error { return c.err }
+func (c *Captured) Err() error {
+	if c.failed == nil {
+		return nil
+	}
+	if err := c.attempt.failure(); err != nil {
+		return err
+	}
+	return c.failed[0].Err
+}
+
+// isStored reports whether an item is stored in one of its sinks.
+func isStored(all []Outcome) bool {
+	return slices.ContainsFunc(all, func(o Outcome) bool { return o.Result != nil })
+}
 
 // Store stores what was captured, as Run does. It is called once at most.
-func (c *Captured) Store(ctx context.Context) (*Result, error) {
-	if c.err != nil {
-		return nil, c.err
-	}
+func (c *Captured) Store(ctx context.Context) []Outcome {
 	r := c.attempt
+	if c.failed != nil {
+		return c.failed
+	}
 	if err := plannedFailure(r.Task); err != nil {
-		return nil, err
+		return r.failed(err)
 	}
 	r.watch = &stall.Watchdog{}
 	ctx, stop := r.watch.Guard(ctx, r.StallTimeout)
@@ -79,9 +95,9 @@ func (c *Captured) Store(ctx context.Context) (*Result, error) {
 			r.finish(ctx, r.snapshot(ctx))
 		}
 	})
-	return r.outcome(ctx, ended)
+	return r.outcomes(ctx, ended)
 }
 
 // Discard throws away what was captured and will not be stored. It does nothing
 // after Store.
-func (c *Captured) Discard() { c.attempt.handOver(closed) }
+func (c *Captured) Discard() { c.attempt.handOver(c.attempt.idle(closed)) }

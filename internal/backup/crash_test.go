@@ -46,14 +46,14 @@ func TestTakeover(t *testing.T) {
 				withBench(t, func(b *bench) {
 					id := b.add(events.StateRunning)
 					b.crash(op, "", func(ctx context.Context) {
-						if _, err := b.runner.Run(ctx, b.task(id, quiesce)); err == nil && op != enginetest.RemoveImage {
+						if _, err := b.run(ctx, b.task(id, quiesce)); err == nil && op != enginetest.RemoveImage {
 							b.Error("it did not crash")
 						}
 					})
 					defer b.sweep()()
 					task := b.task(id, quiesce)
 					task.Attempt = 2
-					result, err := b.runner.Run(b.Context(), task)
+					result, err := b.run(b.Context(), task)
 					if err != nil {
 						b.Fatal(err)
 					}

@@ -32,7 +32,7 @@ func TestAStopThatKilled(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.engine.Add(enginetest.Spec{Name: "Web", Image: baseImage, StopExit: c.exit}, events.StateRunning)
 				b.engine.Plan(enginetest.Fault{Op: enginetest.Stop, During: func() { time.Sleep(c.took) }})
-				result, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceStop))
+				result, err := b.run(b.Context(), b.task(id, events.QuiesceStop))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -55,7 +55,7 @@ func TestAStartThatDoesNotLast(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.engine.Add(enginetest.Spec{Name: "Web", Image: baseImage, EndsAfter: after}, events.StateRunning)
 				began := time.Now()
-				result, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceStop))
+				result, err := b.run(b.Context(), b.task(id, events.QuiesceStop))
 				if took := time.Since(began); took > 4*time.Second {
 					b.Errorf("it took %s", took)
 				}
@@ -104,7 +104,7 @@ func TestACommitIsTriedThreeTimes(t *testing.T) {
 					id := b.add(events.StateRunning)
 					c.fault.Times = times
 					b.engine.Plan(c.fault)
-					result, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
+					result, err := b.run(b.Context(), b.task(id, c.quiesce))
 					if (err == nil) != (times < 3) {
 						b.Fatalf("after %d failures it ends with %v", times, err)
 					}
@@ -141,7 +141,7 @@ func TestWhatIsInTheWayIsFoundBeforeAnythingIsTouched(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.add(events.StateRunning)
 				c.plan(b)
-				_, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
+				_, err := b.run(b.Context(), b.task(id, c.quiesce))
 				failure, ok := errors.AsType[*failure.Error](err)
 				if !ok || failure.Code != c.code {
 					b.Fatalf("it ends with %v, want %s", err, c.code)
@@ -164,7 +164,7 @@ func TestRunOfASnapshotThatIsUsed(t *testing.T) {
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Save, During: func() {
 			user = b.engine.Add(enginetest.Spec{Name: "theirs", Image: engine.SnapshotReference(pointID + "-1")}, events.StateRunning)
 		}})
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestAFailedItemSaysHowLongItsContainerDidNotRun(t *testing.T) {
 		b.runner.StallTimeout = 3 * time.Second
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(10 * time.Second) }})
-		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		failure, ok := errors.AsType[*failure.Error](err)
 		if !ok || failure.NotRunning < 3*time.Second || failure.NotRunning > 4*time.Second ||
 			!strings.Contains(err.Error(), "paused or stopped, for 3.5s by now") {
@@ -196,7 +196,7 @@ func TestAFailedItemSaysHowLongItsContainerDidNotRun(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.sink.Fail(b, sinktest.OpPublish, 1, sink.ErrFull)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(2 * time.Second) }})
-		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceStop))
+		_, err := b.run(b.Context(), b.task(id, events.QuiesceStop))
 		failure, ok := errors.AsType[*failure.Error](err)
 		if !ok || failure.Code != events.CodeSinkFull || failure.NotRunning != 2*time.Second {
 			b.Errorf("it ends with %v, not running %v, want 2s", err, failure.NotRunning)

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,43 +38,56 @@ func (r *attempt) finish(ctx context.Context, err error) {
 		r.unlock()
 		return
 	}
-	r.discard(ctx)
+	staged := r.discard(ctx)
 	switch {
 	case ctx.Err() != nil:
-	case r.removeHelpers(ctx), r.pending(), r.staged, r.holds():
-		r.handOver(closed)
+	case r.removeHelpers(ctx), r.pending(), r.holds():
+		r.handOver(r.idle(closed))
 	default:
-		if rerr := r.removeSnapshot(ctx, err != nil); rerr != nil {
-			r.Log.Warn("the snapshot is still there; it will be removed", zap.String("container", r.Item.Name), zap.Error(rerr))
-			r.warnStored(events.WarningSnapshotKept,
-				"the snapshot of container %s is still on the Engine, and is removed as soon as that is possible: %v", r.Item.Name, rerr)
-			r.handOver(closed)
-			return
-		}
-		r.forget(ctx)
-		r.unlock()
+		r.end(ctx, staged, err != nil)
 	}
 }
 
-// discard throws away what is staged and was not published.
-func (r *attempt) discard(ctx context.Context) {
-	if r.staging == nil {
+// end removes the snapshot, and ends the record unless something is left staged.
+func (r *attempt) end(ctx context.Context, staged, failed bool) {
+	if err := r.removeSnapshot(ctx, failed); err != nil {
+		r.Log.Warn("the snapshot is still there; it will be removed", zap.String("container", r.Item.Name), zap.Error(err))
+		r.warnStored(events.WarningSnapshotKept,
+			"the snapshot of container %s is still on the Engine, and is removed as soon as that is possible: %v", r.Item.Name, err)
+		r.handOver(r.idle(closed))
 		return
 	}
-	err := r.staging.Discard(context.WithoutCancel(ctx))
-	r.staging = nil
-	if r.staged = err != nil; r.staged {
-		r.Log.Warn("what was staged is still there; it will be removed", zap.String("point", r.Point), zap.Error(err))
+	if staged { // whoever waits for the container does not wait for a sink
+		r.shared.entry.Change(func(rec *undo.Record) { rec.Drop(undo.IsImage) })
+		r.unlock()
+		r.handOver(r.idle(closed))
+		return
 	}
+	r.forget(ctx)
+	r.unlock()
+}
+
+// discard throws away what is staged and was not published, and reports whether something
+// may be left.
+func (r *attempt) discard(ctx context.Context) (left bool) {
+	return r.leaveLegs(ctx, func(l *leg) {
+		if l.staging == nil {
+			return
+		}
+		err := l.staging.Discard(context.WithoutCancel(ctx))
+		l.staging = nil
+		if l.staged = err != nil; l.staged {
+			r.Log.Warn("what was staged is still there; it will be removed",
+				zap.String("point", r.Point), zap.String("sink", l.Sink), zap.Error(err))
+		}
+	})
 }
 
 // warnStored adds a warning to the result of an item that is stored.
 func (r *attempt) warnStored(code events.WarningCode, format string, args ...any) {
 	r.shared.mu.Lock()
 	defer r.shared.mu.Unlock()
-	if r.shared.result != nil {
-		r.shared.result.Warnings = events.Warn(r.shared.result.Warnings, code, format, args...)
-	}
+	r.shared.warnings = events.Warn(r.shared.warnings, code, format, args...)
 }
 
 // closed is the end of what has ended already.
@@ -87,7 +101,7 @@ var closed = func() <-chan struct{} {
 func (r *attempt) forget(ctx context.Context) {
 	if err := r.shared.entry.End(); err != nil {
 		r.Log.Warn("the undo record of what is undone is still there", zap.String("record", r.id), zap.Error(err))
-		r.handOver(closed)
+		r.handOver(r.idle(closed))
 		return
 	}
 	step.At(ctx, step.RecordGone)
@@ -126,9 +140,7 @@ func (r *attempt) failure() error {
 }
 
 func (r *attempt) isStored() bool {
-	r.shared.mu.Lock()
-	defer r.shared.mu.Unlock()
-	return r.shared.result != nil
+	return slices.ContainsFunc(r.legs, func(l *leg) bool { return r.manifestIn(l) != nil })
 }
 
 func (r *attempt) isRecorded() bool {
@@ -170,9 +182,7 @@ func (r *attempt) removeSnapshot(ctx context.Context, failed bool) error {
 	step.At(ctx, step.Removed)
 	r.shared.mu.Lock()
 	defer r.shared.mu.Unlock()
-	if r.shared.result != nil {
-		r.shared.result.Durations = r.durations
-	}
+	r.shared.durations = r.durations
 	return nil
 }
 

@@ -43,7 +43,7 @@ var three = []member{
 // storeAll stores a whole set, or reports the error of each member.
 func (b *bench) storeAll(set []*backup.Captured) (results []*backup.Result, errs []error) {
 	for _, c := range set {
-		result, err := c.Store(b.Context())
+		result, err := only(c.Store(b.Context()))
 		results, errs = append(results, result), append(errs, err)
 	}
 	return results, errs
@@ -155,7 +155,7 @@ func TestCaptureFails(t *testing.T) {
 		"it runs in the midst": {func(b *bench, ids []string, _ []backup.Task) { b.inTheMidst(ids[1], b.engine.Restart) },
 			events.CodeNotQuiesced},
 		"it cannot be recorded":   {func(_ *bench, _ []string, tasks []backup.Task) { tasks[1].Ledger = ledger(refuse) }, events.CodeInternal},
-		"its sink is unavailable": {func(_ *bench, _ []string, tasks []backup.Task) { tasks[1].Sink = vanished() }, events.CodeSinkUnavailable},
+		"its sink is unavailable": {func(_ *bench, _ []string, tasks []backup.Task) { tasks[1].Legs = legs(vanished()) }, events.CodeSinkUnavailable},
 		"its answer is lost": {fault(enginetest.Fault{Op: enginetest.Commit, Err: engine.ErrEngineUnavailable, GoesOn: time.Minute}),
 			events.CodeEngineUnavailable},
 	}
@@ -279,7 +279,7 @@ func TestCaptureAgain(t *testing.T) {
 	withBench(t, func(b *bench) {
 		ids, tasks := b.set(three...)
 		set := b.runner.Capture(b.Context(), tasks)
-		if _, err := set[1].Store(b.Context()); err != nil {
+		if _, err := only(set[1].Store(b.Context())); err != nil {
 			b.Fatal(err)
 		}
 		for _, c := range set {

@@ -35,7 +35,7 @@ func TestHooksAreRunBeforeAndAfterTheSnapshot(t *testing.T) {
 	for _, quiesce := range []events.Quiesce{events.QuiescePause, events.QuiesceNone, events.QuiesceStop} {
 		withBench(t, func(b *bench) {
 			id, done := b.hooked(nil)
-			r, err := b.runner.Run(b.Context(), b.task(id, quiesce))
+			r, err := b.run(b.Context(), b.task(id, quiesce))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -54,7 +54,7 @@ func TestHooksAreRunBeforeAndAfterTheSnapshot(t *testing.T) {
 func TestAFailedPreHookEndsTheItem(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id, done := b.hooked(map[string]int{"pre": 1})
-		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepHook, events.CodeHookFailed, true)
 		if got := done(); !slices.Equal(got, []string{"pre running", "post running"}) {
 			b.Errorf("it ran %q", got)
@@ -69,7 +69,7 @@ func TestAFailedPreHookEndsTheItem(t *testing.T) {
 func TestAFailedPostHookHidesNoBackup(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id, _ := b.hooked(map[string]int{"post": 1})
-		r, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		r, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func TestTheUndoingRunsThePostHook(t *testing.T) {
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(time.Minute) }})
 		ctx, stop := context.WithCancelCause(b.Context())
 		time.AfterFunc(time.Second, func() { stop(backup.ErrStopping) })
-		if _, err := b.runner.Run(ctx, b.task(id, events.QuiescePause)); err == nil {
+		if _, err := b.run(ctx, b.task(id, events.QuiescePause)); err == nil {
 			b.Fatal("it was not stopped")
 		}
 		b.wantNothingLeft(id, events.StateRunning)
@@ -102,7 +102,7 @@ func TestThePostHookWaitsForTheEngine(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id, done := b.hooked(nil)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Exec, After: 1, Err: engine.ErrEngineUnavailable, Times: 3})
-		if _, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause)); err != nil && !errors.Is(err, failure.ErrAway) {
+		if _, err := b.run(b.Context(), b.task(id, events.QuiescePause)); err != nil && !errors.Is(err, failure.ErrAway) {
 			b.Fatal(err)
 		}
 		b.wantAsItWas(id, events.StateRunning)

@@ -35,7 +35,7 @@ func (r *attempt) panicked(err error) {
 	r.Log.Error("an item failed by a fault of Holdfast",
 		zap.String("item", r.Item.Name), zap.Error(err), panics.LogStack(err))
 	if r.isRecorded() {
-		r.handOver(closed)
+		r.handOver(r.idle(closed))
 		return
 	}
 	r.unlock()

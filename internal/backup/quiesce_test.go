@@ -15,7 +15,7 @@ func TestRunKeepsAPausedContainerPaused(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StatePaused)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), Late: true, Times: 3})
-		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeEngine, true)
 		b.wantNothingLeft(id, events.StatePaused)
 		if calls := b.engine.Calls(enginetest.Unpause); calls > 0 {
@@ -29,7 +29,7 @@ func TestRunLeavesAloneWhatIsNotToBeQuiesced(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, Err: errors.New("broken"), Times: 3, During: func() { b.engine.Freeze(id) }})
-		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceNone))
+		_, err := b.run(b.Context(), b.task(id, events.QuiesceNone))
 		b.wantError(err, events.StepCommit, events.CodeEngine, true)
 		b.wantNothingLeft(id, events.StatePaused)
 	})
@@ -52,7 +52,7 @@ func TestRunStartsAgainWhatItStopped(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.add(events.StateRunning)
 				b.engine.Plan(c.faults...)
-				_, err := b.runner.Run(b.Context(), b.task(id, events.QuiesceStop))
+				_, err := b.run(b.Context(), b.task(id, events.QuiesceStop))
 				if c.code == "" {
 					if err != nil {
 						b.Fatal(err)
@@ -87,7 +87,7 @@ func TestRunReportsWhatDoesNotRunAgain(t *testing.T) {
 			withBench(t, func(b *bench) {
 				id := b.add(events.StateRunning)
 				b.engine.Plan(c.faults...)
-				_, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
+				_, err := b.run(b.Context(), b.task(id, c.quiesce))
 				b.wantError(err, events.StepCommit, events.CodeNotRestored, true)
 				if !errors.Is(err, broken) {
 					b.Errorf("%q does not say why", err)
@@ -105,7 +105,7 @@ func TestRunOfAContainerThatIsRemovedMeanwhile(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { b.engine.Remove(id) }})
-		_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		_, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		b.wantError(err, events.StepCommit, events.CodeNotFound, false)
 		b.wantNothingLeft(id, "")
 	})
@@ -129,7 +129,7 @@ func TestRunRefuses(t *testing.T) {
 			withBench(t, func(b *bench) {
 				c.spec.Image = baseImage
 				id := b.engine.Add(c.spec, c.state)
-				_, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
+				_, err := b.run(b.Context(), b.task(id, c.quiesce))
 				b.wantError(err, events.StepInspect, c.code, false)
 				b.wantNothingLeft(id, c.state)
 				if b.engine.Calls(enginetest.Commit)+b.engine.Calls(enginetest.Stop) > 0 {
@@ -143,9 +143,9 @@ func TestRunRefuses(t *testing.T) {
 func TestRunOfAnItemThatIsKnownToFail(t *testing.T) {
 	withBench(t, func(b *bench) {
 		task := b.task("c", events.QuiescePause)
-		task.Sink = nil
+		task.Legs = legs(nil)
 		task.Item.Code, task.Item.Message = events.CodeBadLabel, "a bad label"
-		_, err := b.runner.Run(b.Context(), task)
+		_, err := b.run(b.Context(), task)
 		b.wantError(err, events.StepPlan, events.CodeBadLabel, false)
 		if err.Error() != "a bad label" {
 			b.Errorf("the message is %q", err)
@@ -157,7 +157,7 @@ func TestRunLetsGoWhatTheEngineLeftPaused(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, LeavePaused: true})
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func TestRunWithAnAccountThatBreaksOffAfterTheCommit(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Watch, Cut: 2},
 			enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(4 * time.Second) }})
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestRunWithALaggingAccount(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Watch, Lag: 5 * time.Second},
 			enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(time.Second) }})
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -205,7 +205,7 @@ func TestRunRemovesTheSnapshotInTheEnd(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveImage, Err: errors.New("busy"), Times: 4})
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -220,7 +220,7 @@ func TestRunWithASnapshotThatCannotBeRemoved(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveImage, Err: errors.New("busy"), Times: 100})
 		began := time.Now()
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func TestRunRecordsFirst(t *testing.T) {
 			}
 		}})
 		began := time.Now().UTC()
-		result, err := b.runner.Run(b.Context(), task)
+		result, err := b.run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestRunRecordsAnImageFirst(t *testing.T) {
 				b.Errorf("when the image is saved, the records are %q", got)
 			}
 		}})
-		if _, err := b.runner.Run(b.Context(), task); err != nil {
+		if _, err := b.run(b.Context(), task); err != nil {
 			b.Fatal(err)
 		}
 		want := undo.Record{Version: undo.Version, ID: pointID + "-1", Job: jobID, Attempt: 1, Item: task.Item.Item, Time: begun.Time,
@@ -109,7 +109,7 @@ func TestRunWithoutARecord(t *testing.T) {
 				id := b.add(events.StateRunning)
 				task := b.task(id, events.QuiesceStop)
 				plan(b, &task)
-				_, err := b.runner.Run(b.Context(), task)
+				_, err := b.run(b.Context(), task)
 				b.wantError(err, events.StepInspect, events.CodeInternal, true)
 				if !errors.Is(err, refused) {
 					b.Errorf("%q does not say why", err)
@@ -119,7 +119,7 @@ func TestRunWithoutARecord(t *testing.T) {
 				}
 				b.wantNothingLeft(id, events.StateRunning)
 				b.store.FailWrites(nil)
-				if _, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause)); err != nil {
+				if _, err := b.run(b.Context(), b.task(id, events.QuiescePause)); err != nil {
 					b.Errorf("the next attempt: %v", err)
 				}
 			})
@@ -132,7 +132,7 @@ func TestRunWithARecordThatStays(t *testing.T) {
 	withBench(t, func(b *bench) {
 		id := b.add(events.StateRunning)
 		b.store.FailRemoves(3, errors.New("broken"))
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestRunLeftWhileItIsRecorded(t *testing.T) {
 			return nil
 		})
 		began := time.Now()
-		_, err := b.runner.Run(ctx, task)
+		_, err := b.run(ctx, task)
 		if took := time.Since(began); took > time.Second {
 			b.Errorf("it returned after %s", took)
 		}

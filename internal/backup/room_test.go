@@ -41,7 +41,7 @@ func TestRunWithoutRoom(t *testing.T) {
 				}
 				id := b.add(events.StateRunning)
 				b.fill(id)
-				result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+				result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 				if !c.refused {
 					if err != nil {
 						b.Fatal(err)
@@ -77,7 +77,7 @@ func TestRunsShareTheRoom(t *testing.T) {
 			task := b.task(id, events.QuiescePause)
 			task.Point = fmt.Sprintf("20260102T150405Z-%08x", i)
 			running.Go(func() {
-				if _, err := b.runner.Run(b.Context(), task); (err == nil) != want {
+				if _, err := b.run(b.Context(), task); (err == nil) != want {
 					b.Errorf("item %d: %v", i, err)
 				}
 			})

@@ -141,13 +141,26 @@ func (b *bench) fill(id string) {
 
 func (b *bench) task(id string, quiesce events.Quiesce) backup.Task {
 	return backup.Task{
-		Host: "host", Job: jobID, Attempt: 1, Point: pointID, SinkName: "default", Sink: b.sink,
+		Host: "host", Job: jobID, Attempt: 1, Point: pointID, Legs: legs(b.sink),
 		Request:  point.Request{Source: "/test", ID: "1", CorrelationID: "1"},
 		Item:     events.PlannedItem{Item: events.Item{Kind: events.ItemContainer, ID: id, Name: "Web"}, Quiesce: quiesce},
 		Tags:     map[string]string{"reason": "test"},
 		Progress: func(events.Step, int64, int64, int64) {},
 	}
 }
+
+// legs are the only sink of a task.
+func legs(s sink.Sink) []backup.Leg {
+	return []backup.Leg{{Sink: "default", Open: func(context.Context) (sink.Sink, error) { return s, nil }}}
+}
+
+// run runs a task with one sink.
+func (b *bench) run(ctx context.Context, t backup.Task) (*backup.Result, error) {
+	return only(b.runner.Run(ctx, t))
+}
+
+// only is the outcome of an item with one sink.
+func only(all []backup.Outcome) (*backup.Result, error) { return all[0].Result, all[0].Err }
 
 // wantNothingLeft holds what must be after an item that failed: no point, nothing
 // staged, no snapshot, and the container as it was.
@@ -208,7 +221,7 @@ func TestRunContainer(t *testing.T) {
 				b.fill(id)
 				b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(3 * time.Second) }})
 				began := time.Now().UTC()
-				result, err := b.runner.Run(b.Context(), b.task(id, c.quiesce))
+				result, err := b.run(b.Context(), b.task(id, c.quiesce))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -296,7 +309,7 @@ func TestRunImage(t *testing.T) {
 		id := b.engine.AddImage("db:16")
 		task := b.task("", "")
 		task.Item = events.PlannedItem{Item: events.Item{Kind: events.ItemImage, ID: id, Name: "db:16"}}
-		result, err := b.runner.Run(b.Context(), task)
+		result, err := b.run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -314,13 +327,13 @@ func TestRunImageGone(t *testing.T) {
 	withBench(t, func(b *bench) {
 		task := b.task("", "")
 		task.Item = events.PlannedItem{Item: events.Item{Kind: events.ItemImage, ID: "sha256:" + strings.Repeat("0", 64), Name: "db:16"}}
-		_, err := b.runner.Run(b.Context(), task)
+		_, err := b.run(b.Context(), task)
 		b.wantError(err, events.StepInspect, events.CodeNotFound, false)
 
 		id := b.engine.AddImage("db:16") // and now it goes between inspect and save
 		task.Item.ID = id
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Save, Err: engine.ErrNotFound})
-		_, err = b.runner.Run(b.Context(), task)
+		_, err = b.run(b.Context(), task)
 		b.wantError(err, events.StepSave, events.CodeNotFound, false)
 	})
 }
@@ -404,7 +417,7 @@ func TestRunFails(t *testing.T) {
 				if c.sink != nil {
 					b.sink.Fail(b, c.sink.op, c.sink.nth, c.sink.err)
 				}
-				_, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+				_, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 				b.wantError(err, c.step, c.code, !c.final)
 				b.wantNothingLeft(id, events.StateRunning)
 			})

@@ -5,6 +5,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,10 +56,9 @@ type Task struct {
 	Hot bool
 	// IgnoredLabels are labels of the container whose hooks do not count.
 	IgnoredLabels []string
-	// SinkName is the name that the configuration has for Sink.
-	SinkName string
-	Sink     sink.Sink
-	Tags     map[string]string
+	// Legs are the sinks that the point goes to: at least one, each once.
+	Legs []Leg
+	Tags map[string]string
 	// Ledger gets the item's undo record once, before anything is done to the container
 	// or stored. It may be nil.
 	Ledger undo.Ledger
@@ -67,8 +67,27 @@ type Task struct {
 	Progress func(step events.Step, read, total, stored int64)
 }
 
-// Result is an item that is stored durably.
+// Leg is a sink that the point of an item goes to.
+type Leg struct {
+	// Sink is the name that the configuration has for it.
+	Sink string
+	Open func(ctx context.Context) (sink.Sink, error)
+	// MayHave is set if an earlier attempt may have stored the point there. Then nothing is
+	// captured before the sink has said that it has not: a point is one and the same in all
+	// sinks.
+	MayHave bool
+}
+
+// Outcome is what came of an item in one of its sinks. Exactly one member is set.
+type Outcome struct {
+	Result *Result
+	// Err is a *failure.Error.
+	Err error
+}
+
+// Result is an item that is stored durably in a sink.
 type Result struct {
+	// Manifest is that in the sink.
 	Manifest *point.Manifest
 	Dir      string // the point's folder in the sink
 	// Hooks are the commands that were run inside the container; none for a point
@@ -79,21 +98,28 @@ type Result struct {
 	Durations events.Durations
 }
 
-// Run backs one item up, and returns when it is stored durably and nothing
-// temporary is left. If the point is there already, because an earlier attempt
-// stored it, that one is the result, and the Engine is not asked. An item that
-// the plan says will fail does so at once; it needs no sink. An error is an
-// *failure.Error.
+// Run backs one item up, and returns what came of it in each of its sinks, in the order of
+// the task, when all that will be stored is stored durably and nothing temporary is left.
+// The Engine is read once for all sinks. A sink that fails is left out, and so is one that
+// the others would have to wait for; the last one that is left is waited for. If one of
+// them has the point already, because an earlier attempt stored it, the Engine is not
+// asked, and the others do not get it: it is for the caller to copy the point where it
+// lacks. An item that the plan says will fail does so at once; it needs no sink.
 //
-// When ctx ends, Run returns within a second, whatever the Engine and the sink
+// When ctx ends, Run returns within a second, whatever the Engine and the sinks
 // do. What it could not undo by then, or at all, is left to the Sweeper, which
 // keeps the container from others for as long; and it never hides a point that
 // is stored.
-func (b *Runner) Run(ctx context.Context, t Task) (*Result, error) {
+func (b *Runner) Run(ctx context.Context, t Task) []Outcome {
 	if err := plannedFailure(t); err != nil {
-		return nil, err
+		return t.failed(err)
 	}
 	return b.Capture(ctx, []Task{t})[0].Store(ctx)
+}
+
+// failed are the outcomes of an item that is stored nowhere.
+func (t *Task) failed(err error) []Outcome {
+	return slices.Repeat([]Outcome{{Err: err}}, len(t.Legs))
 }
 
 // plannedFailure is the error of an item that is known from the plan to fail.

@@ -19,15 +19,18 @@ import (
 	"holdfast.io/holdfast/internal/transport"
 )
 
-// stage begins the point in the sink, which shows whether it can be written.
+// stage begins the point in its sinks, which shows whether it can be written.
 func (r *attempt) stage(ctx context.Context) (err error) {
-	r.staged = true // also if that fails: the sink may be gone with it
-	if r.staging, err = r.Sink.Stage(ctx, r.dir, stagingName(r.Attempt)); err != nil {
-		r.staging = nil
-		return failure.At(events.StepSave, failure.FromSink(err), "store %s %s", r.Item.Kind, r.Item.Name)
-	}
-	step.At(ctx, step.Staged)
-	return nil
+	return r.inLegs(ctx, func(ctx context.Context, l *leg) error {
+		l.staged = true // also if that fails: the sink may be gone with it
+		staging, err := l.sink.Stage(ctx, r.dir, stagingName(r.Attempt))
+		if err != nil {
+			return failure.At(events.StepSave, failure.FromSink(err), "store %s %s", r.Item.Kind, r.Item.Name)
+		}
+		l.staging = staging
+		step.At(ctx, step.Staged)
+		return nil
+	}, nil)
 }
 
 // store saves the image to the sink and publishes the point.
@@ -49,7 +52,7 @@ func (r *attempt) complete(ctx context.Context) error {
 		}
 	}
 	step.At(ctx, step.Saved)
-	return r.publish(ctx, r.staging)
+	return r.publish(ctx)
 }
 
 // document is what the Engine says of an item.
@@ -58,24 +61,45 @@ type document struct {
 	raw             []byte
 }
 
-// publish makes the point appear.
-func (r *attempt) publish(ctx context.Context, staging sink.Staging) error {
+// publish makes the point appear in its sinks, in one of them first: if another attempt was
+// first there, its point counts, and is the one that the other sinks are to get.
+func (r *attempt) publish(ctx context.Context) error {
 	defer measure(&r.durations.Publish)()
 	r.manifest.StoredTime = time.Now().UTC()
 	r.progress(events.StepPublish, 0, 0, 0)
-	err := point.Publish(ctx, r.Sink, staging, r.manifest)
+	for !r.isStored() {
+		first := r.live()[0]
+		if err := r.inSome(ctx, []*leg{first}, r.publishIn, nil); err != nil {
+			return err
+		}
+		if m := r.manifestIn(first); m != nil && m.Attempt != r.Attempt {
+			return nil
+		}
+	}
+	return r.inLegs(ctx, r.publishIn, nil)
+}
+
+// publishIn makes the point appear in a sink.
+func (r *attempt) publishIn(ctx context.Context, l *leg) error {
+	if r.manifestIn(l) != nil {
+		return nil
+	}
+	own := *r.manifest
+	m := &own
+	m.Artifacts = l.artifacts
+	err := point.Publish(ctx, l.sink, l.staging, m)
 	if errors.Is(err, point.ErrUnwritable) {
 		return &failure.Error{Step: events.StepPublish, Code: events.CodeInternal, Err: err}
 	}
-	if errors.Is(err, sink.ErrExists) {
+	if errors.Is(err, sink.ErrExists) && !r.isStored() {
 		// Another attempt at the same item was first, and its point counts.
-		r.manifest, err = r.read(ctx)
+		m, err = point.ReadUnsealed(ctx, l.sink, r.dir)
 	}
 	if err != nil {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	step.At(ctx, step.Published)
-	r.stored(r.manifest)
+	r.stored(l, m)
 	return nil
 }
 
@@ -175,17 +199,29 @@ func (r *attempt) saveDocument(ctx context.Context, d document) error {
 	})
 }
 
-// artifact stores one artifact under this name, and enters what is known of it by then:
-// a, and what write wrote. If that fails, nothing of the artifact becomes durable.
+// artifact stores one artifact under this name in all sinks, and enters what is known of it
+// by then: a, and what write wrote. If that fails, nothing of the artifact becomes durable.
 func (r *attempt) artifact(
 	ctx context.Context, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
 ) error {
+	if live := r.live(); len(live) == 1 {
+		return r.inLegs(ctx, func(ctx context.Context, l *leg) error {
+			return r.artifactIn(ctx, l, name, most, a, write)
+		}, nil)
+	}
+	return r.fanned(ctx, name, most, a, write)
+}
+
+// artifactIn stores one artifact in a sink.
+func (r *attempt) artifactIn(
+	ctx context.Context, l *leg, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
+) error {
 	var to codec.Destination
-	if s := seal.Of(r.Sink); s.Encrypts() {
+	if s := seal.Of(l.sink); s.Encrypts() {
 		name, most = name+seal.Suffix, s.Most(most)
 		a.Encryption, to.Encrypt = seal.Format, s.Encrypt
 	}
-	w, key, err := r.staging.Create(ctx, name, most)
+	w, key, err := l.staging.Create(ctx, name, most)
 	if err != nil {
 		return failure.FromSink(err)
 	}
@@ -199,8 +235,51 @@ func (r *attempt) artifact(
 		return failure.FromSink(err)
 	}
 	a.Key, a.Size, a.Digest, a.UncompressedSize = key, stored.Size, stored.Digest, stored.UncompressedSize
-	r.manifest.Artifacts = append(r.manifest.Artifacts, a)
+	l.artifacts = append(l.artifacts, a)
 	return nil
+}
+
+// fanned stores one artifact in several sinks, each at its own pace. What a sink does not
+// encrypt is the same bytes in all of them.
+func (r *attempt) fanned(
+	ctx context.Context, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
+) error {
+	fan := codec.NewFan(ctx.Done(), patience)
+	branches := map[*leg]*codec.Branch{}
+	for _, l := range r.live() {
+		branches[l] = fan.Branch(l.waited, func() { r.drop(ctx, l, errSlow) })
+	}
+	var clear codec.Stored // what is stored in clear; known when the stream has ended
+	store := func(ctx context.Context, l *leg) error {
+		branch := branches[l]
+		defer branch.Leave()
+		return r.artifactIn(ctx, l, name, most, a, func(to codec.Destination) (codec.Stored, error) {
+			if to.Encrypt == nil {
+				_, err := branch.WriteTo(to)
+				return clear, err
+			}
+			out, err := codec.NewPlainWriter(to)
+			if err != nil {
+				return codec.Stored{}, err
+			}
+			if _, err := branch.WriteTo(out); err != nil {
+				out.Abort()
+				return codec.Stored{}, err
+			}
+			stored, err := out.Finish()
+			stored.UncompressedSize = clear.UncompressedSize
+			return stored, err
+		})
+	}
+	err := r.inLegs(ctx, store, func() (err error) {
+		defer func() { fan.End(err) }()
+		clear, err = write(codec.Destination{Writer: fan})
+		return err
+	})
+	for l, branch := range branches {
+		l.waited = branch.Waited()
+	}
+	return err
 }
 
 // imageError is the Engine's error about the image that is saved. That a

@@ -56,7 +56,7 @@ func TestSweeperKeepsTheContainer(t *testing.T) {
 		b.adopt(n)
 		task := b.task(id, events.QuiescePause)
 		task.Attempt = 2
-		result, err := b.runner.Run(b.Context(), task)
+		result, err := b.run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func TestSweeperLeavesLivingAttemptsAlone(t *testing.T) {
 				b.Errorf("left are %q", left)
 			}
 		}})
-		result, err := b.runner.Run(b.Context(), b.task(id, events.QuiescePause))
+		result, err := b.run(b.Context(), b.task(id, events.QuiescePause))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -143,7 +143,7 @@ func TestVolumesOfContainer(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 				}
-				result, err := b.runner.Run(b.Context(), task)
+				result, err := b.run(b.Context(), task)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -180,7 +180,7 @@ func TestMountsThatAreLeftOut(t *testing.T) {
 		task := b.task(id, events.QuiescePause)
 		task.Item.Volumes = []events.PlannedVolume{{Type: "bind", Source: "/srv", Destination: "/in"}}
 		task.Item.NotIncluded = []events.NotIncluded{{Type: "bind", Source: "/etc", Destination: "/out", Reason: "it is secret"}}
-		result, err := b.runner.Run(b.Context(), task)
+		result, err := b.run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestRunVolume(t *testing.T) {
 	withBench(t, func(b *bench) {
 		v := b.withVolumes()
 		task := v.alone(v.volume("data", "content"))
-		result, err := b.runner.Run(b.Context(), task)
+		result, err := b.run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestRunVolume(t *testing.T) {
 			b.Errorf("the Engine's document of it is %+v, %+v", a, document)
 		}
 		b.settle()
-		again, err := b.runner.Run(b.Context(), task)
+		again, err := b.run(b.Context(), task)
 		if err != nil || again.Manifest.StoredTime != m.StoredTime {
 			b.Errorf("once more it is stored again: %+v, %v", again, err)
 		}
@@ -262,7 +262,7 @@ func TestVolumeThatIsAnother(t *testing.T) {
 				v := b.withVolumes()
 				task := v.alone(v.volume("data", "content"))
 				c.before(v)
-				_, err := b.runner.Run(b.Context(), task)
+				_, err := b.run(b.Context(), task)
 				b.wantError(err, c.step, c.code, c.retryable)
 				b.settle()
 				if contents := b.sink.Contents(); len(contents) > 0 {
@@ -334,7 +334,7 @@ func TestVolumesThatFail(t *testing.T) {
 				v := b.withVolumes()
 				task := v.container("Web", events.QuiescePause, v.volume("one", "first"), v.volume("two", "second"))
 				c.plan(v, task)
-				_, err := b.runner.Run(b.Context(), task)
+				_, err := b.run(b.Context(), task)
 				b.wantError(err, c.step, c.code, c.retryable)
 				b.engine.Refuse()
 				b.wantNothingLeft(task.Item.ID, events.StateRunning)
@@ -357,7 +357,7 @@ func TestHelperThatStays(t *testing.T) {
 		v := b.withVolumes()
 		task := v.container("Web", events.QuiescePause, v.volume("one", "first"))
 		b.engine.Plan(enginetest.Fault{Op: enginetest.RemoveHelper, Err: errors.New("broken"), Times: 2})
-		result, err := b.runner.Run(b.Context(), task)
+		result, err := b.run(b.Context(), task)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -380,7 +380,7 @@ func TestHelpersAreRecorded(t *testing.T) {
 				b.Errorf("while helper %s runs the records are %+v, %v", s.Name, records, err)
 			}
 		}
-		if _, err := b.runner.Run(b.Context(), task); err != nil {
+		if _, err := b.run(b.Context(), task); err != nil {
 			b.Fatal(err)
 		}
 		b.settle()
@@ -396,7 +396,7 @@ func TestCancelledWhileReading(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(b.Context())
 		v.reading = func(engine.HelperSpec) { cancel(backup.ErrCancelled) }
 		began := time.Now()
-		_, err := b.runner.Run(ctx, task)
+		_, err := b.run(ctx, task)
 		if took := time.Since(began); took > time.Second {
 			b.Errorf("it returned %s after it was cancelled", took)
 		}
@@ -427,7 +427,7 @@ func TestVolumesTogether(t *testing.T) {
 			}
 		}
 		for i, c := range b.runner.Capture(b.Context(), tasks) {
-			result, err := c.Store(b.Context())
+			result, err := only(c.Store(b.Context()))
 			if err != nil {
 				b.Fatal(err)
 			}

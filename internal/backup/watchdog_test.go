@@ -64,7 +64,7 @@ func TestRunWithoutProgress(t *testing.T) {
 		"the save, before its first byte": {hang(enginetest.Save, 0), events.StepSave},
 		"the save, in its midst":          {hang(enginetest.Save, 2<<20), events.StepSave},
 		"the sink": {func(b *bench, task *backup.Task) {
-			task.Sink = slowSink{b.sink, 24 * time.Hour}
+			task.Legs = legs(slowSink{b.sink, 24 * time.Hour})
 		}, events.StepSave},
 	}
 	for name, c := range cases {
@@ -76,7 +76,7 @@ func TestRunWithoutProgress(t *testing.T) {
 				task := b.task(id, events.QuiescePause)
 				c.plan(b, &task)
 				began := time.Now()
-				_, err := b.runner.Run(b.Context(), task)
+				_, err := b.run(b.Context(), task)
 				b.wantError(err, c.step, events.CodeTimeout, true)
 				if !errors.Is(err, stall.ErrStalled) {
 					b.Errorf("%q does not say why", err)
@@ -102,14 +102,14 @@ func TestRunWithLittleProgress(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.fill(id)
 		task := b.task(id, events.QuiescePause)
-		task.Sink = slowSink{b.sink, noProgress - time.Second}
+		task.Legs = legs(slowSink{b.sink, noProgress - time.Second})
 		task.Ledger = ledger(func(context.Context, undo.Record) error {
 			time.Sleep(24 * time.Hour) // it is not the item that is slow
 			return nil
 		})
 		b.engine.Plan(enginetest.Fault{Op: enginetest.Commit, During: func() { time.Sleep(noProgress - time.Second) }})
 		began := time.Now()
-		result, err := b.runner.Run(b.Context(), task)
+		result, err := b.run(b.Context(), task)
 		if err != nil {
 			b.Fatalf("after %s: %v", time.Since(began), err)
 		}

@@ -1,6 +1,7 @@
 package copies
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,17 @@ func (a *attempt) artifact(ctx context.Context, of events.Artifact) (events.Arti
 	a.staysEncrypted(path.Base(of.Key), err)
 	a.readSo = before
 	return a.asItIs(ctx, of)
+}
+
+// Compare says from which of two sinks a point is better copied: from one whose bytes can be
+// stored in the other as that is configured, without opening anything. It is as cmp.Compare.
+func Compare(to, a, b Sink) int { return cmp.Compare(cost(a, to), cost(b, to)) }
+
+func cost(from, to Sink) int {
+	if of := seal.Of(from); of.Encrypts() && !seal.Of(to).SameRecipients(of) {
+		return 1
+	}
+	return 0
 }
 
 // staysEncrypted warns of something that is not for the recipients of the other sink.

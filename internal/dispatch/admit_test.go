@@ -87,9 +87,8 @@ var badMessages = map[string]struct {
 		events.ReasonInvalid, "/abortonerror", false},
 	"a bad expression": {events.HostSubject(events.Backup, testHost), headers(), `{"containers": {"match": ["("]}}`, 0,
 		events.ReasonInvalid, "/containers/match/0", false},
-	"a member that is not there yet": {events.HostSubject(events.Backup, testHost), headers(),
-		`{"containers": {"all": true}, "sinks": ["x"]}`, 0,
-		events.ReasonUnsupported, "/sinks", false},
+	"a sink and sinks": {events.HostSubject(events.Backup, testHost), headers(), `{"containers": {"all": true}, "sink": "x", "sinks": ["x"]}`, 0,
+		events.ReasonInvalid, "/sinks", false},
 	"a cancel without a job": {events.HostSubject(events.Cancel, testHost), headers("ce-type", events.Cancel.RequestType()), "{}", 0,
 		events.ReasonInvalid, "/job", false},
 }

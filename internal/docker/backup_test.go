@@ -68,7 +68,7 @@ func (w *worker) task(t *testing.T, quiesce events.Quiesce) backup.Task {
 		t.Fatal(err)
 	}
 	return backup.Task{
-		Host: "host", Job: "abcdefghijklmn27", Attempt: 1, SinkName: "default", Sink: w.sink,
+		Host: "host", Job: "abcdefghijklmn27", Attempt: 1, Legs: []backup.Leg{{Sink: "default", Open: func(context.Context) (sink.Sink, error) { return w.sink, nil }}},
 		Point:    fmt.Sprintf("%s%04x", w.point[:21], rand.Uint32()%0x10000),
 		Request:  point.Request{Source: "/test", ID: "1", CorrelationID: "1"},
 		Item:     events.PlannedItem{Item: events.Item{Kind: events.ItemContainer, ID: id, Name: name}, Quiesce: quiesce},
@@ -116,7 +116,8 @@ func TestTogether(t *testing.T) {
 		w.task(t, events.QuiesceNone)}
 	var times []time.Time
 	for _, c := range w.Capture(t.Context(), tasks) {
-		result, err := c.Store(t.Context())
+		outcome := c.Store(t.Context())[0]
+		result, err := outcome.Result, outcome.Err
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +149,7 @@ func TestCancelled(t *testing.T) {
 						cancel(errCancelled)
 					})
 				})
-				_, err := w.Run(ctx, task)
+				err := w.Run(ctx, task)[0].Err
 				if err != nil && !errors.Is(err, errCancelled) {
 					t.Errorf("it failed: %v", err)
 				}

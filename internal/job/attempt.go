@@ -249,7 +249,7 @@ func (a *Attempt) setPlan(p Plan) { a.plan, a.public = p, p.Public() }
 
 // announce publishes the plan, and the names that lead to nothing.
 func (a *Attempt) announce() error {
-	data := events.Accepted{Job: a.request.Job, Host: a.runner.Host, Sink: a.options.Sink, Plan: a.public}
+	data := events.Accepted{Job: a.request.Job, Host: a.runner.Host, Sink: a.options.Sink, Sinks: a.options.Sinks, Plan: a.public}
 	if err := a.publish(a.event(a.plan.Made(), events.ResultAccepted, a.request.Job, "", data)); err != nil {
 		return err
 	}

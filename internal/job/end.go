@@ -17,7 +17,7 @@ func (a *Attempt) ended(outcomes []events.ItemOutcome, why error) event.Event {
 		p = &a.public
 	}
 	data := conclude(p, outcomes, a.options.AbortOnError, why)
-	data.Job, data.Host, data.Sink = a.request.Job, a.runner.Host, a.options.Sink
+	data.Job, data.Host, data.Sink, data.Sinks = a.request.Job, a.runner.Host, a.options.Sink, a.options.Sinks
 	data.Began, data.Ended = a.claim.Began(), time.Now().UTC()
 	result := events.ResultCompleted
 	if data.Status == events.StatusFailed || data.Status == events.StatusCancelled {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -28,7 +29,7 @@ const MaxTries = 3
 func (a *Attempt) runItems(ctx context.Context) error {
 	a.outcomes = make([]events.ItemOutcome, len(a.public.Items))
 	for i, item := range a.public.Items {
-		a.outcomes[i] = events.ItemOutcome{Item: item.Item, Point: item.Point, Status: events.OutcomeSkipped}
+		a.outcomes[i] = events.ItemOutcome{Item: item.Item, Point: item.Point, Sink: item.Sink, Status: events.OutcomeSkipped}
 	}
 	a.starting, a.abort = context.WithCancel(ctx)
 	defer a.abort()
@@ -116,6 +117,15 @@ func (a *Attempt) Done(i int) json.RawMessage {
 	return r.Done
 }
 
+// MayHaveStaged reports whether an earlier attempt at the item may have stored something
+// in a sink: its undo record names the sink.
+func (a *Attempt) MayHaveStaged(i int, sink string) bool {
+	r, err := undo.Decode(a.claim.Begun()[i].Record)
+	return err == nil && slices.ContainsFunc(r.Actions, func(do undo.Action) bool {
+		return do.Unstage != nil && do.Unstage.Sink == sink
+	})
+}
+
 // Outcome is what came of an item so far.
 func (a *Attempt) Outcome(i int) events.ItemOutcome {
 	a.mu.Lock()
@@ -138,6 +148,9 @@ func (a *Attempt) Go(work func()) {
 		work()
 	})
 }
+
+// Wait waits until all has ended that Go was given.
+func (a *Attempt) Wait() { a.running.Wait() }
 
 // Each does something with each pending item, as many at a time as there are slots.
 func (a *Attempt) Each(do func(i int)) {
@@ -235,18 +248,21 @@ func AdoptRecords(ctx context.Context, s Sweeper, job string, begun map[int]ledg
 func (a *Attempt) Complete(i int, began time.Time, o events.ItemOutcome, data any) (ended bool) {
 	item := a.public.Items[i]
 	o.Item, o.Status, o.Millis = item.Item, events.OutcomeCompleted, time.Since(began).Milliseconds()
-	o.Point = cmp.Or(o.Point, item.Point)
+	o.Point, o.Sink = cmp.Or(o.Point, item.Point), item.Sink
 	ev := a.itemEvent(i, events.ResultItemCompleted, data)
 	return a.endItem(i, o, &ev)
 }
 
 // itemEvent makes a result about an item. It has an id of its own for each point of one
-// thing.
+// thing, and for each sink.
 func (a *Attempt) itemEvent(i int, result events.Result, data any) event.Event {
 	item := a.public.Items[i]
 	discriminator := string(item.Kind) + item.ID
 	if item.Point != "" {
 		discriminator += "\x00" + item.Point
+	}
+	if item.Sink != "" {
+		discriminator += "\x00" + item.Sink
 	}
 	return a.event(time.Now(), result, item.Name, discriminator, data)
 }
@@ -263,15 +279,15 @@ func (a *Attempt) Fail(i int, began time.Time, err error) (ended bool) {
 		a.PutOff(err)
 		return false
 	}
-	data := events.ItemFailed{Job: a.request.Job, Host: a.runner.Host, Item: item.Item, Point: item.Point,
+	data := events.ItemFailed{Job: a.request.Job, Host: a.runner.Host, Item: item.Item, Point: item.Point, Sink: item.Sink,
 		Step: events.StepPlan, Code: events.CodeInternal, Message: err.Error()}
 	if e, ok := errors.AsType[*failure.Error](err); ok {
 		data.Step, data.Code, data.Retryable, data.Findings = e.Step, e.Code, e.Retryable, e.Found
 		data.NotRunningMillis = float64(e.NotRunning.Microseconds()) / 1000
 	}
 	o := events.ItemOutcome{
-		Item: item.Item, Point: item.Point, Millis: time.Since(began).Milliseconds(), Status: events.OutcomeFailed, Code: data.Code,
-		NotRunningMillis: data.NotRunningMillis}
+		Item: item.Item, Point: item.Point, Sink: item.Sink, Millis: time.Since(began).Milliseconds(),
+		Status: events.OutcomeFailed, Code: data.Code, NotRunningMillis: data.NotRunningMillis}
 	switch data.Code {
 	case events.CodeGone, events.CodeKept:
 		o.Status = events.OutcomeSkipped

@@ -81,6 +81,8 @@ type Options struct {
 	AbortOnError bool
 	DryRun       bool
 	Sink         string
+	// Sinks are all sinks of a request that names several; Sink is the first of them.
+	Sinks []string
 }
 
 // Refusal is why a request is rejected.

@@ -23,7 +23,7 @@ func (a *Attempt) Progress(i int) func(step events.Step, read, total, stored int
 			return
 		}
 		ev := a.itemEvent(i, events.ResultProgress, events.Progress{
-			Job: a.request.Job, Host: a.runner.Host, Item: item.Item, Point: item.Point, Step: step,
+			Job: a.request.Job, Host: a.runner.Host, Item: item.Item, Point: item.Point, Sink: item.Sink, Step: step,
 			Bytes: read, TotalBytes: total, StoredBytes: stored,
 		})
 		_ = a.runner.Publisher.PublishProgress(events.ProgressSubject(a.runner.Host, a.request.Job), ev)

@@ -149,6 +149,8 @@ func (n *Node) backups() *backupjob.Kind {
 	return &backupjob.Kind{
 		Host:       n.Host,
 		Runner:     n.backup(),
+		Copies:     n.copier(),
+		Uses:       n.uses(),
 		Sinks:      n.Sinks,
 		SinkPolicy: n.sinkPolicy(),
 		Policy:     n.o.Policy,
@@ -193,11 +195,16 @@ func (n *Node) verifications() *verifyjob.Kind {
 func (n *Node) copies() *copyjob.Kind {
 	return &copyjob.Kind{
 		Host:       n.Host,
-		Runner:     &copies.Runner{Sweeper: n.sweeper, StallTimeout: n.o.StallTimeout, Log: n.o.Log},
+		Runner:     n.copier(),
 		Sinks:      n.Sinks,
 		SinkPolicy: n.sinkPolicy(),
 		Uses:       n.uses(),
 	}
+}
+
+// copier copies points from one sink to another.
+func (n *Node) copier() *copies.Runner {
+	return &copies.Runner{Sweeper: n.sweeper, StallTimeout: n.o.StallTimeout, Log: n.o.Log}
 }
 
 // restores carries out restore requests.

@@ -72,6 +72,7 @@ func Make(now time.Time, req *events.BackupRequest, inventory Inventory, rules R
 	if req.Volumes != nil {
 		v.planItems(plan)
 	}
+	plan.eachIn(req.AllSinks())
 	return plan
 }
 

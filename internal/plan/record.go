@@ -28,8 +28,40 @@ type Plan struct {
 	Warnings []events.Warning `json:"warnings,omitempty"`
 	// StopOrder are the places in Items of all containers, in the order in which they
 	// are stopped when they are captured together. They are started in the reverse
-	// order.
+	// order. Where there is an item for each sink, it has the first of each container.
 	StopOrder []int `json:"stopOrder,omitempty"`
+}
+
+// eachIn makes of each item one for each sink, one after the other, if there are several.
+func (p *Plan) eachIn(sinks []string) {
+	if len(sinks) == 1 {
+		return
+	}
+	items := make([]Item, 0, len(p.Items)*len(sinks))
+	for _, item := range p.Items {
+		for _, sink := range sinks {
+			item.Sink = sink
+			items = append(items, item)
+		}
+	}
+	p.Items = items
+	for n := range p.StopOrder {
+		p.StopOrder[n] *= len(sinks)
+	}
+}
+
+// Things are the places in Items of what is one and the same thing, for all things in
+// their order: several where there is an item for each sink.
+func (p *Plan) Things() [][]int {
+	var things [][]int
+	for i, item := range p.Items {
+		if i == 0 || item.Item != p.Items[i-1].Item || item.Sink == "" {
+			things = append(things, nil)
+		}
+		last := &things[len(things)-1]
+		*last = append(*last, i)
+	}
+	return things
 }
 
 // Item is one item of a Plan: what is published of it, and what only its execution

@@ -3,6 +3,7 @@ package point
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -10,6 +11,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/seal"
+	"holdfast.io/holdfast/internal/sink"
 )
 
 // private are the members of a manifest that are encrypted where artifacts are.
@@ -79,4 +81,18 @@ func (m *Manifest) Unseal(ctx context.Context, s *seal.Seal) error {
 	m.Request, m.Image, m.Engine, m.NotIncluded, m.Warnings = p.Request, p.Image, p.Engine, p.NotIncluded, p.Warnings
 	m.FormatVersion, m.Sealed = FormatVersion, nil
 	return nil
+}
+
+// ReadUnsealed is Read, with the private members in clear; where they are encrypted, and
+// cannot be opened here, they are empty.
+func ReadUnsealed(ctx context.Context, from sink.Reader, dir string) (*Manifest, error) {
+	m, err := Read(ctx, from, dir)
+	if err != nil {
+		return nil, err
+	}
+	err = m.Unseal(ctx, seal.Of(from))
+	if errors.Is(err, seal.ErrNoIdentity) {
+		m.NotIncluded, err = []events.NotIncluded{}, nil
+	}
+	return m, err
 }

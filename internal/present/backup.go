@@ -25,7 +25,7 @@ func (backupView) completed(ev event.Event) (completed, error) {
 	for _, a := range d.Artifacts {
 		size += a.Size
 	}
-	return completed{item: d.Item, warnings: d.Warnings,
+	return completed{item: d.Item, sink: d.Sink, warnings: d.Warnings,
 		line: fmt.Sprintf("%s %s as %s (%s)", d.Item.Kind, d.Item.Name, d.Point, Bytes(size))}, nil
 }
 

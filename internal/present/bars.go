@@ -14,7 +14,7 @@ import (
 // bars is one progress bar for each item that is being worked on.
 type bars struct {
 	all  *mpb.Progress
-	each map[string]*itemBar // by the item's id and its point
+	each map[string]*itemBar // by the item's id, its point and its sink
 }
 
 type itemBar struct {
@@ -28,11 +28,12 @@ func newBars(w io.Writer) *bars {
 }
 
 func (b *bars) progress(d events.Progress) {
-	ib := b.each[d.Item.ID+d.Point]
+	key := barKey(d.Item, d.Point, d.Sink)
+	ib := b.each[key]
 	if ib == nil {
 		ib = &itemBar{}
 		ib.step.Store(d.Step)
-		name := Escape(d.Item.Name)
+		name := Escape(d.Item.Name + inSink(d.Sink))
 		// Without a total yet: a bar that has one ends when it is reached, and the
 		// Engine's estimate may be short of what comes.
 		ib.bar = b.all.AddBar(0,
@@ -40,7 +41,7 @@ func (b *bars) progress(d events.Progress) {
 			mpb.PrependDecorators(decor.Name(name+" "), decor.Any(func(decor.Statistics) string { return fmt.Sprint(ib.step.Load(), " ") })),
 			mpb.AppendDecorators(decor.Any(ib.readOf)),
 		)
-		b.each[d.Item.ID+d.Point] = ib
+		b.each[key] = ib
 	}
 	ib.step.Store(d.Step)
 	ib.read.Store(d.Bytes)
@@ -62,10 +63,13 @@ func (b *itemBar) readOf(s decor.Statistics) string {
 	return ""
 }
 
-func (b *bars) end(item events.Item, point string) {
-	if ib := b.each[item.ID+point]; ib != nil {
+func barKey(item events.Item, point, sink string) string { return item.ID + point + "\x00" + sink }
+
+func (b *bars) end(item events.Item, point, sink string) {
+	key := barKey(item, point, sink)
+	if ib := b.each[key]; ib != nil {
 		ib.bar.Abort(true)
-		delete(b.each, item.ID+point)
+		delete(b.each, key)
 	}
 }
 

@@ -20,6 +20,7 @@ type Presenter struct {
 	json     bool
 	host     string // begins what is shown of one host among several; else empty
 	bars     *bars  // nil if err is no terminal
+	several  bool   // there is an item for each of several sinks
 }
 
 // New returns a presenter of one job: it prints tables, or with asJSON the events, one
@@ -114,6 +115,7 @@ func show[T any](ev event.Event, how func(T) Outcome) (Outcome, error) {
 }
 
 func (p *Presenter) accepted(d events.Accepted) Outcome {
+	p.several = len(d.Sinks) > 0
 	if p.bars == nil {
 		p.Line("job %s on host %s: %s", d.Job, d.Host, Count(len(d.Items)+d.ItemsOmitted, "item"))
 	}
@@ -151,10 +153,14 @@ func (p *Presenter) progress(d events.Progress) Outcome {
 
 func (p *Presenter) itemCompleted(done string, c completed) {
 	p.warnings(c.warnings)
+	sink := ""
+	if p.several {
+		sink = c.sink
+	}
 	if p.bars != nil {
-		p.bars.end(c.item, c.point)
+		p.bars.end(c.item, c.point, sink)
 	} else {
-		p.Line("%s: %s", done, c.line)
+		p.Line("%s: %s%s", done, c.line, inSink(sink))
 	}
 	for _, detail := range c.details {
 		p.lineAbove("%s %s: %s", c.item.Kind, c.item.Name, detail)
@@ -163,10 +169,18 @@ func (p *Presenter) itemCompleted(done string, c completed) {
 
 func (p *Presenter) itemFailed(d events.ItemFailed) Outcome {
 	if p.bars != nil {
-		p.bars.end(d.Item, d.Point)
+		p.bars.end(d.Item, d.Point, d.Sink)
 	}
-	p.lineAbove("failed: %s %s: %s: %s", d.Item.Kind, d.Item.Name, d.Code, d.Message)
+	p.lineAbove("failed: %s %s%s: %s: %s", d.Item.Kind, d.Item.Name, inSink(d.Sink), d.Code, d.Message)
 	return Running
+}
+
+// inSink names the sink of an item, where there is one for each of several.
+func inSink(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " in sink " + name
 }
 
 func (p *Presenter) warnings(warnings []events.Warning) {

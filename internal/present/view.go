@@ -31,6 +31,7 @@ type view interface {
 type completed struct {
 	item     events.Item
 	point    string
+	sink     string // empty where the kind has one alone
 	warnings []events.Warning
 	// line says what came of it; details, in lines of their own, what somebody should know.
 	line    string
@@ -78,12 +79,18 @@ func outcomes(d events.Ended, columns ...column) string {
 		columns = append(columns, column{name: "WARNINGS", of: func(o events.ItemOutcome) string { return Escape(linesOf(o.Warnings)) }})
 	}
 	header := table.Row{"ITEM"}
+	if len(d.Sinks) > 0 {
+		header = append(header, "SINK")
+	}
 	for _, c := range columns {
 		header = append(header, c.name)
 	}
 	t := NewTable(header...)
 	for _, o := range d.Items {
 		row := table.Row{Escape(o.Item.Name)}
+		if len(d.Sinks) > 0 {
+			row = append(row, o.Sink)
+		}
 		for i, c := range columns {
 			text := ""
 			switch {
@@ -103,7 +110,11 @@ func outcomes(d events.Ended, columns ...column) string {
 		t.AppendRow(table.Row{fmt.Sprintf("and %d more", d.ItemsOmitted)})
 	}
 	for _, m := range d.Missing {
-		t.AppendRow(table.Row{Escape(m.Name), string(m.Code)})
+		row := table.Row{Escape(m.Name)}
+		if len(d.Sinks) > 0 {
+			row = append(row, "")
+		}
+		t.AppendRow(append(row, string(m.Code)))
 	}
 	return t.Render()
 }
@@ -111,13 +122,22 @@ func outcomes(d events.Ended, columns ...column) string {
 // planned is the table of a plan. verb heads the column that says whether an item is
 // worked on; more is a further column, if it has a name.
 func planned(p events.Plan, verb string, more string, of func(i events.PlannedItem) string) string {
-	header := table.Row{"KIND", "NAME", verb, "WHY"}
+	several := slices.ContainsFunc(p.Items, func(i events.PlannedItem) bool { return i.Sink != "" })
+	header := table.Row{"KIND", "NAME"}
+	if several {
+		header = append(header, "SINK")
+	}
+	header = append(header, verb, "WHY")
 	if more != "" {
 		header = append(header, more)
 	}
 	t := NewTable(header...)
-	row := func(kind events.ItemKind, name, does, why, further string) {
-		r := table.Row{kind, Escape(name), does, Escape(why)}
+	row := func(kind events.ItemKind, name, sink, does, why, further string) {
+		r := table.Row{kind, Escape(name)}
+		if several {
+			r = append(r, sink)
+		}
+		r = append(r, does, Escape(why))
 		if more != "" {
 			r = append(r, Escape(further))
 		}
@@ -136,13 +156,13 @@ func planned(p events.Plan, verb string, more string, of func(i events.PlannedIt
 		if more != "" {
 			further = of(i)
 		}
-		row(i.Kind, i.Name, does, why, further)
+		row(i.Kind, i.Name, i.Sink, does, why, further)
 	}
 	for _, m := range p.Missing {
-		row(m.Kind, m.Name, "fails", m.Message, "")
+		row(m.Kind, m.Name, "", "fails", m.Message, "")
 	}
 	for _, e := range p.Excluded {
-		row(e.Kind, e.Name, "no", e.Reason, e.Point)
+		row(e.Kind, e.Name, "", "no", e.Reason, e.Point)
 	}
 	if n := p.ItemsOmitted + p.MissingOmitted + p.ExcludedOmitted; n > 0 {
 		t.AppendRow(table.Row{"", fmt.Sprintf("and %d more", n)})

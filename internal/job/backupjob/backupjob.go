@@ -3,14 +3,15 @@
 package backupjob
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/copies"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/plan"
@@ -28,6 +29,10 @@ type Kind struct {
 	// Host is the host's id.
 	Host   string
 	Runner *backup.Runner
+	// Copies gets points to sinks that were away, or too slow, while they were captured, and
+	// Uses is where it is said that they are read meanwhile.
+	Copies *copies.Runner
+	Uses   *inuse.Registry
 	Sinks  Sinks
 	// SinkPolicy says which of the sinks requests may name, and Policy what else they may.
 	SinkPolicy job.SinkPolicy
@@ -49,9 +54,12 @@ func (k *Kind) Parse(r job.Request) (job.Spec, error) {
 		return nil, err
 	}
 	timeout, _ := time.ParseDuration(data.Timeout) // one that is none was refused
-	return &spec{kind: k, request: r, data: data, options: job.Options{
-		Timeout: timeout, AbortOnError: data.AbortOnError, DryRun: data.DryRun, Sink: cmp.Or(data.Sink, events.DefaultSink),
-	}}, nil
+	sinks := data.AllSinks()
+	o := job.Options{Timeout: timeout, AbortOnError: data.AbortOnError, DryRun: data.DryRun, Sink: sinks[0]}
+	if len(sinks) > 1 {
+		o.Sinks = sinks
+	}
+	return &spec{kind: k, request: r, data: data, options: o}, nil
 }
 
 // spec is one backup request. It implements [job.Spec].

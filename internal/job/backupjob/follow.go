@@ -1,6 +1,7 @@
 package backupjob
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -25,18 +26,34 @@ func (s *spec) Follow(job string, outcomes []events.ItemOutcome) ([]events.Messa
 	if s.kind.PruneAfter == nil {
 		return nil, nil
 	}
+	var requests []events.Message
+	for _, sink := range s.data.AllSinks() {
+		of, err := s.followIn(sink, job, outcomes)
+		if err != nil {
+			return nil, err
+		}
+		requests = append(requests, of...)
+	}
+	return requests, nil
+}
+
+// followIn makes the requests to prune what the job has stored in one sink.
+func (s *spec) followIn(sink, job string, outcomes []events.ItemOutcome) (requests []events.Message, err error) {
 	names := map[events.ItemKind][]string{}
 	for _, o := range outcomes {
-		if o.Status == events.OutcomeCompleted && !slices.Contains(names[o.Item.Kind], o.Item.Name) {
+		if o.Status == events.OutcomeCompleted && cmp.Or(o.Sink, sink) == sink && !slices.Contains(names[o.Item.Kind], o.Item.Name) {
 			names[o.Item.Kind] = append(names[o.Item.Kind], o.Item.Name)
 		}
 	}
-	var requests []events.Message
+	id := job + "-prune"
+	if len(s.data.Sinks) > 1 {
+		id += "-" + sink
+	}
 	for _, kind := range []events.ItemKind{events.ItemContainer, events.ItemImage, events.ItemVolume} {
 		slices.Sort(names[kind])
 		n := 0
 		for part := range slices.Chunk(names[kind], maxFollowNames) {
-			m, err := s.prune(fmt.Sprintf("%s-prune-%s-%d", job, kind, n), kind, part)
+			m, err := s.prune(fmt.Sprintf("%s-%s-%d", id, kind, n), sink, kind, part)
 			if err != nil {
 				return nil, err
 			}
@@ -46,10 +63,10 @@ func (s *spec) Follow(job string, outcomes []events.ItemOutcome) ([]events.Messa
 	return requests, nil
 }
 
-// prune makes the request to prune things of a kind of this host.
-func (s *spec) prune(id string, kind events.ItemKind, names []string) (events.Message, error) {
+// prune makes the request to prune things of a kind of this host in a sink.
+func (s *spec) prune(id, sink string, kind events.ItemKind, names []string) (events.Message, error) {
 	k, of := s.kind, &events.ItemSelector{Names: names}
-	r := events.PruneRequest{Sink: s.options.Sink, Hosts: []string{k.Host}, Keep: k.PruneAfter.Keep, Grace: k.PruneAfter.Grace}
+	r := events.PruneRequest{Sink: sink, Hosts: []string{k.Host}, Keep: k.PruneAfter.Keep, Grace: k.PruneAfter.Grace}
 	switch kind {
 	case events.ItemContainer:
 		r.Containers = of

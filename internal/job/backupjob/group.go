@@ -9,7 +9,6 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/job"
-	"holdfast.io/holdfast/internal/panics"
 )
 
 // together captures the containers of the plan at one point in time, in one slot,
@@ -17,16 +16,17 @@ import (
 func (r *run) together(ctx context.Context) {
 	a := r.attempt
 	g := &group{run: r, began: time.Now()}
-	if !g.anyPending() || a.NextSlot() != nil {
+	if !g.toCapture() || a.NextSlot() != nil {
 		return
 	}
 	held := true // the slot that the group was captured in
 	if g.capture(ctx) {
-		for n, i := range g.order {
-			if a.Pending(i) && !held {
+		for n, t := range g.order {
+			pending := len(g.pending(t)) > 0
+			if pending && !held {
 				held = a.NextSlot() == nil
 			}
-			if !a.Pending(i) || !held {
+			if !pending || !held {
 				g.captured[n].Discard()
 				continue
 			}
@@ -43,17 +43,25 @@ func (r *run) together(ctx context.Context) {
 type group struct {
 	*run
 	began    time.Time
-	order    []int // places in the plan, in the order in which containers are stopped
+	order    []thing // in the order in which containers are stopped
+	items    [][]int // of these, those that are captured
 	captured []*backup.Captured
 }
 
-func (g *group) anyPending() bool {
-	for i := range g.plan.Items {
-		if g.attempt.Pending(i) {
-			return true
+// toCapture reports whether something is to be captured. Where each thing has its point in
+// one of its sinks, the others get it later.
+func (g *group) toCapture() bool {
+	pending, stored := false, true
+	for _, t := range g.things() {
+		pending = pending || len(g.pending(t)) > 0
+		stored = stored && (len(g.pending(t)) == 0 || g.isStored(t))
+	}
+	if pending && stored {
+		for _, t := range g.things() {
+			g.later(t, g.pending(t), nil)
 		}
 	}
-	return false
+	return pending && !stored
 }
 
 // capture captures the group. It reports false if that is to be tried again later, or
@@ -62,8 +70,8 @@ func (g *group) capture(ctx context.Context) bool {
 	g.setOrder()
 	g.dropGone(ctx)
 	var tasks []backup.Task
-	for n, i := range g.order {
-		t, err := g.member(ctx, i)
+	for n, t := range g.order {
+		task, err := g.member(t)
 		if errors.Is(err, job.ErrNotBegun) {
 			g.putOff(err)
 			return false
@@ -72,7 +80,7 @@ func (g *group) capture(ctx context.Context) bool {
 			g.fail(ctx, n, err)
 			return false
 		}
-		tasks = append(tasks, t)
+		tasks = append(tasks, task)
 	}
 	g.captured = g.kind.Runner.Capture(ctx, tasks)
 	for _, c := range g.captured {
@@ -84,30 +92,48 @@ func (g *group) capture(ctx context.Context) bool {
 	return true
 }
 
-// member begins an item of the group. Its errors are those of Start and task.
-func (g *group) member(ctx context.Context, i int) (backup.Task, error) {
-	if g.attempt.Pending(i) {
+// member begins the items of a thing of the group. Those that are stored are among them:
+// a sink that has the point shows that its time has passed. Its errors are those of Start.
+func (g *group) member(t thing) (backup.Task, error) {
+	items := slices.DeleteFunc(slices.Clone(t), func(i int) bool { return g.hasFailed(i) })
+	g.items = append(g.items, items)
+	for _, i := range items {
+		if !g.attempt.Pending(i) {
+			continue
+		}
 		if err := g.attempt.Start(i); err != nil {
 			return backup.Task{}, err
 		}
 	}
-	return g.task(ctx, i)
+	return g.task(t, items), nil
 }
 
-// setOrder orders the items of the group: the containers as they are stopped, then
-// the images. An item that failed in an earlier attempt no longer belongs to the
+// hasFailed reports whether an item has ended without being stored.
+func (g *group) hasFailed(i int) bool {
+	return !g.attempt.Pending(i) && g.attempt.Outcome(i).Status != events.OutcomeCompleted
+}
+
+// setOrder orders the things of the group: the containers as they are stopped, then
+// the images. One that failed in an earlier attempt no longer belongs to the
 // group; one that was stored does, as its point in time has passed.
 func (g *group) setOrder() {
-	order := slices.Clone(g.plan.StopOrder)
-	for i, item := range g.plan.Items {
-		if item.Kind != events.ItemContainer {
-			order = append(order, i)
+	byPlace := map[int]thing{}
+	var others []thing
+	for _, t := range g.things() {
+		byPlace[t[0]] = t
+		if g.plan.Items[t[0]].Kind != events.ItemContainer {
+			others = append(others, t)
 		}
 	}
-	g.order = slices.DeleteFunc(order, func(i int) bool {
-		return !g.attempt.Pending(i) && g.attempt.Outcome(i).Status != events.OutcomeCompleted
-	})
+	var order []thing
+	for _, i := range g.plan.StopOrder {
+		order = append(order, byPlace[i])
+	}
+	g.order = slices.DeleteFunc(append(order, others...), func(t thing) bool { return !slices.ContainsFunc(t, g.belongs) })
 }
+
+// belongs reports whether an item belongs to the group.
+func (g *group) belongs(i int) bool { return !g.hasFailed(i) }
 
 // dropGone ends the items that are gone without anybody's fault: they do not keep the
 // others from being captured.
@@ -116,16 +142,18 @@ func (g *group) dropGone(ctx context.Context) {
 	if err != nil {
 		return // what captures them learns it too
 	}
-	g.order = slices.DeleteFunc(g.order, func(i int) bool {
-		item := g.plan.Items[i]
-		if !g.attempt.Pending(i) || item.Kind != events.ItemContainer || item.Code != "" {
+	g.order = slices.DeleteFunc(g.order, func(t thing) bool {
+		item := g.plan.Items[t[0]]
+		if g.isStored(t) || item.Kind != events.ItemContainer || item.Code != "" {
 			return false
 		}
 		now := findContainer(item, all)
 		if !now.gone(item) {
 			return false
 		}
-		g.attempt.Fail(i, g.began, now.judge(item, nil))
+		for _, i := range g.pending(t) {
+			g.attempt.Fail(i, g.began, now.judge(item, nil))
+		}
 		return true
 	})
 }
@@ -140,12 +168,17 @@ func (g *group) putOff(err error) {
 
 // fail ends the items of a group of which the n-th could not be begun.
 func (g *group) fail(ctx context.Context, n int, why error) {
-	if !g.finish(ctx, g.order[n], g.began, nil, why) {
-		return // they are tried again
+	for _, i := range g.pending(g.order[n]) {
+		if !g.attempt.Fail(i, g.began, why) {
+			return // they are tried again
+		}
 	}
-	for _, i := range g.order {
-		if i != g.order[n] && g.attempt.Pending(i) {
-			g.finish(ctx, i, g.began, nil, backup.NotTogether(ctx, g.plan.Items[i].Item, why))
+	for m, t := range g.order {
+		if m == n {
+			continue
+		}
+		for _, i := range g.pending(t) {
+			g.attempt.Fail(i, g.began, backup.NotTogether(ctx, g.plan.Items[i].Item, why))
 		}
 	}
 }
@@ -154,10 +187,6 @@ func (g *group) fail(ctx context.Context, n int, why error) {
 func (g *group) store(ctx context.Context, n int) {
 	bounded, cancel := g.attempt.Bound(ctx)
 	defer cancel()
-	var result *backup.Result
-	err := panics.Catch(func() (err error) {
-		result, err = g.captured[n].Store(bounded)
-		return err
-	})
-	g.finish(ctx, g.order[n], g.began, result, err)
+	all := failing(len(g.items[n]), func() []backup.Outcome { return g.captured[n].Store(bounded) })
+	g.finish(ctx, g.order[n], g.items[n], g.began, all)
 }

@@ -21,13 +21,26 @@ type Policy struct {
 
 // Refuse implements [job.Spec].
 func (s *spec) Refuse() *job.Refusal {
-	if refusal := s.kind.SinkPolicy.Refuse("/sink", s.options.Sink, s.request.Target); refusal != nil {
+	if refusal := s.refuseSinks(); refusal != nil {
 		return refusal
 	}
 	policy := s.kind.Policy
 	if q := s.data.Quiesce; q != "" && !slices.Contains(policy.Quiesce, q) {
 		return job.Refuse(events.ReasonPolicy, "/quiesce",
 			fmt.Sprintf("host %s does not allow quiesce %s, only %q (policy.quiesce in its configuration)", s.kind.Host, q, policy.Quiesce))
+	}
+	return nil
+}
+
+// refuseSinks holds each sink against the configuration.
+func (s *spec) refuseSinks() *job.Refusal {
+	if len(s.data.Sinks) == 0 {
+		return s.kind.SinkPolicy.Refuse("/sink", s.options.Sink, s.request.Target)
+	}
+	for n, name := range s.data.Sinks {
+		if refusal := s.kind.SinkPolicy.Refuse(fmt.Sprintf("/sinks/%d", n), name, s.request.Target); refusal != nil {
+			return refusal
+		}
 	}
 	return nil
 }

@@ -114,18 +114,19 @@ func (r *run) keep(ctx context.Context, t *restore.Task, volume string, l undo.L
 	tags := map[string]string{}
 	maps.Copy(tags, r.data.Tags)
 	tags[safetyTag] = t.Job
-	result, err := r.kind.Backups.Run(ctx, backup.Task{
-		Host: t.Host, Job: t.Job, Attempt: t.Attempt, SinkName: t.SinkName, Sink: t.Sink, Tags: tags, Ledger: l, Progress: t.Progress,
+	stored := r.kind.Backups.Run(ctx, backup.Task{
+		Host: t.Host, Job: t.Job, Attempt: t.Attempt, Tags: tags, Ledger: l, Progress: t.Progress,
+		Legs:    []backup.Leg{{Sink: t.SinkName, Open: func(context.Context) (sink.Sink, error) { return t.Sink, nil }}},
 		Point:   events.PointID(r.attempt.Stored(), source.Source(), fmt.Sprintf("%s/%d", source.ID(), t.Attempt), t.Host, item.Kind, item.ID),
 		Request: point.Request{Source: source.Source(), ID: source.ID(), CorrelationID: events.CorrelationID(source)},
 		Item: events.PlannedItem{Item: item, Reason: "it is replaced by a restore", Volumes: []events.PlannedVolume{
 			{Type: "volume", Name: volume, Driver: v.Driver, CreatedAt: v.CreatedAt},
 		}},
-	})
-	if err != nil {
-		return restore.Kept{}, err
+	})[0]
+	if stored.Err != nil {
+		return restore.Kept{}, stored.Err
 	}
-	return restore.Kept{Point: result.Manifest.ID, Dir: result.Dir}, nil
+	return restore.Kept{Point: stored.Result.Manifest.ID, Dir: stored.Result.Dir}, nil
 }
 
 // complete tells the attempt that an item is restored.
