@@ -39,3 +39,20 @@ func TestNotReached(t *testing.T) {
 		t.Errorf("an Engine that is away: %v", err)
 	}
 }
+
+// A proxy that does not let a call through is told apart from a registry that refuses.
+func TestRegistryCallsRefused(t *testing.T) {
+	e, err := docker.Connect(dockertest.NewProxy(t, openBench(t).Host()).Host())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for path, err := range map[string]error{
+		"/images/{name}/push":       e.Push(t.Context(), "127.0.0.1:1/a/b:v1", engine.Credentials{User: "u", Password: "p"}),
+		"/distribution/{name}/json": e.LookUp(t.Context(), "127.0.0.1:1/a/b:v1", engine.Credentials{User: "u", Password: "p"}),
+	} {
+		if refusal, ok := errors.AsType[*engine.RefusedError](err); !ok || refusal.Path != path {
+			t.Errorf("it reports %v, want that %s is refused", err, path)
+		}
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/registry"
 )
 
@@ -501,6 +502,16 @@ func TestReceiverFails(t *testing.T) {
 	}
 }
 
+// A panic of the receiver costs the push, and leaves no blob behind.
+func TestReceiverPanics(t *testing.T) {
+	p := open(t, &receiver{write: func(context.Context) error { panic("a fault") }})
+	p.ask("PATCH", p.begin(), chunked("a blob")).want(t, 403, "DENIED")
+	if panics.Stack(p.Err()) == nil {
+		t.Errorf("the session has the error %v", p.Err())
+	}
+	p.r.wantEnded(t)
+}
+
 // A daemon in the midst of sending reads why it is refused: what it sends is not cut
 // off, which would lose the answer, and have it try again.
 func TestRefusalIsRead(t *testing.T) {
@@ -513,7 +524,9 @@ func TestRefusalIsRead(t *testing.T) {
 		}
 		a := p.ask("PATCH", p.begin(), chunked(strings.Repeat("x", 4<<20)))
 		a.want(t, 403, "DENIED")
+		at := p.base + "blobs/uploads/" + fmt.Sprint(i)
 		p.Close()
+		p.ask("PATCH", at, chunked(strings.Repeat("x", 4<<20))).want(t, 404, "NAME_UNKNOWN")
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *Session) Err() error {
 var errEnded = errors.New("the push has ended")
 
 // Close ends the session: what runs in it is cancelled. It returns when the receiver is
-// not called any more, and every blob is ended.
+// not called any more, and every blob is ended; so the receiver must not call it.
 func (s *Session) Close() {
 	s.cancel(errEnded)
 	s.requests.close()
@@ -123,7 +123,7 @@ func (s *Server) within(handle handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		session := s.session(r.PathValue("name"))
 		if session == nil || !session.requests.enter() {
-			unknownName.write(w)
+			unknownName.writeBeforeEnd(w, r)
 			return
 		}
 		defer session.requests.leave()

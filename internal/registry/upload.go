@@ -115,15 +115,17 @@ func (s *Session) deleteUpload(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// take hands bytes to the blob as they come. After an error the blob is ended.
+// take hands bytes to the blob as they come. After an error, or a panic, the blob is
+// ended.
 func (s *Session) take(u *upload, body io.Reader) (err error) {
 	if u.blob == nil {
 		if u.blob, err = s.receiver.Begin(s.ctx); err != nil {
 			return fmt.Errorf("begin a blob: %w", err)
 		}
 	}
+	taken := false
 	defer func() {
-		if err != nil {
+		if !taken {
 			u.abort()
 		}
 	}()
@@ -138,6 +140,7 @@ func (s *Session) take(u *upload, body io.Reader) (err error) {
 	case err != nil:
 		return fmt.Errorf("take a blob: %w", err)
 	}
+	taken = true
 	return nil
 }
 

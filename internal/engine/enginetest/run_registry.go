@@ -23,6 +23,7 @@ import (
 func (s *suite) runRegistry(t *testing.T) {
 	t.Run("Push", s.push)
 	t.Run("PushAgain", s.pushAgain)
+	t.Run("PushTogether", s.pushTogether)
 	t.Run("PushIsRefused", s.pushIsRefused)
 	t.Run("PushEndsWithItsContext", s.pushEnds)
 	t.Run("PushEndsWithItsSession", s.pushIsClosed)
@@ -268,6 +269,41 @@ func (s *suite) pushAgain(tt *testing.T) {
 	slices.Sort(want)
 	if slices.Sort(shelf.sent); !slices.Equal(shelf.sent, want) {
 		t.Errorf("of a changed container %v is sent, want the new layer and the configuration, %v", shelf.sent, want)
+	}
+}
+
+// Two containers of one image are pushed at a time, and each push is whole.
+func (s *suite) pushTogether(tt *testing.T) {
+	t := s.begin(tt)
+	server, ref := t.registry(), t.name("image")+":v1"
+	t.MakeImage(t, ref)
+	var sessions [2]*registry.Session
+	var shelves [2]*shelf
+	for i := range sessions {
+		shelves[i] = &shelf{blobs: map[string][]byte{}}
+		sessions[i] = server.Open(t.name("tag"), shelves[i])
+		id := t.running(Spec{Image: ref})
+		t.Write(t, id, "/written", t.name("content"))
+		_, err := t.Commit(t.ctx, id, engine.CommitOptions{Reference: sessions[i].Reference(), Pause: true})
+		t.must(err)
+	}
+	var pushing sync.WaitGroup
+	for i := range sessions {
+		pushing.Go(func() {
+			if err := t.Bench.Push(t.ctx, sessions[i].Reference(), pushAuth); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	pushing.Wait()
+	for _, session := range sessions {
+		session.Close()
+		t.must(t.Bench.RemoveImage(t.ctx, session.Reference()))
+	}
+	first, second := t.image(shelves[0]), t.image(shelves[1])
+	base := len(first.diffs) - 1
+	if !slices.Equal(first.diffs[:base], second.diffs[:base]) || first.diffs[base] == second.diffs[base] {
+		t.Errorf("the layers are %v and %v, want them to differ in the last", first.diffs, second.diffs)
 	}
 }
 
