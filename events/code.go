@@ -94,6 +94,8 @@ const (
 	CodeSinkUnavailable Code = "sink_unavailable"
 	CodeSinkFull        Code = "sink_full"
 	CodeSinkError       Code = "sink_error"
+	// CodeMayNotRemove: the credentials of the sink do not let the worker remove anything.
+	CodeMayNotRemove Code = "may_not_remove"
 
 	// CodePointNotFound: the sink has no such point.
 	CodePointNotFound Code = "point_not_found"
@@ -113,7 +115,7 @@ const (
 	// CodeHeld: nothing of the group is removed, because its newest point is suspicious.
 	CodeHeld Code = "held"
 	// CodeKept: the point is kept contrary to the plan, because it was protected, used or
-	// taken back meanwhile. It is skipped, and no failure.
+	// taken back meanwhile, or the sink has locked it. It is skipped, and no failure.
 	CodeKept Code = "kept"
 
 	// CodeNameTaken, CodePortTaken, CodeAddressTaken: another container has the name,

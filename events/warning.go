@@ -56,6 +56,8 @@ const (
 	WarningContext WarningCode = "context_incomplete"
 	// WarningMorePoints: there are more points than one job removes or copies.
 	WarningMorePoints WarningCode = "more_points"
+	// WarningLocked: points stay that a prune would have removed, as the sink has locked them.
+	WarningLocked WarningCode = "locked"
 	// WarningUnchecked: something of a point could not be checked, or there was nothing to
 	// start in a drill.
 	WarningUnchecked WarningCode = "unchecked"
