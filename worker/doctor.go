@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -175,15 +176,18 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 	}
 	condition := "there"
 	if s, ok := sink.As[sink.Prober](s); ok {
-		warnings, err := s.Probe(ctx)
+		probed, err := s.Probe(ctx)
 		if err != nil {
 			d.fail(what, fmt.Errorf("%s: %w", name, err), "let the worker write there, and nobody else read it")
 			return
 		}
-		for _, w := range warnings {
+		for _, w := range probed.Warnings {
 			d.warn(what, "%s at %s: %s", name, location, w)
 		}
 		condition = "writable"
+		if len(probed.May) > 0 {
+			condition += "; these credentials may " + strings.Join(probed.May, ", ")
+		}
 	}
 	if s, ok := sink.As[sink.Spacer](s); ok {
 		free, err := s.Free(ctx)

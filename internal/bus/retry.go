@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -65,7 +64,7 @@ func (b *Bus) Once(ctx context.Context, within time.Duration, exchange func(cont
 
 // ended adds to the end of a context what went wrong before.
 func ended(err, last error) error {
-	if err == nil || last == nil || final(err) || errors.Is(err, last) {
+	if err == nil || last == nil || final(err) {
 		return err
 	}
 	return fmt.Errorf("%w; before that: %w", err, last)

@@ -106,6 +106,7 @@ var Sink = Meanings{
 	{sink.ErrFull, events.CodeSinkFull, true},
 	{sink.ErrUnavailable, events.CodeSinkUnavailable, true},
 	{sink.ErrTooLarge, events.CodeSinkFull, false},
+	{sink.ErrMayNotRemove, events.CodeMayNotRemove, false},
 	{seal.ErrNoIdentity, events.CodeNoIdentity, false},
 }
 

@@ -8,8 +8,10 @@ package sink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
+	"time"
 )
 
 // Errors that every implementation reports, so that callers can tell them apart
@@ -29,7 +31,28 @@ var (
 	// ErrUnavailable means that the sink cannot be used as it is: missing,
 	// read-only, forbidden, unreachable, or not the sink it is taken for.
 	ErrUnavailable = errors.New("the sink is not available")
+	// ErrMayNotRemove means that what was to be removed is still there, as the credentials
+	// may store and read but not remove.
+	ErrMayNotRemove = errors.New("these credentials may not remove what is stored")
 )
+
+// LockedError is reported for what was to be removed and is still there, as the sink keeps
+// it until a date.
+type LockedError struct {
+	Place string // of what is kept
+	Until time.Time
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("%s: locked until %s", e.Place, e.Until.UTC().Format(time.RFC3339))
+}
+
+// IsKept reports whether an error says of something that was to be removed that it is still
+// there and that no retry helps for now: it is locked, or the credentials may not remove it.
+func IsKept(err error) bool {
+	_, locked := errors.AsType[*LockedError](err)
+	return locked || errors.Is(err, ErrMayNotRemove)
+}
 
 // Sink stores points. A consumer that needs only a part of it takes that part.
 //
@@ -71,7 +94,9 @@ type Stager interface {
 	// and only that: a point that the attempt published stays, and so do other
 	// attempts. It returns when that is durable, and it is no error if nothing is
 	// there. The attempt must not be in use in this process; if another one still has
-	// it, its Publish reports ErrUnavailable from then on.
+	// it, its Publish reports ErrUnavailable from then on, unless [IsKept].
+	// It reports a *LockedError or ErrMayNotRemove if something of it is still there; a
+	// [Sweeper] takes that up.
 	Unstage(ctx context.Context, dir, attempt string) error
 }
 
@@ -165,7 +190,9 @@ type Remover interface {
 	// durably, the point is not there for anybody. It returns when everything in the
 	// folder is removed, durably. It takes up a removal that was interrupted, and it
 	// is no error if nothing is there. What another attempt at the point has staged may
-	// be removed with it; then its Publish reports ErrUnavailable.
+	// be removed with it; then its Publish reports ErrUnavailable. It reports a *LockedError,
+	// and removes nothing, while the point is locked, and ErrMayNotRemove if the
+	// credentials do not let it.
 	RemovePoint(ctx context.Context, dir string) error
 
 	// Leftovers yields the folders of points, below a folder as Points takes it and in
@@ -191,11 +218,39 @@ type Marker interface {
 	PutMark(ctx context.Context, dir, name string, content []byte) error
 }
 
+// Locker is a sink that may keep points until a date: nobody can remove them before.
+type Locker interface {
+	// LockedUntil returns a time before which the point at dir cannot be removed; there may
+	// be a later one. It is zero if the point can be removed, or is not there.
+	LockedUntil(ctx context.Context, dir string) (time.Time, error)
+}
+
+// Sweeper is a sink in which something of attempts that have ended may be left, as it could
+// not be removed then.
+type Sweeper interface {
+	// Sweep removes what Unstage has left, below a folder as Points takes it, as far as it
+	// can be removed now.
+	Sweep(ctx context.Context, below string) error
+}
+
 // Prober is a sink that can be tried without storing a point.
 type Prober interface {
-	// Probe writes a small object durably and removes it. The warnings are sentences
-	// on what an operator should know of a sink that works.
-	Probe(ctx context.Context) (warnings []string, err error)
+	// Probe writes a small object durably and removes it.
+	Probe(ctx context.Context) (Probed, error)
+}
+
+// Probed is what trying a sink that works has shown.
+type Probed struct {
+	// May is what the credentials may do there: verbs for people. Nil where a sink has none.
+	May []string
+	// Warnings are sentences on what an operator should know.
+	Warnings []string
+}
+
+// Permitter is a sink whose credentials may not be enough to remove anything.
+type Permitter interface {
+	// MayRemove tries with a small object, and reports ErrMayNotRemove if it is still there.
+	MayRemove(ctx context.Context) error
 }
 
 // Spacer is a sink that knows how much room it has.

@@ -18,8 +18,6 @@ type Config struct {
 	MaxStore int64
 	// Permissions are those of the user, in the server's own notation.
 	Permissions string
-	// NoJetStream leaves JetStream out.
-	NoJetStream bool
 }
 
 // Server starts a server that ends with the test. The program is built from the
@@ -67,16 +65,12 @@ func (p *Process) configuration(dir, cluster string, c Config) string {
 	if c.Permissions != "" {
 		permissions = "permissions: { " + c.Permissions + " }"
 	}
-	jetstream := fmt.Sprintf("jetstream { store_dir: %q, sync_interval: always, %s }", filepath.Join(dir, "store"), limit)
-	if c.NoJetStream {
-		jetstream = ""
-	}
 	return fmt.Sprintf(`
 listen: %q
-%s
+jetstream { store_dir: %q, sync_interval: always, %s }
 authorization { users: [ { user: %q, password: %q, %s } ] }
 %s
-`, p.address, jetstream, p.User, p.Password, permissions, cluster)
+`, p.address, filepath.Join(dir, "store"), limit, p.User, p.Password, permissions, cluster)
 }
 
 // The range of ports lies below that from which the system takes the ports of

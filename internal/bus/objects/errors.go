@@ -71,16 +71,9 @@ func (s *Store) explain(ctx context.Context, key string, err error) error {
 	return fmt.Errorf("%s: %w: %s: %v", place, sink.ErrUnavailable, remedy(err), err) //nolint:errorlint // see above
 }
 
-// lacksJetStream reports whether an error is that of a server or an account without JetStream.
-func lacksJetStream(err error) bool {
-	code := bus.APICode(err)
-	return code == jetstream.JSErrCodeJetStreamNotEnabled || code == jetstream.JSErrCodeJetStreamNotEnabledForAccount ||
-		errors.Is(err, nats.ErrNoResponders)
-}
-
 // remedy says what to do about an error.
 func remedy(err error) string {
-	switch {
+	switch code := bus.APICode(err); {
 	case errors.Is(err, bus.ErrDenied):
 		return "this user may not do that; give it the permissions that the manual lists"
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
@@ -89,7 +82,8 @@ func remedy(err error) string {
 		return "the server or the bucket takes only small messages; raise max_payload, and the bucket's max-msg-size"
 	case errors.Is(err, errBucket), errors.Is(err, errSetting):
 		return "correct that"
-	case lacksJetStream(err):
+	case code == jetstream.JSErrCodeJetStreamNotEnabled, code == jetstream.JSErrCodeJetStreamNotEnabledForAccount,
+		errors.Is(err, nats.ErrNoResponders):
 		return "JetStream is not enabled there, for this account; enable it"
 	}
 	return "it does not answer; look at the server and the way to it"

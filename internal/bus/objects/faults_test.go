@@ -332,17 +332,6 @@ func TestUnavailable(t *testing.T) {
 			}
 		})
 	}
-	t.Run("no JetStream", func(t *testing.T) {
-		_, o := bustest.External(t, bustest.Config{NoJetStream: true})
-		s, began := open(t, options(t, o)), time.Now()
-		_, err := s.Stat(t.Context(), "a")
-		if !errors.Is(err, sink.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "JetStream is not enabled") {
-			t.Errorf("%v, want it to say that there is no JetStream", err)
-		}
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("it takes %s to say so", took)
-		}
-	})
 	t.Run("the bucket is deleted in the middle", func(t *testing.T) {
 		s := open(t, options(t, o).WithPatience(time.Minute, 2*time.Second))
 		err := write(t.Context(), s, "a", pattern(8<<20), func() { must(t, js.DeleteObjectStore(t.Context(), "test")) })

@@ -61,9 +61,6 @@ const (
 	chunkTime = 30 * time.Second
 	// pingTime has a connection that stands still break after three of it.
 	pingTime = 10 * time.Second
-	// jetStreamTime is for how long a server may say that it has no JetStream: one of a
-	// cluster that has just started does not know yet which of the others has it.
-	jetStreamTime = 2 * time.Second
 )
 
 // Store is a prefix in a bucket. It connects when it is first used.
@@ -254,16 +251,10 @@ func (s *Store) make(ctx context.Context, b *bus.Bus) error {
 	})
 }
 
-// info is what the stream's leader says of it. That nobody answers for JetStream does not
-// pass, but for a moment after the start of a server.
+// info is what the stream's leader says of it.
 func (s *Store) info(ctx context.Context, b *bus.Bus) (info jetstream.StreamInfo, err error) {
-	began := time.Now()
 	err = b.RetryEach(ctx, "looking at the bucket", bus.AttemptTimeout, func(ctx context.Context) error {
-		err := b.API(ctx, "STREAM.INFO."+s.stream, struct{}{}, &info)
-		if lacksJetStream(err) && time.Since(began) > jetStreamTime {
-			return backoff.Permanent(err)
-		}
-		return err
+		return b.API(ctx, "STREAM.INFO."+s.stream, struct{}{}, &info)
 	})
 	return info, err
 }

@@ -316,5 +316,8 @@ func (s *Store) delete(ctx context.Context, key string, when *blob.AccessConditi
 	if err = s.explain(key, err); errors.Is(err, sink.ErrNotFound) {
 		return nil
 	}
+	if a, ok := errors.AsType[answer](err); ok && a.status == http.StatusForbidden && remedies[a.code] == denied {
+		return fmt.Errorf("%s: %w: %w", s.Place(key), sink.ErrMayNotRemove, a)
+	}
 	return err
 }

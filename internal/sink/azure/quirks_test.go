@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -440,13 +441,14 @@ func TestWithoutTheRightToDelete(t *testing.T) {
 	must(t, w.Commit())
 	must(t, staging.Publish(t.Context(), []byte(key)))
 	must(t, staging.Discard(t.Context()))
-	if err := s.RemovePoint(t.Context(), "points/h/container/n/i"); !errors.Is(err, sink.ErrUnavailable) {
+	if err := s.RemovePoint(t.Context(), "points/h/container/n/i"); !errors.Is(err, sink.ErrMayNotRemove) {
 		t.Errorf("the point is removed: %v", err)
 	}
 	for range 2 {
-		caveats, err := s.Probe(t.Context())
+		probed, err := s.Probe(t.Context())
+		caveats := probed.Warnings
 		must(t, err)
-		if len(caveats) != 1 || !strings.Contains(caveats[0], "nothing can be removed") {
+		if len(caveats) != 1 || !strings.Contains(caveats[0], "may not delete: backups work") || slices.Contains(probed.May, "delete") {
 			t.Errorf("the warnings are %q", caveats)
 		}
 	}

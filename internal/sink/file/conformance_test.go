@@ -47,7 +47,8 @@ func open(t *testing.T, dir string) *file.Sink {
 // probe tries a sink, and fails the test if there is something to warn of.
 func probe(t *testing.T, s *file.Sink) error {
 	t.Helper()
-	warnings, err := s.Probe(t.Context())
+	probed, err := s.Probe(t.Context())
+	warnings := probed.Warnings
 	if len(warnings) > 0 {
 		t.Errorf("the warnings are %q", warnings)
 	}

@@ -29,7 +29,8 @@ func TestWhereModesMeanNothing(t *testing.T) {
 	open, err := file.Open(t.Context(), dir, "", accepted)
 	must(t, err)
 	store(t, open, aPoint, "1")
-	warnings, err := open.Probe(t.Context())
+	probed, err := open.Probe(t.Context())
+	warnings := probed.Warnings
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "mode 0777") {
 		t.Errorf("the warnings are %q, %v; want one that says the mode", warnings, err)
 	}
@@ -133,7 +134,8 @@ func TestFoldersThatOthersMayChange(t *testing.T) {
 		store(t, s, aPoint, "1")
 		at := filepath.Join(dir, name)
 		must(t, os.Chmod(at, 0o777))
-		warnings, err := s.Probe(t.Context())
+		probed, err := s.Probe(t.Context())
+		warnings := probed.Warnings
 		if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], at) {
 			t.Errorf("the warnings are %q, %v; want one that names %s", warnings, err, at)
 		}

@@ -14,10 +14,11 @@ import (
 )
 
 // Probe implements [sink.Prober].
-func (s *Sink) Probe(context.Context) (warnings []string, err error) {
+func (s *Sink) Probe(context.Context) (sink.Probed, error) {
+	var p sink.Probed
 	root, err := s.root()
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	defer root.Close()
 	name := ".probe-" + uuid.NewString()
@@ -27,17 +28,17 @@ func (s *Sink) Probe(context.Context) (warnings []string, err error) {
 		}
 		info, err := folder.Lstat(name)
 		if err == nil {
-			warnings = append(warnings, exposure(info)...)
+			p.Warnings = append(p.Warnings, exposure(info)...)
 		}
 		return errors.Join(err, syncFolder(folder), folder.Remove(name))
 	})
 	if err != nil {
-		return nil, explain(s.place(path.Join(stagingName, name)), err)
+		return p, explain(s.place(path.Join(stagingName, name)), err)
 	}
-	if len(warnings) == 0 { // modes count
-		warnings = s.openFolders(root)
+	if len(p.Warnings) == 0 { // modes count
+		p.Warnings = s.openFolders(root)
 	}
-	return warnings, nil
+	return p, nil
 }
 
 // exposure says who else may use what this process makes.

@@ -1,7 +1,6 @@
 package object
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,13 +12,17 @@ import (
 
 // Sink is a sink in an object store.
 type Sink struct {
-	store Store
-	id    string
+	store  Store
+	locker Locker // nil if the store locks nothing
+	id     string
 }
 
 var (
-	_ sink.Sink   = (*Sink)(nil)
-	_ sink.Prober = (*Sink)(nil)
+	_ sink.Sink      = (*Sink)(nil)
+	_ sink.Prober    = (*Sink)(nil)
+	_ sink.Permitter = (*Sink)(nil)
+	_ sink.Locker    = (*Sink)(nil)
+	_ sink.Sweeper   = (*Sink)(nil)
 )
 
 // Open returns the sink that lies in a store. known is the id that the caller remembers
@@ -28,6 +31,9 @@ var (
 // up at a time agree on one id, if the store can create objects only if absent. Errors
 // wrap [sink.ErrUnavailable], or [sink.ErrFull] where there is no room to set it up.
 func Open(ctx context.Context, store Store, known string) (*Sink, error) {
+	if err := checkLock(ctx, store); err != nil {
+		return nil, err
+	}
 	own, err := readIdentity(ctx, store)
 	switch {
 	case !errors.Is(err, sink.ErrNotFound):
@@ -45,6 +51,9 @@ func Open(ctx context.Context, store Store, known string) (*Sink, error) {
 // OpenExisting returns the sink that lies in a store, whichever it is, and sets none up.
 // Errors wrap [sink.ErrUnavailable].
 func OpenExisting(ctx context.Context, store Store) (*Sink, error) {
+	if err := checkLock(ctx, store); err != nil {
+		return nil, err
+	}
 	own, err := readIdentity(ctx, store)
 	if errors.Is(err, sink.ErrNotFound) {
 		err = fmt.Errorf("it holds no sink: it has no %s; the first backup sets a sink up", sink.IdentityName)
@@ -56,7 +65,20 @@ func opened(store Store, own sink.Identity, err error) (*Sink, error) {
 	if err != nil {
 		return nil, unavailable(store, err)
 	}
-	return &Sink{store: store, id: own.ID}, nil
+	locker, _ := store.(Locker)
+	return &Sink{store: store, locker: locker, id: own.ID}, nil
+}
+
+// checkLock reports why a store that is to lock objects cannot.
+func checkLock(ctx context.Context, store Store) error {
+	locker, ok := store.(Locker)
+	if !ok {
+		return nil
+	}
+	if err := locker.CheckLock(ctx); err != nil {
+		return unavailable(store, err)
+	}
+	return nil
 }
 
 // setUp makes the store a sink.
@@ -130,33 +152,6 @@ func (s *Sink) missing(ctx context.Context, err error) error {
 		return gone
 	}
 	return err
-}
-
-// probeName is the object that Probe tries a store with. Where nothing may be removed it
-// is left there.
-const probeName = ".probe"
-
-// Probe implements [sink.Prober].
-func (s *Sink) Probe(ctx context.Context) ([]string, error) {
-	if err := s.check(ctx); err != nil {
-		return nil, err
-	}
-	caveats, err := s.store.Caveats(ctx, probeName)
-	if err != nil {
-		return nil, err
-	}
-	content := []byte("holdfast looks whether it can write here\n")
-	if err := s.store.Put(ctx, probeName, content); err != nil {
-		return nil, err
-	}
-	back, err := readSmall(ctx, s.store, probeName, sink.MaxIdentity)
-	if err == nil && !bytes.Equal(back, content) {
-		err = fmt.Errorf("%s: %w: what was written is read back as something else", s.store.Place(probeName), sink.ErrUnavailable)
-	}
-	if err := s.store.Delete(ctx, probeName); err != nil {
-		caveats = append(caveats, fmt.Sprintf("nothing can be removed here: prune, and what failed attempts leave, need somebody else (%v)", err))
-	}
-	return caveats, err
 }
 
 // attemptPrefix is where an attempt keeps its artifacts. It refuses what [sink.AttemptName]

@@ -118,6 +118,9 @@ func (s *Sink) RemovePoint(ctx context.Context, dir string) error {
 	if err := s.check(ctx); err != nil {
 		return err
 	}
+	if err := s.checkUnlocked(ctx, dir); err != nil {
+		return err
+	}
 	if err := s.store.Delete(ctx, path.Join(dir, sink.ManifestName)); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package object
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,12 +77,20 @@ func (s *Sink) clear(ctx context.Context, dir, prefix string) error {
 			return fmt.Errorf("%s: %w", s.store.Place(dir), sink.ErrExists)
 		}
 	}
-	for _, key := range append(keys, fence...) { // the fence last: see Unstage
-		if err := s.store.Delete(ctx, key); err != nil {
+	var kept error
+	for _, key := range keys {
+		err := s.store.Delete(ctx, key)
+		if err != nil && !sink.IsKept(err) {
 			return err
 		}
+		kept = cmp.Or(kept, err)
 	}
-	return nil
+	for _, key := range fence { // last: see Unstage; and it says that something is left
+		if kept == nil {
+			kept = s.store.Delete(ctx, key)
+		}
+	}
+	return kept
 }
 
 // Unstage implements [sink.Stager]. The attempt may still be in the hands of a process
@@ -99,11 +108,7 @@ func (s *Sink) Unstage(ctx context.Context, dir, attempt string) error {
 	if err := s.store.Put(ctx, prefix+fenceName, nil); err != nil {
 		return err
 	}
-	err = s.clear(ctx, dir, prefix)
-	if errors.Is(err, sink.ErrExists) { // it is the point
-		return s.store.Delete(ctx, prefix+fenceName)
-	}
-	return err
+	return s.clearFenced(ctx, dir, prefix+fenceName)
 }
 
 // maxManifest bounds what is read of a manifest, in bytes.
@@ -150,21 +155,20 @@ func (t *staging) Publish(ctx context.Context, manifest []byte) error {
 	if err := t.checkThere(ctx, keys); err != nil {
 		return err
 	}
-	if err := t.create(ctx, manifest); err != nil {
-		return err
+	if t.sink.locker != nil {
+		err = t.publishLocked(ctx, keys, manifest)
+	} else if err = t.create(ctx, manifest, t.sink.store.PutNew); err == nil {
+		err = t.checkFence(ctx, keys)
 	}
-	if err := t.checkFence(ctx, keys); err != nil {
-		return err
-	}
-	t.published = true
-	return nil
+	t.published = err == nil
+	return err
 }
 
 // create creates the manifest. If it is there, it may be this attempt's own, as the answer
 // to a try of the store's may have been lost.
-func (t *staging) create(ctx context.Context, manifest []byte) error {
+func (t *staging) create(ctx context.Context, manifest []byte, putNew func(ctx context.Context, key string, content []byte) error) error {
 	store, key := t.sink.store, path.Join(t.dir, sink.ManifestName)
-	err := store.PutNew(ctx, key, manifest)
+	err := putNew(ctx, key, manifest)
 	if err == nil {
 		return nil
 	}
@@ -243,10 +247,13 @@ func (t *staging) Discard(ctx context.Context) error {
 			return err
 		}
 	}
+	var kept error
 	for _, a := range left {
-		if err := a.remove(ctx); err != nil {
+		err := a.remove(ctx)
+		if err != nil && !sink.IsKept(err) {
 			return err
 		}
+		kept = cmp.Or(kept, err)
 	}
-	return nil
+	return kept
 }

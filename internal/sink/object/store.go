@@ -10,6 +10,11 @@
 // a point, so an artifact needs no other step to be hidden until then.
 //
 // Removing a point removes its manifest first, then the rest, the mark that says so last.
+//
+// A store that is a [Locker] locks the artifacts of an attempt when the attempt is about to be
+// published, and the manifest as it is created. So every point is locked from its first
+// moment on, and an attempt that fails before leaves nothing that is. Marks are never
+// locked: they come and go.
 package object
 
 import (
@@ -17,6 +22,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"time"
 )
 
 // ErrChanged is reported by [Store.Open] when the object is no longer the one that was
@@ -65,16 +71,41 @@ type Store interface {
 	// keys. It ends after the first error.
 	List(ctx context.Context, prefix string) iter.Seq2[Entry, error]
 
-	// Delete removes the object at key. It is no error if there is none.
+	// Delete removes the object at key, and in a [Locker] all its versions. It is no error
+	// if there is none. It reports a *sink.LockedError while the object is locked, and
+	// sink.ErrMayNotRemove if the credentials do not let it.
 	Delete(ctx context.Context, key string) error
 
 	// Sweep removes the uploads below prefix that were begun and neither committed nor
-	// aborted, by whichever process.
+	// aborted, by whichever process. It reports sink.ErrMayNotRemove as Delete does.
 	Sweep(ctx context.Context, prefix string) error
 
 	// Caveats finds out what the store cannot do, by trying it with an object at key, which
 	// it leaves there. They are sentences for an operator.
 	Caveats(ctx context.Context, key string) ([]string, error)
+}
+
+// Locker is a store that locks what points are made of: until a date nobody can remove it.
+type Locker interface {
+	Store
+
+	// CheckLock reports why the store cannot lock objects.
+	CheckLock(ctx context.Context) error
+
+	// Lock locks the object at key from now on for as long as the store is told to, or
+	// reports sink.ErrNotFound.
+	Lock(ctx context.Context, key string) error
+
+	// PutNewLocked is PutNew, and the object is locked from its first moment.
+	PutNewLocked(ctx context.Context, key string, content []byte) error
+
+	// LockedUntil returns until when the object at key is locked; the zero time if it is
+	// not, or is not there.
+	LockedUntil(ctx context.Context, key string) (time.Time, error)
+
+	// TryLock finds out whether objects can be locked, with a small one at key, which it
+	// leaves there for a minute at least. how says for people how objects are locked.
+	TryLock(ctx context.Context, key string) (how string, err error)
 }
 
 // Upload is an object that is written. One goroutine uses it. It must be ended by Commit

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast.io/holdfast/internal/bytesize"
 	"holdfast.io/holdfast/internal/seal"
@@ -39,6 +40,9 @@ type Config struct {
 	// Limit is how many bytes go to the sink in a second, in LimitHours; see [limit.Options].
 	Limit      bytesize.Size `yaml:"limit"`
 	LimitHours string        `yaml:"limitHours"`
+	// Lock and LockFor are as in [s3.Lock]: how points are locked, and for how long.
+	Lock    string        `yaml:"lock"`
+	LockFor time.Duration `yaml:"lockFor"`
 
 	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
 	// which is refused otherwise.

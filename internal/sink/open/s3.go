@@ -13,12 +13,16 @@ import (
 
 // s3Scheme is the scheme of sinks in a bucket: s3://bucket/prefix.
 var s3Scheme = inStore(s3Store,
-	"endpoint", "region", "pathStyle", "storageClass", "serverSideEncryption", "ca", "credentialsFile", "profile", "maxArtifact", "maxParts")
+	"endpoint", "region", "pathStyle", "storageClass", "serverSideEncryption", "ca", "credentialsFile", "profile", "maxArtifact", "maxParts",
+	"lock", "lockFor")
 
 func s3Store(c Config, _ bool) (object.Store, error) {
 	o, err := s3Options(c)
 	if err != nil {
 		return nil, err
+	}
+	if lock := (s3.Lock{Mode: c.Lock, For: c.LockFor}); lock != (s3.Lock{}) {
+		return s3.NewLocked(o, lock)
 	}
 	return s3.New(o)
 }

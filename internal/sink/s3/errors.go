@@ -36,6 +36,16 @@ func statusOf(err error) int {
 	return answer.StatusCode
 }
 
+// mayNotRemove is explain, for what was to be removed.
+func (s *Store) mayNotRemove(key string, err error) error {
+	answer, _ := errors.AsType[minio.ErrorResponse](err)
+	if answer.Code == minio.AccessDenied || answer.StatusCode == http.StatusForbidden && remedies[answer.Code] == "" && !full[answer.Code] {
+		return fmt.Errorf("%s: %w; look at the policies of the user and of the bucket, and for a legal hold: %w",
+			s.Place(key), sink.ErrMayNotRemove, err)
+	}
+	return s.explain(key, err)
+}
+
 // explain completes an error with the place, and, where the port has a name for it, with
 // that and the remedy. Errors of minio hold no secret.
 func (s *Store) explain(key string, err error) error {

@@ -70,6 +70,8 @@ type Store struct {
 	sse     encrypt.ServerSide
 	// unconditional is set when the service has said that it does not know conditions.
 	unconditional atomic.Bool
+	// versioned is set if what is removed must not leave its versions.
+	versioned bool
 }
 
 var _ object.Store = (*Store)(nil)
@@ -202,6 +204,10 @@ func (s *Store) put(ctx context.Context, key string, content []byte, o minio.Put
 // PutNew implements [object.Store]. It looks for the object first, for services that ignore
 // the condition.
 func (s *Store) PutNew(ctx context.Context, key string, content []byte) error {
+	return s.putNew(ctx, key, content, s.putOptions())
+}
+
+func (s *Store) putNew(ctx context.Context, key string, content []byte, o minio.PutObjectOptions) error {
 	if _, err := s.Stat(ctx, key); !errors.Is(err, sink.ErrNotFound) {
 		if err == nil {
 			err = fmt.Errorf("%s: %w", s.Place(key), sink.ErrExists)
@@ -209,12 +215,12 @@ func (s *Store) PutNew(ctx context.Context, key string, content []byte) error {
 		return err
 	}
 	if s.unconditional.Load() {
-		return s.Put(ctx, key, content)
+		return s.put(ctx, key, content, o)
 	}
-	err := s.putIfAbsent(ctx, key, content)
+	err := s.putIfAbsent(ctx, key, content, o)
 	if errors.Is(err, errNoConditions) {
 		s.unconditional.Store(true)
-		return s.Put(ctx, key, content)
+		return s.put(ctx, key, content, o)
 	}
 	return err
 }
@@ -226,8 +232,7 @@ var errNoConditions = errors.New("it does not know conditional requests")
 const maxConflicts = 10
 
 // putIfAbsent creates the object on the condition that there is none.
-func (s *Store) putIfAbsent(ctx context.Context, key string, content []byte) error {
-	o := s.putOptions()
+func (s *Store) putIfAbsent(ctx context.Context, key string, content []byte, o minio.PutObjectOptions) error {
 	o.SetMatchETagExcept("*")
 	for try := 0; ; try++ {
 		err := s.put(ctx, key, content, o)
@@ -247,21 +252,34 @@ func (s *Store) putIfAbsent(ctx context.Context, key string, content []byte) err
 }
 
 // Caveats implements [object.Store].
-func (s *Store) Caveats(ctx context.Context, key string) ([]string, error) {
-	err := s.putIfAbsent(ctx, key, []byte("first"))
+func (s *Store) Caveats(ctx context.Context, key string) (caveats []string, err error) {
+	err = s.putIfAbsent(ctx, key, []byte("first"), s.putOptions())
 	if err == nil {
-		err = s.putIfAbsent(ctx, key, []byte("second"))
+		err = s.putIfAbsent(ctx, key, []byte("second"), s.putOptions())
 	}
 	const consequence = ": should two workers store one point at a time, the later manifest replaces the first"
 	switch {
 	case err == nil:
-		return []string{"the service ignores If-None-Match" + consequence}, nil
+		caveats = append(caveats, "the service ignores If-None-Match"+consequence)
 	case errors.Is(err, errNoConditions):
-		return []string{"the service refuses If-None-Match" + consequence}, nil
-	case errors.Is(err, sink.ErrExists):
-		return nil, nil
+		caveats = append(caveats, "the service refuses If-None-Match"+consequence)
+	case !errors.Is(err, sink.ErrExists):
+		return nil, err
 	}
-	return nil, err
+	return append(caveats, s.versionCaveats(ctx)...), nil
+}
+
+// versionCaveats says of a bucket that keeps versions what becomes of what is removed, as far
+// as these credentials may know.
+func (s *Store) versionCaveats(ctx context.Context) []string {
+	if _, mode, days, unit, err := s.core.GetObjectLockConfig(ctx, s.options.Bucket); err == nil && mode != nil && days != nil && unit != nil {
+		return []string{fmt.Sprintf("the bucket's own default retention (%d %s) locks also marks and what failed attempts leave; "+
+			"take it off, and set lock", *days, strings.ToLower(string(*unit)))}
+	}
+	if v, err := s.core.GetBucketVersioning(ctx, s.options.Bucket); err == nil && v.Enabled() && !s.versioned {
+		return []string{"the bucket keeps versions: what prune removes is there until a rule of the bucket removes what is not current"}
+	}
+	return nil
 }
 
 // Open implements [object.Store].
@@ -342,8 +360,11 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[object.Entry,
 
 // Delete implements [object.Store].
 func (s *Store) Delete(ctx context.Context, key string) error {
+	if s.versioned {
+		return s.deleteVersions(ctx, key)
+	}
 	err := s.core.RemoveObject(ctx, s.options.Bucket, s.prefix+key, minio.RemoveObjectOptions{})
-	if err = s.explain(key, err); errors.Is(err, sink.ErrNotFound) {
+	if err = s.mayNotRemove(key, err); errors.Is(err, sink.ErrNotFound) {
 		return nil
 	}
 	return err
@@ -375,7 +396,7 @@ func (s *Store) Sweep(ctx context.Context, prefix string) error {
 // abort ends an upload. It is no error if that has ended.
 func (s *Store) abort(ctx context.Context, key, id string) error {
 	err := s.core.AbortMultipartUpload(ctx, s.options.Bucket, s.prefix+key, id)
-	if err = s.explain(key, err); errors.Is(err, sink.ErrNotFound) {
+	if err = s.mayNotRemove(key, err); errors.Is(err, sink.ErrNotFound) {
 		return nil
 	}
 	return err

@@ -144,7 +144,8 @@ func TestAServerWhoseRenameReplaces(t *testing.T) {
 	wants(t, "create again", s.PutNew(t.Context(), "x", nil), sink.ErrExists)
 	over, err := object.Open(t.Context(), s, "")
 	must(t, err)
-	warnings, err := over.Probe(t.Context())
+	probed, err := over.Probe(t.Context())
+	warnings := probed.Warnings
 	must(t, err)
 	if len(warnings) != 4 {
 		t.Errorf("the warnings are %q", warnings)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -25,7 +26,10 @@ type Memory struct {
 	store *store
 }
 
-var _ sink.Sink = (*Memory)(nil)
+var (
+	_ sink.Sink   = (*Memory)(nil)
+	_ sink.Locker = (*Memory)(nil)
+)
 
 // store is what instances of one sink share. All its members are guarded by mu.
 type store struct {
@@ -33,6 +37,8 @@ type store struct {
 	id      string // empty when the sink has vanished
 	objects map[string][]byte
 	staged  map[string]*memoryStaging // by the name of the attempt
+	lockFor time.Duration
+	locked  map[string]time.Time // until when, by the folder of the point
 	faults  []*Fault
 }
 
@@ -60,7 +66,44 @@ func (m *Memory) Vanish() { m.store.replace("") }
 func (s *store) replace(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.id, s.objects, s.staged = id, map[string][]byte{}, map[string]*memoryStaging{}
+	s.id, s.objects, s.staged, s.locked = id, map[string][]byte{}, map[string]*memoryStaging{}, map[string]time.Time{}
+}
+
+// LockFor has points locked from now on for so long after they are published; 0 for not.
+// Those that are there are locked no longer.
+func (m *Memory) LockFor(d time.Duration) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	m.store.lockFor = d
+	clear(m.store.locked)
+}
+
+// LockPoint locks the point at dir from now on.
+func (m *Memory) LockPoint(dir string, d time.Duration) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	m.store.locked[dir] = time.Now().Add(d)
+}
+
+// LockedUntil implements [sink.Locker].
+func (m *Memory) LockedUntil(ctx context.Context, dir string) (time.Time, error) {
+	if err := sink.CheckPoint(dir); err != nil {
+		return time.Time{}, err
+	}
+	unlock, err := m.begin(ctx, OpStat)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer unlock()
+	return m.store.lockOf(dir), nil
+}
+
+// lockOf returns until when a point is locked; zero if it is not. The store must be locked.
+func (s *store) lockOf(dir string) time.Time {
+	if until := s.locked[dir]; until.After(time.Now()) {
+		return until
+	}
+	return time.Time{}
 }
 
 // Contents returns every object by its key, and what is staged as
@@ -221,6 +264,9 @@ func (m *Memory) RemovePoint(ctx context.Context, dir string) error {
 		return err
 	}
 	defer unlock()
+	if until := m.store.lockOf(dir); !until.IsZero() {
+		return &sink.LockedError{Place: "memory: " + dir, Until: until}
+	}
 	delete(m.store.objects, path.Join(dir, sink.ManifestName))
 	if err := m.store.fault(OpHidden); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"time"
 
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -163,6 +164,7 @@ func (t *memoryStaging) Publish(ctx context.Context, manifest []byte) error {
 	}
 	s.objects[key] = append([]byte(nil), manifest...)
 	delete(s.staged, t.name)
+	s.locked[t.dir] = time.Now().Add(s.lockFor)
 	return s.fault(OpPublished)
 }
 

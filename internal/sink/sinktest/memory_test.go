@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
@@ -21,6 +22,16 @@ func (p place) Open(*testing.T) sink.Sink             { return p.m.Reopen() }
 func (p place) Contents(*testing.T) map[string]string { return p.m.Contents() }
 func (p place) Replace(*testing.T)                    { p.m.Replace() }
 func (p place) Vanish(*testing.T)                     { p.m.Vanish() }
+
+func (p place) EndLocks(*testing.T) { p.m.LockFor(0) }
+
+func TestLockingConformance(t *testing.T) {
+	sinktest.RunLocking(t, func(*testing.T) sinktest.LockingPlace {
+		m := sinktest.NewMemory()
+		m.LockFor(30 * 24 * time.Hour)
+		return place{m}
+	})
+}
 
 const dir = "points/web01/image/app/20261122T213000Z-0011aabb"
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/object"
@@ -25,6 +26,9 @@ type Memory struct {
 	objects map[string]stored
 	uploads map[*upload]bool
 	fault   func(op, key string) error
+
+	lockFor time.Duration
+	locked  map[string]time.Time // until when, by key
 }
 
 type stored struct {
@@ -37,8 +41,27 @@ var _ Place = (*Memory)(nil)
 // NewMemory returns an empty place.
 func NewMemory() *Memory { return &Memory{objects: map[string]stored{}, uploads: map[*upload]bool{}} }
 
+// NewLocking returns an empty place whose store locks objects for some days.
+func NewLocking() *Memory {
+	m := NewMemory()
+	m.lockFor, m.locked = 30*24*time.Hour, map[string]time.Time{}
+	return m
+}
+
+// EndLocks ends all locks.
+func (m *Memory) EndLocks(*testing.T) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.locked)
+}
+
 // Open implements [Place].
-func (m *Memory) Open(*testing.T) object.Store { return memoryStore{m} }
+func (m *Memory) Open(*testing.T) object.Store {
+	if m.lockFor > 0 {
+		return memoryLocker{memoryStore{m}}
+	}
+	return memoryStore{m}
+}
 
 // Contents implements [Place].
 func (m *Memory) Contents(*testing.T) map[string]string {
@@ -226,6 +249,9 @@ func (m memoryStore) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	defer unlock()
+	if until := m.locked[key]; until.After(time.Now()) {
+		return &sink.LockedError{Place: m.Place(key), Until: until}
+	}
 	delete(m.objects, key)
 	return nil
 }

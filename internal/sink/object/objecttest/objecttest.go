@@ -39,6 +39,14 @@ type Lacking interface {
 // Run holds a store, and a sink in it, to their ports. place makes a place of its own for
 // every test.
 func Run(t *testing.T, place func(t *testing.T) Place) {
+	RunStore(t, place)
+	t.Run("sink", func(t *testing.T) {
+		sinktest.Run(t, func(t *testing.T) sinktest.Place { return sinkPlace{place(t)} })
+	})
+}
+
+// RunStore is the part of Run that is about the store alone.
+func RunStore(t *testing.T, place func(t *testing.T) Place) {
 	t.Run("store", func(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(tests)) {
 			t.Run(name, func(t *testing.T) {
@@ -47,9 +55,31 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 			})
 		}
 	})
-	t.Run("sink", func(t *testing.T) {
-		sinktest.Run(t, func(t *testing.T) sinktest.Place { return sinkPlace{place(t)} })
+}
+
+// RunLocking holds a sink in a store that locks objects to the port of package sink.
+func RunLocking(t *testing.T, place func(t *testing.T) LockingPlace) {
+	sinktest.RunLocking(t, func(t *testing.T) sinktest.LockingPlace {
+		p := place(t)
+		return lockingPlace{sinkPlace{p}, p}
 	})
+}
+
+// LockingPlace is a Place whose stores are [object.Locker].
+type LockingPlace interface {
+	Place
+	// EndLocks ends all locks, as time does.
+	EndLocks(t *testing.T)
+}
+
+type lockingPlace struct {
+	sinkPlace
+	locking LockingPlace
+}
+
+func (p lockingPlace) EndLocks(t *testing.T) {
+	t.Helper()
+	p.locking.EndLocks(t)
 }
 
 // sinkPlace is the place of a sink in a store.

@@ -2,6 +2,7 @@
 package s3test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,8 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // Version is that of the server; .ci/run installs it.
@@ -25,6 +30,9 @@ const (
 // Bucket is the bucket that a server has from the beginning.
 const Bucket = "backup"
 
+// User is a user of every server, who may do what the policy of a bucket lets him.
+const User = "holdfast-user"
+
 // Server is a server, with its credentials and its buckets in a folder.
 type Server struct {
 	// URL is the endpoint.
@@ -33,7 +41,10 @@ type Server struct {
 	Dir string
 	// Credentials is a file with those of the server, as ~/.aws/credentials.
 	Credentials string
+	// UserCredentials are those of User.
+	UserCredentials string
 
+	dir     string // of all that it keeps
 	address string
 	cmd     *exec.Cmd
 }
@@ -51,19 +62,86 @@ func Start(t testing.TB) *Server {
 
 // StartIn runs a server, with all that it keeps in a folder, until Stop.
 func StartIn(dir string) (*Server, error) {
-	s := &Server{Dir: filepath.Join(dir, "s3"), Credentials: filepath.Join(dir, "credentials")}
-	content := "[default]\naws_access_key_id = " + AccessKey + "\naws_secret_access_key = " + SecretKey + "\n"
+	s := &Server{dir: dir, Dir: filepath.Join(dir, "s3"), Credentials: filepath.Join(dir, "credentials"),
+		UserCredentials: filepath.Join(dir, "user-credentials")}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	s.address = l.Addr().String()
 	s.URL = "http://" + s.address
-	err = errors.Join(l.Close(), os.WriteFile(s.Credentials, []byte(content), 0o600), os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700))
+	users := fmt.Appendf(nil, `{"accessAccounts": {%q: {"access": %[1]q, "secret": %q, "role": "user"}}}`, User, SecretKey)
+	err = errors.Join(l.Close(), writeCredentials(s.Credentials, AccessKey), writeCredentials(s.UserCredentials, User),
+		os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700), os.MkdirAll(s.versions(), 0o700), os.MkdirAll(s.users(), 0o700),
+		os.WriteFile(filepath.Join(s.users(), "users.json"), users, 0o600))
 	if err != nil {
 		return nil, err
 	}
 	return s, s.Run()
+}
+
+func writeCredentials(path, key string) error {
+	return os.WriteFile(path, []byte("[default]\naws_access_key_id = "+key+"\naws_secret_access_key = "+SecretKey+"\n"), 0o600)
+}
+
+func (s *Server) versions() string { return filepath.Join(s.dir, "s3-versions") }
+func (s *Server) users() string    { return filepath.Join(s.dir, "s3-users") }
+
+// At is the server that runs at a URL, for what asks it something.
+func At(url string) *Server { return &Server{URL: url, address: strings.TrimPrefix(url, "http://")} }
+
+// Admin returns a client that may do everything.
+func (s *Server) Admin() (*minio.Core, error) {
+	return minio.NewCore(s.address, &minio.Options{Creds: credentials.NewStaticV4(AccessKey, SecretKey, "")})
+}
+
+// MakeLocking makes a bucket with object lock.
+func (s *Server) MakeLocking(ctx context.Context, bucket string) error {
+	admin, err := s.Admin()
+	if err != nil {
+		return err
+	}
+	return admin.MakeBucket(ctx, bucket, minio.MakeBucketOptions{ObjectLocking: true})
+}
+
+// Let gives a bucket a policy.
+func (s *Server) Let(ctx context.Context, bucket, policy string) error {
+	admin, err := s.Admin()
+	if err != nil {
+		return err
+	}
+	return admin.PutBucketPolicy(ctx, bucket, policy)
+}
+
+// EndLocks ends the locks of all objects in a bucket, as time does; they must be of
+// governance.
+func (s *Server) EndLocks(ctx context.Context, bucket string) error {
+	admin, err := s.Admin()
+	if err != nil {
+		return err
+	}
+	for info := range admin.ListObjectsIter(ctx, bucket, minio.ListObjectsOptions{Recursive: true, WithVersions: true}) {
+		if info.Err != nil {
+			return info.Err
+		}
+		if info.IsDeleteMarker {
+			continue
+		}
+		now, err := admin.StatObject(ctx, bucket, info.Key, minio.StatObjectOptions{VersionID: info.VersionID})
+		if err != nil {
+			return err
+		}
+		if now.Metadata.Get("X-Amz-Object-Lock-Mode") == "" {
+			continue
+		}
+		mode, soon := minio.Governance, time.Now().Add(time.Second)
+		o := minio.PutObjectRetentionOptions{Mode: &mode, RetainUntilDate: &soon, VersionID: info.VersionID, GovernanceBypass: true}
+		if err := admin.PutObjectRetention(ctx, bucket, info.Key, o); err != nil {
+			return err
+		}
+	}
+	time.Sleep(2 * time.Second)
+	return nil
 }
 
 // Run runs the server again after Stop.
@@ -72,9 +150,10 @@ func (s *Server) Run() error {
 	if err != nil {
 		return err
 	}
-	s.cmd = exec.Command(path, "--port", s.address, "--quiet", "--keep-alive", "posix", s.Dir) //nolint:gosec // a test's own program
+	s.cmd = exec.Command(path, "--port", s.address, "--quiet", "--keep-alive",
+		"--iam-dir", s.users(), "posix", "--versioning-dir", s.versions(), s.Dir) //nolint:gosec // a test's own program
 	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+AccessKey, "ROOT_SECRET_ACCESS_KEY="+SecretKey)
-	log, err := os.Create(filepath.Join(filepath.Dir(s.Dir), "server.log"))
+	log, err := os.Create(filepath.Join(s.dir, "server.log"))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,57 @@
+package objecttest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/object"
+)
+
+// memoryLocker is a store that locks objects.
+type memoryLocker struct{ memoryStore }
+
+var _ object.Locker = memoryLocker{}
+
+func (m memoryLocker) CheckLock(context.Context) error { return nil }
+
+func (m memoryLocker) Lock(ctx context.Context, key string) error {
+	unlock, err := m.begin(ctx, "Lock", key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, there := m.objects[key]; !there {
+		return fmt.Errorf("%s: %w", m.Place(key), sink.ErrNotFound)
+	}
+	m.locked[key] = time.Now().Add(m.lockFor)
+	return nil
+}
+
+func (m memoryLocker) PutNewLocked(ctx context.Context, key string, content []byte) error {
+	unlock, err := m.begin(ctx, "PutNewLocked", key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, there := m.objects[key]; there {
+		return fmt.Errorf("%s: %w", m.Place(key), sink.ErrExists)
+	}
+	m.put(key, content)
+	m.locked[key] = time.Now().Add(m.lockFor)
+	return nil
+}
+
+func (m memoryLocker) LockedUntil(ctx context.Context, key string) (time.Time, error) {
+	unlock, err := m.begin(ctx, "LockedUntil", key)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer unlock()
+	return m.locked[key], nil
+}
+
+func (m memoryLocker) TryLock(ctx context.Context, key string) (string, error) {
+	return "memory", m.Put(ctx, key, nil)
+}
