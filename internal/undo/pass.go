@@ -372,6 +372,10 @@ func (p *pass) unstage(ctx context.Context) error {
 			var s sink.Sink
 			if s, err = p.sinks.Open(ctx, a.Unstage.Sink); err == nil {
 				err = s.Unstage(ctx, a.Unstage.Dir, a.Unstage.Name)
+				if sink.IsKept(err) { // a prune takes it up
+					p.log.Warn("what was staged is left in the sink; a prune that may removes it", zap.String("sink", a.Unstage.Sink), zap.Error(err))
+					err = nil
+				}
 			} else if !errors.Is(err, sink.ErrUnavailable) && !errors.Is(err, sink.ErrFull) {
 				err = fmt.Errorf("%w: %w", errNoSink, err)
 			}

@@ -248,6 +248,25 @@ func TestSweeperAndTheSink(t *testing.T) {
 	})
 }
 
+// What the sink keeps, as it is locked or may not be removed, is left there, and the record
+// ends.
+func TestSweeperLeavesWhatTheSinkKeeps(t *testing.T) {
+	for _, why := range []error{&sink.LockedError{Place: "s3://b/x", Until: time.Now().Add(time.Hour)}, fmt.Errorf("s3://b/x: %w", sink.ErrMayNotRemove)} {
+		withBench(t, func(b *bench) {
+			n := undo.Record{Version: undo.Version, ID: undo.ID(pointID, 1), Job: jobID, Attempt: 1,
+				Item: events.Item{Kind: events.ItemImage, ID: "sha256:x", Name: "db"}, Time: time.Now(), Actions: []undo.Action{{
+					Unstage: &undo.Staging{Sink: "default", Dir: point.Dir("host", events.ItemImage, "db", pointID), Name: "1"}}}}
+			fault := b.sink.Fail(b, sinktest.OpUnstage, 1, why)
+			began := time.Now()
+			b.adopt(true, n)
+			b.settle()
+			if took := time.Since(began); took > time.Second || !fault.Hit() {
+				b.Errorf("it took %s, and the sink was asked: %t", took, fault.Hit())
+			}
+		})
+	}
+}
+
 // A later attempt has the container: the earlier one's pause is not ended.
 func TestSweeperLeavesTheContainerToALaterAttempt(t *testing.T) {
 	withBench(t, func(b *bench) {
