@@ -175,6 +175,7 @@ func TestWhatStays(t *testing.T) {
 		"in use by job k3j2 of host db01": func(_ *testing.T, _ *sinktest.Memory, r *prune.Remover) {
 			r.Uses = users{id: "job k3j2 of host db01"}
 		},
+		"locked until 20": func(_ *testing.T, s *sinktest.Memory, _ *prune.Remover) { s.LockPoint(dir, 30*24*time.Hour) },
 		"protected.json cannot be read": func(t *testing.T, s *sinktest.Memory, _ *prune.Remover) {
 			if err := s.PutMark(t.Context(), dir, sink.ProtectedName, []byte("{")); err != nil {
 				t.Fatal(err)
@@ -223,6 +224,7 @@ func TestProtectedOrUsedJustBefore(t *testing.T) {
 		for what, meanwhile := range map[string]func(t *testing.T, s *sinktest.Memory, r *prune.Remover){
 			"protected": func(t *testing.T, s *sinktest.Memory, _ *prune.Remover) { protect(t, s) },
 			"in use":    func(_ *testing.T, _ *sinktest.Memory, r *prune.Remover) { r.Uses = users{id: "a restore"} },
+			"locked":    func(_ *testing.T, s *sinktest.Memory, _ *prune.Remover) { s.LockPoint(dir, time.Hour) },
 		} {
 			s := sinktest.NewMemory()
 			store(t, s, dir, nil)

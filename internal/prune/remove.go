@@ -56,8 +56,8 @@ type Point struct {
 
 // Remove hides a point, and returns when its bytes will go; without a grace they go at
 // once, and the time is zero. One that was hidden by somebody else before does not go
-// earlier than that said. It reports a *KeptError, and undoes what it did, if the point is protected
-// or used; and the sink's errors. It is no error if the point is not there.
+// earlier than that said. It reports a *KeptError, and undoes what it did, if the point is protected,
+// locked or used; and the sink's errors. It is no error if the point is not there.
 func (r *Remover) Remove(ctx context.Context, p Point) (goneAfter time.Time, err error) {
 	marks := r.marks(ctx, p)
 	if hidden := marks.Removed; hidden != nil && hidden.Job != r.Job {
@@ -96,7 +96,7 @@ func (r *Remover) Remove(ctx context.Context, p Point) (goneAfter time.Time, err
 }
 
 // Erase removes the bytes of a point that is hidden, and whose grace has ended. It
-// reports a *KeptError if the point was taken back, is protected or used; and the
+// reports a *KeptError if the point was taken back, is protected, locked or used; and the
 // sink's errors. It takes up a removal that was interrupted.
 func (r *Remover) Erase(ctx context.Context, p Point) error {
 	if _, err := r.Sink.Stat(ctx, path.Join(p.Dir, sink.ManifestName)); errors.Is(err, sink.ErrNotFound) {
@@ -119,15 +119,20 @@ func (r *Remover) Erase(ctx context.Context, p Point) error {
 
 // sweep removes a point, or what is left of one.
 func (r *Remover) sweep(ctx context.Context, p Point) error {
-	if err := r.Sink.RemovePoint(ctx, p.Dir); err != nil {
+	err := r.Sink.RemovePoint(ctx, p.Dir)
+	if locked, ok := errors.AsType[*sink.LockedError](err); ok {
+		return keptBy(locked.Until)
+	}
+	if err != nil {
 		return err
 	}
 	step.At(ctx, step.Erased)
 	return nil
 }
 
-// TakeUp removes what removals have left that were interrupted, below the folders of
-// these hosts; without hosts everywhere. Several may do so at a time.
+// TakeUp removes what removals have left that were interrupted, and what is left of attempts
+// that ended, below the folders of these hosts; without hosts everywhere. What is locked
+// stays. Several may do so at a time.
 func (r *Remover) TakeUp(ctx context.Context, hosts []string) error {
 	below := []string{sink.PointsName}
 	if len(hosts) > 0 {
@@ -141,12 +146,37 @@ func (r *Remover) TakeUp(ctx context.Context, hosts []string) error {
 			if err != nil {
 				return fmt.Errorf("look for what interrupted removals left: %w", err)
 			}
-			if err := r.sweep(ctx, Point{Dir: dir}); err != nil {
+			if err := r.sweep(ctx, Point{Dir: dir}); err != nil && !isKept(err) {
 				return err
+			}
+		}
+		if sweeper, ok := sink.As[sink.Sweeper](r.Sink); ok {
+			if err := sweeper.Sweep(ctx, folder); err != nil {
+				return fmt.Errorf("remove what attempts left that ended: %w", err)
 			}
 		}
 	}
 	return nil
+}
+
+func isKept(err error) bool {
+	_, kept := errors.AsType[*KeptError](err)
+	return kept
+}
+
+// LockedUntil returns until when the sink has locked the point at dir; the zero time if it
+// has not.
+func LockedUntil(ctx context.Context, from sink.Reader, dir string) (time.Time, error) {
+	locker, ok := sink.As[sink.Locker](from)
+	if !ok {
+		return time.Time{}, nil
+	}
+	return locker.LockedUntil(ctx, dir)
+}
+
+// keptBy is the error of a point that the sink has locked.
+func keptBy(until time.Time) error {
+	return &KeptError{Why: "locked until " + until.UTC().Format(time.RFC3339)}
 }
 
 func (r *Remover) marks(ctx context.Context, p Point) point.Marks {
@@ -163,6 +193,13 @@ func (r *Remover) mayGo(ctx context.Context, p Point, marks point.Marks) error {
 			return err
 		}
 		return &KeptError{Why: fmt.Sprintf("%s cannot be read: %s", name, err)}
+	}
+	until, err := LockedUntil(ctx, r.Sink, p.Dir)
+	if err != nil {
+		return err
+	}
+	if !until.IsZero() {
+		return keptBy(until)
 	}
 	user, err := r.Uses.UserOf(ctx, inuse.Point{Sink: r.Sink.ID(), ID: p.ID})
 	if err == nil && user != "" {

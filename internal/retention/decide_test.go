@@ -108,6 +108,8 @@ func pointOf(t *testing.T, fields []string) Point {
 			p.UsedBy = value
 		case "problem":
 			p.Problem = value
+		case "locked":
+			p.LockedUntil = timeOf(t, value)
 		case "hidden":
 			p.Hidden = &Hidden{Until: timeOf(t, value)}
 		default:

@@ -40,6 +40,8 @@ type Point struct {
 	Protected string `json:"protected,omitempty"`
 	// UsedBy says what uses the point at this moment; empty if nothing does.
 	UsedBy string `json:"usedBy,omitempty"`
+	// LockedUntil is until when the sink has locked the point; zero if it has not.
+	LockedUntil time.Time `json:"lockedUntil,omitzero"`
 	// Hidden is set if the point was removed before, and its bytes are still there.
 	Hidden *Hidden `json:"hidden,omitempty"`
 }
@@ -102,10 +104,10 @@ func (v Verdict) Newest() Decision { return v.Points[v.newest] }
 // kind and name. now is the time of the stream at which the decision was asked for.
 // The policy must not be empty.
 //
-// Whatever the policy, these stay: points that are protected, or used; the newest
+// Whatever the policy, these stay: points that are protected, locked or used; the newest
 // point; the newest that passed its last verification; points that are later than now;
 // and points of which is not known what they are. A point is the same for the rules
-// whether it is protected or used, so that protecting one costs no other.
+// whether it is protected, locked or used, so that protecting one costs no other.
 func Decide(now time.Time, p Policy, points []Point) []Verdict {
 	groups := map[Group][]Point{}
 	for _, pt := range points {
@@ -202,7 +204,17 @@ func (g *group) keepAlways() {
 		if d.UsedBy != "" {
 			d.keep("in use by " + d.UsedBy)
 		}
+		if g.isLocked(d) {
+			d.keep(d.locked())
+		}
 	}
+}
+
+// isLocked reports whether the sink keeps a point beyond the time of the request.
+func (g *group) isLocked(d *Decision) bool { return d.LockedUntil.After(g.now) }
+
+func (d *Decision) locked() string {
+	return "locked until " + d.LockedUntil.UTC().Format(time.RFC3339)
 }
 
 // newestPassed returns the newest of some points that passed its last verification.
@@ -230,6 +242,8 @@ func (g *group) decideHidden() {
 			d.keep("removed, and protected " + d.Protected)
 		case d.UsedBy != "":
 			d.keep("removed, and in use by " + d.UsedBy)
+		case g.isLocked(d):
+			d.keep("removed, and " + d.locked())
 		case g.now.Before(d.Hidden.Until):
 			d.keep("removed, can be taken back until " + until)
 		case !passed && hasLast && i == last:

@@ -2,6 +2,7 @@ package prunejob
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"time"
@@ -98,7 +99,33 @@ func (s *spec) decide(ctx context.Context, from sink.Sink, now time.Time) (*deci
 		points[i], d.found[c.Dir] = c.Point, c
 	}
 	d.verdicts = retention.Decide(now, s.policy, points)
+	locked, err := locks(ctx, from, d.byFolder())
+	if err != nil || len(locked) == 0 {
+		return d, err
+	}
+	for i := range points {
+		points[i].LockedUntil = locked[points[i].Dir]
+	}
+	d.verdicts = retention.Decide(now, s.policy, points)
 	return d, nil
+}
+
+// locks returns until when those points are locked, by their folders, that would go.
+func locks(ctx context.Context, from sink.Sink, decided map[string]retention.Decision) (map[string]time.Time, error) {
+	locked := map[string]time.Time{}
+	for dir, decision := range decided {
+		if decision.Action != retention.Remove && decision.Action != retention.Erase {
+			continue
+		}
+		until, err := prune.LockedUntil(ctx, from, dir)
+		if err != nil {
+			return nil, fmt.Errorf("ask until when the points are locked: %w", err)
+		}
+		if !until.IsZero() {
+			locked[dir] = until
+		}
+	}
+	return locked, nil
 }
 
 // byFolder are the decisions by the folders of their points.

@@ -67,9 +67,13 @@ func (p *plan) Public() events.Plan {
 // named in a dry run only.
 func (d *decisions) plan(now time.Time, s *spec) *plan {
 	p := &plan{Version: planVersion, Time: time.Now().UTC(), Now: now.UTC(), Missing: d.missing}
+	var locked []time.Time
 	for _, v := range d.verdicts {
 		held := false
 		for _, decision := range v.Points {
+			if !decision.LockedUntil.IsZero() {
+				locked = append(locked, decision.LockedUntil)
+			}
 			switch decision.Action {
 			case retention.Remove, retention.Erase:
 				p.Items = append(p.Items, d.item(decision, s, now))
@@ -91,6 +95,12 @@ func (d *decisions) plan(now time.Time, s *spec) *plan {
 		p.Items = p.Items[:maxItems]
 		p.Warnings = events.Warn(p.Warnings, events.WarningMorePoints,
 			"%d more points are to be removed than one job does (%d); the next prune goes on with them", more, maxItems)
+	}
+	if len(locked) > 0 {
+		first, last := slices.MinFunc(locked, time.Time.Compare), slices.MaxFunc(locked, time.Time.Compare)
+		p.Warnings = events.Warn(p.Warnings, events.WarningLocked,
+			"%d points would be removed, and are kept: the first is locked until %s, the last until %s", len(locked),
+			first.UTC().Format(time.RFC3339), last.UTC().Format(time.RFC3339))
 	}
 	return p
 }

@@ -38,6 +38,7 @@ type world struct {
 	*testing.T
 	sink    *sinktest.Memory
 	away    bool
+	wrap    func(*sinktest.Memory) sink.Sink // nil for the sink as it is
 	locks   *ledgertest.Memory
 	store   *ledgertest.Memory
 	retry   time.Duration
@@ -58,6 +59,9 @@ func (w *world) Shared(string) bool   { return false }
 func (w *world) Open(context.Context, string) (sink.Sink, error) {
 	if w.away {
 		return nil, fmt.Errorf("%w: it is not mounted", sink.ErrUnavailable)
+	}
+	if w.wrap != nil {
+		return w.wrap(w.sink), nil
 	}
 	return w.sink, nil
 }
@@ -268,6 +272,55 @@ func TestReadOnlySink(t *testing.T) {
 	w.want(old, newest)
 }
 
+// What the sink has locked is kept, and not hidden, until its lock ends: that is said of each
+// in a dry run, and of all in a warning. It is no failure.
+func TestLocked(t *testing.T) {
+	w := newWorld(t)
+	w.sink.LockFor(30 * 24 * time.Hour)
+	old, older, newest := w.point("web-1", 2, nil), w.point("web-1", 3, nil), w.point("web-1", 1, nil)
+	free := w.point("web-1", 4, nil)
+	w.sink.LockPoint(dirOf("web-1", free), 0)
+	planned := last[events.Planned](w, w.prune("1", asked, `{"keep":{"last":1},"dryRun":true}`))
+	reasons := map[string]string{}
+	for _, e := range planned.Excluded {
+		reasons[e.Point] = e.Reason
+	}
+	if len(planned.Items) != 1 || planned.Items[0].Point != free || !strings.HasPrefix(reasons[old], "locked until 20") ||
+		!strings.HasPrefix(reasons[older], "locked until 20") || reasons[newest] != "last (1 of 1); the newest" {
+		t.Errorf("planned are %+v, and left out %q", planned.Items, reasons)
+	}
+	end := last[events.Ended](w, w.prune("2", asked, `{"keep":{"last":1},"grace":"0s"}`))
+	if end.Status != events.StatusSucceeded || end.Counts.Items != 1 || len(end.Warnings) != 1 || end.Warnings[0].Code != events.WarningLocked ||
+		!strings.HasPrefix(end.Warnings[0].Message, "2 points would be removed, and are kept: the first is locked until 20") {
+		t.Errorf("the end is %+v", end)
+	}
+	w.want(older, old, newest)
+	w.sink.LockFor(0)
+	end = last[events.Ended](w, w.prune("3", asked, `{"keep":{"last":1},"grace":"0s"}`))
+	if end.Counts.Completed != 2 || len(end.Warnings) > 0 {
+		t.Errorf("the end is %+v", end)
+	}
+	w.want(newest)
+}
+
+// mayNot is a sink whose credentials may not remove anything.
+type mayNot struct{ *sinktest.Memory }
+
+func (mayNot) MayRemove(context.Context) error { return fmt.Errorf("s3://b: %w", sink.ErrMayNotRemove) }
+
+// With credentials that may not remove, that is said, and nothing is hidden.
+func TestMayNotRemove(t *testing.T) {
+	w := newWorld(t)
+	w.retry = time.Hour // which nothing is waited for
+	old, newest := w.point("web-1", 2, nil), w.point("web-1", 1, nil)
+	w.wrap = func(s *sinktest.Memory) sink.Sink { return mayNot{s} }
+	end := last[events.Ended](w, w.prune("1", asked, `{"keep":{"last":1}}`))
+	if got := outcomes(end); got[old] != "failed may_not_remove" {
+		t.Errorf("the outcomes are %v", got)
+	}
+	w.want(old, newest)
+}
+
 // A dry run names every point with its reasons, and touches nothing.
 func TestDryRun(t *testing.T) {
 	w := newWorld(t)
@@ -356,6 +409,7 @@ func TestChangedSinceThePlan(t *testing.T) {
 			}
 			w.Cleanup(release)
 		},
+		"locked": func(w *world, id string) { w.sink.LockPoint(dirOf("web-1", id), 30*24*time.Hour) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t)

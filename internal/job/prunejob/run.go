@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/prune"
 	"holdfast.io/holdfast/internal/retention"
+	"holdfast.io/holdfast/internal/sink"
 )
 
 // run is one attempt at a prune request.
@@ -53,6 +54,11 @@ func (r *run) begin(ctx context.Context) error {
 		return err
 	}
 	r.now = d.byFolder()
+	if permitter, ok := sink.As[sink.Permitter](from); ok { // before anything is hidden that cannot go
+		if err := permitter.MayRemove(ctx); err != nil {
+			return err
+		}
+	}
 	r.remover = &prune.Remover{Sink: from, Uses: r.kind.Uses, Host: r.kind.Host, Job: r.attempt.Job(), Now: r.plan.Now, Grace: r.grace}
 	return r.remover.TakeUp(ctx, r.selection.hosts)
 }
