@@ -81,6 +81,8 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 		"await":     cmdAwait,
 		"deep":      cmdDeep,
 		"bucket":    cmdBucket,
+		"allow":     cmdAllow,
+		"unlock":    cmdUnlock,
 		"sshd":      cmdSSHD,
 	}
 	maps.Copy(cmds, restoreCmds)
