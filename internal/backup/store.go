@@ -255,8 +255,10 @@ func (r *attempt) fanned(
 		defer branch.Leave()
 		return r.artifactIn(ctx, l, name, most, a, func(to codec.Destination) (codec.Stored, error) {
 			if to.Encrypt == nil {
-				_, err := branch.WriteTo(to)
-				return clear, err
+				if _, err := branch.WriteTo(to); err != nil {
+					return codec.Stored{}, err
+				}
+				return clear, nil
 			}
 			out, err := codec.NewPlainWriter(to)
 			if err != nil {
@@ -267,7 +269,7 @@ func (r *attempt) fanned(
 				return codec.Stored{}, err
 			}
 			stored, err := out.Finish()
-			stored.UncompressedSize = clear.UncompressedSize
+			stored.UncompressedSize = clear.UncompressedSize // the stream has ended
 			return stored, err
 		})
 	}

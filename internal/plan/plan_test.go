@@ -202,7 +202,11 @@ func render(p *Plan) string {
 		if i.Code != "" {
 			sign = "!"
 		}
-		fmt.Fprintf(&b, "%s %s %s %s\n    %s\n", sign, i.Kind, i.ID, i.Name, i.Reason)
+		fmt.Fprintf(&b, "%s %s %s %s", sign, i.Kind, i.ID, i.Name)
+		if i.Sink != "" {
+			fmt.Fprintf(&b, " in sink %s", i.Sink)
+		}
+		fmt.Fprintf(&b, "\n    %s\n", i.Reason)
 		if i.Quiesce != "" {
 			fmt.Fprintf(&b, "    quiesce %s", i.Quiesce)
 			if i.QuiesceReason != "" {
