@@ -28,6 +28,7 @@ const (
 	pruning  scenario = "prune"    // points of a container, removed without a grace
 	drilling scenario = "drill"    // the point of a container, started and removed again
 	copying  scenario = "copy"     // points, one of which is protected, to another sink
+	doubling scenario = "sinks"    // two containers, into a folder and a bucket
 
 	replacing scenario = "replace" // a container that runs, restored in its own place
 
@@ -101,7 +102,9 @@ func (s scenario) kind() events.Kind {
 const severalParts = 20 << 20
 
 // world is what the scenario takes place in.
-func (s scenario) world() worldOptions { return worldOptions{bucket: s == sending} }
+func (s scenario) world() worldOptions {
+	return worldOptions{bucket: s == sending, offsiteBucket: s == doubling}
+}
 
 // prepare makes what the scenario needs in a world, and returns the data of its
 // request.
@@ -154,7 +157,9 @@ func (s scenario) prepare(w *world) string {
 	case sending:
 		return fmt.Sprintf(`{"containers":{"names":["%s"]},"volumes":{"attached":true}}`, strings.Join(names, `","`))
 	}
-	option := map[scenario]string{stopping: `,"quiesce":"stop"`, joining: `,"together":true`}[s]
+	option := map[scenario]string{
+		stopping: `,"quiesce":"stop"`, joining: `,"together":true`, doubling: `,"sinks":["default","offsite"]`,
+	}[s]
 	return fmt.Sprintf(`{"containers":{"names":["%s"]}%s}`, strings.Join(names, `","`), option)
 }
 
@@ -186,19 +191,20 @@ func TestCrash(t *testing.T) {
 			if !*thorough && s != crashes[name][0] {
 				break
 			}
-			cases.add(fmt.Sprintf("%s %s", name, s), func(t *testing.T) { crash(t, name, s, true) })
+			cases.add(fmt.Sprintf("%s %s", name, s), func(t *testing.T) { crash(t, name, 1, s, true) })
 		}
 		if s, ok := takeovers[name]; ok {
-			cases.add(fmt.Sprintf("%s %s takeover", name, s), func(t *testing.T) { crash(t, name, s, false) })
+			cases.add(fmt.Sprintf("%s %s takeover", name, s), func(t *testing.T) { crash(t, name, 1, s, false) })
 		}
 	}
 	cases.run(t, sideBySide)
 }
 
-func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
+// crash has a worker die at the nth passing of a step.
+func crash(t *testing.T, name step.Name, nth int, s scenario, sameDir bool) {
 	w := newWorld(t, s.world())
 	data := s.prepare(w)
-	first := w.start(workerOptions{env: []string{crashAfter(name, 1)}})
+	first := w.start(workerOptions{env: []string{crashAfter(name, nth)}})
 	job := w.ask(s.kind(), "crash", data)
 	first.killed()
 	began := time.Now()
@@ -219,6 +225,8 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 		w.checkShared()
 	case copying:
 		w.checkProtected()
+	case doubling:
+		w.checkSame(2)
 	}
 	w.verify(job)
 	if s == sharing {
@@ -227,7 +235,10 @@ func crash(t *testing.T, name step.Name, s scenario, sameDir bool) {
 	if !endsAsItMust(t, end, s) {
 		t.Errorf("the job ended as %s: %s", endStatus(t, end), end.Data())
 	}
-	fault := "sigkill after " + string(name) + " in " + string(s)
+	fault := fmt.Sprintf("sigkill after %s in %s", name, s)
+	if nth > 1 {
+		fault = fmt.Sprintf("sigkill after %s for the %d. time in %s", name, nth, s)
+	}
 	if !sameDir {
 		fault += ", another worker takes over"
 	}

@@ -180,7 +180,8 @@ func (w *world) checkReports(ctx context.Context, jobs []string) (wrong error) {
 }
 
 func (w *world) checkReport(data *events.BackupItemCompleted) error {
-	m, err := w.manifest(data.Path)
+	in := map[string]string{"default": w.sink, "offsite": w.offsite}[data.Sink]
+	m, err := manifestIn(in, data.Path)
 	if err != nil {
 		return err
 	}
@@ -190,7 +191,7 @@ func (w *world) checkReport(data *events.BackupItemCompleted) error {
 	if !slices.Equal(m.Artifacts, data.Artifacts) {
 		return fmt.Errorf("point %s was reported with the artifacts %v, and has %v", data.Point, data.Artifacts, m.Artifacts)
 	}
-	return w.checkArtifacts(w.sink, data.Artifacts)
+	return w.checkArtifacts(in, data.Artifacts)
 }
 
 // checkRestored looks for what a restore made, and for what it replaced.

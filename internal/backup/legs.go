@@ -259,10 +259,6 @@ func (r *attempt) stored(l *leg, m *point.Manifest) {
 	r.shared.mu.Lock()
 	defer r.shared.mu.Unlock()
 	l.manifest = m
-	r.shared.durations = r.durations
-	if r.hooks != nil {
-		r.shared.hooks = r.hooks.Results()
-	}
 }
 
 // manifestIn is the manifest of the point in a leg; nil if it is not stored there.

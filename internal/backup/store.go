@@ -67,6 +67,7 @@ func (r *attempt) publish(ctx context.Context) error {
 	defer measure(&r.durations.Publish)()
 	r.manifest.StoredTime = time.Now().UTC()
 	r.progress(events.StepPublish, 0, 0, 0)
+	r.keepResults()
 	for !r.isStored() {
 		first := r.live()[0]
 		if err := r.inSome(ctx, []*leg{first}, r.publishIn, nil); err != nil {
@@ -77,6 +78,16 @@ func (r *attempt) publish(ctx context.Context) error {
 		}
 	}
 	return r.inLegs(ctx, r.publishIn, nil)
+}
+
+// keepResults keeps what the result says beside the manifest.
+func (r *attempt) keepResults() {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	r.shared.durations = r.durations
+	if r.hooks != nil {
+		r.shared.hooks = r.hooks.Results()
+	}
 }
 
 // publishIn makes the point appear in a sink.

@@ -20,7 +20,8 @@ func (a *attempt) name() string { return fmt.Sprintf("%s-%d", a.Job, a.Attempt) 
 // begin records what the copy may leave behind, so that whatever happens to this process
 // it is undone.
 func (a *attempt) begin(ctx context.Context, item events.Item) error {
-	r := undo.Record{Version: undo.Version, ID: undo.ID(a.Point+"-"+a.Job, a.Attempt), Job: a.Job, Attempt: a.Attempt, Item: item,
+	id := undo.ID(fmt.Sprintf("%s-%s-%s", a.Point, a.Job, a.To.Name), a.Attempt) // a job may copy it to several sinks
+	r := undo.Record{Version: undo.Version, ID: id, Job: a.Job, Attempt: a.Attempt, Item: item,
 		Time: time.Now().UTC(), Actions: []undo.Action{{Unstage: &undo.Staging{Sink: a.To.Name, Dir: a.Dir, Name: a.name()}}}}
 	resume := a.watch.Suspend() // how long the ledger takes is not the copy's lack of progress
 	entry, err := a.Sweeper.Begin(ctx, a.Ledger, r)
