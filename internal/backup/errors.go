@@ -41,11 +41,6 @@ func itemError(ctx context.Context, err error) *failure.Error {
 	return meanings.Of(ctx, events.StepInspect, err)
 }
 
-// SinkFailed makes a failure.Error of a sink that could not be opened.
-func SinkFailed(ctx context.Context, err error) *failure.Error {
-	return itemError(ctx, failure.At(events.StepSave, failure.FromSink(err), "store the item"))
-}
-
 // pingBound is how long an Engine has to show that it is there.
 const pingBound = 5 * time.Second
 
