@@ -189,17 +189,39 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 			condition += "; these credentials may " + strings.Join(probed.May, ", ")
 		}
 	}
-	if s, ok := sink.As[sink.Spacer](s); ok {
-		free, err := s.Free(ctx)
-		switch {
-		case err != nil:
-			d.fail(what, fmt.Errorf("%s: %w", name, err), "look at the file system")
-			return
-		case free < lowSpace:
-			d.warn(what, "%s at %s: only %s free", name, location, present.Bytes(free))
-			return
-		}
-		condition += ", " + present.Bytes(free) + " free"
+	room, low, err := roomOf(ctx, s)
+	switch {
+	case err != nil:
+		d.fail(what, fmt.Errorf("%s: %w", name, err), "look at the file system, and at the way to the sink")
+	case low != "":
+		d.warn(what, "%s at %s: %s", name, location, low)
+	default:
+		d.ok(what, "%s at %s: %s", name, location, condition+room)
 	}
-	d.ok(what, "%s at %s: %s", name, location, condition)
+}
+
+// roomOf says how much room a sink has, as far as that is known, or that it is low.
+func roomOf(ctx context.Context, s sink.Sink) (room, low string, err error) {
+	if spacer, ok := sink.As[sink.Spacer](s); ok {
+		free, err := spacer.Free(ctx)
+		if err != nil {
+			return "", "", err
+		}
+		if free < lowSpace {
+			return "", fmt.Sprintf("only %s free", present.Bytes(free)), nil
+		}
+		room = fmt.Sprintf(", %s free", present.Bytes(free))
+	}
+	if rationed, ok := sink.As[sink.Rationed](s); ok {
+		used, quota, err := rationed.Ration(ctx)
+		if err != nil {
+			return "", "", err
+		}
+		of := fmt.Sprintf("%s of its quota of %s used", present.Bytes(used), present.Bytes(quota))
+		if used >= quota-quota/10 {
+			return "", of + "; prune, or raise the quota", nil
+		}
+		room += ", " + of
+	}
+	return room, "", nil
 }

@@ -170,7 +170,7 @@ func (l *listing) add(e point.Entry) error {
 	}
 	row := table.Row{shows.Local().Format(time.DateTime), present.EscapeLine(host), item.Kind, present.EscapeLine(item.Name)}
 	if m := e.Manifest; m != nil {
-		row = append(row, present.Bytes(storedSize(m)), present.EscapeLine(strings.Join(volumesOf(m), ", ")),
+		row = append(row, present.Bytes(m.Size()), present.EscapeLine(strings.Join(volumesOf(m), ", ")),
 			verifiedColumn(e.Marks), statusColumn(e), notIncludedCount(m))
 	} else {
 		row = append(row, "", "", "", statusColumn(e), "")
@@ -253,14 +253,6 @@ func statusColumn(e point.Entry) string {
 		all = append(all, "removed, gone after "+r.GoneAfter.Local().Format(time.DateTime))
 	}
 	return strings.Join(all, ", ")
-}
-
-func storedSize(m *point.Manifest) int64 {
-	var size int64
-	for _, a := range m.Artifacts {
-		size += a.Size
-	}
-	return size
 }
 
 // volumesOf returns the names of the volumes that a point holds.

@@ -1,6 +1,8 @@
 package backup_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -11,6 +13,8 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/quota"
 )
 
 // A save that would fill the Engine's disk is refused.
@@ -92,4 +96,55 @@ func TestRunsShareTheRoom(t *testing.T) {
 		run(4, true)
 		running.Wait()
 	})
+}
+
+// What a sink's quota does not let in is refused before the container is touched, where that
+// is known, and leaves nothing there in any case.
+func TestRunBeyondTheQuota(t *testing.T) {
+	for name, c := range map[string]struct {
+		quota, expected int64
+		touched         bool
+		says            string
+	}{
+		"it is used up":                {1, 0, false, "its quota is 1 B, and 10 B are used"},
+		"the item needs more":          {20 << 20, 30 << 20, false, "this point needs about 30 MiB"},
+		"it turns out to be too large": {3 << 20, 0, true, "is not complete, and is discarded"},
+		"it fits":                      {20 << 20, 6 << 20, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withBench(t, func(b *bench) {
+				other, err := b.sink.Stage(b.Context(), "points/host/image/other/i", "1")
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := other.Publish(b.Context(), []byte("0123456789")); err != nil {
+					b.Fatal(err)
+				}
+				id := b.add(events.StateRunning)
+				b.fill(id)
+				task := b.task(id, events.QuiescePause)
+				task.Legs = legs(quota.New(b.sink, c.quota, "memory"))
+				task.Legs[0].Expected = func(context.Context, sink.Sink) int64 { return c.expected }
+				result, err := b.run(b.Context(), task)
+				if touched := b.engine.Calls(enginetest.Commit) > 0; touched != c.touched {
+					b.Errorf("the container is touched: %v", touched)
+				}
+				if err := b.sink.RemovePoint(b.Context(), "points/host/image/other/i"); err != nil {
+					b.Error(err)
+				}
+				if c.says == "" {
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.wantStored(result)
+					return
+				}
+				b.wantError(err, events.StepSave, events.CodeSinkFull, true)
+				if !errors.Is(err, sink.ErrFull) || !strings.Contains(err.Error(), c.says) {
+					b.Errorf("%v, want it to say %q", err, c.says)
+				}
+				b.wantNothingLeft(id, events.StateRunning)
+			})
+		})
+	}
 }

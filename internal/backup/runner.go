@@ -76,6 +76,10 @@ type Leg struct {
 	// captured before the sink has said that it has not: a point is one and the same in all
 	// sinks.
 	MayHave bool
+	// Expected returns how many bytes the point will have there, about; 0 if that is not
+	// known. It is nil for that. A sink that has a quota refuses what goes beyond before
+	// anything is done.
+	Expected func(ctx context.Context, s sink.Sink) int64
 }
 
 // Outcome is what came of an item in one of its sinks. Exactly one member is set.

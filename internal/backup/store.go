@@ -23,9 +23,13 @@ import (
 func (r *attempt) stage(ctx context.Context) (err error) {
 	return r.inLegs(ctx, func(ctx context.Context, l *leg) error {
 		l.staged = true // also if that fails: the sink may be gone with it
-		staging, err := l.sink.Stage(ctx, r.dir, stagingName(r.Attempt))
+		var expected int64
+		if l.Expected != nil {
+			expected = l.Expected(ctx, l.sink)
+		}
+		staging, err := sink.StageAtLeast(ctx, l.sink, r.dir, stagingName(r.Attempt), expected)
 		if err != nil {
-			return failure.At(events.StepSave, failure.FromSink(err), "store %s %s", r.Item.Kind, r.Item.Name)
+			return failure.At(events.StepSave, failure.FromSink(err), "store %s %s in sink %s", r.Item.Kind, r.Item.Name, l.Sink)
 		}
 		l.staging = staging
 		step.At(ctx, step.Staged)

@@ -157,9 +157,7 @@ func (a *attempt) look(ctx context.Context) (*point.Manifest, *point.Protected, 
 		return nil, nil, failure.At(events.StepRead, failure.FromSink(err),
 			"point %s is protected in sink %s, and it cannot be read by whom: protect it again", a.Point, a.From.Name)
 	}
-	for _, artifact := range m.Artifacts {
-		a.total += artifact.Size
-	}
+	a.total = m.Size()
 	return m, marks.Protected, nil
 }
 
@@ -188,7 +186,7 @@ func (a *attempt) copied(ctx context.Context, m *point.Manifest) error {
 func (a *attempt) store(ctx context.Context, m *point.Manifest) error {
 	defer measure(&a.result.Durations.Copy)()
 	var err error
-	a.staging, err = a.To.Stage(ctx, a.Dir, a.name())
+	a.staging, err = sink.StageAtLeast(ctx, a.To, a.Dir, a.name(), a.total)
 	if errors.Is(err, sink.ErrExists) {
 		return a.takeTheirs(ctx)
 	}

@@ -22,6 +22,7 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/object"
 	"holdfast.io/holdfast/internal/sink/object/objecttest"
+	"holdfast.io/holdfast/internal/sink/quota"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
@@ -400,5 +401,21 @@ func TestSignatures(t *testing.T) {
 		if m, err := point.Read(t.Context(), back.To, dir); err != nil || m.Signature == "" {
 			t.Errorf("%s: the copy of the copy is %+v, %v", name, m, err)
 		}
+	}
+}
+
+// A copy that the quota of the sink does not let in is refused before anything is written.
+func TestBeyondTheQuota(t *testing.T) {
+	b := newBench(t)
+	m := b.store()
+	task := b.task()
+	task.To.Sink = quota.New(b.to, m.Size()-1, "memory")
+	_, err := b.runner.Run(b.Context(), task)
+	b.mustFail(err, events.CodeSinkFull, "store point "+id+" in sink b: memory: the sink is full: its quota is ")
+	b.mustBeNothing()
+	task = b.task()
+	task.To.Sink = quota.New(b.to, m.Size()+100, "memory")
+	if _, err := b.runner.Run(b.Context(), task); err != nil {
+		t.Error(err)
 	}
 }

@@ -52,8 +52,6 @@ func candidateOf(e point.Entry) Candidate {
 	if e.Manifest == nil { // it may be readable when its turn comes
 		return c
 	}
-	for _, a := range e.Manifest.Artifacts {
-		c.Bytes += a.Size
-	}
+	c.Bytes = e.Manifest.Size()
 	return c
 }

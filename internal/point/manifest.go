@@ -288,6 +288,14 @@ func Stored(a *events.Artifact) codec.Stored {
 	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
 }
 
+// Size returns how many bytes the artifacts have in their sink.
+func (m *Manifest) Size() (bytes int64) {
+	for _, a := range m.Artifacts {
+		bytes += a.Size
+	}
+	return bytes
+}
+
 // Artifact returns the artifact of a media type, or nil.
 func (m *Manifest) Artifact(mediaType string) *events.Artifact {
 	for i := range m.Artifacts {

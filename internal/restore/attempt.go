@@ -15,6 +15,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/recreate"
+	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
 )
@@ -139,7 +140,19 @@ func (a *attempt) ready(ctx context.Context) error {
 	if err := a.Engine.Probe(ctx, a.calls()...); err != nil {
 		return failure.At(events.StepPlan, err, "point %s is not restored", a.Item.Point)
 	}
+	if err := a.mayKeep(ctx); err != nil {
+		return failure.At(events.StepPlan, err, "what volumes hold cannot be stored in sink %s before it is replaced", a.SinkName)
+	}
 	return a.stillMissing(ctx)
+}
+
+// mayKeep refuses what is to be stored first where the quota of the sink is used up.
+func (a *attempt) mayKeep(ctx context.Context) error {
+	replaces := func(v Volume) bool { return v.Action == events.VolumeReplaced }
+	if r, ok := sink.As[sink.Rationed](a.Sink); ok && slices.ContainsFunc(a.Item.Volumes, replaces) {
+		return failure.FromSink(r.HasRoom(ctx))
+	}
+	return nil
 }
 
 // calls are the Engine's calls that the item needs, those that undo its traces among

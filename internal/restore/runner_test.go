@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/restore"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/quota"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 	"holdfast.io/holdfast/internal/undo"
 	"holdfast.io/holdfast/internal/volume"
@@ -355,3 +357,23 @@ func TestTwoAtOnce(t *testing.T) {
 }
 
 var _ restore.Volumes = (*volumes)(nil)
+
+// Where the quota leaves no room for what a volume holds, nothing is stopped.
+func TestReplacesNothingBeyondTheQuota(t *testing.T) {
+	withBench(t, func(b *bench) {
+		b.volumes.put("data", "precious")
+		item := b.plan(events.VolumesReplace)
+		_, err := b.runner.Run(b.Context(), restore.Task{
+			Host: "host", Job: jobID, Attempt: 1, Item: item, SinkName: "default", Sink: quota.New(b.sink, 10, "memory"), Ledger: nowhere{},
+			Keep: b.volumes.keep, Progress: func(events.Step, int64, int64, int64) {},
+		})
+		e := b.wantError(err, events.CodeSinkFull)
+		if !strings.Contains(fmt.Sprint(e), "cannot be stored in sink default before it is replaced: memory: the sink is full: its quota is 10 B") {
+			b.Error(e)
+		}
+		if stops := b.engine.Calls(enginetest.Stop); stops > 0 {
+			b.Errorf("the container was stopped %d times", stops)
+		}
+		b.wantOld()
+	})
+}

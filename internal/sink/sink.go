@@ -259,6 +259,43 @@ type Spacer interface {
 	Free(ctx context.Context) (int64, error)
 }
 
+// Sizer is a sink that can tell how much lies in it.
+type Sizer interface {
+	// Sizes yields, in any order, what lies in the sink of points, also of those that are
+	// removed and whose bytes are still there, and of attempts, also of those whose process
+	// died. It ends after the first error.
+	Sizes(ctx context.Context) iter.Seq2[Portion, error]
+}
+
+// Portion is some of what lies in a sink.
+type Portion struct {
+	// Of is the id of a point, or the [AttemptName] of the attempt that wrote it.
+	Of    string
+	Bytes int64
+}
+
+// Rationed is a sink in which Holdfast may have only so many bytes, its quota. What would go
+// beyond is refused with ErrFull: by Stage, and by a Writer.
+type Rationed interface {
+	// Ration returns how many bytes lie in the sink, with what this process is storing
+	// there, and its quota.
+	Ration(ctx context.Context) (used, quota int64, err error)
+	// StageAtLeast is Stage for a point of which it is known that it takes about so many
+	// bytes, which are kept for it until the attempt ends.
+	StageAtLeast(ctx context.Context, dir, attempt string, bytes int64) (Staging, error)
+	// HasRoom reports ErrFull if nothing more may be stored.
+	HasRoom(ctx context.Context) error
+}
+
+// StageAtLeast is s.Stage for a point of which it may be known how many bytes it takes, about;
+// 0 if it is not.
+func StageAtLeast(ctx context.Context, s Sink, dir, attempt string, bytes int64) (Staging, error) {
+	if r, ok := As[Rationed](s); ok {
+		return r.StageAtLeast(ctx, dir, attempt, bytes)
+	}
+	return s.Stage(ctx, dir, attempt)
+}
+
 // Locator is a sink whose objects lie in a file system of this machine.
 type Locator interface {
 	// Path returns the path of the object at key, whether or not it is there.

@@ -2,6 +2,7 @@ package backupjob
 
 import (
 	"context"
+	"path"
 	"slices"
 	"sync"
 	"time"
@@ -139,9 +140,36 @@ func (r *run) task(t thing, items []int) backup.Task {
 			Sink:    name,
 			Open:    func(ctx context.Context) (sink.Sink, error) { return r.kind.Sinks.Open(ctx, name) },
 			MayHave: r.mayHave(t, i),
+			Expected: func(ctx context.Context, s sink.Sink) int64 {
+				return expected(ctx, s, path.Dir(point.Dir(r.kind.Host, item.Kind, item.Name, task.Point)))
+			},
 		})
 	}
 	return task
+}
+
+// expected returns how many bytes an item whose points lie below a folder takes in a sink with
+// a quota, about: as many as its newest point there has. It returns 0 where that does not
+// matter, or is not known.
+func expected(ctx context.Context, s sink.Sink, below string) (bytes int64) {
+	if _, ok := sink.As[sink.Rationed](s); !ok {
+		return 0
+	}
+	newest := ""
+	for found, err := range s.Points(ctx, below) {
+		if err != nil {
+			return 0 // who stores the item learns it too
+		}
+		newest = max(newest, found.Dir) // ids begin with a time
+	}
+	if newest == "" {
+		return 0
+	}
+	m, err := point.Read(ctx, s, newest)
+	if err != nil {
+		return 0
+	}
+	return m.Size()
 }
 
 // point is the id of a thing's point.

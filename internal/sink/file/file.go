@@ -56,6 +56,7 @@ var (
 	_ sink.Sink    = (*Sink)(nil)
 	_ sink.Prober  = (*Sink)(nil)
 	_ sink.Spacer  = (*Sink)(nil)
+	_ sink.Sizer   = (*Sink)(nil)
 	_ sink.Locator = (*Sink)(nil)
 )
 

@@ -23,6 +23,7 @@ var (
 	_ sink.Permitter = (*Sink)(nil)
 	_ sink.Locker    = (*Sink)(nil)
 	_ sink.Sweeper   = (*Sink)(nil)
+	_ sink.Sizer     = (*Sink)(nil)
 )
 
 // Open returns the sink that lies in a store. known is the id that the caller remembers

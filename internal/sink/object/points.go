@@ -65,6 +65,27 @@ func (f *folder) add(key, name string) {
 	}
 }
 
+// Sizes implements [sink.Sizer]. Parts of uploads that are under way are not among them: no
+// store lists these.
+func (s *Sink) Sizes(ctx context.Context) iter.Seq2[sink.Portion, error] {
+	return func(yield func(sink.Portion, error) bool) {
+		if err := s.check(ctx); err != nil {
+			yield(sink.Portion{}, err)
+			return
+		}
+		for entry, err := range s.store.List(ctx, sink.PointsName+"/") {
+			dir, name := split(entry.Key)
+			of := path.Base(dir)
+			if attempt, _, artifact := strings.Cut(name, "/"); artifact {
+				of += "-" + attempt
+			}
+			if !yield(sink.Portion{Of: of, Bytes: entry.Size}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // pointElements is how many elements the key of a point's folder has.
 const pointElements = 5
 

@@ -17,6 +17,7 @@ import (
 	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/limit"
+	"holdfast.io/holdfast/internal/sink/quota"
 )
 
 // Config is the configuration of one sink: plain data, which [Location] checks. What is
@@ -43,6 +44,9 @@ type Config struct {
 	// Lock and LockFor are as in [s3.Lock]: how points are locked, and for how long.
 	Lock    string        `yaml:"lock"`
 	LockFor time.Duration `yaml:"lockFor"`
+	// Quota is how many bytes Holdfast may have in the sink; 0 for as many as fit. See
+	// package quota.
+	Quota bytesize.Size `yaml:"quota"`
 
 	// Modes is ModesIgnored for a file sink on a file system that keeps no modes,
 	// which is refused otherwise.
@@ -160,6 +164,9 @@ func (s settings) complete(opened sink.Sink, signer *sign.Signer) sink.Sink {
 	if s.limit != (limit.Options{}) {
 		opened = limit.New(opened, s.limit)
 	}
+	if s.config.Quota > 0 { // outside of what else wraps Stage: see sink.StageAtLeast
+		opened = quota.New(opened, int64(s.config.Quota), s.location)
+	}
 	if s.seal != nil {
 		opened = &seal.Sealed{Sink: opened, Seal: s.seal}
 	}
@@ -215,7 +222,7 @@ func schemeOf(c Config) (scheme, error) {
 }
 
 // common are the members that all sinks have.
-var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "signers", "limit", "limitHours"}
+var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "signers", "limit", "limitHours", "quota"}
 
 // checkMembers refuses members that only sinks of other schemes have.
 func checkMembers(c Config, scheme string, own []string) error {

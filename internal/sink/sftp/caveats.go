@@ -36,7 +36,7 @@ func lacks(l *link) (caveats []string) {
 	for _, e := range []struct{ name, so string }{
 		{extFsync, "what was stored last may be lost when the server loses its power"},
 		{extPosixRename, "while an object is replaced, there may be none for a moment"},
-		{extStatVFS, "how much is free is not known, and a full disk is told like any other failure"},
+		{extStatVFS, "how much is free there cannot be told, and a full disk looks like any other failure; quota bounds what is stored"},
 	} {
 		if !l.has(e.name) {
 			caveats = append(caveats, "the server has no "+e.name+": "+e.so)

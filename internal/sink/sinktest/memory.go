@@ -244,6 +244,38 @@ func (m *Memory) points(ctx context.Context, below string) (all []sink.Found, er
 	return all, nil
 }
 
+// Sizes implements [sink.Sizer].
+func (m *Memory) Sizes(ctx context.Context) iter.Seq2[sink.Portion, error] {
+	return func(yield func(sink.Portion, error) bool) {
+		all, err := m.sizes(ctx)
+		for _, p := range all {
+			if !yield(p, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(sink.Portion{}, err)
+		}
+	}
+}
+
+func (m *Memory) sizes(ctx context.Context) (all []sink.Portion, err error) {
+	unlock, err := m.begin(ctx, OpPoints)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for key, content := range m.store.objects {
+		all = append(all, sink.Portion{Of: strings.Split(key+"////", "/")[4], Bytes: int64(len(content))})
+	}
+	for name, t := range m.store.staged {
+		for _, content := range t.objects {
+			all = append(all, sink.Portion{Of: name, Bytes: int64(len(content))})
+		}
+	}
+	return all, nil
+}
+
 // marks returns the names of the marks beside a point. The store must be locked.
 func (s *store) marks(dir string) (names []string) {
 	for _, name := range sink.MarkNames {

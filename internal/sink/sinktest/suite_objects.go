@@ -27,6 +27,26 @@ var readTests = map[string]func(*fixture){
 			f.reports("open a range of "+key, err, sink.ErrNotFound)
 		}
 	},
+	"what lies there is weighed": func(f *fixture) {
+		sizer, ok := sink.As[sink.Sizer](f.sink)
+		if !ok {
+			f.Skip("it is no sink.Sizer")
+		}
+		other := pointOf("web02", "db", "20261122T213000Z-00112233")
+		f.store(aPoint, "1", `{"id":"x"}`, "image")
+		f.must(f.sink.PutMark(f.Context(), aPoint, sink.RemovedName, []byte("removed")))
+		f.write(f.stage(f.sink, other, "2"), "volumes/data.tar.zst", "vol")
+		weights, all := map[string]int64{}, int64(0)
+		for p, err := range sizer.Sizes(f.Context()) {
+			f.must(err)
+			weights[p.Of] += p.Bytes
+			all += p.Bytes
+		}
+		id := path.Base(aPoint)
+		if all != 10+5+7+3 || weights[id]+weights[id+"-1"] != 22 || weights[path.Base(other)+"-2"] != 3 {
+			f.Errorf("there are %v", weights)
+		}
+	},
 	"a range has just its bytes": func(f *fixture) {
 		const content = "0123456789"
 		staging := f.stage(f.sink, aPoint, "1")
