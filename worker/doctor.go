@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +18,7 @@ import (
 	"holdfast.io/holdfast/internal/bus"
 	"holdfast.io/holdfast/internal/bus/provision"
 	"holdfast.io/holdfast/internal/config"
+	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/open"
@@ -198,6 +202,68 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 	default:
 		d.ok(what, "%s at %s: %s", name, location, condition+room)
 	}
+	cost, err := costOf(ctx, s)
+	switch {
+	case err != nil:
+		d.fail(what, fmt.Errorf("%s: %w", name, err), "see that its points can be listed and read")
+	case cost != "":
+		d.ok(what, "%s: %s", name, cost)
+	}
+}
+
+// costPoints is of how many points the doctor says what they took.
+const costPoints = 10
+
+// costOf says what the newest points of a sink took to store.
+func costOf(ctx context.Context, s sink.Sink) (cost string, err error) {
+	newest, err := newestPoints(ctx, s, costPoints)
+	if err != nil || len(newest) == 0 {
+		return "", err
+	}
+	billed, priced := sink.As[sink.Billed](s)
+	var points, objects int
+	var bytes, requests int64
+	for _, dir := range newest {
+		m, err := point.Read(ctx, s, dir)
+		if err != nil { // list and verify say more of it
+			continue
+		}
+		sizes := sizesOf(m)
+		points++
+		objects += len(sizes) + 1 // and the manifest
+		bytes += m.Size()
+		if priced {
+			requests += billed.Requests(sizes)
+		}
+	}
+	cost = fmt.Sprintf("last %s: %s, %s", present.Count(points, "point"), present.Count(objects, "object"), present.Bytes(bytes))
+	if requests > 0 {
+		cost += fmt.Sprintf(", about %d requests to store", requests)
+	}
+	return cost, nil
+}
+
+// sizesOf returns the sizes of what a point has beside its manifest.
+func sizesOf(m *point.Manifest) (sizes []int64) {
+	for _, a := range m.Artifacts {
+		sizes = append(sizes, a.Size)
+	}
+	if m.Signature != "" {
+		sizes = append(sizes, 0) // a small one
+	}
+	return sizes
+}
+
+// newestPoints returns the folders of so many points, the newest first, as far as there are.
+func newestPoints(ctx context.Context, s sink.Lister, most int) (dirs []string, err error) {
+	for found, err := range s.Points(ctx, sink.PointsName) {
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, found.Dir)
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return cmp.Compare(path.Base(b), path.Base(a)) }) // ids begin with a time
+	return dirs[:min(most, len(dirs))], nil
 }
 
 // roomOf says how much room a sink has, as far as that is known, or that it is low.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -15,6 +17,7 @@ import (
 // object lock if that is asked for, S3_URL how it is reached, S3_CREDENTIALS a file with its
 // credentials, and s3 the folder of its buckets. S3_USER is a file with the credentials of
 // a user who may do what the bucket's policy says.
+// SKEWED_URL is another way to it, on which its clock is an hour ahead.
 func cmdBucket(ts *testscript.TestScript, neg bool, args []string) {
 	locking := len(args) == 1 && args[0] == "locking"
 	if neg || len(args) > 0 && !locking {
@@ -30,6 +33,9 @@ func cmdBucket(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv("BUCKET", bucket)
 	ts.Setenv("S3_URL", server.URL)
+	skewed := httptest.NewServer(server.Skewed(time.Hour))
+	ts.Defer(skewed.Close)
+	ts.Setenv("SKEWED_URL", skewed.URL)
 	ts.Setenv("S3_CREDENTIALS", server.Credentials)
 	ts.Setenv("S3_USER", server.UserCredentials)
 }

@@ -296,6 +296,13 @@ func StageAtLeast(ctx context.Context, s Sink, dir, attempt string, bytes int64)
 	return s.Stage(ctx, dir, attempt)
 }
 
+// Billed is a sink at a service that may charge for requests.
+type Billed interface {
+	// Requests returns how many requests it takes to store a point whose artifacts have these
+	// sizes, if all goes well and nothing was staged before; 0 if nobody charges for them.
+	Requests(sizes []int64) int64
+}
+
 // Locator is a sink whose objects lie in a file system of this machine.
 type Locator interface {
 	// Path returns the path of the object at key, whether or not it is there.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,6 +31,7 @@ type meta struct {
 	info jetstream.ObjectInfo
 	// sequence is that of the message, or 0 if there is none.
 	sequence uint64
+	stored   time.Time // by the server's clock
 	// uploads are the ids that are being written, and garbage those whose content is to be
 	// removed.
 	uploads, garbage []string
@@ -45,7 +47,7 @@ func (m *meta) object() string {
 
 // Info is what the port tells of an object.
 func (m *meta) Info() object.Info {
-	return object.Info{Size: int64(m.info.Size), Version: m.object()}
+	return object.Info{Size: int64(m.info.Size), Version: m.object(), Modified: m.stored}
 }
 
 // throwAway makes the content with this id garbage, be it the object's or an upload's.
@@ -89,7 +91,7 @@ func (m *meta) encode() ([]byte, error) {
 
 // decodeMeta reads a message of a key.
 func decodeMeta(m *stored) (meta, error) {
-	out := meta{sequence: m.Sequence}
+	out := meta{sequence: m.Sequence, stored: m.Time}
 	if err := json.Unmarshal(m.Data, &out.info); err != nil {
 		return meta{}, fmt.Errorf("%w: the message %d says nothing of an object: %w", errBucket, m.Sequence, err)
 	}
@@ -100,9 +102,10 @@ func decodeMeta(m *stored) (meta, error) {
 
 // stored is a message as the stream's leader has it.
 type stored struct {
-	Sequence uint64 `json:"seq"`
-	Header   []byte `json:"hdrs"`
-	Data     []byte `json:"data"`
+	Sequence uint64    `json:"seq"`
+	Time     time.Time `json:"time"`
+	Header   []byte    `json:"hdrs"`
+	Data     []byte    `json:"data"`
 }
 
 // load reads a message from the leader of the stream, or returns nil. It asks once.

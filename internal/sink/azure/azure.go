@@ -68,7 +68,10 @@ type Store struct {
 	tier    *blob.AccessTier
 }
 
-var _ object.Store = (*Store)(nil)
+var (
+	_ object.Store  = (*Store)(nil)
+	_ object.Billed = (*Store)(nil)
+)
 
 // New checks the options, and connects to nothing.
 func New(o Options) (*Store, error) {
@@ -221,7 +224,7 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64, vers
 	case err != nil:
 		return nil, object.Info{}, s.explain(key, err)
 	}
-	info := object.Info{Size: valueOf(found.ContentLength), Version: versionOf(found.ETag)}
+	info := object.Info{Size: valueOf(found.ContentLength), Version: versionOf(found.ETag), Modified: valueOf(found.LastModified)}
 	if total, ok := totalOf(valueOf(found.ContentRange)); ok {
 		info.Size = total
 	}
@@ -257,7 +260,7 @@ func (s *Store) Stat(ctx context.Context, key string) (object.Info, error) {
 	if err != nil {
 		return object.Info{}, s.explain(key, err)
 	}
-	return object.Info{Size: valueOf(found.ContentLength), Version: versionOf(found.ETag)}, nil
+	return object.Info{Size: valueOf(found.ContentLength), Version: versionOf(found.ETag), Modified: valueOf(found.LastModified)}, nil
 }
 
 // items yields what the container has below prefix.
@@ -300,7 +303,8 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[object.Entry,
 				return
 			}
 			last = key
-			info := object.Info{Size: valueOf(item.Properties.ContentLength), Version: versionOf(item.Properties.ETag)}
+			about := item.Properties
+			info := object.Info{Size: valueOf(about.ContentLength), Version: versionOf(about.ETag), Modified: valueOf(about.LastModified)}
 			if !yield(object.Entry{Key: key, Info: info}, nil) {
 				return
 			}

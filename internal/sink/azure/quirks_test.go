@@ -496,3 +496,18 @@ func TestTier(t *testing.T) {
 		}
 	}
 }
+
+// A clock of the service that is an hour ahead is told.
+func TestSkewedClock(t *testing.T) {
+	o, server := behind(t, honest)
+	for _, ahead := range []time.Duration{0, time.Hour} {
+		server.Skew = ahead
+		s, err := object.Open(t.Context(), open(t, o), "")
+		must(t, err)
+		probed, err := s.Probe(t.Context())
+		must(t, err)
+		if got := strings.Join(probed.Warnings, "; "); strings.Contains(got, "about 1h0m0s ahead") != (ahead > 0) {
+			t.Errorf("%s ahead: it warns %q", ahead, got)
+		}
+	}
+}

@@ -45,6 +45,16 @@ type upload struct {
 	finished bool // Commit was tried: the blob may be there
 }
 
+// Requests implements [object.Billed]: one for what fits into a block; else one for each block,
+// and one that makes a blob of them.
+func (s *Store) Requests(size int64) int64 {
+	block := s.options.blockSize(size)
+	if size < block {
+		return 1
+	}
+	return (size+block-1)/block + 1
+}
+
 // Begin implements [object.Store].
 func (s *Store) Begin(ctx context.Context, key string, most int64) (object.Upload, error) {
 	u, size := &upload{store: s, key: key, id: rand.Text()}, s.options.blockSize(most)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -22,13 +23,16 @@ func (s *Sink) Probe(context.Context) (sink.Probed, error) {
 	}
 	defer root.Close()
 	name := ".probe-" + uuid.NewString()
+	var clock []string
 	err = s.inFolder(root, stagingName, func(folder *os.Root) error {
+		began := time.Now()
 		if err := s.writeFile(folder, name, []byte("holdfast looks whether it can write here\n")); err != nil {
 			return err
 		}
 		info, err := folder.Lstat(name)
 		if err == nil {
 			p.Warnings = append(p.Warnings, exposure(info)...)
+			clock = sink.ClockCaveats(began, time.Now(), info.ModTime())
 		}
 		return errors.Join(err, syncFolder(folder), folder.Remove(name))
 	})
@@ -38,6 +42,7 @@ func (s *Sink) Probe(context.Context) (sink.Probed, error) {
 	if len(p.Warnings) == 0 { // modes count
 		p.Warnings = s.openFolders(root)
 	}
+	p.Warnings = append(p.Warnings, clock...)
 	return p, nil
 }
 

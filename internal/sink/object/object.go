@@ -24,6 +24,7 @@ var (
 	_ sink.Locker    = (*Sink)(nil)
 	_ sink.Sweeper   = (*Sink)(nil)
 	_ sink.Sizer     = (*Sink)(nil)
+	_ sink.Billed    = (*Sink)(nil)
 )
 
 // Open returns the sink that lies in a store. known is the id that the caller remembers
@@ -153,6 +154,29 @@ func (s *Sink) missing(ctx context.Context, err error) error {
 		return gone
 	}
 	return err
+}
+
+// What a point takes of requests beside its uploads, if all goes well.
+const (
+	// requestsEach: see checkThere.
+	requestsEach = 1
+	// requestsOnce: a backup looks for the manifest, and then for the identity; Stage reads
+	// that, and looks for uploads and for objects; Publish reads it again, looks for a manifest
+	// and creates it, and looks for the fence and for one artifact.
+	requestsOnce = 2 + 3 + 5
+)
+
+// Requests implements [sink.Billed].
+func (s *Sink) Requests(sizes []int64) int64 {
+	store, ok := s.store.(Billed)
+	if !ok {
+		return 0
+	}
+	requests := int64(requestsOnce)
+	for _, size := range sizes {
+		requests += store.Requests(size) + requestsEach
+	}
+	return requests
 }
 
 // attemptPrefix is where an attempt keeps its artifacts. It refuses what [sink.AttemptName]

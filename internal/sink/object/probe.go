@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -25,9 +26,16 @@ func (s *Sink) Probe(ctx context.Context) (p sink.Probed, err error) {
 	if p.Warnings, err = s.store.Caveats(ctx, probeName); err != nil {
 		return p, err
 	}
+	began := time.Now()
 	if err := s.tryToWrite(ctx); err != nil {
 		return p, err
 	}
+	ended := time.Now()
+	info, err := s.store.Stat(ctx, probeName)
+	if err != nil {
+		return p, err
+	}
+	p.Warnings = append(p.Warnings, sink.ClockCaveats(began, ended, info.Modified)...)
 	for _, err := range s.store.List(ctx, sink.PointsName+"/") {
 		if err != nil {
 			return p, err

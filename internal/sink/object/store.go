@@ -108,6 +108,12 @@ type Locker interface {
 	TryLock(ctx context.Context, key string) (how string, err error)
 }
 
+// Billed is a Store at a service that may charge for requests.
+type Billed interface {
+	// Requests returns how many requests an Upload takes of an object of so many bytes.
+	Requests(size int64) int64
+}
+
 // Upload is an object that is written. One goroutine uses it. It must be ended by Commit
 // or Abort; after a Commit that failed Abort must follow.
 type Upload interface {
@@ -127,6 +133,9 @@ type Info struct {
 	Size int64 // in bytes
 	// Version changes when the object is replaced.
 	Version string
+	// Modified is when the object was stored, by the store's own clock, to the second; zero if
+	// that is not known.
+	Modified time.Time
 }
 
 // Entry is an object that was found.

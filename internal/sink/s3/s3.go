@@ -74,7 +74,10 @@ type Store struct {
 	versioned bool
 }
 
-var _ object.Store = (*Store)(nil)
+var (
+	_ object.Store  = (*Store)(nil)
+	_ object.Billed = (*Store)(nil)
+)
 
 // New checks the options, and connects to nothing.
 func New(o Options) (*Store, error) {
@@ -307,7 +310,7 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64, vers
 	if total, ok := totalOf(header.Get("Content-Range")); ok {
 		size = total
 	}
-	return body, object.Info{Size: size, Version: info.ETag}, nil
+	return body, object.Info{Size: size, Version: info.ETag, Modified: info.LastModified}, nil
 }
 
 // rangeOf returns the range of a request, which a service cuts at the object's end.
@@ -331,7 +334,7 @@ func (s *Store) Stat(ctx context.Context, key string) (object.Info, error) {
 	if err != nil {
 		return object.Info{}, s.explain(key, err)
 	}
-	return object.Info{Size: info.Size, Version: info.ETag}, nil
+	return object.Info{Size: info.Size, Version: info.ETag, Modified: info.LastModified}, nil
 }
 
 // List implements [object.Store].
@@ -351,7 +354,8 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[object.Entry,
 				return
 			}
 			last = key
-			if !yield(object.Entry{Key: key, Info: object.Info{Size: info.Size, Version: strings.Trim(info.ETag, `"`)}}, nil) {
+			about := object.Info{Size: info.Size, Version: strings.Trim(info.ETag, `"`), Modified: info.LastModified}
+			if !yield(object.Entry{Key: key, Info: about}, nil) {
 				return
 			}
 		}

@@ -46,6 +46,16 @@ type upload struct {
 	sent []minio.CompletePart
 }
 
+// Requests implements [object.Billed]: one for what fits into a part; else one for each part,
+// one before and one after them.
+func (s *Store) Requests(size int64) int64 {
+	part := s.options.partSize(size)
+	if size < part {
+		return 1
+	}
+	return (size+part-1)/part + 2
+}
+
 // Begin implements [object.Store].
 func (s *Store) Begin(ctx context.Context, key string, most int64) (object.Upload, error) {
 	u, size := &upload{store: s, key: key}, s.options.partSize(most)

@@ -116,7 +116,7 @@ func version(info fs.FileInfo) string {
 }
 
 func about(info fs.FileInfo) object.Info {
-	return object.Info{Size: info.Size(), Version: version(info)}
+	return object.Info{Size: info.Size(), Version: version(info), Modified: info.ModTime()}
 }
 
 // Hidden files are written to before they are objects.

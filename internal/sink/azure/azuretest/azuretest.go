@@ -34,6 +34,8 @@ const maxPage = 10
 // Server is the service. URL is the endpoint of the account.
 type Server struct {
 	URL string
+	// Skew is by how much its clock is ahead of this machine's; it is set before it is used.
+	Skew time.Duration
 
 	mu         sync.Mutex // guards what follows
 	containers map[string]map[string]*blob
@@ -52,6 +54,7 @@ type blob struct {
 	there     bool
 	content   []byte
 	version   string
+	modified  time.Time
 	metadata  http.Header
 	tier      string
 	committed map[string][]byte // blocks, by id
@@ -205,6 +208,7 @@ func condition(r *http.Request, b *blob) *refusal {
 // store puts a blob in the place of what is there, and throws staged blocks away.
 func (s *Server) store(w http.ResponseWriter, r *http.Request, blobs map[string]*blob, name string, b *blob) {
 	s.version++
+	b.modified = time.Now().Add(s.Skew)
 	b.there, b.version, b.tier, b.metadata = true, fmt.Sprintf("0x8D%012X", s.version), r.Header.Get("X-Ms-Access-Tier"), http.Header{}
 	for key, values := range r.Header {
 		if strings.HasPrefix(key, "X-Ms-Meta-") {
@@ -284,6 +288,7 @@ func read(w http.ResponseWriter, r *http.Request, b *blob, asked *[]byte) *refus
 	}
 	maps.Copy(w.Header(), b.metadata)
 	w.Header().Set("ETag", `"`+b.version+`"`)
+	w.Header().Set("Last-Modified", b.modified.UTC().Format(http.TimeFormat))
 	from, to, status := int64(0), int64(len(b.content)), http.StatusOK
 	if bytes := r.Header.Get("X-Ms-Range"); bytes != "" {
 		first, last, _ := strings.Cut(strings.TrimPrefix(bytes, "bytes="), "-")

@@ -29,11 +29,17 @@ type Memory struct {
 
 	lockFor time.Duration
 	locked  map[string]time.Time // until when, by key
+	skew    time.Duration
 }
 
 type stored struct {
 	content []byte
 	version string
+	time    time.Time
+}
+
+func (o stored) info() object.Info {
+	return object.Info{Size: int64(len(o.content)), Version: o.version, Modified: o.time}
 }
 
 var _ Place = (*Memory)(nil)
@@ -94,6 +100,13 @@ func (m *Memory) Vanish(*testing.T) {
 	clear(m.uploads)
 }
 
+// Skew has the place's clock be so much ahead of this machine's.
+func (m *Memory) Skew(ahead time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.skew = ahead
+}
+
 // Interrupt has fault called before every operation, without a lock, by the name of its
 // method; what it returns is what the operation fails with. It may use the place.
 func (m *Memory) Interrupt(fault func(op, key string) error) {
@@ -126,7 +139,7 @@ func (m *Memory) begin(ctx context.Context, op, key string) (unlock func(), err 
 
 func (m *Memory) put(key string, content []byte) {
 	m.version++
-	m.objects[key] = stored{bytes.Clone(content), fmt.Sprint(m.version)}
+	m.objects[key] = stored{bytes.Clone(content), fmt.Sprint(m.version), time.Now().Add(m.skew)}
 }
 
 // memoryStore is the store.
@@ -180,7 +193,7 @@ func (m memoryStore) Open(ctx context.Context, key string, offset, length int64,
 		end = min(size, offset+length)
 	}
 	r := bytes.NewReader(o.content[offset:end])
-	return &memoryReader{ctx: ctx, m: m.Memory, key: key, r: r}, object.Info{Size: size, Version: o.version}, nil
+	return &memoryReader{ctx: ctx, m: m.Memory, key: key, r: r}, o.info(), nil
 }
 
 type memoryReader struct {
@@ -211,7 +224,7 @@ func (m memoryStore) Stat(ctx context.Context, key string) (object.Info, error) 
 	if !there {
 		return object.Info{}, fmt.Errorf("%s: %w", m.Place(key), sink.ErrNotFound)
 	}
-	return object.Info{Size: int64(len(o.content)), Version: o.version}, nil
+	return o.info(), nil
 }
 
 func (m memoryStore) List(ctx context.Context, prefix string) iter.Seq2[object.Entry, error] {
@@ -236,8 +249,7 @@ func (m memoryStore) list(ctx context.Context, prefix string) (entries []object.
 	defer unlock()
 	for _, key := range slices.Sorted(maps.Keys(m.objects)) {
 		if strings.HasPrefix(key, prefix) {
-			o := m.objects[key]
-			entries = append(entries, object.Entry{Key: key, Info: object.Info{Size: int64(len(o.content)), Version: o.version}})
+			entries = append(entries, object.Entry{Key: key, Info: m.objects[key].info()})
 		}
 	}
 	return entries, nil

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/object"
@@ -171,6 +172,18 @@ func (f *fixture) upload(key string, most int64, content []byte) {
 const manyParts = 41 << 20
 
 var tests = map[string]func(*fixture){
+	"an object has the time at which it was stored": func(f *fixture) {
+		f.put("a", "content")
+		stat, err := f.store.Stat(f.Context(), "a")
+		f.must(err)
+		_, opened, err := f.read("a", 0, -1, "")
+		f.must(err)
+		for _, at := range []time.Time{stat.Modified, opened.Modified} {
+			if time.Since(at).Abs() > 30*time.Second {
+				f.Errorf("it was stored now, and not %s", at)
+			}
+		}
+	},
 	"a small object is stored, replaced and removed": func(f *fixture) {
 		f.put("a/b", "first")
 		f.holds("a/b", "first")

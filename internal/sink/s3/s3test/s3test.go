@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,6 +144,24 @@ func (s *Server) EndLocks(ctx context.Context, bucket string) error {
 	}
 	time.Sleep(2 * time.Second)
 	return nil
+}
+
+// Skewed returns a way to the server on which its clock is so much ahead.
+func (s *Server) Skewed(ahead time.Duration) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: s.address})
+			r.Out.Host = r.In.Host // which is signed
+		},
+		ModifyResponse: func(r *http.Response) error {
+			for _, name := range []string{"Date", "Last-Modified"} {
+				if t, err := http.ParseTime(r.Header.Get(name)); err == nil {
+					r.Header.Set(name, t.Add(ahead).Format(http.TimeFormat))
+				}
+			}
+			return nil
+		},
+	}
 }
 
 // Run runs the server again after Stop.
