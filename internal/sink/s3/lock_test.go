@@ -139,3 +139,36 @@ func TestABucketThatKeepsMore(t *testing.T) {
 	must(t, client(t, o).SetBucketObjectLockConfig(t.Context(), "locking", &mode, &days, &unit))
 	check(openLocking(t, o), "default retention (7 days) locks also marks")
 }
+
+// Every object of a point is locked, and of compliance nobody ends a lock: not even who may do
+// everything, and who asks to bypass it.
+func TestEveryObjectIsLocked(t *testing.T) {
+	server := s3test.Start(t)
+	must(t, server.MakeLocking(t.Context(), "locking"))
+	o := s3.Options{Bucket: "locking", Endpoint: server.URL, Credentials: server.Credentials}
+	store, err := s3.NewLocked(o, s3.Lock{Mode: s3.Compliance, For: 24 * time.Hour})
+	must(t, err)
+	s, err := object.Open(t.Context(), store, "")
+	must(t, err)
+	staging, large := attempt(t, s, "1", 20<<20)
+	w, small, err := staging.Create(t.Context(), "container.json", 0)
+	must(t, err)
+	must(t, w.Commit())
+	must(t, staging.Publish(t.Context(), []byte(large+small)))
+	must(t, staging.Discard(t.Context()))
+	must(t, s.PutMark(t.Context(), rightsDir, sink.VerifiedName, []byte("{}")))
+	admin, refused := client(t, o), 0
+	for info := range admin.ListObjectsIter(t.Context(), o.Bucket, minio.ListObjectsOptions{Prefix: rightsDir, Recursive: true, WithVersions: true}) {
+		must(t, info.Err)
+		err := admin.RemoveObject(t.Context(), o.Bucket, info.Key, minio.RemoveObjectOptions{VersionID: info.VersionID, GovernanceBypass: true})
+		if isMark := strings.HasSuffix(info.Key, sink.VerifiedName); (err == nil) != isMark {
+			t.Errorf("remove %s: %v", info.Key, err)
+		}
+		if err != nil {
+			refused++
+		}
+	}
+	if refused != 3 {
+		t.Errorf("%d objects are locked, want the manifest and two artifacts", refused)
+	}
+}
