@@ -260,7 +260,7 @@ func TestSweeperLeavesWhatTheSinkKeeps(t *testing.T) {
 			began := time.Now()
 			b.adopt(true, n)
 			b.settle()
-			if took := time.Since(began); took > time.Second || !fault.Hit() {
+			if took := time.Since(began); took >= 250*time.Millisecond || !fault.Hit() { // it is not tried again
 				b.Errorf("it took %s, and the sink was asked: %t", took, fault.Hit())
 			}
 		})
