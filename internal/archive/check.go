@@ -7,6 +7,7 @@ package archive
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -52,8 +53,10 @@ const (
 type Info struct {
 	// ConfigDigest is the digest of the image's configuration, "sha256:<hex>".
 	ConfigDigest string
-	// Layers is the number of layers.
-	Layers int
+	// Config is the image's configuration, as its digest is of.
+	Config []byte
+	// DiffIDs are the digests of its layers' plain bytes, "sha256:<hex>", the lowest first.
+	DiffIDs []string
 }
 
 // Check reads r, an uncompressed image archive, to its end. It returns no error
@@ -64,10 +67,15 @@ type Info struct {
 // error comes from r.
 //
 // A save that was cut short has been seen to end without an error (moby#45764).
-func Check(r io.Reader, imageID string) (*Info, error) {
+func Check(r io.Reader, imageID string) (*Info, error) { return check(r, imageID, nil) }
+
+// check is Check, and with layers Split.
+func check(r io.Reader, imageID string, layers Layers) (*Info, error) {
 	tail := &tailReader{r: r}
 	c := checker{
+		layers:    layers,
 		digests:   map[string]string{},
+		diffIDs:   map[string]string{},
 		sizes:     map[string]int64{},
 		links:     map[string]string{},
 		documents: map[string][]byte{},
@@ -86,7 +94,9 @@ func Check(r io.Reader, imageID string) (*Info, error) {
 }
 
 type checker struct {
+	layers    Layers            // takes the layers; nil if they are only proven
 	digests   map[string]string // of every file, by name; hex
+	diffIDs   map[string]string // of every layer that was taken, by name; "sha256:<hex>"
 	sizes     map[string]int64  // of every file that may describe the image, by name
 	links     map[string]string // target by name
 	documents map[string][]byte // small files that may describe the image
@@ -136,7 +146,12 @@ func (c *checker) readFile(r io.Reader, name string, size int64, buf []byte) err
 		doc = &bytes.Buffer{}
 		w = io.MultiWriter(sum, doc)
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{w}, r, buf)
+	var err error
+	if head := bufio.NewReaderSize(r, sniffed); c.layers != nil && isLayer(name, head) {
+		err = c.take(name, io.TeeReader(head, sum), buf)
+	} else {
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{head}, buf)
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return corrupt("it was cut short in %s", name)
 	}
@@ -215,7 +230,7 @@ func (c *checker) verify(imageID string) (*Info, error) {
 			return nil, err
 		}
 	}
-	return &Info{ConfigDigest: digestPrefix + configDigest, Layers: len(m.Layers)}, nil
+	return &Info{ConfigDigest: digestPrefix + configDigest, Config: c.documents[path.Clean(m.Config)], DiffIDs: config.RootFS.DiffIDs}, nil
 }
 
 // verifyID reports whether the archive is that of imageID. A classic store
@@ -262,6 +277,9 @@ func (c *checker) verifyLayer(name, diffID string) error {
 	}
 	if digestPrefix+digest != diffID && !strings.HasPrefix(name, blobPrefix) {
 		return corrupt("the layer %s has the digest sha256:%s instead of %s", name, digest, diffID)
+	}
+	if c.layers != nil && c.diffIDs[name] != diffID {
+		return corrupt("the layer %s unpacks to %q instead of %s", name, c.diffIDs[name], diffID)
 	}
 	return nil
 }

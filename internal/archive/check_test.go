@@ -22,7 +22,7 @@ func TestCheckTakesEveryShapeThatEnginesWrite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if info.Layers < len(layers) || !strings.HasPrefix(info.ConfigDigest, "sha256:") {
+			if len(info.DiffIDs) < len(layers) || !strings.HasPrefix(info.ConfigDigest, "sha256:") {
 				t.Errorf("got %+v", info)
 			}
 		})

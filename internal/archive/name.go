@@ -11,10 +11,11 @@ import (
 	"strings"
 )
 
-// The documents of an archive that name its image, and the annotation by which the
-// second one does.
+// The names of files in an archive: the documents that name its image, with the annotation
+// by which the second one does, and a layer in the classic shape.
 const (
 	savedManifest  = "manifest.json"
+	layerName      = "layer.tar"
 	layoutIndex    = "index.json"
 	nameAnnotation = "io.containerd.image.name"
 	defaultDomain  = "docker.io/"
@@ -29,25 +30,7 @@ const (
 // Engines the id that it will have cannot be told from outside. By a name of ours it is
 // found from the first moment on.
 func WithName(r io.Reader, reference string) io.ReadCloser {
-	out, in := io.Pipe()
-	n := &named{PipeReader: out, ended: make(chan struct{})}
-	go func() {
-		defer close(n.ended)
-		in.CloseWithError(rename(in, r, reference))
-	}()
-	return n
-}
-
-// named is an archive on its way through a goroutine that names it.
-type named struct {
-	*io.PipeReader
-	ended chan struct{}
-}
-
-func (n *named) Close() error {
-	err := n.PipeReader.Close()
-	<-n.ended
-	return err
+	return piped(func(w io.Writer) error { return rename(w, r, reference) })
 }
 
 // rename copies an image archive, and has it name its image.

@@ -170,7 +170,7 @@ func (r *attempt) save(ctx context.Context, img *engine.ImageDetail) error {
 	}
 	r.manifest.Image.ID = img.ID
 	r.manifest.Image.ConfigDigest = info.ConfigDigest
-	r.manifest.Image.Layers = info.Layers
+	r.manifest.Image.Layers = len(info.DiffIDs)
 	return nil
 }
 

@@ -110,7 +110,7 @@ func (b *bench) store() {
 		FormatVersion: point.FormatVersion, ID: events.PointID(at, "/test", "1", "host", item.Kind, item.ID), Host: "host", Item: item, Job: jobID,
 		Request: point.Request{Source: "/test", ID: "1", CorrelationID: "1"}, Attempt: 1, SnapshotTime: at, StoredTime: at, State: events.StateRunning,
 		Quiesce: events.QuiescePause, Engine: point.Engine{Version: "28", Store: "overlay2"}, NotIncluded: []events.NotIncluded{}, Holdfast: "test",
-		Image: &point.Image{ID: image, ConfigDigest: info.ConfigDigest, Layers: info.Layers, Reference: baseImage},
+		Image: &point.Image{ID: image, ConfigDigest: info.ConfigDigest, Layers: len(info.DiffIDs), Reference: baseImage},
 	}
 	b.dir = point.Dir(m.Host, item.Kind, item.Name, m.ID)
 	staging, err := b.sink.Stage(ctx, b.dir, "1")

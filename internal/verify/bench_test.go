@@ -159,7 +159,7 @@ func (s *stored) image(b *bench) {
 	info, err := archive.Check(bytes.NewReader(raw), id)
 	b.must(err)
 	b.engine.LoseImage(id)
-	s.Image = &point.Image{ID: id, ConfigDigest: info.ConfigDigest, Layers: info.Layers, Reference: baseImage}
+	s.Image = &point.Image{ID: id, ConfigDigest: info.ConfigDigest, Layers: len(info.DiffIDs), Reference: baseImage}
 	// Zeros may follow the end mark.
 	s.compressed(b, point.ImageArchive, point.MediaTypeImageArchive, "", append(raw, make([]byte, 1<<20)...))
 }

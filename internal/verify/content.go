@@ -60,10 +60,10 @@ func checkImage(r io.Reader, m *point.Manifest, _ *events.Artifact) (int, error)
 		return 0, err
 	case info.ConfigDigest != m.Image.ConfigDigest:
 		return 0, fmt.Errorf("%w: the image's configuration is %s, and the manifest says %s", errContent, info.ConfigDigest, m.Image.ConfigDigest)
-	case info.Layers != m.Image.Layers:
-		return 0, fmt.Errorf("%w: the image has %d layers, and the manifest says %d", errContent, info.Layers, m.Image.Layers)
+	case len(info.DiffIDs) != m.Image.Layers:
+		return 0, fmt.Errorf("%w: the image has %d layers, and the manifest says %d", errContent, len(info.DiffIDs), m.Image.Layers)
 	}
-	return info.Layers, nil
+	return len(info.DiffIDs), nil
 }
 
 // checkVolume proves that an archive of a volume can be unpacked.

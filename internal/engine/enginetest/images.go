@@ -256,8 +256,8 @@ func (s *suite) save(tt *testing.T) {
 	if got := lastFile(t, t.archive(imageID), "written"); got != fmt.Sprint(content) {
 		t.Errorf("what was written to the container is %q in the archive", got)
 	}
-	if info.Layers != base.Layers+1 {
-		t.Errorf("the snapshot has %d layers, and its base %d", info.Layers, base.Layers)
+	if len(info.DiffIDs) != len(base.DiffIDs)+1 {
+		t.Errorf("the snapshot has %d layers, and its base %d", len(info.DiffIDs), len(base.DiffIDs))
 	}
 	if info.ConfigDigest == base.ConfigDigest {
 		t.Error("the snapshot has the configuration of its base")

@@ -1,0 +1,132 @@
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Layers takes the layers of an image, one after another, as they come by.
+type Layers interface {
+	// Next returns what takes the layer that comes next.
+	Next() (Layer, error)
+}
+
+// Layer takes the plain bytes of one layer, a tar. End or Abort ends it.
+type Layer interface {
+	io.Writer
+	// End says that the layer is whole, and the digest of its bytes, "sha256:<hex>".
+	End(diffID string) error
+	// Abort says that it is not.
+	Abort()
+}
+
+// Split reads r as [Check] does, and gives the layers to who takes them, in the order in
+// which they come by, unpacked if the archive has them compressed. That a layer has ended
+// does not mean that the archive is whole: only Split's own success does. It passes on
+// the errors of layers.
+func Split(r io.Reader, imageID string, layers Layers) (*Info, error) {
+	return check(r, imageID, layers)
+}
+
+// sniffed is how many bytes of a file tell what it is: a tar has a NUL in its first block,
+// and JSON has none.
+const sniffed = 512
+
+// isLayer reports whether a file of an archive is a layer: by its name, or, where that is
+// a digest, by how it begins.
+func isLayer(name string, r *bufio.Reader) bool {
+	if !strings.HasPrefix(name, blobPrefix) {
+		return path.Base(name) == layerName
+	}
+	head, _ := r.Peek(sniffed) // what is wrong shows when it is read
+	return len(head) > 0 && (head[0] != '{' && head[0] != '[' || bytes.IndexByte(head, 0) >= 0)
+}
+
+// take gives one layer away, and enters its diff id.
+func (c *checker) take(name string, stored io.Reader, buf []byte) error {
+	to, err := c.layers.Next()
+	if err != nil {
+		return err
+	}
+	defer to.Abort()
+	read, sum := &failing{Reader: stored}, sha256.New()
+	plain, err := unpacked(read)
+	if err == nil {
+		defer plain.Close()
+		_, err = io.CopyBuffer(io.MultiWriter(&failing{Writer: to}, sum), struct{ io.Reader }{plain}, buf)
+	}
+	if err == nil { // what follows the end of what is compressed
+		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{read}, buf)
+	}
+	if failed, ok := errors.AsType[*ownError](err); ok {
+		return failed.error
+	}
+	if err != nil {
+		return corrupt("the layer %s cannot be unpacked: %v", name, err)
+	}
+	c.diffIDs[name] = digestPrefix + hex.EncodeToString(sum.Sum(nil))
+	return to.End(c.diffIDs[name])
+}
+
+// failing marks the errors of a reader or a writer, to tell them from those of unpacking
+// what comes by.
+type failing struct {
+	io.Reader
+	io.Writer
+}
+
+type ownError struct{ error }
+
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = &ownError{err}
+	}
+	return n, err
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	n, err := f.Writer.Write(p)
+	if err != nil {
+		err = &ownError{err}
+	}
+	return n, err
+}
+
+var (
+	gzipMagic = []byte{0x1f, 0x8b}
+	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+)
+
+// unpacked returns the plain bytes of a layer, which Engines keep as they are, or
+// compressed by gzip or zstd.
+func unpacked(r io.Reader) (io.ReadCloser, error) {
+	head := bufio.NewReaderSize(r, sniffed) // larger reads pass it by
+	begin, err := head.Peek(len(zstdMagic))
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(begin, gzipMagic):
+		return gzip.NewReader(head)
+	case bytes.HasPrefix(begin, zstdMagic):
+		z, err := zstd.NewReader(head, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	}
+	return io.NopCloser(head), nil
+}
+
+// maxWindow bounds the memory that a layer compressed by zstd may ask for, in bytes.
+const maxWindow = 128 << 20
