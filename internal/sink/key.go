@@ -1,6 +1,8 @@
 package sink
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"path"
@@ -24,6 +26,22 @@ var MarkNames = [...]string{ProtectedName, RemovedName, VerifiedName}
 
 // PointsName is the folder of a sink that holds the points.
 const PointsName = "points"
+
+// The folders of what points share: blobs, each under the hex digits of its digest; what
+// says in which blob a layer is; and what says that a blob is to be removed.
+const (
+	BlobsName   = "blobs/sha256"
+	LayersName  = "layers"
+	GarbageName = "garbage"
+)
+
+// SharedNames are all of them, sorted.
+var SharedNames = [...]string{BlobsName, GarbageName, LayersName}
+
+// BlobKey returns the key of the blob with this digest, "sha256:<hex>".
+func BlobKey(digest string) string {
+	return path.Join(BlobsName, strings.TrimPrefix(digest, "sha256:"))
+}
 
 // pointLevels is how many levels below PointsName a point lies: host, kind, name
 // and id.
@@ -108,6 +126,42 @@ func CheckArtifact(name string) error {
 func CheckMark(name string) error {
 	if !slices.Contains(MarkNames[:], name) {
 		return fmt.Errorf("%q is not the name of a mark: these are %s", name, strings.Join(MarkNames[:], ", "))
+	}
+	return nil
+}
+
+// CheckShared refuses what is not <folder>/<name>, with one of SharedNames.
+func CheckShared(key string) error {
+	if err := CheckKey(key); err != nil {
+		return err
+	}
+	return CheckSharedFolder(path.Dir(key))
+}
+
+// CheckSharedFolder refuses what is not in SharedNames.
+func CheckSharedFolder(folder string) error {
+	if !slices.Contains(SharedNames[:], folder) {
+		return fmt.Errorf("%q is no folder of what points share: these are %s", folder, strings.Join(SharedNames[:], ", "))
+	}
+	return nil
+}
+
+// CheckPutShared refuses keys that [Sharer.PutShared] does not take.
+func CheckPutShared(key string) error {
+	if err := CheckShared(key); err != nil {
+		return err
+	}
+	if path.Dir(key) == BlobsName {
+		return fmt.Errorf("%q is the key of a blob, which is written by CreateBlob", key)
+	}
+	return nil
+}
+
+// CheckDigest refuses what is not "sha256:<64 hex digits>".
+func CheckDigest(digest string) error {
+	hexDigits, ok := strings.CutPrefix(digest, "sha256:")
+	if raw, err := hex.DecodeString(hexDigits); !ok || err != nil || len(raw) != sha256.Size || strings.ToLower(hexDigits) != hexDigits {
+		return fmt.Errorf("%q is not a digest: that is sha256: and 64 hex digits", digest)
 	}
 	return nil
 }

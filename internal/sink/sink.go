@@ -77,6 +77,7 @@ type Sink interface {
 	Lister
 	Remover
 	Marker
+	Sharer
 }
 
 // Stager begins attempts at points.
@@ -113,6 +114,10 @@ type Staging interface {
 	// and 0 if it is not. A sink may refuse what goes beyond, with ErrTooLarge.
 	Create(ctx context.Context, name string, most int64) (w Writer, key string, err error)
 
+	// CreateBlob begins a blob, which points share; most is as for Create, and so is the
+	// end of ctx.
+	CreateBlob(ctx context.Context, most int64) (BlobWriter, error)
+
 	// Publish makes the point appear, with this manifest, and returns when that is
 	// durable. The manifest has the key of every artifact in it as Create returned it:
 	// by that a sink knows whose the point is. It reports ErrExists, and changes
@@ -144,6 +149,42 @@ type Writer interface {
 	// after another Abort that did, it does nothing. If it fails, the attempt can no
 	// longer be published.
 	Abort() error
+}
+
+// BlobWriter writes one blob. It is as [Writer] is, but for its name, which shows at its
+// end, and that a blob which was committed stays when its attempt is discarded.
+type BlobWriter interface {
+	io.Writer
+
+	// Commit keeps the blob under its digest, "sha256:<hex>", which must be that of what
+	// was written, in place of one that is there. It returns when the blob is durable, and
+	// can be read at [BlobKey].
+	Commit(digest string) error
+
+	// Abort removes what was written.
+	Abort() error
+}
+
+// Sharer keeps what points share: blobs, and small objects by which they are found.
+// Their keys are <folder>/<name>, and folder is one of SharedNames.
+type Sharer interface {
+	// Shared yields every object in a folder, in the byte order of the keys. It ends after
+	// the first error. A folder that is not there has none.
+	Shared(ctx context.Context, folder string) iter.Seq2[Object, error]
+
+	// PutShared puts a small object at key, which is not a blob's, in place of one that is
+	// there, and returns when that is durable. Readers get the old one or the new one, whole.
+	PutShared(ctx context.Context, key string, content []byte) error
+
+	// RemoveShared removes the object at key. It returns when that is durable, and it is no
+	// error if nothing is there.
+	RemoveShared(ctx context.Context, key string) error
+}
+
+// Object is an object that was found.
+type Object struct {
+	Key string
+	Info
 }
 
 // Reader reads objects.

@@ -45,20 +45,30 @@ func (s *Sink) putMark(root *os.Root, dir, name string, content []byte) error {
 	if err := mustBePoint(folder); err != nil {
 		return err
 	}
-	if _, err := lstat(folder, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	temporary := temporaryPrefix(name) + uuid.NewString()
-	if err := s.writeFile(folder, temporary, content); err != nil {
-		return err
-	}
-	sweepTemporary(folder, name, temporary)
-	if err := folder.Rename(temporary, name); err != nil {
-		_ = folder.Remove(temporary)
+	if err := s.replaceFile(folder, name, name, content); err != nil {
 		return err
 	}
 	if err := mustBePoint(folder); err != nil {
 		_ = folder.Remove(name) // a removal that did not see it yet is none the worse
+		return err
+	}
+	return nil
+}
+
+// replaceFile writes a file under a temporary name, which begins as kind says, syncs it,
+// and gives it its name, also in place of one that has it. It also removes what processes
+// left that died meanwhile.
+func (m maker) replaceFile(folder *os.Root, kind, name string, content []byte) error {
+	if _, err := lstat(folder, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	temporary := temporaryPrefix(kind) + uuid.NewString()
+	if err := m.writeFile(folder, temporary, content); err != nil {
+		return err
+	}
+	sweepTemporary(folder, kind, temporary)
+	if err := folder.Rename(temporary, name); err != nil {
+		_ = folder.Remove(temporary)
 		return err
 	}
 	return syncFolder(folder)

@@ -103,19 +103,22 @@ func (s *Sink) Remove(ctx context.Context, key string) error {
 	if err := errors.Join(ctx.Err(), sink.CheckRemovable(key)); err != nil {
 		return err
 	}
-	return s.prune(path.Dir(key), func(folder *os.Root) error {
-		found, err := lstat(folder, path.Base(key))
-		switch {
-		case errors.Is(err, fs.ErrNotExist), err == nil && found.IsDir(): // a folder is no object
-			return syncFolder(folder)
-		case err != nil:
-			return err
-		}
-		if err := folder.Remove(path.Base(key)); err != nil {
-			return err
-		}
+	return s.prune(path.Dir(key), func(folder *os.Root) error { return removeFile(folder, path.Base(key)) })
+}
+
+// removeFile removes a file, and returns when that is durable.
+func removeFile(folder *os.Root, name string) error {
+	found, err := lstat(folder, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && found.IsDir(): // a folder is no object
 		return syncFolder(folder)
-	})
+	case err != nil:
+		return err
+	}
+	if err := folder.Remove(name); err != nil {
+		return err
+	}
+	return syncFolder(folder)
 }
 
 // prune removes something in the folder dir, which need not be there, and then

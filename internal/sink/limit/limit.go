@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -112,16 +113,41 @@ func (t staging) Create(ctx context.Context, name string, most int64) (sink.Writ
 	if err != nil {
 		return nil, "", err
 	}
-	return &writer{w, ctx, t.sink}, key, nil
+	return &artifactWriter{w, writer{w, ctx, t.sink}}, key, nil
 }
 
-type writer struct {
+type artifactWriter struct {
 	sink.Writer
+	bounded writer
+}
+
+// Write implements [sink.Writer].
+func (w *artifactWriter) Write(p []byte) (int, error) { return w.bounded.Write(p) }
+
+// CreateBlob implements [sink.Staging].
+func (t staging) CreateBlob(ctx context.Context, most int64) (sink.BlobWriter, error) {
+	w, err := t.Staging.CreateBlob(ctx, most)
+	if err != nil {
+		return nil, err
+	}
+	return &blobWriter{w, writer{w, ctx, t.sink}}, nil
+}
+
+type blobWriter struct {
+	sink.BlobWriter
+	bounded writer
+}
+
+// Write implements [sink.BlobWriter].
+func (w *blobWriter) Write(p []byte) (int, error) { return w.bounded.Write(p) }
+
+type writer struct {
+	io.Writer
 	ctx  context.Context //nolint:containedctx // a writer has no other place for it
 	sink *Sink
 }
 
-// Write implements [sink.Writer].
+// Write writes within the limit.
 func (w *writer) Write(p []byte) (n int, err error) {
 	for first := true; first || len(p) > 0; first = false {
 		part := p[:min(len(p), w.sink.limiter.Burst())]

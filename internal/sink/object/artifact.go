@@ -54,6 +54,8 @@ func (t *staging) take(a *artifact) error {
 	return nil
 }
 
+func (a *artifact) key() string { return a.staging.prefix + a.name }
+
 func (t *staging) release(a *artifact) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -126,7 +128,7 @@ func (a *artifact) Abort() error {
 func (a *artifact) remove(ctx context.Context) error {
 	var err error
 	if a.committed {
-		err = a.staging.sink.store.Delete(ctx, a.staging.prefix+a.name)
+		err = a.staging.sink.store.Delete(ctx, a.key())
 	} else {
 		err = a.upload.Abort(ctx)
 	}

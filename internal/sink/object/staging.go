@@ -26,6 +26,7 @@ type staging struct {
 
 	mu        sync.Mutex
 	artifacts map[string]*artifact // by name, without those that were aborted
+	blobs     int                  // that were neither committed nor aborted
 	ended     bool                 // by Publish or Discard
 	published bool
 	unclear   bool // whether the manifest is there: the store did not say
@@ -135,6 +136,9 @@ func (t *staging) end() (keys []string, err error) {
 			return nil, fmt.Errorf("%s: %w", t.sink.store.Place(t.prefix+name), errUnfinished)
 		}
 		keys = append(keys, t.prefix+name)
+	}
+	if t.blobs > 0 {
+		return nil, fmt.Errorf("%s: %w", t.sink.store.Place(t.prefix), errUnfinished)
 	}
 	t.ended = true
 	return keys, nil

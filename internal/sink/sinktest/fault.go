@@ -18,15 +18,19 @@ const (
 	OpPublish Op = "publish"
 	// OpPublished fails a Publish that has done its work: the point is there, and
 	// the caller does not know.
-	OpPublished Op = "published"
-	OpDiscard   Op = "discard" // of an attempt that is staged still
-	OpUnstage   Op = "unstage"
-	OpOpen      Op = "open" // and OpenRange
-	OpRead      Op = "read"
-	OpStat      Op = "stat"
-	OpPoints    Op = "points"
-	OpRemove    Op = "remove" // of a point or an object
-	OpMark      Op = "mark"
+	OpPublished  Op = "published"
+	OpDiscard    Op = "discard" // of an attempt that is staged still
+	OpUnstage    Op = "unstage"
+	OpOpen       Op = "open" // and OpenRange
+	OpRead       Op = "read"
+	OpStat       Op = "stat"
+	OpPoints     Op = "points"
+	OpRemove     Op = "remove" // of a point or an object
+	OpMark       Op = "mark"
+	OpCreateBlob Op = "create blob"
+	OpCommitBlob Op = "commit blob"
+	OpShared     Op = "shared"
+	OpPutShared  Op = "put shared"
 	// OpHidden fails a RemovePoint that has removed the manifest, and nothing else.
 	OpHidden Op = "hidden"
 )

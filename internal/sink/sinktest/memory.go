@@ -372,4 +372,64 @@ func (m *Memory) PutMark(ctx context.Context, dir, name string, content []byte) 
 	return nil
 }
 
+// Shared implements [sink.Sharer].
+func (m *Memory) Shared(ctx context.Context, folder string) iter.Seq2[sink.Object, error] {
+	return func(yield func(sink.Object, error) bool) {
+		all, err := m.shared(ctx, folder)
+		for _, found := range all {
+			if !yield(found, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(sink.Object{}, err)
+		}
+	}
+}
+
+func (m *Memory) shared(ctx context.Context, folder string) (all []sink.Object, err error) {
+	if err := sink.CheckSharedFolder(folder); err != nil {
+		return nil, err
+	}
+	unlock, err := m.begin(ctx, OpShared)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for _, key := range slices.Sorted(maps.Keys(m.store.objects)) {
+		if path.Dir(key) == folder {
+			all = append(all, sink.Object{Key: key, Info: sink.Info{Size: int64(len(m.store.objects[key]))}})
+		}
+	}
+	return all, nil
+}
+
+// PutShared implements [sink.Sharer].
+func (m *Memory) PutShared(ctx context.Context, key string, content []byte) error {
+	if err := sink.CheckPutShared(key); err != nil {
+		return err
+	}
+	unlock, err := m.begin(ctx, OpPutShared)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m.store.objects[key] = bytes.Clone(content)
+	return nil
+}
+
+// RemoveShared implements [sink.Sharer].
+func (m *Memory) RemoveShared(ctx context.Context, key string) error {
+	if err := sink.CheckShared(key); err != nil {
+		return err
+	}
+	unlock, err := m.begin(ctx, OpRemove)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	delete(m.store.objects, key)
+	return nil
+}
+
 var errEnded = errors.New("memory: the attempt, or its artifact, has ended")

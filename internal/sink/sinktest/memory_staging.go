@@ -15,7 +15,8 @@ type memoryStaging struct {
 	dir     string // of the point
 	name    string // of the attempt
 	objects map[string][]byte
-	open    int // artifacts that were neither committed nor aborted
+	open    int // artifacts and blobs that were neither committed nor aborted
+	blobs   int // that were begun
 	ended   bool
 }
 
@@ -137,6 +138,49 @@ func (a *memoryArtifact) end() {
 	a.ended, a.err = true, errEnded
 	a.staging.open--
 }
+
+// CreateBlob implements [sink.Staging].
+func (t *memoryStaging) CreateBlob(ctx context.Context, _ int64) (sink.BlobWriter, error) {
+	unlock, err := t.sink.begin(ctx, OpCreateBlob)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if t.ended {
+		return nil, errEnded
+	}
+	t.blobs++
+	name := fmt.Sprintf(".blob-%d", t.blobs)
+	t.objects[name] = nil
+	t.open++
+	return &memoryBlob{memoryArtifact{ctx: ctx, staging: t, name: name}}, nil
+}
+
+// memoryBlob is a blob that is written.
+type memoryBlob struct{ artifact memoryArtifact }
+
+// Write implements [sink.BlobWriter].
+func (b *memoryBlob) Write(p []byte) (int, error) { return b.artifact.Write(p) }
+
+// Commit implements [sink.BlobWriter].
+func (b *memoryBlob) Commit(digest string) error {
+	if err := sink.CheckDigest(digest); err != nil {
+		return err
+	}
+	a := &b.artifact
+	unlock, err := a.begin(OpCommitBlob)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	a.staging.sink.store.objects[sink.BlobKey(digest)] = a.staging.objects[a.name]
+	delete(a.staging.objects, a.name)
+	a.end()
+	return nil
+}
+
+// Abort implements [sink.BlobWriter].
+func (b *memoryBlob) Abort() error { return b.artifact.Abort() }
 
 // Publish implements [sink.Staging].
 func (t *memoryStaging) Publish(ctx context.Context, manifest []byte) error {

@@ -34,7 +34,7 @@ type Place interface {
 func Run(t *testing.T, place func(t *testing.T) Place) {
 	for _, group := range []map[string]func(*fixture){
 		identityTests, pointTests, artifactTests, abortTests, publishTests, discardTests, unstageTests,
-		readTests, listTests, removeTests, markTests, keyTests, concurrencyTests, contextTests, absenceTests,
+		blobTests, readTests, listTests, removeTests, markTests, keyTests, concurrencyTests, contextTests, absenceTests,
 	} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {
 			t.Run(name, func(t *testing.T) {
