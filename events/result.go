@@ -179,6 +179,9 @@ type Artifact struct {
 	UncompressedSize int64 `json:"uncompressedSize"`
 	// Encryption is the format that the object is encrypted in, "age"; empty for none.
 	Encryption string `json:"encryption,omitempty"`
+	// Reused is set for what lay in the sink already: other points have it too, and
+	// nothing was stored.
+	Reused bool `json:"reused,omitempty"`
 }
 
 // NotIncluded is a mount whose content is not in the point.

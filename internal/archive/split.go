@@ -16,8 +16,9 @@ import (
 
 // Layers takes the layers of an image, one after another, as they come by.
 type Layers interface {
-	// Next returns what takes the layer that comes next.
-	Next() (Layer, error)
+	// Next returns what takes the layer that comes next. digest is what the archive has it
+	// under, of its bytes there, "sha256:<hex>"; empty where it has no digests.
+	Next(digest string) (Layer, error)
 }
 
 // Layer takes the plain bytes of one layer, a tar. End or Abort ends it.
@@ -53,7 +54,11 @@ func isLayer(name string, r *bufio.Reader) bool {
 
 // take gives one layer away, and enters its diff id.
 func (c *checker) take(name string, stored io.Reader, buf []byte) error {
-	to, err := c.layers.Next()
+	digest := ""
+	if hexDigits, ok := strings.CutPrefix(name, blobPrefix); ok {
+		digest = digestPrefix + hexDigits
+	}
+	to, err := c.layers.Next(digest)
 	if err != nil {
 		return err
 	}

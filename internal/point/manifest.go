@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
@@ -30,15 +31,17 @@ const MaxManifest = 16 << 20
 // usualManifest is more than most manifests have, in bytes.
 const usualManifest = 8 << 10
 
-// FormatVersion is the version of the manifest that this package writes, and SealedVersion
-// that of one whose private members are encrypted.
+// FormatVersion is the version of the manifest that this package writes, SealedVersion
+// that of one whose private members are encrypted, and LayeredVersion that of one whose
+// image lies in blobs that points share.
 const (
-	FormatVersion = 1
-	SealedVersion = 2
+	FormatVersion  = 1
+	SealedVersion  = 2
+	LayeredVersion = 3
 )
 
 // readable are the versions that Decode reads.
-var readable = []int{FormatVersion, SealedVersion}
+var readable = []int{FormatVersion, SealedVersion, LayeredVersion}
 
 // What is wrong with a manifest or a mark, wrapped by the errors of reading one. Any
 // other error is the sink's.
@@ -65,6 +68,16 @@ const (
 const (
 	// MediaTypeImageArchive is what docker save writes, compressed by zstd.
 	MediaTypeImageArchive = "application/vnd.docker.image.archive.v1.tar+zstd"
+	// MediaTypeLayer is one layer of an image, compressed by zstd: a blob that points share.
+	// Its artifact's Name is the digest of its plain bytes, which is its diff id.
+	MediaTypeLayer = v1.MediaTypeImageLayerZstd
+	// MediaTypeImageConfig and MediaTypeImageManifest are blobs that describe the image of
+	// those layers, MediaTypeImageIndex and MediaTypeImageLayout the files that make the
+	// point's folder an OCI image layout.
+	MediaTypeImageConfig   = v1.MediaTypeImageConfig
+	MediaTypeImageManifest = v1.MediaTypeImageManifest
+	MediaTypeImageIndex    = v1.MediaTypeImageIndex
+	MediaTypeImageLayout   = v1.MediaTypeLayoutHeader
 	// MediaTypeContainerConfig is the Engine's inspect document of a container.
 	MediaTypeContainerConfig = "application/vnd.docker.container.inspect.v1+json"
 	// MediaTypeContainerContext is what that document names but does not hold.
@@ -239,8 +252,14 @@ func Read(ctx context.Context, from sink.Reader, dir string) (*Manifest, error) 
 	return read(ctx, from, dir, bytes.NewBuffer(make([]byte, 0, usualManifest)))
 }
 
-// read is Read, by way of a buffer.
-func read(ctx context.Context, from sink.Reader, dir string, raw *bytes.Buffer) (*Manifest, error) {
+// ReadUnchecked is Read, and takes a manifest whoever has signed it, and wherever it lies.
+func ReadUnchecked(ctx context.Context, from sink.Reader, dir string) (*Manifest, error) {
+	var raw bytes.Buffer
+	return readRaw(ctx, from, dir, &raw)
+}
+
+// readRaw reads a manifest, by way of a buffer.
+func readRaw(ctx context.Context, from sink.Reader, dir string, raw *bytes.Buffer) (*Manifest, error) {
 	f, err := from.Open(ctx, path.Join(dir, sink.ManifestName))
 	if err != nil {
 		return nil, err
@@ -250,7 +269,12 @@ func read(ctx context.Context, from sink.Reader, dir string, raw *bytes.Buffer) 
 	if _, err := raw.ReadFrom(io.LimitReader(f, MaxManifest+1)); err != nil {
 		return nil, fmt.Errorf("read the manifest in %s: %w", dir, err)
 	}
-	m, err := Decode(raw.Bytes())
+	return Decode(raw.Bytes())
+}
+
+// read is Read, by way of a buffer.
+func read(ctx context.Context, from sink.Reader, dir string, raw *bytes.Buffer) (*Manifest, error) {
+	m, err := readRaw(ctx, from, dir, raw)
 	if err == nil {
 		err = m.checkPlace(dir)
 	}
@@ -270,6 +294,9 @@ func (m *Manifest) checkPlace(dir string) error {
 	}
 	keys := make([]string, 0, len(m.Artifacts)+1)
 	for _, a := range m.Artifacts {
+		if m.FormatVersion == LayeredVersion && a.Key == sink.BlobKey(a.Digest) {
+			continue
+		}
 		keys = append(keys, a.Key)
 	}
 	if m.Signature != "" {

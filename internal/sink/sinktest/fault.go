@@ -1,6 +1,7 @@
 package sinktest
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 )
@@ -61,6 +62,22 @@ func (m *Memory) Fail(t testing.TB, op Op, nth int, err error) *Fault {
 		}
 	})
 	return f
+}
+
+// FailMaybe is as Fail, and does not mind if the call does not come.
+func (m *Memory) FailMaybe(op Op, nth int, err error) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	m.store.faults = append(m.store.faults, &Fault{store: m.store, op: op, left: nth, err: err})
+}
+
+// Corrupt changes an object that is there, behind the sink's back.
+func (m *Memory) Corrupt(key string, change func(content []byte) []byte) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	if content, there := m.store.objects[key]; there {
+		m.store.objects[key] = change(bytes.Clone(content))
+	}
 }
 
 // Hit reports whether the fault has been hit.
