@@ -25,6 +25,7 @@ const (
 	imaging  scenario = "image"    // an image
 	reading  scenario = "volumes"  // two containers, paused until their volumes are read, and a volume
 	sending  scenario = "bucket"   // two containers with their volumes, into a bucket, in parts
+	layering scenario = "layers"   // two containers, into a sink that has each layer once
 	pruning  scenario = "prune"    // points of a container, removed without a grace
 	drilling scenario = "drill"    // the point of a container, started and removed again
 	copying  scenario = "copy"     // points, one of which is protected, to another sink
@@ -53,8 +54,9 @@ var crashes = map[step.Name][]scenario{
 	step.VolumeRead:     {reading, sending},
 	step.Resumed:        {stopping, joining, hooking},
 	step.Staged:         {pausing, imaging, copying, sending},
-	step.Saved:          {pausing, imaging, copying, sending},
-	step.Published:      {pausing, joining, copying, sending},
+	step.LayerStored:    {layering},
+	step.Saved:          {pausing, imaging, copying, sending, layering},
+	step.Published:      {pausing, joining, copying, sending, layering},
 	step.Checked:        {drilling},
 	step.Loaded:         {drilling, replacing},
 	step.Created:        {drilling, replacing, returning, sharing},
@@ -103,7 +105,7 @@ const severalParts = 20 << 20
 
 // world is what the scenario takes place in.
 func (s scenario) world() worldOptions {
-	return worldOptions{bucket: s == sending, offsiteBucket: s == doubling}
+	return worldOptions{bucket: s == sending, offsiteBucket: s == doubling, layers: s == layering}
 }
 
 // prepare makes what the scenario needs in a world, and returns the data of its
@@ -170,7 +172,7 @@ const sideBySide = 6
 // and another one takes over that has not its disk.
 var takeovers = map[step.Name]scenario{
 	step.Recorded: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
-	step.VolumeRead: reading, step.Resumed: hooking, step.Staged: sending, step.Saved: sending, step.Published: sending,
+	step.VolumeRead: reading, step.Resumed: hooking, step.Staged: sending, step.LayerStored: layering, step.Saved: sending, step.Published: sending,
 	step.Ended:  pausing,
 	step.Marked: copying, step.Loaded: drilling, step.Started: drilling, step.Cleared: overwriting, step.DependantNamed: sharing,
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/demo"
 	"holdfast.io/holdfast/internal/demo/sample"
 	"holdfast.io/holdfast/internal/docker"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/node"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
@@ -207,13 +207,7 @@ func (d *demonstration) prove(ctx context.Context, n *node.Node, s *demo.Sample,
 	if err != nil {
 		return err
 	}
-	stored := m.Artifact(point.MediaTypeImageArchive)
-	raw, err := from.Open(ctx, stored.Key)
-	if err != nil {
-		return err
-	}
-	defer raw.Close()
-	archive, err := codec.NewReader(raw, point.Stored(stored), seal.Of(from).Opener(ctx, stored.Encryption))
+	archive, err := image.Source{Manifest: m, Open: from.Open, Seal: seal.Of(from)}.Archive(ctx, "")
 	if err != nil {
 		return err
 	}

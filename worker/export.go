@@ -13,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/seal"
@@ -39,21 +40,21 @@ went to standard output until then must not be used.
 			if err != nil {
 				return err
 			}
-			a, what, err := chooseArchive(e.Manifest, volume)
+			x, err := chooseExport(e.Manifest, s, volume)
 			if err != nil {
 				return err
 			}
 			into := "standard output"
 			if output == "" {
-				err = copyArchive(cmd.Context(), cmd.OutOrStdout(), s, a)
+				err = x.copy(cmd.Context(), cmd.OutOrStdout())
 			} else {
 				into = output
-				err = writeWhole(output, func(w io.Writer) error { return copyArchive(cmd.Context(), w, s, a) })
+				err = writeWhole(output, func(w io.Writer) error { return x.copy(cmd.Context(), w) })
 			}
 			if err != nil {
-				return fmt.Errorf("export %s: %w", what, err)
+				return fmt.Errorf("export %s: %w", x.what, err)
 			}
-			warn(cmd, "%s, %s, was written to %s", what, present.Bytes(a.UncompressedSize), into)
+			warn(cmd, "%s, %s, was written to %s", x.what, present.Bytes(x.written), into)
 			return nil
 		},
 	}
@@ -62,9 +63,28 @@ went to standard output until then must not be used.
 	return cmd
 }
 
-// chooseArchive returns the archive of a point to export, and says what it is: the
-// volume of this name, and without a name the image, or the only volume.
-func chooseArchive(m *point.Manifest, volume string) (a events.Artifact, what string, err error) {
+// export is an archive of a point that is written out.
+type export struct {
+	what string
+	// open returns its plain bytes. An error of theirs that wraps [codec.ErrDamaged] means
+	// that what was written must not be used.
+	open    func(ctx context.Context) (io.ReadCloser, error)
+	written int64 // bytes
+}
+
+func (x *export) copy(ctx context.Context, w io.Writer) error {
+	plain, err := x.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	x.written, err = io.Copy(w, plain)
+	return err
+}
+
+// chooseExport returns the archive of a point to export: the volume of this name, and
+// without a name the image, or the only volume.
+func chooseExport(m *point.Manifest, from sink.Reader, volume string) (*export, error) {
 	volumes := m.Volumes()
 	others := ""
 	if len(volumes) > 0 {
@@ -73,49 +93,53 @@ func chooseArchive(m *point.Manifest, volume string) (a events.Artifact, what st
 	if volume != "" {
 		for _, v := range volumes {
 			if v.Name == volume {
-				return v, fmt.Sprintf("volume %s of point %s", v.Name, m.ID), nil
+				return exportOfVolume(m, from, v), nil
 			}
 		}
 		if others == "" {
 			others = "it has no volumes"
 		}
-		return a, "", fmt.Errorf("point %s has no volume %q; %s", m.ID, volume, others)
+		return nil, fmt.Errorf("point %s has no volume %q; %s", m.ID, volume, others)
 	}
-	if image := m.Artifact(point.MediaTypeImageArchive); image != nil {
-		what = "the image of point " + m.ID
+	if _, has := image.SizeOf(m); has {
+		x := &export{what: "the image of point " + m.ID, open: func(ctx context.Context) (io.ReadCloser, error) {
+			return image.Source{Manifest: m, Open: from.Open, Seal: seal.Of(from)}.Archive(ctx, "")
+		}}
 		if others != "" {
-			what += " (" + others + "; --volume writes one)"
+			x.what += " (" + others + "; --volume writes one)"
 		}
-		return *image, what, nil
+		return x, nil
 	}
 	switch len(volumes) {
 	case 0:
-		return a, "", fmt.Errorf("point %s has no archive that could be exported", m.ID)
+		return nil, fmt.Errorf("point %s has no archive that could be exported", m.ID)
 	case 1:
-		return volumes[0], fmt.Sprintf("volume %s of point %s", volumes[0].Name, m.ID), nil
+		return exportOfVolume(m, from, volumes[0]), nil
 	}
-	return a, "", usage("point %s has no image, but several volumes: say which with --volume; %s", m.ID, others)
+	return nil, usage("point %s has no image, but several volumes: say which with --volume; %s", m.ID, others)
 }
 
-// copyArchive writes the plain bytes of an archive. An error that wraps
-// [codec.ErrDamaged] means that what was written must not be used.
-func copyArchive(ctx context.Context, w io.Writer, from sink.Reader, a events.Artifact) error {
-	stored, err := from.Open(ctx, a.Key)
-	if err != nil {
-		return err
-	}
-	defer stored.Close()
-	plain, err := codec.NewReader(stored, point.Stored(&a), seal.Of(from).Opener(ctx, a.Encryption))
-	if err != nil {
-		return err
-	}
-	defer plain.Close()
-	n, err := io.Copy(w, plain)
-	if err == nil && n != a.UncompressedSize {
-		err = fmt.Errorf("%w: it unpacks to %d bytes instead of %d", codec.ErrDamaged, n, a.UncompressedSize)
-	}
-	return err
+func exportOfVolume(m *point.Manifest, from sink.Reader, a events.Artifact) *export {
+	return &export{what: fmt.Sprintf("volume %s of point %s", a.Name, m.ID), open: func(ctx context.Context) (io.ReadCloser, error) {
+		stored, err := from.Open(ctx, a.Key)
+		if err != nil {
+			return nil, err
+		}
+		plain, err := codec.NewReader(stored, point.Stored(&a), seal.Of(from).Opener(ctx, a.Encryption))
+		if err != nil {
+			return nil, errors.Join(err, stored.Close())
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{plain, closeBoth{plain, stored}}, nil
+	}}
 }
+
+// closeBoth closes a reader, and then what it reads.
+type closeBoth [2]io.Closer
+
+func (c closeBoth) Close() error { return errors.Join(c[0].Close(), c[1].Close()) }
 
 // writeWhole writes a file that has its name only when it is whole and durable, in
 // place of one that had it. What is no file is not replaced.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/seal"
@@ -174,8 +175,12 @@ func (p *page) remedies(e point.Entry) {
 	if !p.local {
 		return
 	}
-	if a := m.Artifact(point.MediaTypeImageArchive); a != nil && m.Image != nil {
-		p.line("load it", "%s | docker load", p.decompress(*a))
+	if _, has := image.SizeOf(m); has && m.Image != nil {
+		if a := m.Artifact(point.MediaTypeImageArchive); a != nil {
+			p.line("load it", "%s | docker load", p.decompress(*a))
+		} else {
+			p.line("load it", "holdfast export %s | docker load", m.ID)
+		}
 		p.line("name it", "docker tag %s %s", m.Image.ID, shellQuote(tagFor(m)))
 		p.line("", "(an Engine of the other image store loads it under another id, which docker load prints)")
 	}

@@ -40,6 +40,7 @@ type world struct {
 	host    string
 	sink    string
 	bucket  *s3test.Server // that the sink lies in; nil for one that is a folder
+	layers  bool           // the sink has each layer once
 	offsite string         // another sink, that points are copied to
 	// offsiteBucket is as bucket, of that sink.
 	offsiteBucket *s3test.Server
@@ -74,6 +75,7 @@ type worldOptions struct {
 	cluster *bustest.Servers // in place of a server
 	sink    string
 	bucket  bool // the sink lies in a bucket
+	layers  bool // the sink has each layer once
 	// offsiteBucket has the sink that points are copied to lie in one.
 	offsiteBucket bool
 }
@@ -104,6 +106,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		}
 		w.url, w.user, w.password = w.server.URL, w.server.User, w.server.Password
 	}
+	w.layers = o.layers
 	if o.bucket {
 		w.bucket = s3test.Start(t)
 		w.sink = inBucket(w.bucket)

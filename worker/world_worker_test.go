@@ -84,7 +84,7 @@ func (w *world) start(o workerOptions) *worker {
 // sinkFlags are the flags that name the world's sinks to a worker.
 func (w *world) sinkFlags() []string {
 	w.t.Helper()
-	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", sinkSettings(w.sink, w.bucket), sinkSettings(w.offsite, w.offsiteBucket))
+	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", sinkSettings(w.sink, w.bucket, w.layers), sinkSettings(w.offsite, w.offsiteBucket, false))
 	file := filepath.Join(w.t.TempDir(), "holdfast.yaml")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		w.t.Fatal(err)
@@ -93,8 +93,11 @@ func (w *world) sinkFlags() []string {
 }
 
 // sinkSettings are the settings of a sink in a folder, or in a bucket if there is a server.
-func sinkSettings(folder string, server *s3test.Server) string {
-	if server == nil {
+func sinkSettings(folder string, server *s3test.Server, layers bool) string {
+	switch {
+	case server == nil && layers:
+		return fmt.Sprintf("{url: %s, format: layers}", folder)
+	case server == nil:
 		return folder
 	}
 	return fmt.Sprintf("{url: s3://%s/%s, endpoint: %q, credentialsFile: %s}", s3test.Bucket, bucketPrefix, server.URL, server.Credentials)

@@ -33,7 +33,7 @@ type Part struct {
 // Its end is reported only when every layer was read to its own. It must be closed, and
 // when Close has returned, no layer is read any more.
 func Join(p Parts) io.ReadCloser {
-	return piped(func(w io.Writer) error { return p.write(w) })
+	return piped(p.write)
 }
 
 func (p Parts) write(w io.Writer) error {

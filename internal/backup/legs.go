@@ -97,12 +97,7 @@ type legEnd struct {
 // inSome is inLegs for some of the legs.
 func (r *attempt) inSome(ctx context.Context, legs []*leg, do func(ctx context.Context, l *leg) error, work func() error) error {
 	if len(r.live()) == 1 && len(legs) == 1 && work == nil { // nobody else waits for it
-		err := do(ctx, legs[0])
-		if err == nil || ctx.Err() != nil || len(r.legs) == 1 {
-			return err
-		}
-		r.drop(ctx, legs[0], err)
-		return r.noLeg()
+		return r.inOne(ctx, legs[0], do)
 	}
 	ended := make(chan legEnd, len(legs))
 	for _, l := range legs {
@@ -120,6 +115,19 @@ func (r *attempt) inSome(ctx context.Context, legs []*leg, do func(ctx context.C
 		return r.noLeg()
 	}
 	return err
+}
+
+// inOne does something in one leg, for which the others wait however long it takes.
+func (r *attempt) inOne(ctx context.Context, l *leg, do func(ctx context.Context, l *leg) error) error {
+	err := do(ctx, l)
+	if err == nil || ctx.Err() != nil || len(r.legs) == 1 {
+		return err
+	}
+	r.drop(ctx, l, err)
+	if len(r.live()) == 0 {
+		return r.noLeg()
+	}
+	return nil
 }
 
 // beginIn does something in a leg in a goroutine of its own.
@@ -233,7 +241,13 @@ func (r *attempt) look(ctx context.Context, l *leg) error {
 	m, err := point.ReadUnsealed(ctx, opened, r.dir)
 	switch {
 	case err == nil:
-		r.stored(l, m)
+		var intact bool
+		if intact, err = r.isIntact(ctx, l, m); intact {
+			r.stored(l, m)
+		}
+		if err != nil {
+			return failure.At(events.StepInspect, failure.FromSink(err), "look whether point %s is whole", r.Point)
+		}
 	case !errors.Is(err, sink.ErrNotFound):
 		return failure.At(events.StepInspect, failure.FromSink(err), "look for point %s of %s %s", r.Point, r.Item.Kind, r.Item.Name)
 	}

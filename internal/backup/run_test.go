@@ -273,7 +273,7 @@ func (b *bench) wantStored(r *backup.Result) *point.Manifest {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if info.ConfigDigest != m.Image.ConfigDigest || info.Layers != m.Image.Layers {
+	if info.ConfigDigest != m.Image.ConfigDigest || len(info.DiffIDs) != m.Image.Layers {
 		b.Errorf("the archive holds %+v, and the manifest says %+v", info, m.Image)
 	}
 	if contents := b.sink.Contents(); len(contents) != len(m.Artifacts)+1 {

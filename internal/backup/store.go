@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"holdfast.io/holdfast/events"
@@ -102,6 +103,9 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 	own := *r.manifest
 	m := &own
 	m.Artifacts = l.artifacts
+	if hasBlobs(m.Artifacts) {
+		m.FormatVersion = point.LayeredVersion
+	}
 	err := point.Publish(ctx, l.sink, l.staging, m)
 	if errors.Is(err, point.ErrUnwritable) {
 		return &failure.Error{Step: events.StepPublish, Code: events.CodeInternal, Err: err}
@@ -114,6 +118,13 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	step.At(ctx, step.Published)
+	intact, err := r.isIntact(ctx, l, m)
+	if err == nil && !intact {
+		err = fmt.Errorf("%w: a prune removed layers that it needs meanwhile: ask again", sink.ErrUnavailable)
+	}
+	if err != nil {
+		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
+	}
 	r.stored(l, m)
 	return nil
 }
@@ -161,17 +172,18 @@ func (r *attempt) save(ctx context.Context, img *engine.ImageDetail) error {
 	}
 	// A classic Engine stages for long before the first byte.
 	r.progress(events.StepSave, 0, img.Size, 0)
-	info, err := r.Transport.Move(ctx, img.ID, imageTarget{r, mostOf(img.Size)}, func(read, stored int64) {
-		release()
-		r.progress(events.StepSave, read, img.Size, stored)
-	})
-	if err != nil {
-		return r.imageError(err)
+	archives := slices.DeleteFunc(r.live(), isLayered)
+	if len(archives) > 0 {
+		info, err := r.Transport.Move(ctx, img.ID, imageTarget{r, archives, mostOf(img.Size)}, func(read, stored int64) {
+			release()
+			r.progress(events.StepSave, read, img.Size, stored)
+		})
+		if err != nil {
+			return r.imageError(err)
+		}
+		r.imageIs(img, info)
 	}
-	r.manifest.Image.ID = img.ID
-	r.manifest.Image.ConfigDigest = info.ConfigDigest
-	r.manifest.Image.Layers = len(info.DiffIDs)
-	return nil
+	return r.saveLayers(ctx, img, release)
 }
 
 // archiveOverhead is what the archive of an empty image has at most, in bytes: its
@@ -192,17 +204,18 @@ func mostOf(size int64) int64 {
 // imageTarget is the image archive of a point.
 type imageTarget struct {
 	attempt *attempt
+	legs    []*leg
 	most    int64 // bytes
 }
 
 // Put implements [transport.Target].
 func (t imageTarget) Put(ctx context.Context, write func(to codec.Destination) (codec.Stored, error)) error {
-	return t.attempt.artifact(ctx, point.ImageArchive, t.most, events.Artifact{MediaType: point.MediaTypeImageArchive}, write)
+	return t.attempt.artifact(ctx, t.legs, point.ImageArchive, t.most, events.Artifact{MediaType: point.MediaTypeImageArchive}, write)
 }
 
 func (r *attempt) saveDocument(ctx context.Context, d document) error {
 	a := events.Artifact{MediaType: d.mediaType}
-	return r.artifact(ctx, d.name, int64(len(d.raw)), a, func(to codec.Destination) (codec.Stored, error) {
+	return r.artifact(ctx, r.live(), d.name, int64(len(d.raw)), a, func(to codec.Destination) (codec.Stored, error) {
 		out, err := codec.NewPlainWriter(to)
 		if err != nil {
 			return codec.Stored{}, err
@@ -214,17 +227,17 @@ func (r *attempt) saveDocument(ctx context.Context, d document) error {
 	})
 }
 
-// artifact stores one artifact under this name in all sinks, and enters what is known of it
+// artifact stores one artifact under this name in some of the sinks, and enters what is known of it
 // by then: a, and what write wrote. If that fails, nothing of the artifact becomes durable.
 func (r *attempt) artifact(
-	ctx context.Context, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
+	ctx context.Context, legs []*leg, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
 ) error {
-	if live := r.live(); len(live) == 1 {
-		return r.inLegs(ctx, func(ctx context.Context, l *leg) error {
+	if len(legs) == 1 {
+		return r.inOne(ctx, legs[0], func(ctx context.Context, l *leg) error {
 			return r.artifactIn(ctx, l, name, most, a, write)
-		}, nil)
+		})
 	}
-	return r.fanned(ctx, name, most, a, write)
+	return r.fanned(ctx, legs, name, most, a, write)
 }
 
 // artifactIn stores one artifact in a sink.
@@ -257,11 +270,11 @@ func (r *attempt) artifactIn(
 // fanned stores one artifact in several sinks, each at its own pace. What a sink does not
 // encrypt is the same bytes in all of them.
 func (r *attempt) fanned(
-	ctx context.Context, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
+	ctx context.Context, legs []*leg, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
 ) error {
 	fan := codec.NewFan(ctx.Done(), patience)
 	branches := map[*leg]*codec.Branch{}
-	for _, l := range r.live() {
+	for _, l := range legs {
 		branches[l] = fan.Branch(l.waited, func() { r.drop(ctx, l, errSlow) })
 	}
 	var clear codec.Stored // what is stored in clear; known when the stream has ended
@@ -288,7 +301,7 @@ func (r *attempt) fanned(
 			return stored, err
 		})
 	}
-	err := r.inLegs(ctx, store, func() (err error) {
+	err := r.inSome(ctx, legs, store, func() (err error) {
 		defer func() { fan.End(err) }()
 		clear, err = write(codec.Destination{Writer: fan})
 		return err

@@ -180,7 +180,7 @@ type volumeTarget struct {
 func (t volumeTarget) Put(ctx context.Context, write func(to codec.Destination) (codec.Stored, error)) error {
 	name := t.volume.ArtifactName()
 	a := events.Artifact{Name: name, MediaType: point.MediaTypeVolume}
-	return t.attempt.artifact(ctx, point.VolumeArchive(name), mostOf(t.volume.Size), a, write)
+	return t.attempt.artifact(ctx, t.attempt.live(), point.VolumeArchive(name), mostOf(t.volume.Size), a, write)
 }
 
 // notIncluded says of the mounts of the container that are not read why.

@@ -11,6 +11,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
@@ -27,6 +28,8 @@ import (
 func (a *attempt) artifact(ctx context.Context, of events.Artifact) (events.Artifact, error) {
 	from, to := seal.Of(a.From), seal.Of(a.To)
 	switch {
+	case of.Key == sink.BlobKey(of.Digest):
+		return a.blob(ctx, of)
 	case !to.Encrypts(), of.Encryption != "" && to.SameRecipients(from):
 		return a.asItIs(ctx, of)
 	case of.Encryption == "":
@@ -118,6 +121,43 @@ func (a *attempt) encrypted(ctx context.Context, of events.Artifact, decrypt cod
 		}
 		return out.Finish()
 	})
+}
+
+// blob copies what points share, unless it is there.
+func (a *attempt) blob(ctx context.Context, of events.Artifact) (events.Artifact, error) {
+	if seal.Of(a.To).Encrypts() {
+		return of, failure.New(events.StepSave, events.CodeUnsuitable,
+			"sink %s has recipients, and the layers of an image that points share cannot be encrypted yet", a.To.Name)
+	}
+	there, err := image.Adopt(ctx, a.To, &of)
+	if err != nil {
+		return of, a.notStored(of, err)
+	}
+	if of.Reused = there; there {
+		a.read(int(of.Size)) // it is done with
+		return of, nil
+	}
+	f, err := a.open(ctx, of)
+	if err != nil {
+		return of, err
+	}
+	defer f.Close()
+	w, err := a.staging.CreateBlob(ctx, of.Size)
+	if err != nil {
+		return of, a.notStored(of, err)
+	}
+	defer func() { _ = w.Abort() }() // what it leaves is the attempt's to discard
+	if _, err := io.CopyBuffer(writer{w, a, of}, codec.NewRawReader(f, point.Stored(&of)), make([]byte, buffer)); err != nil {
+		return of, err
+	}
+	err = w.Commit(of.Digest)
+	if err == nil && of.MediaType == point.MediaTypeLayer {
+		err = image.Enter(ctx, a.To, &of)
+	}
+	if err != nil {
+		return of, a.notStored(of, err)
+	}
+	return of, nil
 }
 
 // buffer is how much of an artifact is in memory, in bytes, beside what sinks hold of it.

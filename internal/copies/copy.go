@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sign"
@@ -201,7 +203,7 @@ func (a *attempt) store(ctx context.Context, m *point.Manifest) error {
 	for i, of := range m.Artifacts {
 		if to.Artifacts[i], err = a.artifact(ctx, of); err != nil {
 			return failure.At(events.StepRead, err, "point %s of %s %s is not copied: %s in sink %s", a.Point, a.Kind, a.Item.Name,
-				of.Key[len(a.Dir)+1:], a.From.Name)
+				strings.TrimPrefix(of.Key, a.Dir+"/"), a.From.Name)
 		}
 	}
 	if err := a.unseal(ctx, &to); err != nil {
@@ -240,6 +242,10 @@ func (a *attempt) publish(ctx context.Context, m *point.Manifest) error {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish point %s in sink %s", a.Point, a.To.Name)
 	}
 	step.At(ctx, step.Published)
+	if err := image.Intact(ctx, a.To, m); err != nil {
+		err = errors.Join(err, a.To.RemovePoint(context.WithoutCancel(ctx), a.Dir))
+		return failure.At(events.StepPublish, failure.FromSink(err), "copy point %s to sink %s", a.Point, a.To.Name)
+	}
 	a.result.Manifest = m
 	return nil
 }

@@ -70,6 +70,7 @@ func (e *Engine) InspectImage(ctx context.Context, name string) (*engine.ImageDe
 	if string(raw.Config) != "null" {
 		d.Config = raw.Config
 	}
+	d.DiffIDs = i.RootFS.Layers
 	if i.Config != nil {
 		d.Labels = i.Config.Labels
 	}

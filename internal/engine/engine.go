@@ -286,6 +286,8 @@ type ImageDetail struct {
 	// Config is its configuration, of which containers inherit, as the Engine's API has
 	// it; nil if the Engine shows none.
 	Config []byte
+	// DiffIDs are the digests of its layers' plain bytes, "sha256:<hex>", the lowest first.
+	DiffIDs []string
 }
 
 // DanglingImage is an image without a reference.

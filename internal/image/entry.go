@@ -45,6 +45,10 @@ func (e Entry) artifact() events.Artifact {
 		Size: e.Size, Digest: e.Digest, UncompressedSize: e.UncompressedSize}
 }
 
+func entryOf(layer *events.Artifact) Entry {
+	return Entry{DiffID: layer.Name, Digest: layer.Digest, Size: layer.Size, UncompressedSize: layer.UncompressedSize}
+}
+
 func (e Entry) put(ctx context.Context, to sink.Sharer) error {
 	e.FormatVersion = entryVersion
 	raw, err := json.Marshal(e, json.Deterministic(true), jsontext.WithIndent("  "))
@@ -64,7 +68,7 @@ func decodeEntry(raw []byte, diffID string) (e Entry, ok bool) {
 
 // Find returns a layer that a sink has, with a blob of the size that it should have, and
 // whether it has it. It keeps the blob from being removed as garbage.
-func Find(ctx context.Context, in sink.Sink, diffID string) (a events.Artifact, found bool, err error) {
+func Find(ctx context.Context, in Sink, diffID string) (a events.Artifact, found bool, err error) {
 	if err := sink.CheckDigest(diffID); err != nil {
 		return a, false, err
 	}
@@ -79,15 +83,27 @@ func Find(ctx context.Context, in sink.Sink, diffID string) (a events.Artifact, 
 	if !ok {
 		return a, false, nil
 	}
-	info, err := in.Stat(ctx, sink.BlobKey(e.Digest))
-	if errors.Is(err, sink.ErrNotFound) || err == nil && info.Size != e.Size {
-		return a, false, nil
+	a = e.artifact()
+	found, err = Adopt(ctx, in, &a)
+	return a, found, err
+}
+
+// Adopt reports whether a sink has the blob of an artifact. It keeps the blob from being
+// removed as garbage.
+func Adopt(ctx context.Context, in Sink, a *events.Artifact) (bool, error) {
+	info, err := in.Stat(ctx, sink.BlobKey(a.Digest))
+	if errors.Is(err, sink.ErrNotFound) || err == nil && info.Size != a.Size {
+		return false, nil
 	}
 	if err != nil {
-		return a, false, err
+		return false, err
 	}
-	kept, err := keep(ctx, in, e.Digest)
-	return e.artifact(), kept, err
+	return keep(ctx, in, a.Digest)
+}
+
+// Enter has a layer found whose blob is in a sink.
+func Enter(ctx context.Context, in sink.Sharer, layer *events.Artifact) error {
+	return entryOf(layer).put(ctx, in)
 }
 
 // Forget has a layer whose blob is damaged stored anew by the next point that has it, which

@@ -14,6 +14,13 @@ import (
 	"holdfast.io/holdfast/internal/sink"
 )
 
+// Sink is what collecting garbage needs of a sink.
+type Sink interface {
+	sink.Reader
+	sink.Lister
+	sink.Sharer
+}
+
 // A blob that no point refers to is garbage. It is removed in two phases, by two runs of
 // Collect: the first one leaves a mark with its time, and one after a grace removes it.
 //
@@ -63,7 +70,7 @@ func readMark(ctx context.Context, from sink.Reader, digest string) (m mark, mar
 }
 
 // keep has a blob not taken for garbage any more. It reports false if that comes too late.
-func keep(ctx context.Context, in sink.Sink, digest string) (bool, error) {
+func keep(ctx context.Context, in Sink, digest string) (bool, error) {
 	m, marked, err := readMark(ctx, in, digest)
 	if err != nil || !marked {
 		return err == nil, err
@@ -82,7 +89,7 @@ const removalBound = 10 * time.Second
 
 // Intact reports ErrRemoved unless all blobs of a point that was just published are there,
 // and none is being removed.
-func Intact(ctx context.Context, in sink.Sink, m *point.Manifest) error {
+func Intact(ctx context.Context, in Sink, m *point.Manifest) error {
 	for _, a := range m.Artifacts {
 		if a.Key != sink.BlobKey(a.Digest) {
 			continue
@@ -102,7 +109,7 @@ func Intact(ctx context.Context, in sink.Sink, m *point.Manifest) error {
 }
 
 // awaitRemoval returns when a blob is not being removed.
-func awaitRemoval(ctx context.Context, in sink.Sink, digest string) error {
+func awaitRemoval(ctx context.Context, in Sink, digest string) error {
 	ctx, cancel := context.WithTimeout(ctx, removalBound)
 	defer cancel()
 	for {
@@ -130,7 +137,7 @@ type Collected struct {
 // grace, and marks those that are garbage now. now is the stream's time. If the manifest of
 // a point cannot be read, nothing is known of its blobs, and nothing is removed: that is
 // an error.
-func Collect(ctx context.Context, in sink.Sink, now time.Time, grace time.Duration) (c Collected, err error) {
+func Collect(ctx context.Context, in Sink, now time.Time, grace time.Duration) (c Collected, err error) {
 	blobs := map[string]int64{}
 	for o, err := range in.Shared(ctx, sink.BlobsName) {
 		if err != nil {
@@ -146,37 +153,38 @@ func Collect(ctx context.Context, in sink.Sink, now time.Time, grace time.Durati
 	if err != nil {
 		return c, err
 	}
+	for digest := range marked {
+		_, there := blobs[digest]
+		if there && !used[digest] {
+			continue
+		}
+		// It is needed again, or an earlier run died after it removed the blob.
+		if err := in.RemoveShared(ctx, markKey(digest)); err != nil {
+			return c, err
+		}
+	}
 	var due []string
 	for digest := range blobs {
 		since, isMarked := marked[digest]
 		switch {
-		case used[digest] && isMarked:
-			err = in.RemoveShared(ctx, markKey(digest))
 		case used[digest]:
-		case !isMarked:
-			c.Marked++
-			err = mark{Time: now}.put(ctx, in, digest)
-		case now.Before(since.Add(grace)):
-			c.Marked++
-		default:
+			continue
+		case isMarked && !now.Before(since.Add(grace)):
 			due = append(due, digest)
-		}
-		if err != nil {
-			return c, err
-		}
-	}
-	for digest := range marked {
-		if _, there := blobs[digest]; !there { // an earlier run died after it removed the blob
-			if err := in.RemoveShared(ctx, markKey(digest)); err != nil {
+			continue
+		case !isMarked:
+			if err := (mark{Time: now}).put(ctx, in, digest); err != nil {
 				return c, err
 			}
 		}
+		c.Marked++
 	}
-	return c, c.remove(ctx, in, due, marked, blobs)
+	err = c.remove(ctx, in, due, marked, blobs)
+	return c, err
 }
 
 // remove removes blobs that are due, but for those that points refer to by now.
-func (c *Collected) remove(ctx context.Context, in sink.Sink, due []string, since map[string]time.Time, sizes map[string]int64) error {
+func (c *Collected) remove(ctx context.Context, in Sink, due []string, since map[string]time.Time, sizes map[string]int64) error {
 	if len(due) == 0 {
 		return nil
 	}
@@ -220,7 +228,7 @@ func digestOf(key string) string { return "sha256:" + strings.TrimSuffix(path.Ba
 
 // marks returns since when blobs are garbage, by their digests. Of a mark that cannot be
 // read that is long ago.
-func marks(ctx context.Context, in sink.Sink) (map[string]time.Time, error) {
+func marks(ctx context.Context, in Sink) (map[string]time.Time, error) {
 	all := map[string]time.Time{}
 	for o, err := range in.Shared(ctx, sink.GarbageName) {
 		if err != nil {
@@ -238,7 +246,7 @@ func marks(ctx context.Context, in sink.Sink) (map[string]time.Time, error) {
 }
 
 // entriesOf returns the keys of the entries that name a blob, by its digest.
-func entriesOf(ctx context.Context, in sink.Sink) (map[string][]string, error) {
+func entriesOf(ctx context.Context, in Sink) (map[string][]string, error) {
 	all := map[string][]string{}
 	for o, err := range in.Shared(ctx, sink.LayersName) {
 		if err != nil {
@@ -260,7 +268,7 @@ func entriesOf(ctx context.Context, in sink.Sink) (map[string][]string, error) {
 
 // references returns the digests of the blobs that points refer to, also points that are
 // hidden. What a manifest says is taken as it is, whoever has signed it.
-func references(ctx context.Context, in sink.Sink) (map[string]bool, error) {
+func references(ctx context.Context, in Sink) (map[string]bool, error) {
 	used := map[string]bool{}
 	for found, err := range in.Points(ctx, sink.PointsName) {
 		if err != nil {

@@ -27,26 +27,7 @@ import (
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
-	"holdfast.io/holdfast/internal/sink"
 )
-
-// Formats that a sink can have.
-const (
-	FormatArchive = "archive"
-	FormatLayers  = "layers"
-)
-
-// Layered is a sink whose points are in the layered format.
-type Layered struct{ sink.Sink }
-
-// Unwrap returns the sink itself, for [sink.As].
-func (l *Layered) Unwrap() sink.Sink { return l.Sink }
-
-// IsLayered reports whether new points of a sink are in the layered format.
-func IsLayered(s sink.Reader) bool {
-	_, ok := sink.As[*Layered](s)
-	return ok
-}
 
 // Is reports whether an artifact is of the image of its point.
 func Is(a *events.Artifact) bool {

@@ -39,9 +39,8 @@ type Writer struct {
 	likely []string        // diff ids of the layers that have not come yet, in their order
 	known  map[string]events.Artifact
 	stored map[string]events.Artifact
-	before int64 // bytes that were stored of layers that have ended
 	out    atomic.Pointer[codec.Writer]
-	total  atomic.Int64
+	total  atomic.Int64 // bytes that were stored of layers that have ended
 }
 
 var _ archive.Layers = (*Writer)(nil)

@@ -43,7 +43,9 @@ func (m *Manifest) isPlain() bool {
 		return false
 	case m.FormatVersion == SealedVersion:
 		return len(m.Sealed) > 0 && !m.hasPrivate() && isPointItem(m.Item.Kind) && m.hasPlainLists()
-	case m.FormatVersion != FormatVersion && m.FormatVersion != LayeredVersion, m.Sealed != nil, m.NotIncluded == nil, m.Request == Request{}, m.Engine == Engine{}:
+	case m.FormatVersion != FormatVersion && m.FormatVersion != LayeredVersion:
+		return false
+	case m.Sealed != nil, m.NotIncluded == nil, m.Request == Request{}, m.Engine == Engine{}:
 		return false
 	}
 	switch m.Item.Kind {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"time"
 
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
@@ -17,8 +18,10 @@ import (
 type Sink interface {
 	ID() string
 	sink.Reader
+	sink.Lister
 	sink.Remover
 	sink.Marker
+	sink.Sharer
 }
 
 // Uses say which points are in use.
@@ -177,6 +180,12 @@ func LockedUntil(ctx context.Context, from sink.Reader, dir string) (time.Time, 
 // keptBy is the error of a point that the sink has locked.
 func keptBy(until time.Time) error {
 	return &KeptError{Why: "locked until " + until.UTC().Format(time.RFC3339)}
+}
+
+// Collect removes what points shared that are gone, as [image.Collect] does, by the time of
+// the job's request.
+func (r *Remover) Collect(ctx context.Context, grace time.Duration) (image.Collected, error) {
+	return image.Collect(ctx, r.Sink, r.Now, grace)
 }
 
 func (r *Remover) marks(ctx context.Context, p Point) point.Marks {

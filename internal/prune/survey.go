@@ -93,7 +93,7 @@ func protection(p *point.Protected) string { return fmt.Sprintf("by %s: %s", p.B
 // partOf names what an artifact is of; empty for one whose size says nothing.
 func partOf(a events.Artifact) string {
 	switch a.MediaType {
-	case point.MediaTypeImageArchive:
+	case point.MediaTypeImageArchive, point.MediaTypeLayer:
 		return "the image"
 	case point.MediaTypeVolume:
 		return "volume " + a.Name

@@ -11,9 +11,9 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/recreate"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
@@ -306,16 +306,13 @@ func (a *attempt) change(ctx context.Context, change func(r *undo.Record)) error
 // end before it takes anything of it, so what is not proven is not loaded.
 func (a *attempt) load(ctx context.Context) error {
 	defer measure(&a.result.DurationsMillis.Load)()
-	artifact := a.source.Image()
-	content, err := a.source.Read(ctx, artifact, a.progress(events.StepLoad))
+	named, err := a.source.Image(ctx, Reference(a.Item.Point), a.progress(events.StepLoad))
 	if err != nil {
-		return failure.At(events.StepLoad, err, "read %s", artifact.Key)
+		return failure.At(events.StepLoad, err, "read the image of point %s", a.Item.Point)
 	}
-	defer content.Close()
-	guarded := &guard{Reader: content}
-	named := archive.WithName(guarded, Reference(a.Item.Point))
 	defer named.Close()
-	id, err := a.Engine.Load(ctx, named)
+	guarded := &guard{Reader: named}
+	id, err := a.Engine.Load(ctx, guarded)
 	_ = named.Close() // the Engine can answer while it is still sent something
 	if guarded.err != nil {
 		err = guarded.err
@@ -323,7 +320,8 @@ func (a *attempt) load(ctx context.Context) error {
 	if err != nil {
 		return failure.At(events.StepLoad, err, "load the image of point %s", a.Item.Point)
 	}
-	a.read += artifact.Size
+	size, _ := image.SizeOf(a.source.Manifest)
+	a.read += size.Stored
 	a.loaded(id)
 	step.At(ctx, step.Loaded)
 	return nil

@@ -11,6 +11,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/volume"
@@ -44,9 +45,15 @@ func (s *Source) ToFolder(ctx context.Context, parent string, asTar bool) (dir s
 	if err == nil {
 		err = os.WriteFile(filepath.Join(partial, "manifest.json"), raw, 0o600)
 	}
+	if _, has := image.SizeOf(s.Manifest); has && err == nil {
+		err = s.imageTo(ctx, filepath.Join(partial, imageFile))
+	}
 	for i := range s.Manifest.Artifacts {
 		if err != nil {
 			return "", nil, err
+		}
+		if image.Is(&s.Manifest.Artifacts[i]) {
+			continue
 		}
 		var notKept string
 		notKept, err = s.artifactTo(ctx, &s.Manifest.Artifacts[i], partial, asTar)
@@ -62,11 +69,7 @@ func (s *Source) ToFolder(ctx context.Context, parent string, asTar bool) (dir s
 
 // artifactTo writes one artifact into a folder.
 func (s *Source) artifactTo(ctx context.Context, a *events.Artifact, dir string, asTar bool) (lost string, err error) {
-	switch a.MediaType {
-	case point.MediaTypeImageArchive:
-		return "", s.archiveTo(ctx, a, filepath.Join(dir, imageFile))
-	case point.MediaTypeVolume:
-	default: // a document, or what this version does not know
+	if a.MediaType != point.MediaTypeVolume { // a document, or what this version does not know
 		name := strings.TrimSuffix(filepath.Base(a.Key), seal.Suffix)
 		return "", s.documentTo(ctx, a, filepath.Join(dir, name))
 	}
@@ -91,6 +94,16 @@ func (s *Source) artifactTo(ctx context.Context, a *events.Artifact, dir string,
 		lost = fmt.Sprintf("volume %s: %s", a.Name, report.Lost)
 	}
 	return lost, err
+}
+
+// imageTo writes the image archive into a file.
+func (s *Source) imageTo(ctx context.Context, path string) error {
+	content, err := s.Image(ctx, "", func(int64) {})
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	return writeFile(path, content)
 }
 
 // archiveTo writes the plain bytes of an archive into a file.

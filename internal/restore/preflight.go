@@ -11,6 +11,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bytesize"
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/recreate"
 )
 
@@ -124,8 +125,8 @@ func (f *preflight) noName(item *Item) {
 }
 
 func (f *preflight) image(item *Item, s *Source) {
-	a := s.Image()
-	if a == nil || s.Manifest.Image == nil {
+	size, has := image.SizeOf(s.Manifest)
+	if !has || s.Manifest.Image == nil {
 		item.fail(events.CodeUnsuitable, "point %s has no image", item.Point)
 		return
 	}
@@ -133,7 +134,7 @@ func (f *preflight) image(item *Item, s *Source) {
 		item.act("use image %s, which is loaded already", Reference(item.Point))
 		return
 	}
-	item.act("load image %s (%s)", Reference(item.Point), bytesize.Format(a.UncompressedSize))
+	item.act("load image %s (%s)", Reference(item.Point), bytesize.Format(size.Plain))
 }
 
 // container plans how a container is made again.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/recreate"
 	"holdfast.io/holdfast/internal/seal"
@@ -103,8 +105,18 @@ func (s *Source) document(ctx context.Context, mediaType string) ([]byte, error)
 	return raw, nil
 }
 
-// Image is the image archive; nil if the point has none.
-func (s *Source) Image() *events.Artifact { return s.Manifest.Artifact(point.MediaTypeImageArchive) }
+// Image returns the image archive, as [image.Source.Archive] does. told is told how many
+// stored bytes were read.
+func (s *Source) Image(ctx context.Context, reference string, told func(n int64)) (io.ReadCloser, error) {
+	count := &counter{told: told}
+	return image.Source{Manifest: s.Manifest, Seal: seal.Of(s.sink), Open: func(ctx context.Context, key string) (io.ReadCloser, error) {
+		f, err := s.sink.Open(ctx, key)
+		if err != nil {
+			return nil, failure.FromSink(err)
+		}
+		return counted{sinkReader{f}, f, count}, nil
+	}}.Archive(ctx, reference)
+}
 
 // Volume is the archive of the volume that had this name; nil if the point has none.
 func (s *Source) Volume(name string) *events.Artifact {
@@ -124,7 +136,7 @@ func (s *Source) Read(ctx context.Context, a *events.Artifact, told func(n int64
 	if err != nil {
 		return nil, failure.FromSink(err)
 	}
-	plain, err := codec.NewReader(&counter{r: sinkReader{f}, told: told}, point.Stored(a), s.decrypt(ctx, a))
+	plain, err := codec.NewReader(counted{sinkReader{f}, f, &counter{told: told}}, point.Stored(a), s.decrypt(ctx, a))
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -161,17 +173,22 @@ type archiveReader struct {
 
 func (r archiveReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.object.Close()) }
 
-// counter counts what is read.
+// counter counts what is read, of one object after another. Any goroutine reads.
 type counter struct {
-	r    io.Reader
-	n    int64
+	n    atomic.Int64
 	told func(n int64)
 }
 
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	c.told(c.n)
+// counted is an object of which is counted what is read.
+type counted struct {
+	io.Reader
+	io.Closer
+	counter *counter
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.counter.told(c.counter.n.Add(int64(n)))
 	return n, err
 }
 

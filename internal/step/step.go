@@ -24,6 +24,7 @@ const (
 	Committed      Name = "committed"       // the snapshot is there
 	VolumeRead     Name = "volume-read"     // a volume is in it, and the container that read it is gone
 	Resumed        Name = "resumed"         // the container runs as before
+	LayerStored    Name = "layer-stored"    // a layer of the image is in the sink, for all points that have it
 	Saved          Name = "saved"           // all artifacts are in it
 	Published      Name = "published"       // the point is there
 	Checked        Name = "checked"         // what is stored of a point was read
@@ -55,8 +56,8 @@ const (
 )
 
 var all = []Name{
-	Claimed, Planned, Accepted, ItemBegun, Recorded, Staged, HelpersMade, HookRun, Paused, Stopped, Committed, VolumeRead, Resumed, Saved,
-	Published, Checked, Loaded, Created, Connected, Renamed, Kept, Cleared, Filled, Named, Started, GatePassed,
+	Claimed, Planned, Accepted, ItemBegun, Recorded, Staged, HelpersMade, HookRun, Paused, Stopped, Committed, VolumeRead, Resumed,
+	LayerStored, Saved, Published, Checked, Loaded, Created, Connected, Renamed, Kept, Cleared, Filled, Named, Started, GatePassed,
 	DependantMade, DependantNamed, DependantsRun, Restored, ReplacedGone,
 	Removed, Hidden, Erased, RecordGone, Marked, ItemEnded, ItemReported, Ended, EndReported, Acknowledged,
 }

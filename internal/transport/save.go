@@ -52,6 +52,20 @@ func (s *Save) Move(ctx context.Context, imageID string, to Target, progress fun
 	return info, err
 }
 
+// Split streams the image with this id to who takes its layers, and proves them as they
+// stream by. progress is told the bytes read so far, for the first time when the Engine has
+// staged the image.
+func (s *Save) Split(ctx context.Context, imageID string, to archive.Layers, progress func(read int64)) (*archive.Info, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the Engine's stream if the other end broke first
+	saved, err := s.Engine.Save(ctx, imageID)
+	if err != nil {
+		return nil, err
+	}
+	defer saved.Close()
+	return archive.Split(&observedReader{r: saved, observe: progress}, imageID, to)
+}
+
 // store compresses an image archive, and checks it as it streams by.
 // progress is told the bytes read and the bytes stored so far.
 func store(

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/internal/bytesize"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
@@ -33,12 +34,27 @@ func (a *attempt) check(ctx context.Context) error {
 		if err != nil {
 			return failure.At(events.StepRead, err, "read %s", a.manifest.Artifacts[i].Key)
 		}
+		a.forgetLayer(ctx, &a.manifest.Artifacts[i], &found)
 		a.found = append(a.found, found)
 	}
 	if a.damaged() {
 		return a.stillThere(ctx)
 	}
 	return nil
+}
+
+// forgetLayer has a layer that is not as it was stored anew by the next point that has it, and
+// says so.
+func (a *attempt) forgetLayer(ctx context.Context, artifact *events.Artifact, found *events.Finding) {
+	if artifact.MediaType != point.MediaTypeLayer || found.Condition == events.ConditionGood {
+		return
+	}
+	if err := image.Forget(ctx, a.Sink, artifact); err != nil {
+		a.warn(events.WarningUnchecked, "backups go on to rely on the damaged layer %s, which could not be forgotten: %v",
+			artifact.Name, err)
+		return
+	}
+	found.Message += "; other points that have this layer suffer too; the next backup that has it stores it anew, which mends them all"
 }
 
 // readManifest reads the point's manifest. One that is damaged is a finding.

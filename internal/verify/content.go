@@ -1,14 +1,18 @@
 package verify
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/recreate"
 	"holdfast.io/holdfast/internal/volume"
@@ -31,6 +35,11 @@ type content struct {
 // is proven.
 var contents = map[string]content{
 	point.MediaTypeImageArchive:     {compressed: true, check: checkImage},
+	point.MediaTypeLayer:            {compressed: true, check: checkLayer},
+	point.MediaTypeImageConfig:      {check: checkImageConfig},
+	point.MediaTypeImageManifest:    {check: checkDocument},
+	point.MediaTypeImageIndex:       {check: checkDocument},
+	point.MediaTypeImageLayout:      {check: checkDocument},
 	point.MediaTypeContainerConfig:  {check: checkConfig},
 	point.MediaTypeContainerContext: {check: checkContext},
 	point.MediaTypeVolume:           {compressed: true, check: checkVolume},
@@ -64,6 +73,50 @@ func checkImage(r io.Reader, m *point.Manifest, _ *events.Artifact) (int, error)
 		return 0, fmt.Errorf("%w: the image has %d layers, and the manifest says %d", errContent, len(info.DiffIDs), m.Image.Layers)
 	}
 	return len(info.DiffIDs), nil
+}
+
+// checkLayer proves that a layer unpacks to what its diff id says.
+func checkLayer(r io.Reader, _ *point.Manifest, a *events.Artifact) (int, error) {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, r); err != nil {
+		return 0, err
+	}
+	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != a.Name {
+		return 0, fmt.Errorf("%w: the layer's digest is %s, and the manifest says %s", errContent, got, a.Name)
+	}
+	return 1, nil
+}
+
+// checkImageConfig proves that an image's configuration is that of the manifest's image,
+// and that the point has every layer that it names.
+func checkImageConfig(r io.Reader, m *point.Manifest, a *events.Artifact) (int, error) {
+	raw, err := readDocument(r)
+	if err != nil {
+		return 0, err
+	}
+	diffIDs, err := image.DiffIDs(raw)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", errContent, err)
+	case m.Image == nil:
+		return 0, fmt.Errorf("%w: the manifest does not say which image it is of", errContent)
+	case a.Digest != m.Image.ConfigDigest:
+		return 0, fmt.Errorf("%w: the image's configuration is %s, and the manifest says %s", errContent, a.Digest, m.Image.ConfigDigest)
+	case len(diffIDs) != m.Image.Layers:
+		return 0, fmt.Errorf("%w: the image has %d layers, and the manifest says %d", errContent, len(diffIDs), m.Image.Layers)
+	}
+	for _, d := range diffIDs {
+		if !slices.ContainsFunc(m.Artifacts, func(l events.Artifact) bool { return l.MediaType == point.MediaTypeLayer && l.Name == d }) {
+			return 0, fmt.Errorf("%w: the point has no layer %s", errContent, d)
+		}
+	}
+	return 0, nil
+}
+
+// checkDocument proves that a document is JSON.
+func checkDocument(r io.Reader, _ *point.Manifest, _ *events.Artifact) (int, error) {
+	var document map[string]json.RawMessage
+	return 0, readJSON(r, &document)
 }
 
 // checkVolume proves that an archive of a volume can be unpacked.

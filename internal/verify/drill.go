@@ -12,11 +12,9 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/archive"
-	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
-	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
@@ -221,39 +219,42 @@ func (d *drill) describe() string {
 // Engine gives it.
 func (d *drill) load(ctx context.Context) error {
 	what := fmt.Sprintf("load the image of point %s", d.Item.Point)
-	artifact := d.manifest.Artifact(point.MediaTypeImageArchive)
-	if artifact == nil {
-		return &failure.Error{Step: events.StepLoad, Code: events.CodeInternal, Err: fmt.Errorf("%s: it has no image archive", what)}
+	size, has := image.SizeOf(d.manifest)
+	if !has {
+		return &failure.Error{Step: events.StepLoad, Code: events.CodeInternal, Err: fmt.Errorf("%s: it has no image", what)}
 	}
-	d.begins(events.StepLoad, artifact.Size)
-	f, err := d.open(ctx, artifact.Key)
-	if err != nil {
-		return failure.At(events.StepLoad, err, "%s", what)
-	}
-	defer f.Close()
-	err = d.send(ctx, f, artifact)
-	if f.err != nil { // the Engine says less of it
-		err = f.err
-	}
-	if err != nil {
+	d.begins(events.StepLoad, size.Stored)
+	if err := d.send(ctx); err != nil {
 		return failure.At(events.StepLoad, err, "%s", what)
 	}
 	return nil
 }
 
-// send sends the image archive f to the Engine. When it returns, f is not read any more.
-func (d *drill) send(ctx context.Context, f io.Reader, artifact *events.Artifact) error {
-	plain, err := codec.NewReader(f, point.Stored(artifact), seal.Of(d.Sink).Opener(ctx, artifact.Encryption))
+// send sends the image archive to the Engine. When it returns, nothing is read any more.
+func (d *drill) send(ctx context.Context) error {
+	var opened []*source
+	from := image.Source{Manifest: d.manifest, Seal: seal.Of(d.Sink), Open: func(ctx context.Context, key string) (io.ReadCloser, error) {
+		f, err := d.open(ctx, key)
+		if err == nil {
+			opened = append(opened, f)
+		}
+		return f, err
+	}}
+	named, err := from.Archive(ctx, d.reference)
 	if err != nil {
 		return err
 	}
-	defer plain.Close()
-	named := archive.WithName(plain, d.reference)
-	defer named.Close() // the Engine says what came of it
+	defer named.Close()
 	d.told.Store(true)
 	d.imageID, err = d.Engine.Load(ctx, named)
+	_ = named.Close() // the Engine says what came of it
 	if answered(ctx, err) {
 		d.knows(func(r *undo.Record) { r.EndCommit(d.reference, d.imageID) })
+	}
+	for _, f := range opened {
+		if f.err != nil { // the Engine says less of it
+			return f.err
+		}
 	}
 	return err
 }

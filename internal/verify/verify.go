@@ -27,6 +27,7 @@ import (
 type Sink interface {
 	sink.Reader
 	sink.Marker
+	sink.Sharer
 }
 
 // Runner verifies points. It may be used by several goroutines; the fields are not

@@ -131,6 +131,7 @@ func (f *Fake) InspectImage(ctx context.Context, name string) (*engine.ImageDeta
 		Config: mustJSON(map[string]any{"Labels": img.labels})}
 	for _, layer := range img.layers {
 		d.Size += int64(len(layer))
+		d.DiffIDs = append(d.DiffIDs, digest(layer))
 	}
 	return d, nil
 }

@@ -259,6 +259,9 @@ func (s *suite) save(tt *testing.T) {
 	if len(info.DiffIDs) != len(base.DiffIDs)+1 {
 		t.Errorf("the snapshot has %d layers, and its base %d", len(info.DiffIDs), len(base.DiffIDs))
 	}
+	if img, err := t.Bench.InspectImage(t.ctx, imageID); err != nil || !slices.Equal(img.DiffIDs, info.DiffIDs) {
+		t.Errorf("inspect says the layers are %+v, %v, and the archive has %q", img, err, info.DiffIDs)
+	}
 	if info.ConfigDigest == base.ConfigDigest {
 		t.Error("the snapshot has the configuration of its base")
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/job"
@@ -42,6 +44,28 @@ func (s *spec) Run(ctx context.Context, a *job.Attempt) {
 		}
 		r.item(ctx, i, began)
 	})
+	if a.Wait(); err == nil {
+		r.collect(ctx)
+	}
+}
+
+// minBlobGrace is for how long a blob is garbage, at least, before it is removed: longer
+// than what stores points is expected to take, so that these do not have to begin anew.
+const minBlobGrace = 24 * time.Hour
+
+// collect removes blobs that no point needs any more. What it cannot do now a later prune
+// does.
+func (r *run) collect(ctx context.Context) {
+	grace := max(r.grace, minBlobGrace)
+	c, err := r.remover.Collect(ctx, grace)
+	if err != nil {
+		r.attempt.Log.Warn("layers that no point needs any more stay in the sink; a later prune removes them", zap.Error(err))
+		return
+	}
+	if c.Blobs+c.Marked > 0 {
+		r.attempt.Log.Info("layers that no point needs", zap.Int("removed", c.Blobs), zap.Int64("bytes", c.Bytes),
+			zap.Int("waiting", c.Marked), zap.Duration("grace", grace))
+	}
 }
 
 func (r *run) begin(ctx context.Context) error {

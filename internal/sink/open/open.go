@@ -16,6 +16,7 @@ import (
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/layered"
 	"holdfast.io/holdfast/internal/sink/limit"
 	"holdfast.io/holdfast/internal/sink/quota"
 )
@@ -35,6 +36,9 @@ type Config struct {
 	Recipients      []string `yaml:"recipients"`
 	IdentityFile    string   `yaml:"identityFile"`
 	IdentityCommand []string `yaml:"identityCommand"`
+	// Format is how images are stored there: [layered.Layers], or FormatArchive, which
+	// an empty one stands for. Points of both may lie in one sink.
+	Format string `yaml:"format"`
 	// Signers are public keys of SSH. With any, a point that neither one of them nor this
 	// worker has signed is damaged.
 	Signers []string `yaml:"signers"`
@@ -153,10 +157,28 @@ func check(c Config, own []string) (s settings, err error) {
 			return settings{}, err
 		}
 	}
+	if err := checkFormat(c); err != nil {
+		return settings{}, err
+	}
 	if s.trust, err = sign.NewTrust(own, c.Signers); err != nil {
 		return settings{}, err
 	}
 	return s, nil
+}
+
+func checkFormat(c Config) error {
+	switch {
+	case c.Format == "", c.Format == layered.Archive:
+		return nil
+	case c.Format != layered.Layers:
+		return fmt.Errorf("the format %q is not known: it is %s or %s", c.Format, layered.Archive, layered.Layers)
+	}
+	for member, isSet := range map[string]bool{"recipients": len(c.Recipients) > 0, "quota": c.Quota > 0, "lock": c.Lock != ""} {
+		if isSet {
+			return fmt.Errorf("%s is not supported yet with format %s: leave one of them out", member, layered.Layers)
+		}
+	}
+	return nil
 }
 
 // complete returns a sink with how it is bounded, encrypted and signed.
@@ -166,6 +188,9 @@ func (s settings) complete(opened sink.Sink, signer *sign.Signer) sink.Sink {
 	}
 	if s.config.Quota > 0 { // outside of what else wraps Stage: see sink.StageAtLeast
 		opened = quota.New(opened, int64(s.config.Quota), s.location)
+	}
+	if s.config.Format == layered.Layers {
+		opened = &layered.Sink{Sink: opened}
 	}
 	if s.seal != nil {
 		opened = &seal.Sealed{Sink: opened, Seal: s.seal}
@@ -222,7 +247,7 @@ func schemeOf(c Config) (scheme, error) {
 }
 
 // common are the members that all sinks have.
-var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "signers", "limit", "limitHours", "quota"}
+var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "signers", "limit", "limitHours", "quota", "format"}
 
 // checkMembers refuses members that only sinks of other schemes have.
 func checkMembers(c Config, scheme string, own []string) error {

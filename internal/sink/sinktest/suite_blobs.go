@@ -146,7 +146,8 @@ var blobTests = map[string]func(*fixture){
 	},
 	"a digest that is none is refused": func(f *fixture) {
 		staging := f.stage(f.sink, aPoint, "1")
-		for _, digest := range []string{"", "sha256:", "sha256:../x", strings.Repeat("0", 64), "sha256:" + strings.Repeat("A", 64), "sha512:" + strings.Repeat("0", 64)} {
+		for _, digest := range []string{"", "sha256:", "sha256:../x", strings.Repeat("0", 64), "sha256:" + strings.Repeat("A", 64),
+			"sha512:" + strings.Repeat("0", 64)} {
 			w, err := staging.CreateBlob(f.Context(), 0)
 			f.must(err)
 			if err := w.Commit(digest); err == nil {
@@ -215,7 +216,8 @@ var blobTests = map[string]func(*fixture){
 	"what is shared has folders of its own": func(f *fixture) {
 		key := f.store(aPoint, "1", "{}", "image")
 		before := f.Contents(f.T)
-		for _, bad := range append(badKeys, key, "layers", "layers/a/b", "other/a", sink.IdentityName, sink.BlobsName, sink.BlobsName+"/a/b", manifestOf(aPoint)) {
+		for _, bad := range append(badKeys, key, "layers", "layers/a/b", "other/a", sink.IdentityName, sink.BlobsName,
+			sink.BlobsName+"/a/b", manifestOf(aPoint)) {
 			if err := f.sink.PutShared(f.Context(), bad, []byte("x")); err == nil {
 				f.Errorf("%.40q is put", bad)
 			}
