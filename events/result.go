@@ -184,6 +184,17 @@ type Artifact struct {
 	Reused bool `json:"reused,omitempty"`
 }
 
+// Added returns how many bytes of artifacts were stored, without those that lay in the
+// sink already.
+func Added(artifacts []Artifact) (bytes int64) {
+	for _, a := range artifacts {
+		if !a.Reused {
+			bytes += a.Size
+		}
+	}
+	return bytes
+}
+
 // NotIncluded is a mount whose content is not in the point.
 type NotIncluded struct {
 	// Type is the Engine's word: volume, bind, tmpfs, npipe, cluster, image.

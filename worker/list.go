@@ -170,7 +170,7 @@ func (l *listing) add(e point.Entry) error {
 	}
 	row := table.Row{shows.Local().Format(time.DateTime), present.EscapeLine(host), item.Kind, present.EscapeLine(item.Name)}
 	if m := e.Manifest; m != nil {
-		row = append(row, present.Bytes(m.Size()), present.EscapeLine(strings.Join(volumesOf(m), ", ")),
+		row = append(row, present.Stored(m.Size(), m.Added()), present.EscapeLine(strings.Join(volumesOf(m), ", ")),
 			verifiedColumn(e.Marks), statusColumn(e), notIncludedCount(m))
 	} else {
 		row = append(row, "", "", "", statusColumn(e), "")

@@ -118,11 +118,14 @@ func (p *page) manifest(m *point.Manifest) {
 		}
 	}
 	for _, a := range m.Artifacts {
-		encrypted := ""
+		of := ""
 		if a.Encryption != "" {
-			encrypted = ", encrypted"
+			of += ", encrypted"
 		}
-		p.line("artifact", "%s (%s%s, %s)", p.pathOf(a.Key), present.Bytes(a.Size), encrypted, a.Digest)
+		if a.Reused {
+			of += ", was there"
+		}
+		p.line("artifact", "%s (%s%s, %s)", p.pathOf(a.Key), present.Bytes(a.Size), of, a.Digest)
 	}
 	for _, n := range m.NotIncluded {
 		p.line("not included", "%s: %s", present.NotIncludedLines([]events.NotIncluded{n}), n.Reason)

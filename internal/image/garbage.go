@@ -153,15 +153,8 @@ func Collect(ctx context.Context, in Sink, now time.Time, grace time.Duration) (
 	if err != nil {
 		return c, err
 	}
-	for digest := range marked {
-		_, there := blobs[digest]
-		if there && !used[digest] {
-			continue
-		}
-		// It is needed again, or an earlier run died after it removed the blob.
-		if err := in.RemoveShared(ctx, markKey(digest)); err != nil {
-			return c, err
-		}
+	if err := unmark(ctx, in, marked, blobs, used); err != nil {
+		return c, err
 	}
 	var due []string
 	for digest := range blobs {
@@ -181,6 +174,20 @@ func Collect(ctx context.Context, in Sink, now time.Time, grace time.Duration) (
 	}
 	err = c.remove(ctx, in, due, marked, blobs)
 	return c, err
+}
+
+// unmark removes the marks of blobs that are needed again, and of those that are gone: an
+// earlier run died after it removed them.
+func unmark(ctx context.Context, in Sink, marked map[string]time.Time, blobs map[string]int64, used map[string]bool) error {
+	for digest := range marked {
+		if _, there := blobs[digest]; there && !used[digest] {
+			continue
+		}
+		if err := in.RemoveShared(ctx, markKey(digest)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remove removes blobs that are due, but for those that points refer to by now.

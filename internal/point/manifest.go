@@ -323,6 +323,10 @@ func (m *Manifest) Size() (bytes int64) {
 	return bytes
 }
 
+// Added returns how many bytes were stored for the point, without those that lay in the
+// sink already.
+func (m *Manifest) Added() int64 { return events.Added(m.Artifacts) }
+
 // Artifact returns the artifact of a media type, or nil.
 func (m *Manifest) Artifact(mediaType string) *events.Artifact {
 	for i := range m.Artifacts {

@@ -30,7 +30,7 @@ func example(t testing.TB) []byte {
 // A manifest of a later format is told from one that is damaged, whatever else is
 // in it.
 func TestDecodeALaterFormat(t *testing.T) {
-	later := bytes.Replace(example(t), []byte(`"formatVersion": 1`), []byte(`"formatVersion": 3`), 1)
+	later := bytes.Replace(example(t), []byte(`"formatVersion": 1`), []byte(`"formatVersion": 4`), 1)
 	for _, raw := range [][]byte{later, []byte(`{"formatVersion": 7, "points": [1, 2]}`)} {
 		_, err := point.Decode(raw)
 		if !errors.Is(err, point.ErrNewer) || !strings.Contains(err.Error(), "reads 1 and 2") {

@@ -26,7 +26,7 @@ func (backupView) completed(ev event.Event) (completed, error) {
 		size += a.Size
 	}
 	return completed{item: d.Item, sink: d.Sink, warnings: d.Warnings,
-		line: fmt.Sprintf("%s %s as %s (%s)", d.Item.Kind, d.Item.Name, d.Point, Bytes(size))}, nil
+		line: fmt.Sprintf("%s %s as %s (%s)", d.Item.Kind, d.Item.Name, d.Point, Stored(size, events.Added(d.Artifacts)))}, nil
 }
 
 func (backupView) endTable(d events.Ended) string {

@@ -44,6 +44,14 @@ func IsTerminal(w io.Writer) bool {
 // Bytes is a number of bytes for people.
 func Bytes(n int64) string { return bytesize.Format(n) }
 
+// Stored is how large a point is, and what it added to its sink if that is less.
+func Stored(size, added int64) string {
+	if added < size {
+		return fmt.Sprintf("%s, %s new", Bytes(size), Bytes(added))
+	}
+	return Bytes(size)
+}
+
 // Duration rounds to what people read: milliseconds below a minute.
 func Duration(d time.Duration) string {
 	if d < time.Minute {

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast.io/holdfast/internal/sink/open"
 )
@@ -152,6 +153,12 @@ func TestMembers(t *testing.T) {
 		{open.Config{URL: "nats://bucket", Server: "nats://host", UserFile: "u"}, "go together"},
 		{open.Config{URL: "nats://bucket", Server: "nats://host", Endpoint: "https://x"}, "endpoint is no setting"},
 		{open.Config{URL: "s3://bucket", MaxBytes: 1}, "maxBytes is no setting"},
+		{open.Config{URL: "/mnt", Format: "archive"}, ""},
+		{open.Config{URL: "s3://bucket", Format: "layers"}, ""},
+		{open.Config{URL: "/mnt", Format: "tar"}, "it is archive or layers"},
+		{open.Config{URL: "/mnt", Format: "layers", Recipients: []string{recipient}}, "recipients is not supported yet"},
+		{open.Config{URL: "/mnt", Format: "layers", Quota: 1}, "quota is not supported yet"},
+		{open.Config{URL: "s3://bucket", Format: "layers", Lock: "governance", LockFor: time.Hour}, "lock is not supported yet"},
 	} {
 		_, err := open.Location(c.config)
 		switch {
@@ -161,6 +168,9 @@ func TestMembers(t *testing.T) {
 		}
 	}
 }
+
+// recipient is a public key of age.
+const recipient = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa"
 
 func TestCaveats(t *testing.T) {
 	for _, c := range []struct {
