@@ -243,6 +243,17 @@ type HookResult struct {
 	Error string `json:"error,omitempty"`
 }
 
+// Transport is how an image comes from an Engine to a sink.
+type Transport string
+
+// Transports.
+const (
+	// TransportSave: all of the image, as docker save writes it.
+	TransportSave Transport = "save"
+	// TransportPush: the layers that the sink does not have, as docker push sends them.
+	TransportPush Transport = "push"
+)
+
 // BackupItemCompleted is the data of io.holdfast.backup.item.completed.v1: the
 // item is stored durably as the point.
 type BackupItemCompleted struct {
@@ -270,6 +281,10 @@ type BackupItemCompleted struct {
 	// NotRunningMillis is how long the container was paused or stopped.
 	NotRunningMillis float64   `json:"notRunningMs"`
 	DurationsMillis  Durations `json:"durationsMs"`
+	// Transport is how the image was moved, and TransportReason says why; empty for an item
+	// without one, and for a point that an earlier attempt stored.
+	Transport       Transport `json:"transport,omitempty"`
+	TransportReason string    `json:"transportReason,omitempty" cut:"1024"`
 	// Hooks are the commands that were run inside the container, in order. One that
 	// failed did not keep the item from being stored.
 	Hooks        []HookResult `json:"hooks,omitempty"`

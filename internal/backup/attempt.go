@@ -16,8 +16,10 @@ import (
 	"holdfast.io/holdfast/internal/hook"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/quiesce"
+	"holdfast.io/holdfast/internal/registry"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
+	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -28,7 +30,6 @@ type attempt struct {
 	*Runner
 	Task
 	id    string // of the undo record
-	ref   string // of the snapshot; empty for an image or a volume
 	dir   string // of the point
 	watch *stall.Watchdog
 	legs  []*leg
@@ -41,10 +42,14 @@ type attempt struct {
 // work is what the goroutine of an attempt knows.
 type work struct {
 	about     engine.About
+	ref       string // of the snapshot; empty for an image or a volume
 	manifest  *point.Manifest
 	documents []document // that are stored as they are
 	baseID    string     // of the image that the container was made from; empty for none
 	durations events.Durations
+
+	moved  transport.Facts // what the choice of the transport rests on, as far as it is known
+	pushed *pushed         // takes the snapshot's push; nil if there is none
 
 	container *quiesce.Container // nil for an image or a volume
 	hooks     *hook.Session      // nil for an image or a volume
@@ -73,6 +78,8 @@ type shared struct {
 	// hooks, durations and warnings are those of the result; the warnings came up after the
 	// item was stored.
 	hooks     []events.HookResult
+	transport transport.Choice
+	session   *registry.Session // of the push that was not begun; nil for none
 	durations events.Durations
 	warnings  []events.Warning
 }
@@ -306,7 +313,7 @@ func (r *attempt) outcomes(ctx context.Context, ended <-chan struct{}) []Outcome
 
 // result is that of a leg that has this manifest. It is called with the mutex held.
 func (r *attempt) result(m *point.Manifest) *Result {
-	result := &Result{Manifest: m, Dir: r.dir, Hooks: r.shared.hooks, Durations: r.shared.durations, Warnings: m.PublicWarnings()}
+	result := &Result{Manifest: m, Dir: r.dir, Hooks: r.shared.hooks, Durations: r.shared.durations, Transport: r.shared.transport, Warnings: m.PublicWarnings()}
 	for _, w := range r.shared.warnings {
 		result.Warnings = events.Warn(result.Warnings, w.Code, "%s", w.Message)
 	}

@@ -46,7 +46,7 @@ func (r *attempt) prepare(ctx context.Context, byCommit bool) error {
 	if err := r.inspect(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{r.probe, r.base, r.begin, r.stage, r.prepareHelpers} {
+	for _, step := range []func(context.Context) error{r.probe, r.base, r.openPush, r.begin, r.stage, r.prepareHelpers} {
 		if err := step(ctx); err != nil {
 			return err
 		}

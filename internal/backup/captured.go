@@ -46,7 +46,7 @@ func (b *Runner) Capture(ctx context.Context, tasks []Task) []*Captured {
 	defer stop()
 	ended := await(ctx, g.all, func() { g.capture(ctx) })
 	for _, c := range all {
-		if c.attempt.ref == "" {
+		if c.attempt.Item.Kind != events.ItemContainer {
 			continue
 		}
 		if err := ctx.Err(); err != nil || c.attempt.failure() != nil {
@@ -89,7 +89,7 @@ func (c *Captured) Store(ctx context.Context) []Outcome {
 	ended := await(ctx, []*attempt{r}, func() {
 		switch {
 		case r.isStored():
-		case r.ref == "":
+		case r.Item.Kind != events.ItemContainer:
 			r.finish(ctx, r.alone(ctx))
 		default:
 			r.finish(ctx, r.snapshot(ctx))

@@ -21,6 +21,7 @@ const undoBound = 10 * time.Second
 // finish ends the item with err, which may be nil, and undoes what it did. If ctx is
 // done, the caller of Run has taken over and undoes the rest.
 func (r *attempt) finish(ctx context.Context, err error) {
+	r.closePush()
 	var failure *failure.Error
 	if err != nil {
 		failure = r.itemError(ctx, err)
@@ -113,6 +114,7 @@ func (r *attempt) forget(ctx context.Context) {
 // handOver leaves the undoing to the Sweeper, with the container's lock. ended is
 // closed when nothing of the item runs in this process any more.
 func (r *attempt) handOver(ended <-chan struct{}) {
+	r.closePush()
 	r.shared.mu.Lock()
 	defer r.shared.mu.Unlock()
 	r.shared.endSettling()

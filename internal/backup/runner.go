@@ -28,6 +28,9 @@ type Runner struct {
 	Sweeper *undo.Sweeper
 	// Transport moves images to the sink. Its Engine is the same.
 	Transport *transport.Save
+	// Push moves the snapshots of containers to a sink in layers, where it can; nil for
+	// never. Its Engine is the same.
+	Push *transport.Push
 	// Volumes moves the content of volumes and bind mounts to the sink.
 	Volumes *transport.Volumes
 	// StallTimeout is how long an item may go without a byte moved or a step passed
@@ -100,6 +103,8 @@ type Result struct {
 	// Warnings are those of the manifest, and what came up after it was stored.
 	Warnings  []events.Warning
 	Durations events.Durations
+	// Transport is how the image was moved; none for a point that an earlier attempt stored.
+	Transport transport.Choice
 }
 
 // Run backs one item up, and returns what came of it in each of its sinks, in the order of

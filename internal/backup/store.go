@@ -162,6 +162,9 @@ func (r *attempt) base(ctx context.Context) error {
 
 // save moves the image into the staging.
 func (r *attempt) save(ctx context.Context, img *engine.ImageDetail) error {
+	if pushed, err := r.pushLayers(ctx, img); pushed || err != nil {
+		return err
+	}
 	release, doubt, err := r.Transport.Reserve(r.disk(), img.Size)
 	if err != nil {
 		return err

@@ -1,6 +1,9 @@
 package engine
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // DrillRepository is the repository of the images that drills load. They never outlive
 // their drill, and no request selects them.
@@ -18,6 +21,13 @@ const SnapshotRepository = "holdfast/snapshot"
 // makes: repository:tag.
 func SnapshotReference(id string) string { return SnapshotRepository + ":" + id }
 
+// PushNamespace is the part before the last of the names that snapshots have which are
+// to be pushed to a registry of ours on loopback:
+// 127.0.0.1:<port>/<namespace>/<32 hex digits>:<tag>.
+const PushNamespace = "holdfast"
+
+var pushed = regexp.MustCompile(`^127\.0\.0\.1:[0-9]+/` + PushNamespace + `/[0-9a-f]{32}[:@]`)
+
 // SnapshotComment is the comment that a snapshot is committed with. It finds the
 // snapshot when it has lost its reference.
 func SnapshotComment(reference string) string { return "holdfast snapshot " + reference }
@@ -31,5 +41,5 @@ func IsTemporary(name string) bool {
 			return true
 		}
 	}
-	return false
+	return pushed.MatchString(name)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -32,6 +33,8 @@ type Entry struct {
 	// Size is the blob's, UncompressedSize that of the plain bytes.
 	Size             int64 `json:"size"`
 	UncompressedSize int64 `json:"uncompressedSize"`
+	// Pushed are the digests under which daemons push the layer, compressed by them.
+	Pushed []string `json:"pushed,omitempty"`
 }
 
 // entryKey returns the key of a layer's entry.
@@ -63,29 +66,36 @@ func (e Entry) put(ctx context.Context, to sink.Sharer) error {
 func decodeEntry(raw []byte, diffID string) (e Entry, ok bool) {
 	err := json.Unmarshal(raw, &e)
 	return e, err == nil && e.FormatVersion == entryVersion && e.DiffID == diffID && e.Size > 0 && e.UncompressedSize >= 0 &&
-		sink.CheckDigest(e.Digest) == nil
+		sink.CheckDigest(e.Digest) == nil && len(e.Pushed) <= maxPushed &&
+		!slices.ContainsFunc(e.Pushed, func(d string) bool { return sink.CheckDigest(d) != nil })
 }
 
 // Find returns a layer that a sink has, with a blob of the size that it should have, and
 // whether it has it. It keeps the blob from being removed as garbage.
 func Find(ctx context.Context, in Sink, diffID string) (a events.Artifact, found bool, err error) {
+	e, found, err := find(ctx, in, diffID)
+	return e.artifact(), found, err
+}
+
+// find is Find, and returns the layer's entry.
+func find(ctx context.Context, in Sink, diffID string) (e Entry, found bool, err error) {
 	if err := sink.CheckDigest(diffID); err != nil {
-		return a, false, err
+		return e, false, err
 	}
 	raw, err := readSmall(ctx, in, entryKey(diffID))
 	if errors.Is(err, sink.ErrNotFound) {
-		return a, false, nil
+		return e, false, nil
 	}
 	if err != nil {
-		return a, false, err
+		return e, false, err
 	}
 	e, ok := decodeEntry(raw, diffID)
 	if !ok {
-		return a, false, nil
+		return e, false, nil
 	}
-	a = e.artifact()
+	a := e.artifact()
 	found, err = Adopt(ctx, in, &a)
-	return a, found, err
+	return e, found, err
 }
 
 // Adopt reports whether a sink has the blob of an artifact. It keeps the blob from being

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"holdfast.io/holdfast/events"
@@ -39,6 +40,7 @@ type Writer struct {
 	likely []string        // diff ids of the layers that have not come yet, in their order
 	known  map[string]events.Artifact
 	stored map[string]events.Artifact
+	pushed map[string][]string // digests under which daemons have pushed the layers that the sink has
 	out    atomic.Pointer[codec.Writer]
 	total  atomic.Int64 // bytes that were stored of layers that have ended
 }
@@ -48,22 +50,33 @@ var _ archive.Layers = (*Writer)(nil)
 // Begin looks which of the layers with these diff ids the sink has. ctx is that of all
 // that is stored.
 func (w *Writer) Begin(ctx context.Context, diffIDs []string) error {
-	w.ctx, w.known, w.stored = ctx, map[string]events.Artifact{}, map[string]events.Artifact{}
+	w.ctx, w.known, w.stored, w.pushed = ctx, map[string]events.Artifact{}, map[string]events.Artifact{}, map[string][]string{}
 	for _, d := range diffIDs {
 		if _, ok := w.known[d]; ok {
 			continue
 		}
-		a, found, err := Find(ctx, w.Sink, d)
+		e, found, err := find(ctx, w.Sink, d)
 		if err != nil {
 			return err
 		}
 		if found {
+			a := e.artifact()
 			a.Reused = true
-			w.known[d] = a
+			w.known[d], w.pushed[d] = a, e.Pushed
 		}
 	}
 	w.likely = diffIDs
 	return nil
+}
+
+// Missing returns the places of the layers that the sink does not have.
+func (w *Writer) Missing() (places []int) {
+	for i, d := range w.likely {
+		if _, known := w.known[d]; !known {
+			places = append(places, i)
+		}
+	}
+	return places
 }
 
 // StoredBytes returns how many bytes were stored so far.
@@ -83,6 +96,16 @@ func (w *Writer) Next(digest string) (archive.Layer, error) {
 	if _, known := w.known[guess]; known && !w.Blind {
 		return &leftOut{w}, nil
 	}
+	l, err := w.create()
+	if err != nil {
+		return nil, err
+	}
+	w.out.Store(l.out)
+	return l, nil
+}
+
+// create begins a layer that is stored.
+func (w *Writer) create() (*layer, error) {
 	blob, err := w.Staging.CreateBlob(w.ctx, w.Most)
 	if err != nil {
 		return nil, err
@@ -95,7 +118,6 @@ func (w *Writer) Next(digest string) (archive.Layer, error) {
 	if err != nil {
 		return nil, errors.Join(err, blob.Abort())
 	}
-	w.out.Store(out)
 	return &layer{writer: w, blob: blob, out: out}, nil
 }
 
@@ -129,7 +151,10 @@ func (l *layer) Abort() {
 	l.writer.out.CompareAndSwap(l.out, nil)
 }
 
-func (l *layer) End(diffID string) error {
+func (l *layer) End(diffID string) error { return l.end(diffID, "") }
+
+// end is End of a layer that a daemon has pushed under this digest; empty for none.
+func (l *layer) end(diffID, digest string) error {
 	w := l.writer
 	stored, err := l.out.Finish()
 	if err != nil {
@@ -138,18 +163,37 @@ func (l *layer) End(diffID string) error {
 	a, known := w.known[diffID]
 	if known {
 		w.stored[diffID] = a
-		return l.blob.Abort()
+		return errors.Join(l.blob.Abort(), w.pushedAs(&a, digest))
 	}
 	if err := l.blob.Commit(stored.Digest); err != nil {
 		return err
 	}
 	w.total.Add(stored.Size)
-	w.out.Store(nil)
+	w.out.CompareAndSwap(l.out, nil)
 	e := Entry{DiffID: diffID, Digest: stored.Digest, Size: stored.Size, UncompressedSize: stored.UncompressedSize}
+	if digest != "" && digest != diffID {
+		e.Pushed = []string{digest}
+		w.pushed[diffID] = e.Pushed
+	}
 	if err := e.put(w.ctx, w.Sink); err != nil {
 		return err
 	}
 	w.known[diffID], w.stored[diffID] = e.artifact(), e.artifact()
+	return nil
+}
+
+// maxPushed is how many digests an entry has under which its layer was pushed.
+const maxPushed = 8
+
+// pushedAs enters under which digest a daemon pushes a layer that the sink has; empty for
+// none.
+func (w *Writer) pushedAs(a *events.Artifact, digest string) error {
+	if before := w.pushed[a.Name]; digest != "" && digest != a.Name && !slices.Contains(before, digest) {
+		e := entryOf(a)
+		e.Pushed = append([]string{digest}, before[:min(len(before), maxPushed-1)]...)
+		w.pushed[a.Name] = e.Pushed
+		return e.put(w.ctx, w.Sink)
+	}
 	return nil
 }
 

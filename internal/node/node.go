@@ -23,9 +23,11 @@ import (
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/lifeline"
 	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/registry"
 	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
+	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/undo"
 )
 
@@ -61,6 +63,8 @@ type Node struct {
 	sweeping           chan struct{} // closed when the sweeper has ended
 	stopSweeping       context.CancelFunc
 	jobs               *ledger.Jobs
+	registry           *registry.Server // that the Engine pushes to; nil if it could not be begun
+	push               *transport.Push  // nil if there is no registry
 	role               role
 }
 
@@ -89,6 +93,7 @@ func Start(ctx context.Context, o Options) (n *Node, err error) {
 	if err = n.openSinks(); err != nil {
 		return n, err
 	}
+	n.openRegistry()
 	if err = n.beginSweeping(); err != nil {
 		return n, err
 	}
@@ -300,6 +305,9 @@ func process() string {
 // Close ends everything, in the reverse order. What cannot be undone within some
 // seconds stays in the undo records, for the next process.
 func (n *Node) Close() {
+	if n.registry != nil {
+		_ = n.registry.Close() // nothing is pushed any more
+	}
 	if n.sweeper != nil {
 		n.endSweeping()
 	}

@@ -165,6 +165,7 @@ func (n *Node) backup() *backup.Runner {
 		Engine:       n.engine,
 		Sweeper:      n.sweeper,
 		Transport:    &transport.Save{Engine: n.engine, Compression: n.o.Compression, Room: file.FreeIn},
+		Push:         n.push,
 		Volumes:      &transport.Volumes{Helpers: n.helper(), Compression: n.o.Compression},
 		HooksAllowed: n.o.Hooks,
 		HookOutput:   n.o.HookOutput,

@@ -52,7 +52,7 @@ type Server struct {
 }
 
 // namespace is the part before the last of all repositories' names.
-const namespace = "holdfast"
+const namespace = engine.PushNamespace
 
 // headerBound bounds how long the headers of a request take to come, idleBound how
 // long a connection waits for the next one.

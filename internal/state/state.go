@@ -20,6 +20,7 @@ const (
 	endpointName = "endpoint.json"
 	sinksName    = "sinks.json"
 	keysName     = "keys.json"
+	registryName = "registry.json"
 	natsName     = "nats"
 	sinkName     = "sink"
 )
@@ -159,6 +160,25 @@ func (k Keys) All() []string {
 	}
 	return append([]string{k.Public}, k.Retired...)
 }
+
+// Registry is how an Engine reaches the registry of a worker. It holds a password, and lies
+// in a file that only its owner may read.
+type Registry struct {
+	// Port is that on loopback; 0 for any.
+	Port     int    `json:"port"`
+	User     string `json:"user"`
+	Password string `json:"password"`
+}
+
+// Registry returns how an Engine reaches the worker's registry. It reports fs.ErrNotExist if
+// that is not known yet.
+func (d *Dir) Registry() (r Registry, err error) {
+	err = read(filepath.Join(d.path, registryName), &r)
+	return r, err
+}
+
+// KeepRegistry keeps how an Engine reaches the worker's registry, durably.
+func (d *Dir) KeepRegistry(r Registry) error { return d.write(registryName, r) }
 
 // SinkIDs returns the ids of the sinks that were used before, by location.
 func (d *Dir) SinkIDs() (map[string]string, error) {

@@ -263,6 +263,7 @@ func (r *run) complete(i int, began time.Time, result *backup.Result) {
 		Job: r.attempt.Job(), Host: r.kind.Host, Item: r.plan.Items[i].Item, Point: m.ID, Sink: r.sink(i), Path: result.Dir,
 		ImageID: imageID(m), Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
+		Transport: result.Transport.Transport, TransportReason: result.Transport.Reason,
 		Hooks: result.Hooks, DurationsMillis: result.Durations, Warnings: result.Warnings,
 	})
 }

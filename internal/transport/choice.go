@@ -1,0 +1,77 @@
+package transport
+
+import (
+	"fmt"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bytesize"
+)
+
+// Facts are what the choice of a transport rests on.
+type Facts struct {
+	// Container is set for a container's snapshot: nothing else has a name of ours that it
+	// can be pushed by.
+	Container bool
+	// Layered is set if the point goes to one sink, in layers.
+	Layered bool
+	// NotReached is why the Engine does not reach the worker's registry; empty if it does.
+	NotReached string
+	// Streams is set if the Engine has layers compressed, as it will push them.
+	Streams bool
+	// Layers is how many layers the image has, Missing how many of them the sink does not
+	// have, and OnlyLast is set if no other than the last one is missing.
+	Layers, Missing int
+	OnlyLast        bool
+	// Size is the image's, and New that of its last layer, in bytes.
+	Size, New int64
+	// Untold is set if the Engine has sent layers of this image's base that the sink has:
+	// it does not know them by the digest of a push.
+	Untold bool
+}
+
+// Choice is how an image is moved, and why.
+type Choice struct {
+	Transport events.Transport
+	Reason    string // for people
+}
+
+// slower is how many times as long an Engine takes to compress a layer for a push as to
+// save it.
+const slower = 5
+
+// CanPush reports why an image can't be pushed, whatever it is; empty if it can.
+func (f Facts) CanPush() (why string) {
+	switch {
+	case !f.Container:
+		return "only the snapshots of containers are pushed"
+	case !f.Layered:
+		return "the point does not go to one sink in layers"
+	}
+	return f.NotReached
+}
+
+// Choose chooses how an image is moved.
+func Choose(f Facts) Choice {
+	save := func(format string, args ...any) Choice {
+		return Choice{events.TransportSave, fmt.Sprintf(format, args...)}
+	}
+	push := func(why string) Choice { return Choice{events.TransportPush, why} }
+	why := f.CanPush()
+	switch {
+	case why != "":
+		return save("%s", why)
+	case f.Layers == 0:
+		return save("the image has no layers")
+	case f.Missing == 0:
+		return push("the sink has all layers")
+	case f.Streams:
+		return push("the Engine has the layers as it pushes them")
+	case !f.OnlyLast:
+		return save("the sink does not have %d of %d layers, which the Engine would compress one by one", f.Missing, f.Layers)
+	case f.Untold:
+		return save("the Engine would send the layers that the sink has, too")
+	case f.New*slower > f.Size:
+		return save("most is new: %s of %s, which the Engine would compress", bytesize.Format(f.New), bytesize.Format(f.Size))
+	}
+	return push("only the last layer is new")
+}
