@@ -143,14 +143,16 @@ func (e *realEngine) read(id, file string) (string, error) {
 	return string(content), err
 }
 
-// snapshots returns the temporary images of containers whose points carry one of
-// these ids; with none, all that there are.
+// snapshots returns the names of the temporary images of containers.
 func (e *realEngine) snapshots() ([]string, error) {
-	list, err := e.api.ImageList(context.Background(), image.ListOptions{
-		Filters: filters.NewArgs(filters.Arg("reference", "holdfast/snapshot"))})
+	list, err := e.api.ImageList(context.Background(), image.ListOptions{})
 	var refs []string
 	for _, i := range list {
-		refs = append(refs, i.RepoTags...)
+		for _, ref := range i.RepoTags {
+			if engine.IsTemporary(ref) && !strings.HasPrefix(ref, engine.DrillRepository) {
+				refs = append(refs, ref)
+			}
+		}
 	}
 	return refs, err
 }

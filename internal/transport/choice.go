@@ -36,8 +36,12 @@ type Choice struct {
 }
 
 // slower is how many times as long an Engine takes to compress a layer for a push as to
-// save it.
-const slower = 5
+// save it. A layer below small is compressed in less than half a second, however small the
+// image.
+const (
+	slower = 5
+	small  = 8 << 20 // bytes
+)
 
 // CanPush reports why an image can't be pushed, whatever it is; empty if it can.
 func (f Facts) CanPush() (why string) {
@@ -70,7 +74,7 @@ func Choose(f Facts) Choice {
 		return save("the sink does not have %d of %d layers, which the Engine would compress one by one", f.Missing, f.Layers)
 	case f.Untold:
 		return save("the Engine would send the layers that the sink has, too")
-	case f.New*slower > f.Size:
+	case f.New > max(f.Size/slower, small):
 		return save("most is new: %s of %s, which the Engine would compress", bytesize.Format(f.New), bytesize.Format(f.Size))
 	}
 	return push("only the last layer is new")

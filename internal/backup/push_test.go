@@ -1,0 +1,154 @@
+package backup_test
+
+import (
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap/zaptest"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/backup"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/registry"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/layered"
+	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/transport"
+	"holdfast.io/holdfast/internal/undo/undotest"
+)
+
+// pushBench is a bench whose Engine reaches a registry, in real time.
+func pushBench(t *testing.T) (b *bench, id string) {
+	e := enginetest.NewFake("host")
+	e.AddImage(baseImage)
+	b = &bench{T: t, engine: e, sink: sinktest.NewMemory(), store: &undotest.Memory{}}
+	b.newWorker()
+	credentials := engine.Credentials{User: "worker", Password: "secret"}
+	server, err := registry.Listen(registry.Options{Credentials: credentials, Log: zaptest.NewLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.runner.Push = &transport.Push{Engine: e, Server: server, Credentials: credentials}
+	stop := b.sweep()
+	t.Cleanup(func() {
+		stop()
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	id = b.add(events.StateRunning)
+	return b, id
+}
+
+// pushTask is a task whose sink has layers.
+func (b *bench) pushTask(id, pointID string, s sink.Sink) backup.Task {
+	task := b.task(id, events.QuiescePause)
+	task.Point, task.Legs = pointID, legs(&layered.Sink{Sink: s})
+	return task
+}
+
+func (b *bench) blobs() (all []string) {
+	for key := range maps.Keys(b.sink.Contents()) {
+		if path.Dir(key) == "blobs/sha256" {
+			all = append(all, key)
+		}
+	}
+	return all
+}
+
+// change writes something into the container that is small beside its image.
+func (b *bench) change(id string, seed byte) {
+	content := make([]byte, 1000)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(content)
+	b.engine.Write(id, "new", content)
+}
+
+// backUp stores a point, and returns how many blobs that has added.
+func (b *bench) backUp(id, pointID string, want events.Transport) (added int) {
+	b.Helper()
+	before := len(b.blobs())
+	result, err := b.run(b.Context(), b.pushTask(id, pointID, b.sink))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if result.Transport.Transport != want || result.Transport.Reason == "" {
+		b.Errorf("the transport is %+v, want %s", result.Transport, want)
+	}
+	b.wantAsItWas(id, events.StateRunning)
+	return len(b.blobs()) - before
+}
+
+// documentsOf is how many blobs describe an image: its configuration and its manifest.
+const documentsOf = 2
+
+// Of a container that has changed the new layer alone is stored, of one that has not none.
+func TestPush(t *testing.T) {
+	for name, streams := range map[string]bool{"classic store": false, "containerd store": true} {
+		t.Run(name, func(t *testing.T) {
+			b, id := pushBench(t)
+			first := events.TransportSave
+			if streams {
+				b.engine.SetStreams()
+				first = events.TransportPush
+			}
+			b.change(id, 1)
+			b.backUp(id, "20260102T150405Z-00000001", first)
+			b.change(id, 2)
+			if added := b.backUp(id, "20260102T150405Z-00000002", events.TransportPush); added != 1+documentsOf {
+				t.Errorf("%d blobs were added for one layer", added)
+			}
+			if added := b.backUp(id, "20260102T150405Z-00000003", events.TransportPush); added > documentsOf {
+				t.Errorf("%d blobs were added for no layer", added)
+			}
+		})
+	}
+}
+
+// A push that fails, wherever, costs nothing: the image is saved.
+func TestPushFails(t *testing.T) {
+	for name, fault := range map[string]enginetest.Fault{
+		"it is refused":         {Op: enginetest.Push, Err: engine.ErrRefused},
+		"the answer is lost":    {Op: enginetest.Push, Late: true, Err: engine.ErrEngineUnavailable},
+		"it is not reached":     {Op: enginetest.LookUp, Err: engine.ErrRefused},
+		"the Engine is too old": {Op: enginetest.LookUp, Err: engine.ErrUnsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, id := pushBench(t)
+			b.engine.SetStreams()
+			b.engine.Plan(fault)
+			b.change(id, 1)
+			b.backUp(id, "20260102T150405Z-00000001", events.TransportSave)
+		})
+	}
+}
+
+// A sink that fails during a push is no reason to save: nothing is stored, and nothing left.
+func TestPushToASinkThatFails(t *testing.T) {
+	b, id := pushBench(t)
+	b.engine.SetStreams()
+	b.change(id, 1)
+	b.sink.Fail(t, sinktest.OpCommitBlob, 1, sink.ErrFull)
+	_, err := b.run(b.Context(), b.pushTask(id, "20260102T150405Z-00000001", b.sink))
+	if err == nil || !strings.Contains(err.Error(), sink.ErrFull.Error()) {
+		t.Errorf("it ended with %v", err)
+	}
+	b.wantAsItWas(id, events.StateRunning)
+}
+
+// What the snapshot is called is known to be temporary.
+func TestPushedReference(t *testing.T) {
+	b, id := pushBench(t)
+	b.engine.SetStreams()
+	b.change(id, 1)
+	var refs []string
+	b.engine.Plan(enginetest.Fault{Op: enginetest.Push, During: func() { refs = b.engine.References() }})
+	b.backUp(id, "20260102T150405Z-00000001", events.TransportPush)
+	if len(slices.DeleteFunc(refs, engine.IsTemporary)) != 1 {
+		t.Errorf("not only the base image is permanent of %q", refs)
+	}
+}
