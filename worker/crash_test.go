@@ -136,6 +136,10 @@ func (s scenario) prepare(w *world) string {
 		return `{"containers":{"all":true},"level":"drill"}`
 	}
 	switch s {
+	case layering: // the sink has the base, so that the Engine pushes what is new
+		worker := w.start(workerOptions{})
+		w.ended(w.backup("before", w.run(dockertest.Container{Name: "before"})))
+		worker.kill()
 	case sending:
 		c.Payload = severalParts
 	case imaging:
