@@ -1,0 +1,139 @@
+package image_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/sinktest"
+)
+
+func gzipped(b []byte) []byte {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write(b)
+	_ = z.Close()
+	return packed.Bytes()
+}
+
+func zstdOf(b []byte) []byte {
+	z, _ := zstd.NewWriter(nil)
+	return z.EncodeAll(b, nil)
+}
+
+// receive lets blobs be pushed to a sink, and a manifest of these layers, by their digests.
+func receive(t *testing.T, in sink.Sink, p picture, o image.ReceiverOptions, blobs [][]byte, layers ...string) (*image.Receiver, error) {
+	t.Helper()
+	staging, err := in.Stage(t.Context(), point.Dir("web01", "container", "web", idOf(9)), "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = staging.Discard(t.Context()) })
+	w := &image.Writer{Sink: in, Staging: staging}
+	if err := w.Begin(t.Context(), p.diffIDs); err != nil {
+		t.Fatal(err)
+	}
+	r := image.NewReceiver(w, p.diffIDs, o)
+	for _, blob := range append(blobs, p.config) {
+		b := r.Begin(t.Context())
+		for _, piece := range [][]byte{blob[:len(blob)/2], blob[len(blob)/2:]} {
+			if _, err := b.Write(piece); err != nil {
+				b.Abort()
+				return r, err
+			}
+		}
+		if _, err := b.Commit(digestOf(blob)); err != nil {
+			return r, err
+		}
+	}
+	type descriptor struct {
+		Digest string `json:"digest"`
+	}
+	m := struct {
+		Config descriptor   `json:"config"`
+		Layers []descriptor `json:"layers"`
+	}{Config: descriptor{digestOf(p.config)}}
+	for _, d := range layers {
+		m.Layers = append(m.Layers, descriptor{d})
+	}
+	raw, _ := json.Marshal(m)
+	return r, r.Manifest(raw)
+}
+
+// Only what is proven to be the image is taken.
+func TestReceive(t *testing.T) {
+	p := newPicture("lowest layer", "highest layer")
+	low, high := gzipped(p.layers[0]), zstdOf(p.layers[1])
+	foreign := digestOf([]byte("what another registry has it under"))
+	ask := image.ReceiverOptions{ConfigDigest: digestOf(p.config), Ask: true}
+	for name, c := range map[string]struct {
+		has    []string // what the sink has before
+		o      image.ReceiverOptions
+		blobs  [][]byte
+		layers []string
+		taken  bool
+	}{
+		"all comes, in another order": {nil, ask, [][]byte{high, low}, []string{digestOf(low), digestOf(high)}, true},
+		"as they are":                 {nil, ask, p.layers, p.diffIDs, true},
+		"the sink has the rest":       {[]string{"lowest layer"}, ask, [][]byte{high}, []string{foreign, digestOf(high)}, true},
+		"the sink has all":            {[]string{"lowest layer", "highest layer"}, ask, nil, []string{foreign, digestOf(high)}, true},
+		"the sink has not the rest":   {nil, ask, [][]byte{high}, []string{foreign, digestOf(high)}, false},
+		"they are swapped":            {nil, ask, [][]byte{low, high}, []string{digestOf(high), digestOf(low)}, false},
+		"one is missing":              {nil, ask, [][]byte{low, high}, []string{digestOf(low)}, false},
+		"another configuration":       {nil, image.ReceiverOptions{ConfigDigest: foreign}, [][]byte{low, high}, []string{digestOf(low), digestOf(high)}, false},
+		"too much":                    {nil, image.ReceiverOptions{Most: 10}, [][]byte{low, high}, []string{digestOf(low), digestOf(high)}, false},
+		"a layer is cut":              {nil, ask, [][]byte{low[:len(low)-4], high}, []string{digestOf(low), digestOf(high)}, false},
+		"a layer goes on":             {nil, ask, [][]byte{append(bytes.Clone(low), "more"...), high}, []string{digestOf(low), digestOf(high)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := sinktest.NewMemory()
+			if c.has != nil {
+				mustStore(t, s, 1, newPicture(c.has...))
+			}
+			r, err := receive(t, s, p, c.o, c.blobs, c.layers...)
+			if c.taken && err != nil || !c.taken && !errors.Is(err, image.ErrNotTaken) {
+				t.Fatalf("it ended with %v", err)
+			}
+			info, artifacts, err := r.Finish()
+			if !c.taken {
+				if !errors.Is(err, image.ErrNotTaken) {
+					t.Errorf("it can be finished: %v", err)
+				}
+				return
+			}
+			if err != nil || info.ConfigDigest != digestOf(p.config) || len(artifacts) != len(p.layers)+4 {
+				t.Errorf("it is finished as %+v, %d artifacts: %v", info, len(artifacts), err)
+			}
+		})
+	}
+}
+
+// A layer that was pushed is known by the digest that it was pushed under, and what is not
+// known has to come.
+func TestKnown(t *testing.T) {
+	p := newPicture("lowest layer", "highest layer")
+	low, high := gzipped(p.layers[0]), gzipped(p.layers[1])
+	s := sinktest.NewMemory()
+	if _, err := receive(t, s, p, image.ReceiverOptions{}, [][]byte{low, high}, digestOf(low), digestOf(high)); err != nil {
+		t.Fatal(err)
+	}
+	next := newPicture("lowest layer", "a new layer")
+	r, err := receive(t, s, next, image.ReceiverOptions{}, [][]byte{gzipped(next.layers[1])}, digestOf(low), digestOf(gzipped(next.layers[1])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for digest, want := range map[string]bool{
+		digestOf(low): true, p.diffIDs[0]: true, digestOf(high): false, p.diffIDs[1]: false, digestOf(p.config): false,
+	} {
+		if _, known := r.Known(digest); known != want {
+			t.Errorf("%s is known: %v", digest, known)
+		}
+	}
+}
