@@ -313,7 +313,8 @@ func (r *attempt) outcomes(ctx context.Context, ended <-chan struct{}) []Outcome
 
 // result is that of a leg that has this manifest. It is called with the mutex held.
 func (r *attempt) result(m *point.Manifest) *Result {
-	result := &Result{Manifest: m, Dir: r.dir, Hooks: r.shared.hooks, Durations: r.shared.durations, Transport: r.shared.transport, Warnings: m.PublicWarnings()}
+	result := &Result{Manifest: m, Dir: r.dir, Hooks: r.shared.hooks, Durations: r.shared.durations, Transport: r.shared.transport,
+		Warnings: m.PublicWarnings()}
 	for _, w := range r.shared.warnings {
 		result.Warnings = events.Warn(result.Warnings, w.Code, "%s", w.Message)
 	}
