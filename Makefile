@@ -10,7 +10,7 @@ engine_dir ?= /tmp/holdfast-engine
 on_engine := ./worker ./internal/helper ./internal/docker
 
 # Of these, those that bring an Engine of their own.
-brings_engine := ^(TestVerify|TestCrash|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestCopyKilled|TestCopyFaults|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestPodman|TestRestoreFaults|TestAReplacementThatDoesNotRunIsUndone|TestNotReached)$$
+brings_engine := ^(TestVerify|TestCrash|TestCrashWithTwoSinks|TestSinkComesBack|TestKillAtRandomMoments|TestCancelAtRandomMoments|TestPruneKilled|TestCopyKilled|TestCopyFaults|TestPruneOneSinkByTwo|TestGuard|TestFaults|TestEngineFaults|TestRemoteEngine|TestPodman|TestRestoreFaults|TestAReplacementThatDoesNotRunIsUndone|TestNotReached)$$
 
 # And those in which the Engine's version and store make no difference, or, with the most layers of an image, are not meant.
 any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestCompose|TestProxy|TestScripts/(catalogue|config|export|help|keys|labels|layers|missing|names|prune|secrets|serve|server|sink)$$
