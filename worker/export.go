@@ -129,17 +129,9 @@ func exportOfVolume(m *point.Manifest, from sink.Reader, a events.Artifact) *exp
 		if err != nil {
 			return nil, errors.Join(err, stored.Close())
 		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{plain, closeBoth{plain, stored}}, nil
+		return codec.Over(plain, stored), nil
 	}}
 }
-
-// closeBoth closes a reader, and then what it reads.
-type closeBoth [2]io.Closer
-
-func (c closeBoth) Close() error { return errors.Join(c[0].Close(), c[1].Close()) }
 
 // writeWhole writes a file that has its name only when it is whole and durable, in
 // place of one that had it. What is no file is not replaced.

@@ -64,7 +64,7 @@ func (c *checker) take(name string, stored io.Reader, buf []byte) error {
 	}
 	defer to.Abort()
 	read, sum := &failing{Reader: stored}, sha256.New()
-	plain, err := unpacked(read)
+	plain, err := Unpack(bufio.NewReaderSize(read, sniffed), maxWindow) // larger reads pass the buffer by
 	if err == nil {
 		defer plain.Close()
 		_, err = io.CopyBuffer(io.MultiWriter(&failing{Writer: to}, sum), struct{ io.Reader }{plain}, buf)
@@ -112,25 +112,25 @@ var (
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
 
-// unpacked returns the plain bytes of a layer, which Engines keep as they are, or
-// compressed by gzip or zstd.
-func unpacked(r io.Reader) (io.ReadCloser, error) {
-	head := bufio.NewReaderSize(r, sniffed) // larger reads pass it by
-	begin, err := head.Peek(len(zstdMagic))
+// Unpack returns the plain bytes of a layer, which Engines keep as they are, or compressed
+// by gzip or zstd. window bounds the memory that zstd may ask for, in bytes. Reading it to its
+// end leaves what follows what is compressed in packed.
+func Unpack(packed *bufio.Reader, window uint64) (io.ReadCloser, error) {
+	begin, err := packed.Peek(len(zstdMagic))
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	switch {
 	case bytes.HasPrefix(begin, gzipMagic):
-		return gzip.NewReader(head)
+		return gzip.NewReader(packed)
 	case bytes.HasPrefix(begin, zstdMagic):
-		z, err := zstd.NewReader(head, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		z, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
 		if err != nil {
 			return nil, err
 		}
 		return z.IOReadCloser(), nil
 	}
-	return io.NopCloser(head), nil
+	return io.NopCloser(packed), nil
 }
 
 // maxWindow bounds the memory that a layer compressed by zstd may ask for, in bytes.

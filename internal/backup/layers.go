@@ -12,7 +12,6 @@ import (
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
-	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/layered"
 	"holdfast.io/holdfast/internal/step"
 )
@@ -111,10 +110,10 @@ func (r *attempt) isIntact(ctx context.Context, l *leg, m *point.Manifest) (bool
 	if !errors.Is(err, image.ErrRemoved) {
 		return err == nil, err
 	}
-	return false, errors.Join(l.sink.RemovePoint(context.WithoutCancel(ctx), r.dir))
+	return false, l.sink.RemovePoint(context.WithoutCancel(ctx), r.dir)
 }
 
 // hasBlobs reports whether some of the artifacts are shared by points.
 func hasBlobs(artifacts []events.Artifact) bool {
-	return slices.ContainsFunc(artifacts, func(a events.Artifact) bool { return a.Key == sink.BlobKey(a.Digest) })
+	return slices.ContainsFunc(artifacts, func(a events.Artifact) bool { return point.IsShared(&a) })
 }

@@ -28,6 +28,7 @@ func (c *counter) Write(p []byte) (int, error) {
 func (c *counter) written() int64 { return c.n.Load() }
 
 // digest may be called when the last write has returned.
-func (c *counter) digest() string { return digestOf(c.hash) }
+func (c *counter) digest() string { return Digest(c.hash) }
 
-func digestOf(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
+// Digest returns the digest of what was hashed, "sha256:<hex>"; h is one of SHA-256.
+func Digest(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }

@@ -67,6 +67,16 @@ func (r *reader) Close() error {
 	return nil
 }
 
+// Over returns r, whose Close closes what it reads, too, after it.
+func Over(r io.ReadCloser, under io.Closer) io.ReadCloser { return over{r, under} }
+
+type over struct {
+	io.ReadCloser
+	under io.Closer
+}
+
+func (o over) Close() error { return errors.Join(o.ReadCloser.Close(), o.under.Close()) }
+
 // NewPlainReader is as [NewReader], for a stream that was not compressed.
 func NewPlainReader(r io.Reader, want Stored, decrypt Decrypt) (io.Reader, error) {
 	stored := newVerifier(r, want)
@@ -152,7 +162,7 @@ func (v *verifier) atEnd() error {
 	if v.n != v.want.Size {
 		return fmt.Errorf("%w: it has %d bytes instead of %d", ErrDamaged, v.n, v.want.Size)
 	}
-	if digest := digestOf(v.hash); digest != v.want.Digest {
+	if digest := Digest(v.hash); digest != v.want.Digest {
 		return fmt.Errorf("%w: its digest is %s instead of %s", ErrDamaged, digest, v.want.Digest)
 	}
 	v.proven = true

@@ -28,7 +28,7 @@ import (
 func (a *attempt) artifact(ctx context.Context, of events.Artifact) (events.Artifact, error) {
 	from, to := seal.Of(a.From), seal.Of(a.To)
 	switch {
-	case of.Key == sink.BlobKey(of.Digest):
+	case point.IsShared(&of):
 		return a.blob(ctx, of)
 	case !to.Encrypts(), of.Encryption != "" && to.SameRecipients(from):
 		return a.asItIs(ctx, of)

@@ -91,7 +91,7 @@ const removalBound = 10 * time.Second
 // and none is being removed.
 func Intact(ctx context.Context, in Sink, m *point.Manifest) error {
 	for _, a := range m.Artifacts {
-		if a.Key != sink.BlobKey(a.Digest) {
+		if !point.IsShared(&a) {
 			continue
 		}
 		if err := awaitRemoval(ctx, in, a.Digest); err != nil {
@@ -289,7 +289,7 @@ func references(ctx context.Context, in Sink) (map[string]bool, error) {
 			return nil, fmt.Errorf("which blobs the point in %s needs is not known, so none is removed: %w", found.Dir, err)
 		}
 		for _, a := range m.Artifacts {
-			if a.Key == sink.BlobKey(a.Digest) {
+			if point.IsShared(&a) {
 				used[a.Digest] = true
 			}
 		}

@@ -43,7 +43,6 @@ func Is(a *events.Artifact) bool {
 type Size struct {
 	Stored int64 // with what other points share
 	Plain  int64
-	Added  int64 // that its point has stored
 }
 
 // SizeOf returns the size of a point's image, and whether the point has one.
@@ -56,9 +55,6 @@ func SizeOf(m *point.Manifest) (size Size, has bool) {
 		has = true
 		size.Stored += a.Size
 		size.Plain += a.UncompressedSize
-		if !a.Reused {
-			size.Added += a.Size
-		}
 	}
 	return size, has
 }
@@ -90,7 +86,7 @@ func (s Source) Archive(ctx context.Context, reference string) (io.ReadCloser, e
 	if err != nil || reference == "" {
 		return plain, err
 	}
-	return closers{archive.WithName(plain, reference), plain}, nil
+	return codec.Over(archive.WithName(plain, reference), plain), nil
 }
 
 // joined returns the archive of an image whose layers are apart.
@@ -149,7 +145,7 @@ func (s Source) plain(ctx context.Context, a *events.Artifact) (io.ReadCloser, e
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return closers{plain, f}, nil
+	return codec.Over(plain, f), nil
 }
 
 // maxDocument bounds what is read of a document that describes an image, in bytes.
@@ -171,11 +167,3 @@ func (s Source) document(ctx context.Context, a *events.Artifact) ([]byte, error
 	}
 	return raw, err
 }
-
-// closers closes what lies under what is read, after it.
-type closers struct {
-	io.ReadCloser
-	under io.Closer
-}
-
-func (c closers) Close() error { return errors.Join(c.ReadCloser.Close(), c.under.Close()) }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,12 +13,11 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/panics"
 )
 
@@ -258,7 +256,7 @@ func (u *unpacking) end(err error) (diffID string, _ error) {
 
 func (u *unpacking) run(from io.Reader) error {
 	packed := bufio.NewReaderSize(from, 64<<10)
-	plain, err := plainOf(packed)
+	plain, err := archive.Unpack(packed, maxWindow)
 	if err != nil {
 		return fmt.Errorf("%w: a layer: %w", ErrNotTaken, err)
 	}
@@ -271,7 +269,7 @@ func (u *unpacking) run(from io.Reader) error {
 	if _, err := packed.ReadByte(); err != io.EOF {
 		return fmt.Errorf("%w: a layer goes on after its end", ErrNotTaken)
 	}
-	u.diffID = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	u.diffID = codec.Digest(sum)
 	return nil
 }
 
@@ -289,22 +287,3 @@ func (p *pushed) Read(b []byte) (int, error) {
 // maxWindow bounds the memory that a layer may ask for which a daemon has compressed by
 // zstd, in bytes.
 const maxWindow = 8 << 20
-
-// plainOf returns the plain bytes of a layer: gzip, zstd, or plain already.
-func plainOf(packed *bufio.Reader) (io.ReadCloser, error) {
-	magic, err := packed.Peek(4)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		return gzip.NewReader(packed)
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, err
-		}
-		return z.IOReadCloser(), nil
-	}
-	return io.NopCloser(packed), nil
-}

@@ -294,7 +294,7 @@ func (m *Manifest) checkPlace(dir string) error {
 	}
 	keys := make([]string, 0, len(m.Artifacts)+1)
 	for _, a := range m.Artifacts {
-		if m.FormatVersion == LayeredVersion && a.Key == sink.BlobKey(a.Digest) {
+		if m.FormatVersion == LayeredVersion && IsShared(&a) {
 			continue
 		}
 		keys = append(keys, a.Key)
@@ -309,6 +309,9 @@ func (m *Manifest) checkPlace(dir string) error {
 	}
 	return nil
 }
+
+// IsShared reports whether an artifact is a blob, which other points may have too.
+func IsShared(a *events.Artifact) bool { return a.Key == sink.BlobKey(a.Digest) }
 
 // Stored is what is known of the bytes of an artifact.
 func Stored(a *events.Artifact) codec.Stored {

@@ -141,7 +141,7 @@ func (s *Source) Read(ctx context.Context, a *events.Artifact, told func(n int64
 		f.Close()
 		return nil, err
 	}
-	return archiveReader{plain, f}, nil
+	return codec.Over(plain, f), nil
 }
 
 // mayOpen reports seal.ErrNoIdentity if the archives are encrypted and cannot be opened
@@ -164,14 +164,6 @@ func (s *Source) mayOpen(ctx context.Context) error {
 func (s *Source) decrypt(ctx context.Context, a *events.Artifact) codec.Decrypt {
 	return seal.Of(s.sink).Opener(ctx, a.Encryption)
 }
-
-// archiveReader closes the object under what reads it.
-type archiveReader struct {
-	io.ReadCloser
-	object io.Closer
-}
-
-func (r archiveReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.object.Close()) }
 
 // counter counts what is read, of one object after another. Any goroutine reads.
 type counter struct {

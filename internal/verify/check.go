@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -265,5 +264,5 @@ func (a *attempt) findDamage(ctx context.Context, key string) (damage codec.Dama
 	defer f.Close()
 	sum := sha256.New()
 	damage, err = codec.FindDamage(io.TeeReader(f, sum))
-	return damage, "sha256:" + hex.EncodeToString(sum.Sum(nil)), err
+	return damage, codec.Digest(sum), err
 }

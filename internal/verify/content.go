@@ -2,7 +2,6 @@ package verify
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/recreate"
@@ -81,7 +81,7 @@ func checkLayer(r io.Reader, _ *point.Manifest, a *events.Artifact) (int, error)
 	if _, err := io.Copy(sum, r); err != nil {
 		return 0, err
 	}
-	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != a.Name {
+	if got := codec.Digest(sum); got != a.Name {
 		return 0, fmt.Errorf("%w: the layer's digest is %s, and the manifest says %s", errContent, got, a.Name)
 	}
 	return 1, nil

@@ -22,17 +22,8 @@ func must(t *testing.T, err error) {
 
 // A sink that is bounded is a sink.
 func TestConformance(t *testing.T) {
-	sinktest.Run(t, func(*testing.T) sinktest.Place { return place{sinktest.NewMemory()} })
+	sinktest.RunInMemory(t, func(m *sinktest.Memory) sink.Sink { return limit.New(m, limit.Options{Rate: 1 << 40}) })
 }
-
-type place struct{ m *sinktest.Memory }
-
-func (p place) Open(*testing.T) sink.Sink {
-	return limit.New(p.m.Reopen(), limit.Options{Rate: 1 << 40})
-}
-func (p place) Contents(*testing.T) map[string]string { return p.m.Contents() }
-func (p place) Replace(*testing.T)                    { p.m.Replace() }
-func (p place) Vanish(*testing.T)                     { p.m.Vanish() }
 
 // write writes so many bytes, and returns how long that takes.
 func write(ctx context.Context, t *testing.T, s sink.Sink, n int) (time.Duration, error) {

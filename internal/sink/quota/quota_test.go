@@ -28,15 +28,8 @@ func must(t *testing.T, err error) {
 
 // A sink that has a quota is a sink.
 func TestConformance(t *testing.T) {
-	sinktest.Run(t, func(*testing.T) sinktest.Place { return place{sinktest.NewMemory()} })
+	sinktest.RunInMemory(t, func(m *sinktest.Memory) sink.Sink { return quota.New(m, 1<<40, "memory") })
 }
-
-type place struct{ m *sinktest.Memory }
-
-func (p place) Open(*testing.T) sink.Sink             { return quota.New(p.m.Reopen(), 1<<40, "memory") }
-func (p place) Contents(*testing.T) map[string]string { return p.m.Contents() }
-func (p place) Replace(*testing.T)                    { p.m.Replace() }
-func (p place) Vanish(*testing.T)                     { p.m.Vanish() }
 
 const manifest = "{}"
 

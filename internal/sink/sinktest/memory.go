@@ -214,17 +214,7 @@ func (r *memoryReader) Close() error { return nil }
 
 // Points implements [sink.Lister].
 func (m *Memory) Points(ctx context.Context, below string) iter.Seq2[sink.Found, error] {
-	return func(yield func(sink.Found, error) bool) {
-		all, err := m.points(ctx, below)
-		for _, found := range all {
-			if !yield(found, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(sink.Found{}, err)
-		}
-	}
+	return each(func() ([]sink.Found, error) { return m.points(ctx, below) })
 }
 
 func (m *Memory) points(ctx context.Context, below string) (all []sink.Found, err error) {
@@ -246,17 +236,7 @@ func (m *Memory) points(ctx context.Context, below string) (all []sink.Found, er
 
 // Sizes implements [sink.Sizer].
 func (m *Memory) Sizes(ctx context.Context) iter.Seq2[sink.Portion, error] {
-	return func(yield func(sink.Portion, error) bool) {
-		all, err := m.sizes(ctx)
-		for _, p := range all {
-			if !yield(p, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(sink.Portion{}, err)
-		}
-	}
+	return each(func() ([]sink.Portion, error) { return m.sizes(ctx) })
 }
 
 func (m *Memory) sizes(ctx context.Context) (all []sink.Portion, err error) {
@@ -309,17 +289,7 @@ func (m *Memory) RemovePoint(ctx context.Context, dir string) error {
 
 // Leftovers implements [sink.Remover].
 func (m *Memory) Leftovers(ctx context.Context, below string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		dirs, err := m.leftovers(ctx, below)
-		for _, dir := range dirs {
-			if !yield(dir, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield("", err)
-		}
-	}
+	return each(func() ([]string, error) { return m.leftovers(ctx, below) })
 }
 
 func (m *Memory) leftovers(ctx context.Context, below string) (dirs []string, err error) {
@@ -374,17 +344,7 @@ func (m *Memory) PutMark(ctx context.Context, dir, name string, content []byte) 
 
 // Shared implements [sink.Sharer].
 func (m *Memory) Shared(ctx context.Context, folder string) iter.Seq2[sink.Object, error] {
-	return func(yield func(sink.Object, error) bool) {
-		all, err := m.shared(ctx, folder)
-		for _, found := range all {
-			if !yield(found, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(sink.Object{}, err)
-		}
-	}
+	return each(func() ([]sink.Object, error) { return m.shared(ctx, folder) })
 }
 
 func (m *Memory) shared(ctx context.Context, folder string) (all []sink.Object, err error) {
@@ -430,6 +390,22 @@ func (m *Memory) RemoveShared(ctx context.Context, key string) error {
 	defer unlock()
 	delete(m.store.objects, key)
 	return nil
+}
+
+// each yields what find has found, and then its error.
+func each[T any](find func() ([]T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		all, err := find()
+		for _, one := range all {
+			if !yield(one, nil) {
+				return
+			}
+		}
+		if err != nil {
+			var none T
+			yield(none, err)
+		}
+	}
 }
 
 var errEnded = errors.New("memory: the attempt, or its artifact, has ended")

@@ -45,6 +45,22 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 	}
 }
 
+// RunInMemory is Run for what wrap returns over a sink in memory.
+func RunInMemory(t *testing.T, wrap func(m *Memory) sink.Sink) {
+	Run(t, func(*testing.T) Place { return inMemory{NewMemory(), wrap} })
+}
+
+// inMemory is where a sink in memory lies.
+type inMemory struct {
+	m    *Memory
+	wrap func(m *Memory) sink.Sink
+}
+
+func (p inMemory) Open(*testing.T) sink.Sink             { return p.wrap(p.m.Reopen()) }
+func (p inMemory) Contents(*testing.T) map[string]string { return p.m.Contents() }
+func (p inMemory) Replace(*testing.T)                    { p.m.Replace() }
+func (p inMemory) Vanish(*testing.T)                     { p.m.Vanish() }
+
 // fixture is one test with its sink.
 type fixture struct {
 	*testing.T

@@ -160,7 +160,13 @@ func (m memoryStore) Put(ctx context.Context, key string, content []byte) error 
 }
 
 func (m memoryStore) PutNew(ctx context.Context, key string, content []byte) error {
-	unlock, err := m.begin(ctx, "PutNew", key)
+	return m.create(ctx, "PutNew", key, content, time.Time{})
+}
+
+// create is an operation that puts an object where there is none, locked until a time, if
+// that is not zero.
+func (m memoryStore) create(ctx context.Context, op, key string, content []byte, until time.Time) error {
+	unlock, err := m.begin(ctx, op, key)
 	if err != nil {
 		return err
 	}
@@ -169,6 +175,9 @@ func (m memoryStore) PutNew(ctx context.Context, key string, content []byte) err
 		return fmt.Errorf("%s: %w", m.Place(key), sink.ErrExists)
 	}
 	m.put(key, content)
+	if !until.IsZero() {
+		m.locked[key] = until
+	}
 	return nil
 }
 

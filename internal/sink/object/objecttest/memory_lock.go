@@ -30,17 +30,7 @@ func (m memoryLocker) Lock(ctx context.Context, key string) error {
 }
 
 func (m memoryLocker) PutNewLocked(ctx context.Context, key string, content []byte) error {
-	unlock, err := m.begin(ctx, "PutNewLocked", key)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, there := m.objects[key]; there {
-		return fmt.Errorf("%s: %w", m.Place(key), sink.ErrExists)
-	}
-	m.put(key, content)
-	m.locked[key] = time.Now().Add(m.lockFor)
-	return nil
+	return m.create(ctx, "PutNewLocked", key, content, time.Now().Add(m.lockFor))
 }
 
 func (m memoryLocker) LockedUntil(ctx context.Context, key string) (time.Time, error) {
