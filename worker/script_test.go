@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +33,10 @@ import (
 type withEngine struct{ m *testing.M }
 
 func (w withEngine) Run() int {
+	// The tests wait more than they work; a -parallel in the command line still counts.
+	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	status := w.m.Run()
 	if e, err := engineOnce(); err == nil {
 		e.close()

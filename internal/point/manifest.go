@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,8 +39,8 @@ const (
 	LayeredVersion = 3
 )
 
-// readable are the versions that Decode reads.
-var readable = []int{FormatVersion, SealedVersion, LayeredVersion}
+// newestVersion is the latest that Decode reads; it reads all before it.
+const newestVersion = LayeredVersion
 
 // What is wrong with a manifest or a mark, wrapped by the errors of reading one. Any
 // other error is the sink's.
@@ -230,9 +229,9 @@ func Decode(raw []byte) (*Manifest, error) {
 	if m, ok := decodeOwn(raw); ok {
 		return m, nil
 	}
-	if v := formatVersion(raw); v > slices.Max(readable) {
-		return nil, fmt.Errorf("the manifest is of format %d, and this version of holdfast reads %s: %w; use that one",
-			v, strings.ReplaceAll(strings.Trim(fmt.Sprint(readable), "[]"), " ", " and "), ErrNewer)
+	if v := formatVersion(raw); v > newestVersion {
+		return nil, fmt.Errorf("the manifest is of format %d, and this version of holdfast reads 1 to %d: %w; use that one",
+			v, newestVersion, ErrNewer)
 	}
 	if err := schemas.Validate("manifest", raw); err != nil {
 		return nil, fmt.Errorf("the manifest is %w: %w", ErrDamaged, err)

@@ -33,7 +33,7 @@ func TestDecodeALaterFormat(t *testing.T) {
 	later := bytes.Replace(example(t), []byte(`"formatVersion": 1`), []byte(`"formatVersion": 4`), 1)
 	for _, raw := range [][]byte{later, []byte(`{"formatVersion": 7, "points": [1, 2]}`)} {
 		_, err := point.Decode(raw)
-		if !errors.Is(err, point.ErrNewer) || !strings.Contains(err.Error(), "reads 1 and 2") {
+		if !errors.Is(err, point.ErrNewer) || !strings.Contains(err.Error(), "reads 1 to 3") {
 			t.Errorf("%.40q: %v, want %v", raw, err, point.ErrNewer)
 		}
 	}
