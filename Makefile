@@ -15,6 +15,9 @@ brings_engine := ^(TestVerify|TestCrash|TestCrashWithTwoSinks|TestSinkComesBack|
 # And those in which the Engine's version and store make no difference, or, with the most layers of an image, are not meant.
 any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestCompose|TestProxy|TestScripts/(catalogue|config|export|help|keys|labels|layers|missing|names|prune|secrets|serve|server|sink)$$
 
+# They find what nobody thought of, and take long: make crash runs them.
+random := ^(TestKillAtRandomMoments|TestCancelAtRandomMoments)$$
+
 .PHONY: build test test-containerd crash fuzz lint bench bench-load
 
 build: ## a static program in dist/
@@ -22,17 +25,17 @@ build: ## a static program in dist/
 
 # The program's own tests take as long as all the others, and wait for most of it, so they are begun first, and the other
 # packages run beside them one after the other: a test of faults should not share the machine with all others.
-test: ## all tests, on this machine's Docker Engine
+test: ## all tests but those of random moments, on this machine's Docker Engine
 	go test -race -run '^$$' ./... >/dev/null
-	go test -race -p 2 -timeout 25m ./worker ./...
+	go test -race -p 2 -timeout 25m -skip '$(random)' ./worker ./...
 
 test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
 	go test -race -run '^$$' $(on_engine)
 	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- \
 		env OTHER_DOCKER_HOST=$(other_engine) go test -race -count=1 -timeout 20m -skip '$(brings_engine)|$(any_engine)' $(on_engine)
 
-crash: ## a worker is killed after every step of every kind of job, and at 30 random moments of each
-	go test -race -count=1 -timeout 60m -run '^(TestCrash|TestKillAtRandomMoments|TestPruneKilled|TestCopyKilled)$$' -v ./worker -args -thorough -kills 30
+crash: ## a worker is killed after every step of every kind of job, and at 30 random moments of each, and jobs are cancelled
+	go test -race -count=1 -timeout 60m -run '^(TestCrash|TestPruneKilled|TestCopyKilled)$$|$(random)' -v ./worker -args -thorough -kills 30
 
 fuzz: ## every fuzz test for half a minute
 	@for pkg in $$(go list ./...); do \

@@ -286,8 +286,12 @@ func report(t *testing.T, fault string, tries int, outcome string) {
 	}
 }
 
-// group is tests that run side by side, whatever -parallel says: they wait much
-// more than they work.
+// worldsAtATime bounds how many tests of all groups run at a time: they wait much more
+// than they work, but with many more of them the machine is no longer quick enough for
+// their timeouts.
+var worldsAtATime = make(chan struct{}, 8)
+
+// group is tests that run side by side, whatever -parallel says.
 type group struct {
 	names []string
 	tests []func(*testing.T)
@@ -304,8 +308,9 @@ func (g *group) run(t *testing.T, n int) {
 	var running sync.WaitGroup
 	for i, name := range g.names {
 		free <- struct{}{}
+		worldsAtATime <- struct{}{}
 		running.Go(func() {
-			defer func() { <-free }()
+			defer func() { <-free; <-worldsAtATime }()
 			t.Run(name, g.tests[i])
 		})
 	}

@@ -166,3 +166,32 @@ func TestDecode(t *testing.T) {
 		}
 	}
 }
+
+// A commit may end while the Sweeper starts the container, after it has looked for the
+// image and found none. That the commit has ended by then does not say that there is no
+// image.
+func TestSweeperLooksAgainForAnImageThatCameMeanwhile(t *testing.T) {
+	withBench(t, func(b *bench) {
+		id := b.add(events.StateRunning)
+		r := b.died(id, 1, events.QuiesceStop)
+		entry, err := b.sweeper.Begin(b.Context(), nil, r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := b.engine.Stop(b.Context(), id); err != nil {
+			b.Fatal(err)
+		}
+		ended := make(chan struct{})
+		b.engine.Plan(enginetest.Fault{Op: enginetest.Start, During: func() {
+			ref := snapshot(r)
+			image, err := b.engine.Commit(b.Context(), id, engine.CommitOptions{Reference: ref, Comment: engine.SnapshotComment(ref)})
+			if err != nil {
+				b.Error(err)
+			}
+			entry.Change(func(r *undo.Record) { r.EndCommit(ref, image) })
+			close(ended)
+		}})
+		entry.HandOver(nil, ended, func() bool { return false })
+		b.wantNothingLeft(id, events.StateRunning)
+	})
+}

@@ -263,7 +263,8 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
 	r := p.Record()
-	over := p.commitEnded(&r) // before looking
+	over := p.commitEnded(&r) // before looking, as is final: what comes after a look is not seen by it
+	final := p.finalImages(&r, over)
 	images, err := p.findImages(bounded, &r)
 	err = errors.Join(err, p.each(IsResume, func(a Action) (bool, error) { return p.resume(bounded, a.Resume, over) }))
 	err = errors.Join(err, p.each(IsContainer, func(a Action) (bool, error) { return p.removeContainer(bounded, a.RemoveContainer) }))
@@ -271,7 +272,8 @@ func (p *pass) onEngine(ctx context.Context) (done bool, err error) {
 	if !p.has(IsRestoration) { // whose containers are made from them
 		err = errors.Join(err, p.each(IsImage, func(a Action) (bool, error) {
 			gone, err := p.removeImages(bounded, a.RemoveImage, images)
-			return gone && resumed && (over || a.RemoveImage.hasCome() || p.windowPassed(a.RemoveImage)), err
+			ref := a.RemoveImage.Reference
+			return gone && resumed && (final[ref] || len(images[ref]) > 0), err
 		}))
 	}
 	if resumed {
@@ -334,6 +336,18 @@ func (p *pass) has(is func(Action) bool) bool {
 // commitEnded reports whether the attempt's commit has ended for certain.
 func (p *pass) commitEnded(r *Record) bool {
 	return r.committed() || p.ended != nil && p.attemptEnded() && !p.pending()
+}
+
+// finalImages tells by its reference of which image none comes any more: its commit has
+// ended, or has made it, or can no longer do so.
+func (p *pass) finalImages(r *Record, over bool) map[string]bool {
+	final := map[string]bool{}
+	for _, a := range r.Actions {
+		if a.RemoveImage != nil {
+			final[a.RemoveImage.Reference] = over || a.RemoveImage.hasCome() || p.windowPassed(a.RemoveImage)
+		}
+	}
+	return final
 }
 
 // attemptEnded reports whether nothing of the attempt runs in this process any

@@ -290,7 +290,7 @@ func (p *pass) removeMade(ctx context.Context, s Swap) (gone bool, err error) {
 	if s.Temporary == "" {
 		return true, nil
 	}
-	id := s.ID
+	id, told := s.ID, p.told() // before looking
 	if id == "" {
 		all, err := p.engine.Containers(ctx)
 		if err != nil {
@@ -304,7 +304,7 @@ func (p *pass) removeMade(ctx context.Context, s Swap) (gone bool, err error) {
 	}
 	p.answered(true)
 	if id == "" {
-		return p.orphanedFor(settleBound) || p.told(), nil
+		return told || p.orphanedFor(settleBound), nil
 	}
 	if err := p.engine.RemoveContainer(ctx, id); err != nil {
 		return false, fmt.Errorf("remove the container that was to be restored (%s): %w", id, err)
