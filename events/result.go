@@ -285,6 +285,9 @@ type BackupItemCompleted struct {
 	// without one, and for a point that an earlier attempt stored.
 	Transport       Transport `json:"transport,omitempty"`
 	TransportReason string    `json:"transportReason,omitempty" cut:"1024"`
+	// Unchanged is set if the image has the layers of the item's point before this one in the
+	// sink, and none of them was stored; it says nothing of configuration and volumes.
+	Unchanged bool `json:"unchanged,omitempty"`
 	// Hooks are the commands that were run inside the container, in order. One that
 	// failed did not keep the item from being stored.
 	Hooks        []HookResult `json:"hooks,omitempty"`
@@ -403,6 +406,9 @@ type ItemOutcome struct {
 	GoneAfter        time.Time `json:"goneAfter,omitzero"`
 	NotRunningMillis float64   `json:"notRunningMs,omitempty"`
 	Millis           int64     `json:"ms,omitempty"`
+	// Unchanged is set if the image has the layers of the item's point before this one in the
+	// sink, and none of them was stored.
+	Unchanged bool `json:"unchanged,omitempty"`
 	// Volumes is how many volumes and bind mounts the point holds.
 	Volumes int `json:"volumes,omitempty"`
 	// NotIncluded names the first eight mounts that are not in the point.

@@ -296,7 +296,7 @@ func (r *attempt) outcomes(ctx context.Context, ended <-chan struct{}) []Outcome
 	for i, l := range r.legs {
 		switch {
 		case l.manifest != nil:
-			all[i].Result = r.result(l.manifest)
+			all[i].Result = r.result(l)
 		case l.failure != nil:
 			all[i].Err = l.failure
 		case r.shared.err != nil:
@@ -311,10 +311,10 @@ func (r *attempt) outcomes(ctx context.Context, ended <-chan struct{}) []Outcome
 	return all
 }
 
-// result is that of a leg that has this manifest. It is called with the mutex held.
-func (r *attempt) result(m *point.Manifest) *Result {
-	result := &Result{Manifest: m, Dir: r.dir, Hooks: r.shared.hooks, Durations: r.shared.durations, Transport: r.shared.transport,
-		Warnings: m.PublicWarnings()}
+// result is that of a leg that has the point. It is called with the mutex held.
+func (r *attempt) result(l *leg) *Result {
+	result := &Result{Manifest: l.manifest, Dir: r.dir, Hooks: r.shared.hooks, Durations: r.shared.durations,
+		Transport: r.shared.transport, Unchanged: l.unchanged, Warnings: l.manifest.PublicWarnings()}
 	for _, w := range r.shared.warnings {
 		result.Warnings = events.Warn(result.Warnings, w.Code, "%s", w.Message)
 	}

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
@@ -48,6 +49,9 @@ type leg struct {
 	dropped  bool               // nothing more is stored in it
 	failure  *failure.Error     // why it was dropped, of several
 	manifest *point.Manifest    // of the point that is stored in it; nil for none
+	// unchanged is set if that point's image has the layers of the point before, and none of
+	// them was stored.
+	unchanged bool
 }
 
 // live returns the legs that are left.
@@ -243,7 +247,7 @@ func (r *attempt) look(ctx context.Context, l *leg) error {
 	case err == nil:
 		var intact bool
 		if intact, err = r.isIntact(ctx, l, m); intact {
-			r.stored(l, m)
+			r.stored(ctx, l, m)
 		}
 		if err != nil {
 			return failure.At(events.StepInspect, failure.FromSink(err), "look whether point %s is whole", r.Point)
@@ -269,10 +273,17 @@ func (r *attempt) doubt() error {
 }
 
 // stored makes m the result of the item in a leg, whatever happens after.
-func (r *attempt) stored(l *leg, m *point.Manifest) {
+func (r *attempt) stored(ctx context.Context, l *leg, m *point.Manifest) {
+	r.shared.mu.Lock()
+	l.manifest = m
+	r.shared.mu.Unlock()
+	unchanged, err := image.Unchanged(ctx, l.sink, r.dir, m)
+	if err != nil {
+		r.Log.Info("it is not known whether an item has changed", zap.String("item", r.Item.Name), zap.String("sink", l.Sink), zap.Error(err))
+	}
 	r.shared.mu.Lock()
 	defer r.shared.mu.Unlock()
-	l.manifest = m
+	l.unchanged = unchanged
 }
 
 // manifestIn is the manifest of the point in a leg; nil if it is not stored there.

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"path"
@@ -105,6 +106,46 @@ func TestPush(t *testing.T) {
 			if added := b.backUp(id, "20260102T150405Z-00000003", events.TransportPush); added > documentsOf {
 				t.Errorf("%d blobs were added for no layer", added)
 			}
+		})
+	}
+}
+
+// A container that has not changed is said to be that, however its image is moved; one of which
+// the sink has all layers, but no point before, is not, and neither is one that has changed back.
+func TestUnchanged(t *testing.T) {
+	for name, moved := range map[string]events.Transport{"pushed": events.TransportPush, "saved": events.TransportSave} {
+		t.Run(name, func(t *testing.T) {
+			b, id := pushBench(t)
+			b.engine.SetStreams() // so that it is pushed always
+			if moved == events.TransportSave {
+				b.runner.Push = nil
+			}
+			other := b.engine.Add(enginetest.Spec{Name: "Other", Image: baseImage}, events.StateRunning)
+			b.change(id, 1)
+			b.change(other, 1)
+			points := 0
+			backUp := func(id, name string, to sink.Sink, want bool) {
+				t.Helper()
+				points++
+				task := b.pushTask(id, fmt.Sprintf("20260102T150405Z-%08x", points), to)
+				task.Item.Name = name
+				result, err := b.run(t.Context(), task)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if result.Unchanged != want || result.Transport.Transport != moved {
+					t.Errorf("point %d: unchanged is %v, and the transport %+v", points, result.Unchanged, result.Transport)
+				}
+			}
+			backUp(id, "Web", b.sink, false)
+			backUp(id, "Web", b.sink, true)
+			backUp(other, "Other", b.sink, false) // the first point of it
+			b.change(id, 2)
+			backUp(id, "Web", b.sink, false)
+			b.change(id, 1)
+			backUp(id, "Web", b.sink, false) // the sink has all layers, from long before
+			backUp(id, "Web", b.sink, true)
+			backUp(id, "Web", sinktest.NewMemory(), false) // the first one there
 		})
 	}
 }

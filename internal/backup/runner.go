@@ -105,6 +105,9 @@ type Result struct {
 	Durations events.Durations
 	// Transport is how the image was moved; none for a point that an earlier attempt stored.
 	Transport transport.Choice
+	// Unchanged is set if the image has the layers of the item's point before it in the sink,
+	// and none of them was stored.
+	Unchanged bool
 }
 
 // Run backs one item up, and returns what came of it in each of its sinks, in the order of

@@ -125,7 +125,7 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 	if err != nil {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
-	r.stored(l, m)
+	r.stored(ctx, l, m)
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 
@@ -57,6 +58,31 @@ func SizeOf(m *point.Manifest) (size Size, has bool) {
 		size.Plain += a.UncompressedSize
 	}
 	return size, has
+}
+
+// Unchanged reports whether the image of the point in the folder dir has the layers of the
+// point before it in the sink, and none of them was stored anew. What an image is configured
+// as may differ. It is false in the archive format.
+func Unchanged(ctx context.Context, in point.Catalogue, dir string, m *point.Manifest) (bool, error) {
+	layers := layersOf(m)
+	if m.FormatVersion != point.LayeredVersion || slices.ContainsFunc(layers, func(l events.Artifact) bool { return !l.Reused }) {
+		return false, nil
+	}
+	before, err := point.Previous(ctx, in, dir)
+	if err != nil || before == nil || before.FormatVersion != point.LayeredVersion {
+		return false, err
+	}
+	return slices.EqualFunc(layers, layersOf(before), func(a, b events.Artifact) bool { return a.Name == b.Name }), nil
+}
+
+// layersOf returns the layers of the image of a point, each once, in their order.
+func layersOf(m *point.Manifest) (layers []events.Artifact) {
+	for _, a := range m.Artifacts {
+		if a.MediaType == point.MediaTypeLayer {
+			layers = append(layers, a)
+		}
+	}
+	return layers
 }
 
 // ErrNone is reported for a point that has no image.
@@ -105,10 +131,8 @@ func (s Source) joined(ctx context.Context, reference string) (io.ReadCloser, er
 		return nil, err
 	}
 	layers := map[string]*events.Artifact{}
-	for i := range s.Manifest.Artifacts {
-		if a := &s.Manifest.Artifacts[i]; a.MediaType == point.MediaTypeLayer {
-			layers[a.Name] = a
-		}
+	for _, a := range layersOf(s.Manifest) {
+		layers[a.Name] = &a
 	}
 	for _, d := range diffIDs {
 		a := layers[d]

@@ -84,6 +84,25 @@ func FindByID(ctx context.Context, from Catalogue, id string) (Entry, error) {
 	return Entry{}, fmt.Errorf("point %q: %w: %d begin so: %s", id, ErrAmbiguous, len(all), some(ids))
 }
 
+// Previous returns the manifest of the newest point, by its id, that was stored of the same
+// thing before the point in the folder dir, which need not be there; nil if there is none.
+// Points that were removed are passed over.
+func Previous(ctx context.Context, from Catalogue, dir string) (*Manifest, error) {
+	previous := ""
+	for found, err := range from.Points(ctx, path.Dir(dir)) {
+		if err != nil {
+			return nil, err
+		}
+		if found.Dir < dir && !slices.Contains(found.Marks, sink.RemovedName) { // ids begin with a time
+			previous = max(previous, found.Dir)
+		}
+	}
+	if previous == "" {
+		return nil, nil
+	}
+	return Read(ctx, from, previous)
+}
+
 // Find returns the point that a person means by text: a point's id, the name of a
 // thing, which may be followed by "@latest" or "@" and a time of RFC 3339, or the
 // beginning of one point's id; in this order. q narrows what names mean, and its Name

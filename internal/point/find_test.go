@@ -117,6 +117,31 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// The point before another one is that of the same thing with the greatest id below, whatever
+// moments they show, and no removed one.
+func TestPrevious(t *testing.T) {
+	s := stock(t)
+	for dir, want := range map[string]string{
+		"points/web01/container/web-1/20260302T100000Z-00000003": "20260302T090000Z-00000002",
+		"points/web01/container/web-1/20260302T100000Z-00000004": "20260302T100000Z-00000003", // it need not be there
+		"points/web01/container/web-1/20260302T080000Z-00000001": "",
+		"points/web01/container/gone/20260303T080000Z-00000001":  "",
+		"points/web03/container/web-1/20260303T080000Z-00000001": "",
+	} {
+		m, err := point.Previous(t.Context(), s, dir)
+		got := ""
+		if m != nil {
+			got = m.ID
+		}
+		if err != nil || got != want {
+			t.Errorf("before %s is %q, %v; want %q", dir, got, err, want)
+		}
+	}
+	if _, err := point.Previous(t.Context(), s, "points/web01/container/torn/20260303T080000Z-00000001"); !errors.Is(err, point.ErrDamaged) {
+		t.Errorf("before that is one that cannot be read: %v", err)
+	}
+}
+
 // A point of the thing that cannot be read may be the newest: it is not passed over in
 // silence, and one of another thing is none of this.
 func TestFindSaysWhatCannotBeRead(t *testing.T) {

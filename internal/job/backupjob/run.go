@@ -2,7 +2,6 @@ package backupjob
 
 import (
 	"context"
-	"path"
 	"slices"
 	"sync"
 	"time"
@@ -141,33 +140,23 @@ func (r *run) task(t thing, items []int) backup.Task {
 			Open:    func(ctx context.Context) (sink.Sink, error) { return r.kind.Sinks.Open(ctx, name) },
 			MayHave: r.mayHave(t, i),
 			Expected: func(ctx context.Context, s sink.Sink) int64 {
-				return expected(ctx, s, path.Dir(point.Dir(r.kind.Host, item.Kind, item.Name, task.Point)))
+				return expected(ctx, s, point.Dir(r.kind.Host, item.Kind, item.Name, task.Point))
 			},
 		})
 	}
 	return task
 }
 
-// expected returns how many bytes an item whose points lie below a folder takes in a sink with
-// a quota, about: as many as its newest point there has. It returns 0 where that does not
-// matter, or is not known.
-func expected(ctx context.Context, s sink.Sink, below string) (bytes int64) {
+// expected returns how many bytes the point in a folder will take in a sink with a quota,
+// about: as many as the one before it has there. It returns 0 where that does not matter, or
+// is not known.
+func expected(ctx context.Context, s sink.Sink, dir string) (bytes int64) {
 	if _, ok := sink.As[sink.Rationed](s); !ok {
 		return 0
 	}
-	newest := ""
-	for found, err := range s.Points(ctx, below) {
-		if err != nil {
-			return 0 // who stores the item learns it too
-		}
-		newest = max(newest, found.Dir) // ids begin with a time
-	}
-	if newest == "" {
-		return 0
-	}
-	m, err := point.Read(ctx, s, newest)
-	if err != nil {
-		return 0
+	m, err := point.Previous(ctx, s, dir)
+	if err != nil || m == nil {
+		return 0 // who stores the item learns of the error too
 	}
 	return m.Size()
 }
@@ -251,6 +240,7 @@ func (r *run) complete(i int, began time.Time, result *backup.Result) {
 	m := result.Manifest
 	o := events.ItemOutcome{
 		Point: m.ID, NotRunningMillis: m.NotRunningMillis, NotIncluded: m.NotIncluded, Warnings: events.WarningCodes(result.Warnings),
+		Unchanged: result.Unchanged,
 	}
 	for _, artifact := range m.Artifacts {
 		o.Size += artifact.Size
@@ -263,7 +253,7 @@ func (r *run) complete(i int, began time.Time, result *backup.Result) {
 		Job: r.attempt.Job(), Host: r.kind.Host, Item: r.plan.Items[i].Item, Point: m.ID, Sink: r.sink(i), Path: result.Dir,
 		ImageID: imageID(m), Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
-		Transport: result.Transport.Transport, TransportReason: result.Transport.Reason,
+		Transport: result.Transport.Transport, TransportReason: result.Transport.Reason, Unchanged: result.Unchanged,
 		Hooks: result.Hooks, DurationsMillis: result.Durations, Warnings: result.Warnings,
 	})
 }
