@@ -75,7 +75,7 @@ func Choose(f Facts) Choice {
 	case f.Untold:
 		return save("the Engine would send the layers that the sink has, too")
 	case f.New > max(f.Size/slower, small):
-		return save("most is new: %s of %s, which the Engine would compress", bytesize.Format(f.New), bytesize.Format(f.Size))
+		return save("much is new: %s of %s, which the Engine would compress", bytesize.Format(f.New), bytesize.Format(f.Size))
 	}
 	return push("only the last layer is new")
 }

@@ -1,39 +1,105 @@
 package transport_test
 
 import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"holdfast.io/holdfast/internal/transport"
 )
 
-// How an image is moved, and what people are told of why.
+var update = flag.Bool("update", false, "write the choices in testdata as they come out now")
+
+const mib = 1 << 20
+
+// fact is a fact in words, and what it sets.
+type fact struct {
+	words string
+	set   func(f *transport.Facts)
+}
+
+// missing is the fact of which of five layers a sink does not have.
+func missing(words string, count int, onlyLast bool) fact {
+	return fact{words, func(f *transport.Facts) { f.Layers, f.Missing, f.OnlyLast = 5, count, onlyLast }}
+}
+
+// large is the fact of how many bytes of an image are new.
+func large(words string, last, all int64) fact {
+	return fact{words, func(f *transport.Facts) { f.New, f.Size = last, all }}
+}
+
+// facts are all that the choice rests on. Each has one of the values in its line.
+var facts = [][]fact{
+	{{"image", func(*transport.Facts) {}}, {"container", func(f *transport.Facts) { f.Container = true }}},
+	{{"not to one sink in layers", func(*transport.Facts) {}}, {"to one sink in layers", func(f *transport.Facts) { f.Layered = true }}},
+	{{"out of reach", func(f *transport.Facts) { f.NotReached = "it runs elsewhere" }}, {"in reach", func(*transport.Facts) {}}},
+	{
+		{"no layers", func(*transport.Facts) {}},
+		missing("none missing", 0, false), missing("the last one missing", 1, true), missing("another one missing", 1, false),
+		missing("two missing", 2, false), missing("all missing", 5, false),
+	},
+	{{"compressed already", func(f *transport.Facts) { f.Streams = true }}, {"to be compressed", func(*transport.Facts) {}}},
+	{{"base sent before", func(f *transport.Facts) { f.Untold = true }}, {"base not sent before", func(*transport.Facts) {}}},
+	{
+		large("8 MiB of 8 MiB new", 8*mib, 8*mib), large("more than 8 MiB of 16 MiB new", 8*mib+1, 16*mib),
+		large("200 MiB of 1000 MiB new", 200*mib, 1000*mib), large("more than 200 MiB of 1000 MiB new", 200*mib+1, 1000*mib),
+	},
+}
+
+// TestChoose holds what is chosen of all combinations of facts, and the reason that people are
+// told, to testdata/choose.txt. A line says in words which facts there are; what it does not
+// name makes no difference there.
 func TestChoose(t *testing.T) {
-	const mb = 1 << 20
-	usual := transport.Facts{Container: true, Layered: true, Layers: 5, Missing: 1, OnlyLast: true, Size: 1000 * mb, New: mb}
-	with := func(change func(f *transport.Facts)) transport.Facts {
-		f := usual
-		change(&f)
-		return f
+	const file = "testdata/choose.txt"
+	got := strings.Join(choices(nil), "")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for want, f := range map[string]transport.Facts{
-		"save: only the snapshots of containers are pushed":                       with(func(f *transport.Facts) { f.Container = false }),
-		"save: the point does not go to one sink in layers":                       with(func(f *transport.Facts) { f.Layered = false }),
-		"save: it runs elsewhere":                                                 with(func(f *transport.Facts) { f.NotReached = "it runs elsewhere" }),
-		"save: the image has no layers":                                           with(func(f *transport.Facts) { f.Layers, f.Missing, f.OnlyLast = 0, 0, false }),
-		"push: only the last layer is new":                                        with(func(f *transport.Facts) { f.Size, f.New = 8*mb, 8*mb }),
-		"push: the sink has all layers":                                           with(func(f *transport.Facts) { f.Missing, f.OnlyLast = 0, false }),
-		"push: the Engine has the layers as it pushes them":                       with(func(f *transport.Facts) { f.Streams, f.Missing, f.OnlyLast = true, 5, false }),
-		"save: the Engine would send the layers that the sink has, too":           with(func(f *transport.Facts) { f.Untold = true }),
-		"save: most is new: 201 MiB of 1000 MiB, which the Engine would compress": with(func(f *transport.Facts) { f.New = 201 * mb }),
-		"save: the sink does not have 2 of 5 layers, which the Engine would compress one by one": with(func(f *transport.Facts) {
-			f.Missing, f.OnlyLast = 2, false
-		}),
-	} {
-		t.Run(want, func(t *testing.T) {
-			c := transport.Choose(f)
-			if got := string(c.Transport) + ": " + c.Reason; got != want {
-				t.Errorf("it is %q", got)
-			}
-		})
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
 	}
+	if got != string(want) {
+		t.Errorf("the choices are\n%s\nwant\n%s", got, want)
+	}
+}
+
+// choices are what is chosen of all combinations of facts that begin with these, one a line. It
+// is one line if they do not differ.
+func choices(known []fact) (lines []string) {
+	if len(known) == len(facts) {
+		return []string{line(known)}
+	}
+	for _, next := range facts[len(known)] {
+		lines = append(lines, choices(append(known[:len(known):len(known)], next))...)
+	}
+	_, choice, _ := strings.Cut(lines[0], arrow)
+	if slices.ContainsFunc(lines, func(l string) bool { return !strings.HasSuffix(l, arrow+choice) }) {
+		return lines
+	}
+	return []string{words(known) + arrow + choice}
+}
+
+const arrow = " -> "
+
+func line(known []fact) string {
+	var f transport.Facts
+	for _, one := range known {
+		one.set(&f)
+	}
+	c := transport.Choose(f)
+	return fmt.Sprintf("%s%s%s: %s\n", words(known), arrow, c.Transport, c.Reason)
+}
+
+func words(known []fact) string {
+	var all []string
+	for _, one := range known {
+		all = append(all, one.words)
+	}
+	return strings.Join(all, ", ")
 }
