@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,11 +142,13 @@ func TestFollowOutlastsTheServer(t *testing.T) {
 	publisher := bustest.Provisioned(t, o)
 	s := follow(t, bustest.Connect(t, o), "job")
 	const count = 300
-	go func() {
+	var publishing sync.WaitGroup
+	defer publishing.Wait() // for the answer to the last one, which may come after the event
+	publishing.Go(func() {
 		for i := range count {
 			store(t, publisher, "job", fmt.Sprint(i))
 		}
-	}()
+	})
 	for i := range count {
 		switch i {
 		case 50:
