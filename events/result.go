@@ -282,7 +282,7 @@ type BackupItemCompleted struct {
 	NotRunningMillis float64   `json:"notRunningMs"`
 	DurationsMillis  Durations `json:"durationsMs"`
 	// Transport is how the image was moved, and TransportReason says why; empty for an item
-	// without one, and for a point that an earlier attempt stored.
+	// without one.
 	Transport       Transport `json:"transport,omitempty"`
 	TransportReason string    `json:"transportReason,omitempty" cut:"1024"`
 	// Unchanged is set if the image has the layers of the item's point before this one in the

@@ -111,6 +111,9 @@ func (p *page) manifest(m *point.Manifest) {
 	}
 	if m.Image != nil {
 		p.line("image", "%s of %s, %s", m.Image.ID, m.Image.Reference, present.Count(m.Image.Layers, "layer"))
+		if m.Image.Transport != "" {
+			p.line("transport", "%s: %s", m.Image.Transport, m.Image.TransportReason)
+		}
 	}
 	for _, a := range m.Artifacts {
 		if a.MediaType == point.MediaTypeVolume {

@@ -78,7 +78,6 @@ type shared struct {
 	// hooks, durations and warnings are those of the result; the warnings came up after the
 	// item was stored.
 	hooks     []events.HookResult
-	transport transport.Choice
 	session   *registry.Session // of the push that was not begun; nil for none
 	durations events.Durations
 	warnings  []events.Warning
@@ -314,7 +313,7 @@ func (r *attempt) outcomes(ctx context.Context, ended <-chan struct{}) []Outcome
 // result is that of a leg that has the point. It is called with the mutex held.
 func (r *attempt) result(l *leg) *Result {
 	result := &Result{Manifest: l.manifest, Dir: r.dir, Hooks: r.shared.hooks, Durations: r.shared.durations,
-		Transport: r.shared.transport, Unchanged: l.unchanged, Warnings: l.manifest.PublicWarnings()}
+		Unchanged: l.unchanged, Warnings: l.manifest.PublicWarnings()}
 	for _, w := range r.shared.warnings {
 		result.Warnings = events.Warn(result.Warnings, w.Code, "%s", w.Message)
 	}

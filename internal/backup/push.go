@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/registry"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/transport"
@@ -68,9 +69,7 @@ func (r *attempt) closePush() {
 func (r *attempt) transported(c transport.Choice) {
 	r.Log.Debug("an image is moved", zap.String("item", r.Item.Name), zap.String("transport", string(c.Transport)),
 		zap.String("reason", c.Reason))
-	r.shared.mu.Lock()
-	defer r.shared.mu.Unlock()
-	r.shared.transport = c
+	r.manifest.Image.Transport, r.manifest.Image.TransportReason = c.Transport, events.Cut(c.Reason, point.MaxReason)
 }
 
 // pushLayers has the Engine push the snapshot to the one sink of the attempt, if that is the

@@ -77,8 +77,8 @@ func (b *bench) backUp(id, pointID string, want events.Transport) (added int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if result.Transport.Transport != want || result.Transport.Reason == "" {
-		b.Errorf("the transport is %+v, want %s", result.Transport, want)
+	if img := result.Manifest.Image; img.Transport != want || img.TransportReason == "" {
+		b.Errorf("the transport is %s, as %q, want %s", img.Transport, img.TransportReason, want)
 	}
 	b.wantAsItWas(id, events.StateRunning)
 	return len(b.blobs()) - before
@@ -133,8 +133,8 @@ func TestUnchanged(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if result.Unchanged != want || result.Transport.Transport != moved {
-					t.Errorf("point %d: unchanged is %v, and the transport %+v", points, result.Unchanged, result.Transport)
+				if result.Unchanged != want || result.Manifest.Image.Transport != moved {
+					t.Errorf("point %d: unchanged is %v, and the transport %s", points, result.Unchanged, result.Manifest.Image.Transport)
 				}
 			}
 			backUp(id, "Web", b.sink, false)

@@ -103,8 +103,6 @@ type Result struct {
 	// Warnings are those of the manifest, and what came up after it was stored.
 	Warnings  []events.Warning
 	Durations events.Durations
-	// Transport is how the image was moved; none for a point that an earlier attempt stored.
-	Transport transport.Choice
 	// Unchanged is set if the image has the layers of the item's point before it in the sink,
 	// and none of them was stored.
 	Unchanged bool

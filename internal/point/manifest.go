@@ -163,7 +163,14 @@ type Image struct {
 	Reference string `json:"reference,omitempty"`
 	// Layers is the number of layers.
 	Layers int `json:"layers"`
+	// Transport is how the image came from the Engine, and TransportReason says why so, for
+	// people, in at most [MaxReason] bytes; empty in points of versions that did not keep it.
+	Transport       events.Transport `json:"transport,omitempty"`
+	TransportReason string           `json:"transportReason,omitempty"`
 }
+
+// MaxReason is how many bytes the reason for a transport has at most.
+const MaxReason = 1024
 
 // Engine describes a Docker Engine.
 type Engine struct {

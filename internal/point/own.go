@@ -64,7 +64,8 @@ func isPointItem(kind events.ItemKind) bool {
 }
 
 func (i *Image) isPlain() bool {
-	return i != nil && isDigest(i.ID) && isDigest(i.ConfigDigest) && i.Layers >= 0
+	return i != nil && isDigest(i.ID) && isDigest(i.ConfigDigest) && i.Layers >= 0 && isTransport(i.Transport) &&
+		len(i.TransportReason) <= MaxReason
 }
 
 func (m *Manifest) hasPlainLists() bool {
@@ -143,6 +144,10 @@ func isHost(s string) bool {
 }
 
 func isUpperHex(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }
+
+func isTransport(t events.Transport) bool {
+	return t == "" || t == events.TransportSave || t == events.TransportPush
+}
 
 func isQuiesce(q events.Quiesce) bool {
 	return slices.Contains([]events.Quiesce{"", events.QuiescePause, events.QuiesceNone, events.QuiesceStop}, q)

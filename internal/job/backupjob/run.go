@@ -249,19 +249,15 @@ func (r *run) complete(i int, began time.Time, result *backup.Result) {
 			o.Volumes++
 		}
 	}
+	img := point.Image{} // none
+	if m.Image != nil {
+		img = *m.Image
+	}
 	r.attempt.Complete(i, began, o, events.BackupItemCompleted{
 		Job: r.attempt.Job(), Host: r.kind.Host, Item: r.plan.Items[i].Item, Point: m.ID, Sink: r.sink(i), Path: result.Dir,
-		ImageID: imageID(m), Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
+		ImageID: img.ID, Artifacts: m.Artifacts, NotIncluded: m.NotIncluded,
 		SnapshotTime: m.SnapshotTime, Quiesce: m.Quiesce, NotRunningMillis: m.NotRunningMillis,
-		Transport: result.Transport.Transport, TransportReason: result.Transport.Reason, Unchanged: result.Unchanged,
+		Transport: img.Transport, TransportReason: img.TransportReason, Unchanged: result.Unchanged,
 		Hooks: result.Hooks, DurationsMillis: result.Durations, Warnings: result.Warnings,
 	})
-}
-
-// imageID is the id of a point's image; empty if it has none.
-func imageID(m *point.Manifest) string {
-	if m.Image == nil {
-		return ""
-	}
-	return m.Image.ID
 }
