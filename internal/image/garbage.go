@@ -82,7 +82,7 @@ func keep(ctx context.Context, in Sink, digest string) (bool, error) {
 }
 
 // ErrRemoved is wrapped by the error of a point whose blobs are not all there.
-var ErrRemoved = errors.New("it was removed as garbage meanwhile")
+var ErrRemoved = fmt.Errorf("%w: it was removed as garbage meanwhile, or is damaged", sink.ErrUnavailable)
 
 // removalBound is how long Intact waits for a removal to end.
 const removalBound = 10 * time.Second
@@ -106,6 +106,21 @@ func Intact(ctx context.Context, in Sink, m *point.Manifest) error {
 		}
 	}
 	return nil
+}
+
+// Settle is what follows the publishing of a point, before it is reported: it reports
+// ErrRemoved unless the point is Intact, and removes it then from its folder dir, also when
+// ctx ends. Any other error says nothing of the point, which stays as it is: whoever meets it
+// there looks again.
+func Settle(ctx context.Context, in sink.Sink, dir string, m *point.Manifest) error {
+	err := Intact(ctx, in, m)
+	if !errors.Is(err, ErrRemoved) {
+		return err
+	}
+	if failed := in.RemovePoint(context.WithoutCancel(ctx), dir); failed != nil {
+		return fmt.Errorf("remove point %s, which was not reported: %w; %v", m.ID, failed, err) //nolint:errorlint // hides ErrRemoved
+	}
+	return err
 }
 
 // awaitRemoval returns when a blob is not being removed.
@@ -277,16 +292,9 @@ func entriesOf(ctx context.Context, in Sink) (map[string][]string, error) {
 // hidden. What a manifest says is taken as it is, whoever has signed it.
 func references(ctx context.Context, in Sink) (map[string]bool, error) {
 	used := map[string]bool{}
-	for found, err := range in.Points(ctx, sink.PointsName) {
+	for m, err := range manifests(ctx, in) {
 		if err != nil {
-			return nil, err
-		}
-		m, err := point.ReadUnchecked(ctx, in, found.Dir)
-		if errors.Is(err, sink.ErrNotFound) { // it was removed meanwhile
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("which blobs the point in %s needs is not known, so none is removed: %w", found.Dir, err)
+			return nil, fmt.Errorf("which blobs each point needs is not known, so none is removed: %w", err)
 		}
 		for _, a := range m.Artifacts {
 			if point.IsShared(&a) {

@@ -70,6 +70,13 @@ func store(ctx context.Context, in sink.Sink, name, id string, p picture, likely
 	}
 	m.FormatVersion, m.ID, m.Item.Name, m.Artifacts, m.Signature = point.LayeredVersion, id, name, nil, ""
 	dir := point.Dir(m.Host, m.Item.Kind, name, id)
+	there, err := point.Read(ctx, in, dir)
+	if err == nil { // an earlier attempt may not have settled it
+		err = image.Settle(ctx, in, dir, there)
+	}
+	if !errors.Is(err, sink.ErrNotFound) && !errors.Is(err, image.ErrRemoved) {
+		return there, err
+	}
 	staging, err := in.Stage(ctx, dir, "1")
 	if err != nil {
 		return nil, err
@@ -92,8 +99,8 @@ func store(ctx context.Context, in sink.Sink, name, id string, p picture, likely
 	if err := point.Publish(ctx, in, staging, m); err != nil {
 		return nil, err
 	}
-	if err := image.Intact(ctx, in, m); err != nil {
-		return nil, errors.Join(err, in.RemovePoint(context.WithoutCancel(ctx), dir))
+	if err := image.Settle(ctx, in, dir, m); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -238,9 +245,16 @@ func TestHealing(t *testing.T) {
 		"the entry is damaged": func(m *sinktest.Memory, of *point.Manifest) error {
 			return m.PutShared(context.Background(), "layers/"+strings.TrimPrefix(of.Artifacts[0].Name, "sha256:")+".json", []byte("{"))
 		},
+		"a bit of the entry has flipped, in what cannot be proven without reading the layer": func(m *sinktest.Memory, of *point.Manifest) error {
+			m.Corrupt("layers/"+strings.TrimPrefix(of.Artifacts[0].Name, "sha256:")+".json", func(b []byte) []byte {
+				return bytes.Replace(b, fmt.Appendf(nil, `"uncompressedSize": %d`, len(base)), fmt.Appendf(nil, `"uncompressedSize": %d`, len(base)^1), 1)
+			})
+			return nil
+		},
 		"a bit of the blob has flipped, and its entry was removed by who saw that": func(m *sinktest.Memory, of *point.Manifest) error {
 			m.Corrupt(of.Artifacts[0].Key, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
-			return image.Forget(context.Background(), m, &of.Artifacts[0])
+			_, err := image.Forget(context.Background(), m, &of.Artifacts[0])
+			return err
 		},
 	} {
 		s := sinktest.NewMemory()
@@ -252,6 +266,133 @@ func TestHealing(t *testing.T) {
 		t.Log(name)
 		mustLoad(t, s, first, web)
 	}
+}
+
+// A bit that flips in what describes an image is mended by the next point of that image.
+func TestHealingOfDocuments(t *testing.T) {
+	for _, mediaType := range []string{point.MediaTypeImageConfig, point.MediaTypeImageManifest} {
+		s := sinktest.NewMemory()
+		first := mustStore(t, s, 1, web)
+		s.Corrupt(first.Artifact(mediaType).Key, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		mustStore(t, s, 2, web)
+		for _, a := range first.Artifacts {
+			if point.IsShared(&a) && digestOf([]byte(s.Contents()[a.Key])) != a.Digest {
+				t.Errorf("%s is not mended: it is a %s", a.Key, a.MediaType)
+			}
+		}
+	}
+}
+
+// flip flips a bit of a blob, and has that seen.
+func flip(t *testing.T, s *sinktest.Memory, a *events.Artifact) {
+	t.Helper()
+	s.Corrupt(a.Key, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+	if instead, err := image.Forget(t.Context(), s, a); instead != "" || err != nil {
+		t.Errorf("instead is %q, %v", instead, err)
+	}
+}
+
+// A blob that is known to be damaged is not relied on, by who stores a layer and by who
+// copies one, until it is stored anew; and who may not remove anything can say so.
+func TestForget(t *testing.T) {
+	s := sinktest.NewMemory()
+	layer := mustStore(t, s, 1, web).Artifacts[0]
+	found := func(want bool) {
+		t.Helper()
+		if adopted, err := image.Adopt(t.Context(), s, &layer); adopted != want || err != nil {
+			t.Errorf("adopted is %t, %v", adopted, err)
+		}
+		if _, found, err := image.Find(t.Context(), s, layer.Name); found != want || err != nil {
+			t.Errorf("found is %t, %v", found, err)
+		}
+	}
+	found(true)
+	s.FailMaybe(sinktest.OpRemove, 1, sink.ErrMayNotRemove)
+	flip(t, s, &layer)
+	found(false)
+	if instead, err := image.Forget(t.Context(), s, &layer); instead != "" || err != nil { // another point has it too
+		t.Errorf("instead is %q, %v", instead, err)
+	}
+	mustStore(t, s, 2, changed)
+	found(true)
+}
+
+// Where the layer comes out as another blob, the damaged one stays as it is, and that is said;
+// and seeing it again costs nobody the blob that is good.
+func TestHealingByAnotherBlob(t *testing.T) {
+	s := sinktest.NewMemory()
+	first := mustStore(t, s, 1, web)
+	flip(t, s, &first.Artifacts[0])
+	other := first.Artifacts[0]
+	other.Digest = digestOf([]byte("compressed in another way"))
+	if err := image.Enter(t.Context(), s, &other); err != nil {
+		t.Fatal(err)
+	}
+	entry := s.Contents()["layers/"+strings.TrimPrefix(other.Name, "sha256:")+".json"]
+	if instead, err := image.Forget(t.Context(), s, &first.Artifacts[0]); instead != other.Digest || err != nil {
+		t.Errorf("instead is %q, %v", instead, err)
+	}
+	if is := s.Contents()["layers/"+strings.TrimPrefix(other.Name, "sha256:")+".json"]; is != entry {
+		t.Errorf("the entry is %s", is)
+	}
+}
+
+// The points that refer to a blob are named, the newest first, and no more than a few.
+func TestUsersOf(t *testing.T) {
+	s := sinktest.NewMemory()
+	var all []*point.Manifest
+	for n := range 12 {
+		all = append(all, mustStore(t, s, n, web))
+	}
+	unread := mustStore(t, s, 12, web)
+	s.Corrupt(path.Join(point.Dir(unread.Host, unread.Item.Kind, unread.Item.Name, unread.ID), sink.ManifestName), func([]byte) []byte { return []byte("{") })
+	mustStore(t, s, 13, newPicture("of none"))
+	looked := 0
+	got, err := image.UsersOf(t.Context(), s, all[0].Artifacts[0].Digest, func() { looked++ })
+	if err != nil || len(got.Points) != 10 || got.More != 2 || got.Unread != 1 || looked != 14 {
+		t.Errorf("%d were looked at, and found is %+v, %v", looked, got, err)
+	}
+	want := all[11].ID + " of container web-1, " + all[10].ID
+	if text := got.String(); !strings.HasPrefix(text, want) || !strings.HasSuffix(text, all[2].ID+" of container web-1 and 2 more; and perhaps 1 points whose manifests cannot be read") {
+		t.Errorf("it says %q", text)
+	}
+	broken := errors.New("broken")
+	s.Fail(t, sinktest.OpOpen, 3, broken)
+	if _, err := image.UsersOf(t.Context(), s, all[0].Artifacts[0].Digest, func() {}); !errors.Is(err, broken) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// A point without one of its blobs is removed before it is reported; what else fails leaves it
+// to whoever looks next.
+func TestSettle(t *testing.T) {
+	broken := errors.New("broken")
+	s := sinktest.NewMemory()
+	m := mustStore(t, s, 1, web)
+	dir := point.Dir(m.Host, m.Item.Kind, m.Item.Name, m.ID)
+	there := func(want bool) {
+		t.Helper()
+		if _, err := point.Read(t.Context(), s, dir); errors.Is(err, sink.ErrNotFound) == want {
+			t.Errorf("the point: %v", err)
+		}
+	}
+	s.Fail(t, sinktest.OpStat, 1, broken)
+	if err := image.Settle(t.Context(), s, dir, m); !errors.Is(err, broken) || errors.Is(err, image.ErrRemoved) {
+		t.Errorf("the error is %v", err)
+	}
+	there(true)
+	if err := s.RemoveShared(t.Context(), m.Artifacts[1].Key); err != nil {
+		t.Fatal(err)
+	}
+	s.Fail(t, sinktest.OpRemove, 1, broken)
+	if err := image.Settle(t.Context(), s, dir, m); !errors.Is(err, broken) || errors.Is(err, image.ErrRemoved) {
+		t.Errorf("the error is %v", err)
+	}
+	there(true)
+	if err := image.Settle(t.Context(), s, dir, m); !errors.Is(err, image.ErrRemoved) || !errors.Is(err, sink.ErrUnavailable) {
+		t.Errorf("the error is %v", err)
+	}
+	there(false)
 }
 
 // Whatever fails while a point is stored, nothing of it counts, and the next attempt

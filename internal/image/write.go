@@ -240,12 +240,8 @@ func (w *Writer) Finish(info *archive.Info) (all []events.Artifact, err error) {
 func (w *Writer) document(mediaType string, raw []byte) (events.Artifact, error) {
 	a := describe(mediaType, raw)
 	a.Key = sink.BlobKey(a.Digest)
-	info, err := w.Sink.Stat(w.ctx, a.Key)
-	if err == nil && info.Size == a.Size {
-		a.Reused = true
-		return a, nil
-	}
-	if err != nil && !errors.Is(err, sink.ErrNotFound) {
+	there, err := Adopt(w.ctx, w.Sink, &a)
+	if a.Reused = there; there || err != nil {
 		return a, err
 	}
 	blob, err := w.Staging.CreateBlob(w.ctx, a.Size)

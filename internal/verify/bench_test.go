@@ -237,7 +237,7 @@ func (b *bench) verifyUntil(
 	ctx context.Context, item verify.Item, level events.VerifyLevel, watch func(step events.Step, read int64),
 ) (*verify.Result, error) {
 	return b.runner.Run(ctx, verify.Task{
-		Host: "host", Job: jobID, Attempt: 1, Item: item, SinkName: "default", Sink: b.sink, Level: level,
+		Host: "host", Job: jobID, Attempt: 1, Item: item, SinkName: "default", Sink: b.sink, Level: level, Users: &verify.Users{},
 		Progress: func(step events.Step, read, _, _ int64) {
 			b.steps = append(b.steps, step)
 			watch(step, read)

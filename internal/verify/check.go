@@ -33,7 +33,7 @@ func (a *attempt) check(ctx context.Context) error {
 		if err != nil {
 			return failure.At(events.StepRead, err, "read %s", a.manifest.Artifacts[i].Key)
 		}
-		a.forgetLayer(ctx, &a.manifest.Artifacts[i], &found)
+		a.share(ctx, &a.manifest.Artifacts[i], &found)
 		a.found = append(a.found, found)
 	}
 	if a.damaged() {
@@ -42,18 +42,37 @@ func (a *attempt) check(ctx context.Context) error {
 	return nil
 }
 
-// forgetLayer has a layer that is not as it was stored anew by the next point that has it, and
-// says so.
-func (a *attempt) forgetLayer(ctx context.Context, artifact *events.Artifact, found *events.Finding) {
-	if artifact.MediaType != point.MediaTypeLayer || found.Condition == events.ConditionGood {
+// share says of a blob that is not as it was which points refer to it, and what mends it. A
+// layer is stored anew by the next point that has it.
+func (a *attempt) share(ctx context.Context, artifact *events.Artifact, found *events.Finding) {
+	if !point.IsShared(artifact) || found.Condition == events.ConditionGood {
 		return
 	}
-	if err := image.Forget(ctx, a.Sink, artifact); err != nil {
-		a.warn(events.WarningUnchecked, "backups go on to rely on the damaged layer %s, which could not be forgotten: %v",
-			artifact.Name, err)
+	found.Message += "; " + a.mend(ctx, artifact)
+	users, err := a.Users.Of(ctx, a.Sink, artifact.Digest, a.watch.Kick)
+	if err != nil {
+		found.Message += fmt.Sprintf("; which points refer to this blob is not known: %v", err)
 		return
 	}
-	found.Message += "; other points that have this layer suffer too; the next backup that has it stores it anew, which mends them all"
+	found.Message += fmt.Sprintf("; points that refer to this blob: %s", users)
+}
+
+// mend has a damaged blob stored anew by a later backup, and says when that will be.
+func (a *attempt) mend(ctx context.Context, artifact *events.Artifact) string {
+	if artifact.MediaType != point.MediaTypeLayer {
+		return "a backup of the same image stores it anew"
+	}
+	instead, err := image.Forget(ctx, a.Sink, artifact)
+	switch {
+	case err != nil:
+		a.warn(events.WarningUnchecked, "backups go on to rely on the damaged layer %s, which could not be forgotten: %v", artifact.Name, err)
+		return "backups go on to rely on it; verify again"
+	case instead != "":
+		return fmt.Sprintf("the layer was stored anew, compressed in another way, as %s: later points rely on that, and this blob stays damaged",
+			sink.BlobKey(instead))
+	}
+	return "the next backup that has this layer stores it anew, which mends all points that refer to it, " +
+		"if compression.level and what compresses are as they were"
 }
 
 // readManifest reads the point's manifest. One that is damaged is a finding.

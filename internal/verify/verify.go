@@ -26,6 +26,7 @@ import (
 // Sink is what a Runner needs of a sink.
 type Sink interface {
 	sink.Reader
+	sink.Lister
 	sink.Marker
 	sink.Sharer
 }
@@ -57,6 +58,8 @@ type Task struct {
 	SinkName string
 	Sink     Sink
 	Level    events.VerifyLevel
+	// Users finds the points that refer to a damaged blob; a job has one.
+	Users *Users
 	// Ledger gets the undo record of a drill once, before anything is done to the
 	// Engine. It may be nil.
 	Ledger undo.Ledger

@@ -17,6 +17,7 @@ type run struct {
 	*spec
 	attempt *job.Attempt
 	plan    *verify.Plan
+	users   verify.Users
 }
 
 // Run implements [job.Spec].
@@ -57,7 +58,7 @@ func (r *run) verify(ctx context.Context, i int) (*verify.Result, error) {
 	item, a := r.plan.Items[i], r.attempt
 	t := verify.Task{
 		Host: r.kind.Host, Job: a.Job(), Attempt: a.Number(), Item: item, SinkName: r.options.Sink, Level: r.level,
-		Ledger: a.Ledger(i), Progress: a.Progress(i),
+		Users: &r.users, Ledger: a.Ledger(i), Progress: a.Progress(i),
 	}
 	from, err := r.kind.Sinks.Open(ctx, r.options.Sink)
 	if err != nil {

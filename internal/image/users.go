@@ -1,0 +1,92 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+)
+
+// maxUsers is how many points are named that refer to a blob.
+const maxUsers = 10
+
+// Users are the points of a sink that refer to a blob, also those that are hidden.
+type Users struct {
+	Points []string // the newest, first: "<id> of <kind> <name>"
+	More   int      // points beside those
+	Unread int      // points whose manifest cannot be read: they may refer to it too
+}
+
+// String names the points in a part of a sentence.
+func (u Users) String() string {
+	text := strings.Join(u.Points, ", ")
+	if u.More > 0 {
+		text += fmt.Sprintf(" and %d more", u.More)
+	}
+	if u.Unread > 0 {
+		text += fmt.Sprintf("; and perhaps %d points whose manifests cannot be read", u.Unread)
+	}
+	return text
+}
+
+// UsersOf returns the points that refer to the blob with this digest. It reads the manifests
+// of all points, and calls observe after each. What a manifest says is taken as it is, whoever
+// has signed it.
+func UsersOf(ctx context.Context, in Lister, digest string, observe func()) (Users, error) {
+	var u Users
+	var all []*point.Manifest
+	for m, err := range manifests(ctx, in) {
+		observe()
+		switch {
+		case errors.Is(err, point.ErrDamaged), errors.Is(err, point.ErrNewer):
+			u.Unread++
+			continue
+		case err != nil:
+			return u, err
+		}
+		if slices.ContainsFunc(m.Artifacts, func(a events.Artifact) bool { return point.IsShared(&a) && a.Digest == digest }) {
+			all = append(all, &point.Manifest{ID: m.ID, Item: m.Item})
+		}
+	}
+	slices.SortFunc(all, func(a, b *point.Manifest) int { return strings.Compare(b.ID, a.ID) }) // an id begins with its time
+	for _, m := range all[:min(len(all), maxUsers)] {
+		u.Points = append(u.Points, fmt.Sprintf("%s of %s %s", m.ID, m.Item.Kind, m.Item.Name))
+	}
+	u.More = len(all) - len(u.Points)
+	return u, nil
+}
+
+// Lister finds points and reads them.
+type Lister interface {
+	sink.Reader
+	sink.Lister
+}
+
+// manifests yields the manifests of all points, also of those that are hidden, and the error of
+// one that cannot be read. It ends after the first error of the sink.
+func manifests(ctx context.Context, in Lister) iter.Seq2[*point.Manifest, error] {
+	return func(yield func(*point.Manifest, error) bool) {
+		for found, err := range in.Points(ctx, sink.PointsName) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			m, err := point.ReadUnchecked(ctx, in, found.Dir)
+			if errors.Is(err, sink.ErrNotFound) { // it was removed meanwhile
+				continue
+			}
+			if err != nil {
+				err = fmt.Errorf("the point in %s: %w", found.Dir, err)
+			}
+			if !yield(m, err) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package verify_test
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink/sinktest"
+	"holdfast.io/holdfast/internal/verify"
+)
+
+// layered stores a point of a container whose image has these layers.
+func (b *bench) layered(name string, layers ...string) (*stored, verify.Item) {
+	b.Helper()
+	ctx := b.Context()
+	s := b.point(events.Item{Kind: events.ItemContainer, ID: strings.Repeat("3f", 32), Name: name})
+	s.FormatVersion, s.State, s.Quiesce = point.LayeredVersion, events.StateRunning, events.QuiescePause
+	staging, err := b.sink.Stage(ctx, s.dir, "1")
+	b.must(err)
+	var diffIDs []string
+	for _, l := range layers {
+		diffIDs = append(diffIDs, digest([]byte(l)))
+	}
+	w := &image.Writer{Sink: b.sink, Staging: staging}
+	b.must(w.Begin(ctx, diffIDs))
+	for i, content := range layers {
+		l, err := w.Next(diffIDs[i])
+		b.must(err)
+		_, err = io.WriteString(l, content)
+		b.must(err)
+		b.must(l.End(diffIDs[i]))
+	}
+	config := fmt.Appendf(nil, `{"name":%q,"rootfs":{"diff_ids":["%s"]}}`, name, strings.Join(diffIDs, `","`))
+	s.Artifacts, err = w.Finish(&archive.Info{ConfigDigest: digest(config), Config: config, DiffIDs: diffIDs})
+	b.must(err)
+	s.Image = &point.Image{ID: digest(config), ConfigDigest: digest(config), Layers: len(layers), Reference: baseImage}
+	b.must(point.Publish(ctx, b.sink, staging, s.Manifest))
+	b.must(staging.Discard(ctx))
+	return s, verify.Item{Dir: s.dir, PlannedItem: events.PlannedItem{Item: s.Item, Point: s.ID}}
+}
+
+func flipBit(content []byte) []byte {
+	content[len(content)/2] ^= 1
+	return content
+}
+
+// Of a shared blob that is damaged it is said which points suffer, also those that are not
+// verified; and the next point that has the layer mends them all.
+func TestADamagedLayer(t *testing.T) {
+	base := strings.Repeat("the base ", 100_000)
+	for name, c := range map[string]struct {
+		level events.VerifyLevel
+		harm  func(content []byte) []byte // nil for that it goes
+	}{
+		"a bit is flipped":  {events.VerifyFull, flipBit},
+		"it is cut short":   {events.VerifyQuick, func(content []byte) []byte { return content[:10] }},
+		"it has gone":       {events.VerifyQuick, nil},
+		"it has gone, full": {events.VerifyFull, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			web, item := b.layered("web-1", base, "web")
+			db, other := b.layered("db", base, "db")
+			_, apart := b.layered("apart", "another base")
+			if _, err := b.verify(item, events.VerifyFull); err != nil {
+				t.Fatal(err)
+			}
+			key := web.Artifacts[0].Key
+			if c.harm != nil {
+				b.sink.Corrupt(key, c.harm)
+			} else {
+				b.must(b.sink.RemoveShared(b.Context(), key))
+			}
+			_, err := b.verify(item, c.level)
+			e := b.wantError(err, events.CodePointDamaged, false)
+			for _, says := range []string{strings.TrimPrefix(web.Artifacts[0].Digest, "sha256:"), "the next backup that has this layer",
+				web.ID + " of container web-1", db.ID + " of container db"} {
+				if !strings.Contains(e.Error(), says) {
+					t.Errorf("the error is %v, want %q in it", e, says)
+				}
+			}
+			if strings.Contains(e.Error(), "apart") {
+				t.Errorf("it names a point that has not that layer: %v", e)
+			}
+			if m := b.mark(web.dir); m.OK || len(m.Problems) != 1 || !strings.Contains(m.Problems[0].Message, "container db") {
+				t.Errorf("the mark is %+v", m)
+			}
+			if _, err := b.verify(apart, events.VerifyFull); err != nil {
+				t.Errorf("another point: %v", err)
+			}
+			b.layered("later", base)
+			for _, item := range []verify.Item{item, other} {
+				if _, err := b.verify(item, events.VerifyFull); err != nil {
+					t.Errorf("%s is not mended: %v", item.Point, err)
+				}
+			}
+		})
+	}
+}
+
+// Where the layer came out as another blob when it was stored anew, that is said of the old one.
+func TestADamagedLayerThatWasStoredOtherwise(t *testing.T) {
+	b := newBench(t)
+	s, item := b.layered("web-1", "base")
+	b.sink.Corrupt(s.Artifacts[0].Key, flipBit)
+	other := s.Artifacts[0]
+	other.Digest = digest([]byte("another blob"))
+	b.must(image.Enter(b.Context(), b.sink, &other))
+	_, err := b.verify(item, events.VerifyFull)
+	e := b.wantError(err, events.CodePointDamaged, false)
+	if !strings.Contains(e.Error(), "as blobs/sha256/"+strings.TrimPrefix(other.Digest, "sha256:")) || strings.Contains(e.Error(), "next backup") {
+		t.Errorf("the error is %v", e)
+	}
+}
+
+// What describes an image is no layer: another image has another one.
+func TestADamagedConfiguration(t *testing.T) {
+	b := newBench(t)
+	s, item := b.layered("web-1", "base")
+	b.layered("db", "base")
+	b.sink.Corrupt(s.Artifact(point.MediaTypeImageConfig).Key, flipBit)
+	_, err := b.verify(item, events.VerifyFull)
+	e := b.wantError(err, events.CodePointDamaged, false)
+	if !strings.Contains(e.Error(), "points that refer to this blob: "+s.ID+" of container web-1;") || strings.Contains(e.Error(), "next backup") {
+		t.Errorf("the error is %v", e)
+	}
+}
+
+// That it cannot be said who suffers does not hide what is damaged.
+func TestADamagedLayerInASinkThatFails(t *testing.T) {
+	for _, op := range []sinktest.Op{sinktest.OpPoints, sinktest.OpPutShared} {
+		b := newBench(t)
+		s, item := b.layered("web-1", "base")
+		b.sink.Corrupt(s.Artifacts[0].Key, flipBit)
+		b.sink.Fail(t, op, 1, io.ErrUnexpectedEOF)
+		_, err := b.verify(item, events.VerifyFull)
+		e := b.wantError(err, events.CodePointDamaged, false)
+		says := map[sinktest.Op]string{sinktest.OpPoints: "is not known", sinktest.OpPutShared: "go on to rely on it"}[op]
+		if !strings.Contains(e.Error(), says) {
+			t.Errorf("%s: the error is %v", op, e)
+		}
+		_, err = b.verify(item, events.VerifyFull)
+		if e := b.wantError(err, events.CodePointDamaged, false); !strings.Contains(e.Error(), "the next backup that has this layer") {
+			t.Errorf("%s: again the error is %v", op, e)
+		}
+	}
+}
