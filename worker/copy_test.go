@@ -141,6 +141,7 @@ func TestCopyFaults(t *testing.T) {
 	cases.add("cancelled", copyCancelled)
 	cases.add("sink away", sinkAwayInACopy)
 	cases.add("pruned meanwhile", prunedInACopy)
+	cases.add("killed before it looked", killedBeforeItLooked)
 	cases.run(t, sideBySide)
 }
 
@@ -223,4 +224,30 @@ func prunedInACopy(t *testing.T) {
 	}
 	w.verify(job)
 	report(t, "another host prunes what is copied", 1, fmt.Sprintf("%d of 5 points were in use, and are copied", len(left)))
+}
+
+// killedBeforeItLooked: a worker dies when the copy is to be seen, and a prune has taken a layer
+// that it needs. The next attempt finds the copy there, and brings the layer.
+func killedBeforeItLooked(t *testing.T) {
+	w := newWorld(t, worldOptions{layers: true})
+	w.pointOf(dockertest.Container{Name: "a", Payload: 1 << 20}, false)
+	first := w.start(workerOptions{env: []string{crashAfter(step.Published, 1)}})
+	job := w.ask(events.Copy, "1", copyOf(w.host+"-a"))
+	first.killed()
+	blobs, err := filepath.Glob(filepath.Join(w.offsite, sink.BlobsName, "*"))
+	if err != nil || len(blobs) < 3 {
+		t.Fatalf("the blobs are %q, %v", blobs, err)
+	}
+	for _, blob := range blobs {
+		if err := os.Remove(blob); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.start(workerOptions{state: first.state})
+	end := w.ended(job)
+	w.verify(job)
+	if status := endStatus(t, end); status != events.StatusSucceeded {
+		t.Errorf("the job ended as %s: %s", status, end.Data())
+	}
+	report(t, "sigkill after a copy is published, and its layers are gone", 1, "they are copied again")
 }

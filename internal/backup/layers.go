@@ -100,19 +100,6 @@ func (r *attempt) imageIs(img *engine.ImageDetail, info *archive.Info) {
 	r.manifest.Image.Layers = len(info.DiffIDs)
 }
 
-// isIntact reports whether all that a point shares with others is there. If not, it
-// removes the point: it was never reported.
-func (r *attempt) isIntact(ctx context.Context, l *leg, m *point.Manifest) (bool, error) {
-	if m.FormatVersion != point.LayeredVersion {
-		return true, nil
-	}
-	err := image.Intact(ctx, l.sink, m)
-	if !errors.Is(err, image.ErrRemoved) {
-		return err == nil, err
-	}
-	return false, l.sink.RemovePoint(context.WithoutCancel(ctx), r.dir)
-}
-
 // hasBlobs reports whether some of the artifacts are shared by points.
 func hasBlobs(artifacts []events.Artifact) bool {
 	return slices.ContainsFunc(artifacts, func(a events.Artifact) bool { return point.IsShared(&a) })

@@ -245,11 +245,11 @@ func (r *attempt) look(ctx context.Context, l *leg) error {
 	m, err := point.ReadUnsealed(ctx, opened, r.dir)
 	switch {
 	case err == nil:
-		var intact bool
-		if intact, err = r.isIntact(ctx, l, m); intact {
+		err = image.Settle(ctx, l.sink, r.dir, m) // the earlier attempt may have died before it did
+		switch {
+		case err == nil:
 			r.stored(ctx, l, m)
-		}
-		if err != nil {
+		case !errors.Is(err, image.ErrRemoved):
 			return failure.At(events.StepInspect, failure.FromSink(err), "look whether point %s is whole", r.Point)
 		}
 	case !errors.Is(err, sink.ErrNotFound):

@@ -12,6 +12,7 @@ import (
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
@@ -118,11 +119,7 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	step.At(ctx, step.Published)
-	intact, err := r.isIntact(ctx, l, m)
-	if err == nil && !intact {
-		err = fmt.Errorf("%w: a prune removed layers that it needs meanwhile: ask again", sink.ErrUnavailable)
-	}
-	if err != nil {
+	if err := image.Settle(ctx, l.sink, r.dir, m); err != nil {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	r.stored(ctx, l, m)

@@ -129,14 +129,48 @@ func (a *attempt) run(ctx context.Context) error {
 	a.result.Manifest, err = a.there(ctx)
 	switch {
 	case errors.Is(err, sink.ErrNotFound):
-		err = a.copied(ctx, m)
+		err = a.recorded(ctx, m.Item, func() error { return a.store(ctx, m) })
 	case err == nil:
 		a.result.AlreadyThere = true
+		err = a.complete(ctx, a.result.Manifest)
 	}
 	if err != nil {
 		return err
 	}
 	return a.protect(ctx, protected)
+}
+
+// complete has a point that is there already have all that it shares with others: whoever
+// copied it may have died before he looked, or something has gone since.
+func (a *attempt) complete(ctx context.Context, m *point.Manifest) error {
+	err := image.Intact(ctx, a.To, m)
+	if errors.Is(err, image.ErrRemoved) {
+		if err = a.recorded(ctx, m.Item, func() error { return a.storeBlobs(ctx, m) }); err != nil {
+			return err
+		}
+		err = image.Intact(ctx, a.To, m)
+	}
+	if err != nil {
+		return failure.At(events.StepSave, failure.FromSink(err), "see whether point %s is whole in sink %s", a.Point, a.To.Name)
+	}
+	return nil
+}
+
+// storeBlobs copies what a point that is there lacks of what points share.
+func (a *attempt) storeBlobs(ctx context.Context, m *point.Manifest) error {
+	if err := a.stage(ctx); err != nil {
+		return err
+	}
+	for _, of := range m.Artifacts {
+		if !point.IsShared(&of) {
+			continue
+		}
+		if _, err := a.artifact(ctx, of); err != nil {
+			return failure.At(events.StepRead, err, "point %s of %s %s lies in sink %s without %s, which is not copied from sink %s",
+				a.Point, a.Kind, a.Item.Name, a.To.Name, of.Key, a.From.Name)
+		}
+	}
+	return nil
 }
 
 // look reads what the point is, and who protects it; nil if nobody does.
@@ -172,28 +206,36 @@ func (a *attempt) there(ctx context.Context) (*point.Manifest, error) {
 	return m, err
 }
 
-// copied copies the point, and undoes what it did where that fails.
-func (a *attempt) copied(ctx context.Context, m *point.Manifest) error {
-	if doubt := m.Signed.Doubt(); doubt != "" {
-		a.warn(events.WarningUntrusted, "point %s in sink %s: %s; this worker signs its copy", a.Point, a.From.Name, doubt)
-	}
-	if err := a.begin(ctx, m.Item); err != nil {
+// recorded has something done that may leave something staged, and undoes that.
+func (a *attempt) recorded(ctx context.Context, item events.Item, do func() error) error {
+	if err := a.begin(ctx, item); err != nil {
 		return err
 	}
 	defer a.finish(ctx)
-	return a.store(ctx, m)
+	defer measure(&a.result.Durations.Copy)()
+	return do()
+}
+
+// stage begins the copy in the sink. It reports sink.ErrExists as it is.
+func (a *attempt) stage(ctx context.Context) (err error) {
+	a.staging, err = sink.StageAtLeast(ctx, a.To, a.Dir, a.name(), a.total)
+	if err != nil && !errors.Is(err, sink.ErrExists) {
+		err = failure.At(events.StepSave, failure.FromSink(err), "store point %s in sink %s", a.Point, a.To.Name)
+	}
+	return err
 }
 
 // store copies the artifacts, and has the point appear.
 func (a *attempt) store(ctx context.Context, m *point.Manifest) error {
-	defer measure(&a.result.Durations.Copy)()
-	var err error
-	a.staging, err = sink.StageAtLeast(ctx, a.To, a.Dir, a.name(), a.total)
+	if doubt := m.Signed.Doubt(); doubt != "" {
+		a.warn(events.WarningUntrusted, "point %s in sink %s: %s; this worker signs its copy", a.Point, a.From.Name, doubt)
+	}
+	err := a.stage(ctx)
 	if errors.Is(err, sink.ErrExists) {
 		return a.takeTheirs(ctx)
 	}
 	if err != nil {
-		return failure.At(events.StepSave, failure.FromSink(err), "store point %s in sink %s", a.Point, a.To.Name)
+		return err
 	}
 	step.At(ctx, step.Staged)
 	a.progress(events.StepSave)
@@ -242,8 +284,7 @@ func (a *attempt) publish(ctx context.Context, m *point.Manifest) error {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish point %s in sink %s", a.Point, a.To.Name)
 	}
 	step.At(ctx, step.Published)
-	if err := image.Intact(ctx, a.To, m); err != nil {
-		err = errors.Join(err, a.To.RemovePoint(context.WithoutCancel(ctx), a.Dir))
+	if err := image.Settle(ctx, a.To, a.Dir, m); err != nil {
 		return failure.At(events.StepPublish, failure.FromSink(err), "copy point %s to sink %s", a.Point, a.To.Name)
 	}
 	a.result.Manifest = m
@@ -255,6 +296,9 @@ func (a *attempt) takeTheirs(ctx context.Context) (err error) {
 	a.result.AlreadyThere = true
 	if a.result.Manifest, err = a.there(ctx); err != nil {
 		return failure.At(events.StepSave, failure.FromSink(err), "read the manifest of point %s in sink %s", a.Point, a.To.Name)
+	}
+	if err := image.Intact(ctx, a.To, a.result.Manifest); err != nil { // he may die before he looks
+		return failure.At(events.StepSave, failure.FromSink(err), "see whether point %s is whole in sink %s", a.Point, a.To.Name)
 	}
 	return nil
 }

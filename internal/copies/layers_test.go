@@ -95,3 +95,92 @@ func TestCopyADamagedLayer(t *testing.T) {
 		t.Errorf("the point is there: %v", err)
 	}
 }
+
+// A copy that is there already, whose worker died before it looked, is made whole; and where
+// that cannot be, what is there of it stays.
+func TestCopyThatLacksBlobs(t *testing.T) {
+	for name, harm := range map[string]func(b *bench, key string) error{
+		"a blob is gone": func(b *bench, key string) error { return b.to.RemoveShared(b.Context(), key) },
+		"a blob is cut short": func(b *bench, key string) error {
+			b.to.Corrupt(key, func(c []byte) []byte { return c[:1] })
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			m := b.storeLayers(b.from, dir, id, "base", "top")
+			_, err := b.copy()
+			b.must(err)
+			for _, a := range m.Artifacts {
+				if point.IsShared(&a) {
+					b.must(harm(b, a.Key))
+				}
+			}
+			result, err := b.copy()
+			b.must(err)
+			if !result.AlreadyThere {
+				t.Error("the point was not there")
+			}
+			for _, a := range m.Artifacts {
+				if b.to.Contents()[a.Key] != b.from.Contents()[a.Key] {
+					t.Errorf("%s is another one in the copy", a.Key)
+				}
+			}
+			b.must(harm(b, m.Artifacts[0].Key))
+			b.must(b.from.RemoveShared(b.Context(), m.Artifacts[0].Key))
+			_, err = b.copy()
+			b.mustFail(err, events.CodePointDamaged, "lies in sink b without "+m.Artifacts[0].Key)
+			if _, err := point.Read(t.Context(), b.to, dir); err != nil {
+				t.Errorf("the point: %v", err)
+			}
+		})
+	}
+}
+
+// A layer that is known to be damaged where it is copied to is copied again, for all points that
+// have it.
+func TestCopyMends(t *testing.T) {
+	b := newBench(t)
+	m := b.storeLayers(b.from, dir, id, "base", "top")
+	base := m.Artifacts[0]
+	const other = "20260302T141503Z-441e7819"
+	b.storeLayers(b.to, point.Dir(m.Host, m.Item.Kind, m.Item.Name, other), other, "base")
+	b.to.Corrupt(base.Key, func(c []byte) []byte { c[len(c)/2] ^= 1; return c })
+	_, err := image.Forget(t.Context(), b.to, &base)
+	b.must(err)
+	_, err = b.copy()
+	b.must(err)
+	if b.to.Contents()[base.Key] != b.from.Contents()[base.Key] {
+		t.Error("the blob is still damaged")
+	}
+}
+
+// A copy that misses a blob when it has appeared is removed again, and what else fails then
+// leaves it to the next attempt.
+func TestCopyLooksWhenItIsThere(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault error
+		stays bool
+	}{"the sink is away": {sink.ErrUnavailable, true}, "a blob is gone": {sink.ErrNotFound, false}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.storeLayers(b.from, dir, id, "base", "top")
+			task := b.task()
+			task.Progress = func(at events.Step, _, _, _ int64) {
+				if at == events.StepPublish {
+					b.to.FailMaybe(sinktest.OpStat, 1, c.fault)
+				}
+			}
+			_, err := b.runner.Run(b.Context(), task)
+			b.mustFail(err, events.CodeSinkUnavailable, "copy point "+id+" to sink b")
+			if _, err := point.Read(t.Context(), b.to, dir); errors.Is(err, sink.ErrNotFound) == c.stays {
+				t.Errorf("the point: %v", err)
+			}
+			result, err := b.copy()
+			b.must(err)
+			if result.AlreadyThere != c.stays {
+				t.Errorf("it was there: %t", result.AlreadyThere)
+			}
+		})
+	}
+}
