@@ -8,6 +8,8 @@ import (
 	"io"
 	"path"
 	"strings"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Parts are what an image consists of.
@@ -25,11 +27,15 @@ type Parts struct {
 type Part struct {
 	DiffID string // "sha256:<hex>"
 	Size   int64  // of the plain bytes
-	// Open returns the plain bytes. Their end is reported only when they are proven.
+	// Open returns the plain bytes. Their end is reported only when they are proven. It is
+	// nil for a layer that is left out, as the Engine has it.
 	Open func() (io.ReadCloser, error)
+	// Kept is as which blob the Engine has a layer that is left out of a [Layout].
+	Kept v1.Descriptor
 }
 
-// Join returns the archive of an image, in the classic shape, which every Engine loads.
+// Join returns the archive of an image, in the classic shape, which every Engine loads, and
+// a classic store also where the lowest layers are left out that it has.
 // Its end is reported only when every layer was read to its own. It must be closed, and
 // when Close has returned, no layer is read any more.
 func Join(p Parts) io.ReadCloser {
@@ -49,7 +55,7 @@ func (p Parts) write(w io.Writer) error {
 	for _, l := range p.Layers {
 		name := path.Join(strings.TrimPrefix(l.DiffID, digestPrefix), layerName)
 		image.Layers = append(image.Layers, name)
-		if written[name] {
+		if l.Open == nil || written[name] {
 			continue
 		}
 		written[name] = true

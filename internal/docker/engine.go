@@ -22,6 +22,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/system"
+	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/docker/client"
 
 	"holdfast.io/holdfast/internal/engine"
@@ -173,7 +174,7 @@ func (e *Engine) ask(ctx context.Context) (answer, error) {
 		About: engine.About{Kind: kind, ID: info.ID, Name: info.Name, Version: info.ServerVersion, Store: info.Driver,
 			OS: info.OSType, Architecture: architecture(info.Architecture), DataRoot: info.DockerRootDir,
 			Stages: !usesContainerd(info), CommitNeedsBase: !usesContainerd(info), NaiveDiff: naiveDiff(info),
-			HidesCommits: kind == podmanEngine, NeedsImage: kind == podmanEngine},
+			Leaves: e.leaves(kind, info), HidesCommits: kind == podmanEngine, NeedsImage: kind == podmanEngine},
 		platform: platform(info, kind, e.api.ClientVersion()),
 		ahead:    clock.Sub(asked),
 		at:       time.Now(),
@@ -244,6 +245,20 @@ func (e *Engine) Time(ctx context.Context) (time.Time, error) {
 // sends an archive from where its layers lie. A graph driver packs them first.
 func usesContainerd(info system.Info) bool {
 	return slices.Contains(info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"})
+}
+
+// leaves returns what an archive can leave out. A containerd store is asked afterwards
+// whether an image is complete, so it must be able to say that.
+func (e *Engine) leaves(kind string, info system.Info) engine.Leaves {
+	switch {
+	case kind == podmanEngine:
+		return engine.LeavesNothing
+	case !usesContainerd(info):
+		return engine.LeavesLowest
+	case versions.GreaterThanOrEqualTo(e.api.ClientVersion(), contentSince):
+		return engine.LeavesBlobs
+	}
+	return engine.LeavesNothing
 }
 
 // naiveDiff reports whether the Engine finds what a container changed by comparing

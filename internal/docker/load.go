@@ -11,6 +11,7 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
 
 	"holdfast.io/holdfast/internal/engine"
 )
@@ -74,6 +75,30 @@ func (e *Engine) Load(ctx context.Context, archive io.Reader) (string, error) {
 		return "", fmt.Errorf("look for the image %s that was loaded: %w", name, err)
 	}
 	return img.ID, nil
+}
+
+// contentSince is the version of the API from which on an Engine says of what an image
+// lacks content.
+const contentSince = "1.48"
+
+// Content implements [engine.Loader].
+func (e *Engine) Content(ctx context.Context, name string) (map[string]bool, error) {
+	a, err := e.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.Leaves != engine.LeavesBlobs {
+		return nil, fmt.Errorf("%w: it does not say what an image lacks", engine.ErrUnsupported)
+	}
+	img, err := e.api.ImageInspect(ctx, name, client.ImageInspectWithManifests(true))
+	if err != nil {
+		return nil, e.translate(err)
+	}
+	content := make(map[string]bool, len(img.Manifests))
+	for _, m := range img.Manifests {
+		content[m.Descriptor.Digest.String()] = m.Available
+	}
+	return content, nil
 }
 
 // ReadFile reads a regular file of a container, in any state.

@@ -167,6 +167,8 @@ type About struct {
 	// HidesCommits is set if the Engine's events do not show that a commit pauses its
 	// container, nor which image it makes.
 	HidesCommits bool
+	// Leaves is what an archive can leave out that the Engine loads.
+	Leaves Leaves
 	// NeedsImage is set if the Engine makes no container without an image.
 	NeedsImage bool
 }

@@ -261,7 +261,8 @@ func (f *Fake) About(ctx context.Context) (engine.About, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return engine.About{ID: "fake:" + f.name, Name: f.name, Version: "0.0", Store: "memory", DataRoot: DataRoot,
-		OS: "linux", Architecture: runtime.GOARCH, Stages: !f.streams, CommitNeedsBase: !f.streams, NaiveDiff: f.naiveDiff}, nil
+		OS: "linux", Architecture: runtime.GOARCH, Stages: !f.streams, CommitNeedsBase: !f.streams, NaiveDiff: f.naiveDiff,
+		Leaves: f.leaves()}, nil
 }
 
 // DataRoot is the folder that a Fake says it keeps everything in.

@@ -18,6 +18,15 @@ func TestFake(t *testing.T) {
 	enginetest.Run(t, func(*testing.T) enginetest.Bench { return bench{enginetest.NewFake("host")} })
 }
 
+// As one that keeps images as containerd does.
+func TestFakeThatStreams(t *testing.T) {
+	enginetest.Run(t, func(*testing.T) enginetest.Bench {
+		f := enginetest.NewFake("host")
+		f.SetStreams()
+		return bench{f}
+	})
+}
+
 // bench is a Fake as the suite uses it.
 type bench struct{ *enginetest.Fake }
 

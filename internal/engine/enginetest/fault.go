@@ -26,6 +26,7 @@ const (
 	InspectImage    Op = "InspectImage"
 	Save            Op = "Save"
 	Load            Op = "Load"
+	Content         Op = "Content"
 	RemoveImage     Op = "RemoveImage"
 	Dangling        Op = "Dangling"
 	Watch           Op = "Watch"

@@ -19,7 +19,8 @@ import (
 type image struct {
 	id         string
 	config     []byte
-	layers     [][]byte // tar archives, the base first
+	layers     [][]byte          // tar archives, the base first
+	manifests  map[string][]blob // of a containerd store, by their digests
 	references []string
 	comment    string
 	labels     map[string]string
@@ -229,10 +230,11 @@ func (f *Fake) RemoveImage(ctx context.Context, ref string) error {
 	if len(left) == 0 && f.used(img.id) {
 		return fmt.Errorf("%w: a container was made from %s", engine.ErrInUse, ref)
 	}
-	if img.id == ref && f.hasChild(img) {
+	needed := f.hasChild(img) && (img.id != ref || !f.streams)
+	if img.id == ref && needed {
 		return fmt.Errorf("%w: an image is based on %s", engine.ErrInUse, ref)
 	}
-	if img.references = left; len(left) == 0 && !f.hasChild(img) {
+	if img.references = left; len(left) == 0 && !needed {
 		delete(f.images, img.id)
 	}
 	return fault.late()
@@ -291,6 +293,9 @@ func (f *Fake) addImage(layers [][]byte, c config) *image {
 	}
 	img := &image{config: mustJSON(c), layers: layers}
 	img.id = digest(img.config)
+	if f.streams {
+		img.manifest(packed)
+	}
 	f.images[img.id] = img
 	return img
 }
@@ -305,6 +310,9 @@ func (f *Fake) tag(img *image, ref string) {
 
 // archive is the image as docker save writes it for an id: without references.
 func (img *image) archive() []byte {
+	if img.manifests != nil {
+		return img.layout()
+	}
 	configName := img.id[len("sha256:"):] + ".json"
 	files := map[string][]byte{configName: img.config}
 	var names []string

@@ -9,7 +9,8 @@ import (
 	"path"
 )
 
-// Load implements [engine.Loader]. It takes the archives that this Engine saves.
+// Load implements [engine.Loader]. It takes the archives that this Engine saves, and those
+// that leave out what it has.
 func (f *Fake) Load(ctx context.Context, archive io.Reader) (id string, err error) {
 	fault, err := f.begin(ctx, Load, "")
 	if err != nil {
@@ -22,12 +23,21 @@ func (f *Fake) Load(ctx context.Context, archive io.Reader) (id string, err erro
 	if err != nil {
 		return "", err
 	}
-	img, references, err := imageOf(files)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.streams && files["index.json"] != nil {
+		if id, err = f.loadLayout(files); err != nil {
+			return "", err
+		}
+		return id, fault.late()
+	}
+	img, references, err := f.imageOf(files)
 	if err != nil {
 		return "", err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	if f.streams {
+		img.manifest(func(layer []byte) []byte { return layer })
+	}
 	if there := f.images[img.id]; there != nil {
 		img = there
 	}
@@ -57,7 +67,7 @@ func filesOf(archive io.Reader) (map[string][]byte, error) {
 	}
 }
 
-func imageOf(files map[string][]byte) (img *image, references []string, err error) {
+func (f *Fake) imageOf(files map[string][]byte) (img *image, references []string, err error) {
 	var manifest []struct {
 		Config           string
 		RepoTags, Layers []string
@@ -75,7 +85,10 @@ func imageOf(files map[string][]byte) (img *image, references []string, err erro
 		return nil, nil, fmt.Errorf("the image has no configuration: %w", err)
 	}
 	for i, name := range manifest[0].Layers {
-		layer := files[name]
+		layer, sent := files[name]
+		if !sent && !f.streams {
+			layer = f.shared(c.RootFS.DiffIDs[:min(i+1, len(c.RootFS.DiffIDs))])
+		}
 		if i >= len(c.RootFS.DiffIDs) || digest(layer) != c.RootFS.DiffIDs[i] {
 			return nil, nil, fmt.Errorf("layer %s is not what the configuration says", name)
 		}

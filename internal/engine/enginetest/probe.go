@@ -32,6 +32,7 @@ var callsOf = map[Op][]engine.Call{
 	InspectImage: {engine.CallInspectImage},
 	Save:         {engine.CallSave},
 	Load:         {engine.CallLoad},
+	Content:      {engine.CallInspectImage},
 	RemoveImage:  {engine.CallRemoveImage},
 
 	Volumes:       {engine.CallVolumes},

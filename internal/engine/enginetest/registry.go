@@ -117,14 +117,14 @@ func (f *Fake) push(ctx context.Context, c *registryClient, img *image) error {
 
 // pushLayer sends a layer, unless the registry has it.
 func (f *Fake) pushLayer(ctx context.Context, c *registryClient, layer []byte) (descriptor, error) {
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	_, err := z.Write(layer)
-	must(errors.Join(err, z.Close()))
+	packed := bytes.NewBuffer(packed(layer))
 	f.mu.Lock()
 	streams, pushed := f.streams, f.pushed[digest(layer)]
 	f.mu.Unlock()
 	d, err := c.pushBlob(ctx, packed.Bytes(), streams || pushed, streams)
+	if streams {
+		d.Size = int64(packed.Len()) // which such a store knows by itself
+	}
 	if err == nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -132,6 +132,15 @@ func (f *Fake) pushLayer(ctx context.Context, c *registryClient, layer []byte) (
 	}
 	d.MediaType = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 	return d, err
+}
+
+// packed is a layer as it is pushed.
+func packed(layer []byte) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write(layer)
+	must(errors.Join(err, z.Close()))
+	return b.Bytes()
 }
 
 // registryClient is a daemon's side of the registry protocol.

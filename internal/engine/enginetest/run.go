@@ -83,6 +83,8 @@ func Run(t *testing.T, open func(t *testing.T) Bench) {
 	t.Run("LoadByID", s.loadByID)
 	t.Run("LoadByName", s.loadByName)
 	t.Run("LoadFails", s.loadFails)
+	t.Run("LoadPart", s.loadPart)
+	t.Run("LoadTooLittle", s.loadTooLittle)
 	s.runExec(t)
 	s.runCreate(t)
 	s.runHelpers(t)
