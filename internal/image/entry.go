@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/codec"
@@ -35,8 +36,8 @@ type Entry struct {
 	// Size is the blob's, UncompressedSize that of the plain bytes.
 	Size             int64 `json:"size"`
 	UncompressedSize int64 `json:"uncompressedSize"`
-	// Pushed are the digests under which daemons push the layer, compressed by them.
-	Pushed []string `json:"pushed,omitempty"`
+	// Pushed are the blobs as which daemons push the layer, compressed by them.
+	Pushed []v1.Descriptor `json:"pushed,omitempty"`
 	// Damaged is set when somebody has seen that the blob is not what it was, or not there.
 	// Then nothing relies on it until it is stored anew.
 	Damaged bool `json:"damaged,omitempty"`
@@ -91,7 +92,7 @@ func decodeEntry(raw []byte, diffID string) (e Entry, ok bool) {
 	return e, err == nil && e.Sum == sealed.Sum && e.FormatVersion == entryVersion && e.DiffID == diffID &&
 		e.Size > 0 && e.UncompressedSize >= 0 &&
 		sink.CheckDigest(e.Digest) == nil && len(e.Pushed) <= maxPushed &&
-		!slices.ContainsFunc(e.Pushed, func(d string) bool { return sink.CheckDigest(d) != nil })
+		!slices.ContainsFunc(e.Pushed, func(d v1.Descriptor) bool { return sink.CheckDigest(d.Digest.String()) != nil || d.Size <= 0 })
 }
 
 // Find returns a layer that a sink has, with a blob of the size that it should have, and

@@ -106,7 +106,11 @@ type Source struct {
 func (s Source) Archive(ctx context.Context, reference string) (io.ReadCloser, error) {
 	a := s.Manifest.Artifact(point.MediaTypeImageArchive)
 	if a == nil {
-		return s.joined(ctx, reference)
+		parts, err := s.parts(ctx, reference)
+		if err != nil {
+			return nil, err
+		}
+		return archive.Join(parts), nil
 	}
 	plain, err := s.plain(ctx, a)
 	if err != nil || reference == "" {
@@ -115,20 +119,20 @@ func (s Source) Archive(ctx context.Context, reference string) (io.ReadCloser, e
 	return codec.Over(archive.WithName(plain, reference), plain), nil
 }
 
-// joined returns the archive of an image whose layers are apart.
-func (s Source) joined(ctx context.Context, reference string) (io.ReadCloser, error) {
+// parts returns an image whose layers are apart.
+func (s Source) parts(ctx context.Context, reference string) (parts archive.Parts, err error) {
 	config := s.Manifest.Artifact(point.MediaTypeImageConfig)
 	if config == nil {
-		return nil, fmt.Errorf("point %s: %w", s.Manifest.ID, ErrNone)
+		return parts, fmt.Errorf("point %s: %w", s.Manifest.ID, ErrNone)
 	}
 	raw, err := s.document(ctx, config)
 	if err != nil {
-		return nil, err
+		return parts, err
 	}
-	parts := archive.Parts{ConfigDigest: config.Digest, Config: raw, Reference: reference}
+	parts = archive.Parts{ConfigDigest: config.Digest, Config: raw, Reference: reference}
 	diffIDs, err := DiffIDs(raw)
 	if err != nil {
-		return nil, err
+		return parts, err
 	}
 	layers := map[string]*events.Artifact{}
 	for _, a := range layersOf(s.Manifest) {
@@ -137,12 +141,12 @@ func (s Source) joined(ctx context.Context, reference string) (io.ReadCloser, er
 	for _, d := range diffIDs {
 		a := layers[d]
 		if a == nil {
-			return nil, fmt.Errorf("%w: point %s has no layer %s, which its image's configuration names", codec.ErrDamaged, s.Manifest.ID, d)
+			return parts, fmt.Errorf("%w: point %s has no layer %s, which its image's configuration names", codec.ErrDamaged, s.Manifest.ID, d)
 		}
 		parts.Layers = append(parts.Layers, archive.Part{DiffID: d, Size: a.UncompressedSize,
 			Open: func() (io.ReadCloser, error) { return s.plain(ctx, a) }})
 	}
-	return archive.Join(parts), nil
+	return parts, nil
 }
 
 // DiffIDs returns the digests of the plain layers of the image with this configuration,

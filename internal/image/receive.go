@@ -13,12 +13,14 @@ import (
 	"sync"
 	"sync/atomic"
 
+	ocidigest "github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/panics"
+	"holdfast.io/holdfast/internal/sink"
 )
 
 // ErrNotTaken is wrapped by the errors of a [Receiver] that are the fault of what was
@@ -64,10 +66,10 @@ type ReceiverOptions struct {
 func NewReceiver(w *Writer, diffIDs []string, o ReceiverOptions) *Receiver {
 	r := &Receiver{writer: w, o: o, diffIDs: diffIDs, slots: make(chan struct{}, layersAtOnce),
 		aliases: map[string]string{}, came: map[string]string{}, configs: map[string][]byte{}}
-	for diffID, digests := range w.pushed {
+	for diffID, blobs := range w.pushed {
 		r.aliases[diffID] = diffID
-		for _, d := range digests {
-			r.aliases[d] = diffID
+		for _, d := range blobs {
+			r.aliases[d.Digest.String()] = diffID
 		}
 	}
 	return r
@@ -81,7 +83,7 @@ func (r *Receiver) Known(digest string) (size int64, known bool) {
 		return 0, false
 	}
 	if _, known = r.aliases[digest]; known || r.o.Ask {
-		return 1, true // nothing holds the size in the manifest against anything
+		return toldSize, true // nothing holds the size in the manifest against anything
 	}
 	return 0, false
 }
@@ -116,9 +118,25 @@ func (r *Receiver) Manifest(raw []byte) error {
 			return fmt.Errorf("%w: layer %s did not come, and the sink does not have it", ErrNotTaken, want)
 		}
 		r.writer.stored[want] = a
+		if err := r.learn(&a, m.Layers[i]); err != nil {
+			return err
+		}
 	}
 	r.info = &archive.Info{ConfigDigest: m.Config.Digest.String(), Config: config, DiffIDs: diffIDs}
 	return nil
+}
+
+// toldSize is the size that a blob has for a daemon that need not send it.
+const toldSize = 1
+
+// learn enters as which blob the daemon has a layer that did not come, if it knows that by
+// itself: one that keeps no blobs repeats the size that it was told.
+func (r *Receiver) learn(a *events.Artifact, blob v1.Descriptor) error {
+	digest := blob.Digest.String()
+	if _, came := r.came[digest]; came || blob.Size <= toldSize || sink.CheckDigest(digest) != nil {
+		return nil
+	}
+	return r.writer.pushedAs(a, v1.Descriptor{MediaType: blob.MediaType, Digest: blob.Digest, Size: blob.Size})
 }
 
 // Finish stores what describes the image when its push has ended, as [Writer.Finish] does.
@@ -141,6 +159,7 @@ type Received struct {
 	ctx      context.Context //nolint:containedctx // of the one blob
 	document *bytes.Buffer   // what came of a document; nil for a layer
 	layer    *unpacking      // nil for a document
+	blob     v1.Descriptor   // of a layer, without its digest; the size is what came
 }
 
 // Write implements [io.Writer].
@@ -158,6 +177,7 @@ func (b *Received) Write(p []byte) (int, error) {
 		}
 	}
 	if b.layer != nil {
+		b.blob.Size += int64(len(p))
 		return b.layer.in.Write(p)
 	}
 	if b.document.Len()+len(p) > maxDocument {
@@ -183,8 +203,19 @@ func (b *Received) begin(first byte) error {
 		<-b.receiver.slots
 		return err
 	}
-	b.layer = unpack(to)
+	b.layer, b.blob.MediaType = unpack(to), mediaType(first)
 	return nil
+}
+
+// mediaType is that of a layer which begins so.
+func mediaType(first byte) string {
+	switch first {
+	case 0x1f:
+		return v1.MediaTypeImageLayerGzip
+	case 0x28:
+		return v1.MediaTypeImageLayerZstd
+	}
+	return v1.MediaTypeImageLayer
 }
 
 // Commit says that the blob is whole, and its digest. It reports whether it was a layer.
@@ -207,7 +238,8 @@ func (b *Received) Commit(digest string) (layer bool, err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := b.layer.to.end(diffID, digest); err != nil {
+	b.blob.Digest = ocidigest.Digest(digest)
+	if err := b.layer.to.end(diffID, b.blob); err != nil {
 		b.layer.to.Abort()
 		return false, err
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync/atomic"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/codec"
@@ -40,7 +42,7 @@ type Writer struct {
 	likely []string        // diff ids of the layers that have not come yet, in their order
 	known  map[string]events.Artifact
 	stored map[string]events.Artifact
-	pushed map[string][]string // digests under which daemons have pushed the layers that the sink has
+	pushed map[string][]v1.Descriptor // as which daemons have pushed the layers that the sink has
 	out    atomic.Pointer[codec.Writer]
 	total  atomic.Int64 // bytes that were stored of layers that have ended
 }
@@ -50,7 +52,7 @@ var _ archive.Layers = (*Writer)(nil)
 // Begin looks which of the layers with these diff ids the sink has. ctx is that of all
 // that is stored.
 func (w *Writer) Begin(ctx context.Context, diffIDs []string) error {
-	w.ctx, w.known, w.stored, w.pushed = ctx, map[string]events.Artifact{}, map[string]events.Artifact{}, map[string][]string{}
+	w.ctx, w.known, w.stored, w.pushed = ctx, map[string]events.Artifact{}, map[string]events.Artifact{}, map[string][]v1.Descriptor{}
 	for _, d := range diffIDs {
 		if _, ok := w.known[d]; ok {
 			continue
@@ -151,10 +153,10 @@ func (l *layer) Abort() {
 	l.writer.out.CompareAndSwap(l.out, nil)
 }
 
-func (l *layer) End(diffID string) error { return l.end(diffID, "") }
+func (l *layer) End(diffID string) error { return l.end(diffID, v1.Descriptor{}) }
 
-// end is End of a layer that a daemon has pushed under this digest; empty for none.
-func (l *layer) end(diffID, digest string) error {
+// end is End of a layer that a daemon has pushed as this blob; the zero value for none.
+func (l *layer) end(diffID string, pushed v1.Descriptor) error {
 	w := l.writer
 	stored, err := l.out.Finish()
 	if err != nil {
@@ -163,7 +165,7 @@ func (l *layer) end(diffID, digest string) error {
 	a, known := w.known[diffID]
 	if known {
 		w.stored[diffID] = a
-		return errors.Join(l.blob.Abort(), w.pushedAs(&a, digest))
+		return errors.Join(l.blob.Abort(), w.pushedAs(&a, pushed))
 	}
 	if err := l.blob.Commit(stored.Digest); err != nil {
 		return err
@@ -171,8 +173,8 @@ func (l *layer) end(diffID, digest string) error {
 	w.total.Add(stored.Size)
 	w.out.CompareAndSwap(l.out, nil)
 	e := Entry{DiffID: diffID, Digest: stored.Digest, Size: stored.Size, UncompressedSize: stored.UncompressedSize}
-	if digest != "" && digest != diffID {
-		e.Pushed = []string{digest}
+	if digest := pushed.Digest.String(); digest != "" && digest != diffID {
+		e.Pushed = []v1.Descriptor{pushed}
 		w.pushed[diffID] = e.Pushed
 	}
 	if err := e.put(w.ctx, w.Sink); err != nil {
@@ -182,15 +184,16 @@ func (l *layer) end(diffID, digest string) error {
 	return nil
 }
 
-// maxPushed is how many digests an entry has under which its layer was pushed.
+// maxPushed is how many blobs an entry has as which its layer was pushed.
 const maxPushed = 8
 
-// pushedAs enters under which digest a daemon pushes a layer that the sink has; empty for
-// none.
-func (w *Writer) pushedAs(a *events.Artifact, digest string) error {
-	if before := w.pushed[a.Name]; digest != "" && digest != a.Name && !slices.Contains(before, digest) {
+// pushedAs enters as which blob a daemon pushes a layer that the sink has; the zero value
+// for none.
+func (w *Writer) pushedAs(a *events.Artifact, blob v1.Descriptor) error {
+	before, digest := w.pushed[a.Name], blob.Digest.String()
+	if digest != "" && digest != a.Name && !slices.ContainsFunc(before, func(d v1.Descriptor) bool { return d.Digest == blob.Digest }) {
 		e := entryOf(a)
-		e.Pushed = append([]string{digest}, before[:min(len(before), maxPushed-1)]...)
+		e.Pushed = append([]v1.Descriptor{blob}, before[:min(len(before), maxPushed-1)]...)
 		w.pushed[a.Name] = e.Pushed
 		return e.put(w.ctx, w.Sink)
 	}
