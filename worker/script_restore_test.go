@@ -16,6 +16,7 @@ import (
 var restoreCmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"remove":  cmdRemove,
 	"back":    cmdBack,
+	"commit":  cmdCommit,
 	"holds":   cmdHolds,
 	"network": cmdNetwork,
 	"volume":  cmdVolume,
@@ -53,6 +54,17 @@ func cmdVolume(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Defer(func() { _ = e.api.VolumeRemove(ctx, args[0], true) })
 	_, err := e.api.VolumeCreate(ctx, volume.CreateOptions{Name: args[0], DriverOpts: options})
+	ts.Check(err)
+}
+
+// commit NAME REFERENCE makes an image of a container, which goes with the script.
+func cmdCommit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: commit NAME REFERENCE")
+	}
+	e, ctx := must(ts, engineOnce), context.Background()
+	ts.Defer(func() { _, _ = e.api.ImageRemove(ctx, args[1], image.RemoveOptions{Force: true}) })
+	_, err := e.api.ContainerCommit(ctx, args[0], container.CommitOptions{Reference: args[1]})
 	ts.Check(err)
 }
 

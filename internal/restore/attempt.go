@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,7 +13,7 @@ import (
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
-	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/load"
 	"holdfast.io/holdfast/internal/recreate"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/step"
@@ -302,43 +302,24 @@ func (a *attempt) change(ctx context.Context, change func(r *undo.Record)) error
 	return a.entry.Save()
 }
 
-// load loads the image under the point's reference. The Engine reads the archive to its
-// end before it takes anything of it, so what is not proven is not loaded.
+// load loads the image under the point's reference, without what the Engine has of it. The
+// Engine reads an archive to its end before it takes anything of it, so what is not proven is
+// not loaded.
 func (a *attempt) load(ctx context.Context) error {
 	defer measure(&a.result.DurationsMillis.Load)()
-	named, err := a.source.Image(ctx, Reference(a.Item.Point), a.progress(events.StepLoad))
-	if err != nil {
-		return failure.At(events.StepLoad, err, "read the image of point %s", a.Item.Point)
-	}
-	defer named.Close()
-	guarded := &guard{Reader: named}
-	id, err := a.Engine.Load(ctx, guarded)
-	_ = named.Close() // the Engine can answer while it is still sent something
-	if guarded.err != nil {
-		err = guarded.err
-	}
+	var read atomic.Int64
+	progress := a.progress(events.StepLoad)
+	id, err := load.Image(ctx, a.Engine, a.source.Image(func(n int64) {
+		read.Store(n)
+		progress(n)
+	}), Reference(a.Item.Point), a.Log)
 	if err != nil {
 		return failure.At(events.StepLoad, err, "load the image of point %s", a.Item.Point)
 	}
-	size, _ := image.SizeOf(a.source.Manifest)
-	a.read += size.Stored
+	a.read += read.Load()
 	a.loaded(id)
 	step.At(ctx, step.Loaded)
 	return nil
-}
-
-// guard remembers the error of a reader, which an Engine would hide behind its own.
-type guard struct {
-	io.Reader
-	err error
-}
-
-func (g *guard) Read(p []byte) (int, error) {
-	n, err := g.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		g.err = err
-	}
-	return n, err
 }
 
 // progress tells how much of the point was read, with what is now read of one more

@@ -98,7 +98,7 @@ func (s *Source) artifactTo(ctx context.Context, a *events.Artifact, dir string,
 
 // imageTo writes the image archive into a file.
 func (s *Source) imageTo(ctx context.Context, path string) error {
-	content, err := s.Image(ctx, "", func(int64) {})
+	content, err := s.Image(func(int64) {}).Archive(ctx, "")
 	if err != nil {
 		return err
 	}

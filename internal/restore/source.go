@@ -105,9 +105,8 @@ func (s *Source) document(ctx context.Context, mediaType string) ([]byte, error)
 	return raw, nil
 }
 
-// Image returns the image archive, as [image.Source.Archive] does. told is told how many
-// stored bytes were read.
-func (s *Source) Image(ctx context.Context, reference string, told func(n int64)) (io.ReadCloser, error) {
+// Image returns where the image is read from. told is told how many stored bytes were read.
+func (s *Source) Image(told func(n int64)) image.Source {
 	count := &counter{told: told}
 	return image.Source{Manifest: s.Manifest, Seal: seal.Of(s.sink), Open: func(ctx context.Context, key string) (io.ReadCloser, error) {
 		f, err := s.sink.Open(ctx, key)
@@ -115,7 +114,7 @@ func (s *Source) Image(ctx context.Context, reference string, told func(n int64)
 			return nil, failure.FromSink(err)
 		}
 		return counted{sinkReader{f}, f, count}, nil
-	}}.Archive(ctx, reference)
+	}}
 }
 
 // Volume is the archive of the volume that had this name; nil if the point has none.

@@ -15,6 +15,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/load"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/undo"
@@ -25,6 +26,8 @@ type Engine interface {
 	engine.Containers
 	engine.Images
 	engine.Loader
+	About(ctx context.Context) (engine.About, error)
+	Images(ctx context.Context) ([]engine.Image, error)
 	engine.Creator
 	engine.Helpers
 	engine.Prober
@@ -230,7 +233,7 @@ func (d *drill) load(ctx context.Context) error {
 	return nil
 }
 
-// send sends the image archive to the Engine. When it returns, nothing is read any more.
+// send sends the image archive to the Engine, without what that has of it. When it returns, nothing is read any more.
 func (d *drill) send(ctx context.Context) error {
 	var opened []*source
 	from := image.Source{Manifest: d.manifest, Seal: seal.Of(d.Sink), Open: func(ctx context.Context, key string) (io.ReadCloser, error) {
@@ -240,14 +243,9 @@ func (d *drill) send(ctx context.Context) error {
 		}
 		return f, err
 	}}
-	named, err := from.Archive(ctx, d.reference)
-	if err != nil {
-		return err
-	}
-	defer named.Close()
 	d.told.Store(true)
-	d.imageID, err = d.Engine.Load(ctx, named)
-	_ = named.Close() // the Engine says what came of it
+	var err error
+	d.imageID, err = load.Image(ctx, d.Engine, from, d.reference, d.Log)
 	if answered(ctx, err) {
 		d.knows(func(r *undo.Record) { r.EndCommit(d.reference, d.imageID) })
 	}

@@ -1,0 +1,193 @@
+// Package load brings the image of a point onto an Engine, without what the Engine has of
+// it. What each store takes was measured: a classic one an archive without the lowest
+// layers of another of its images, a containerd one a layout without blobs that it has.
+package load
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/zap"
+
+	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/image"
+)
+
+// Engine is what is needed of an Engine.
+type Engine interface {
+	engine.Loader
+	About(ctx context.Context) (engine.About, error)
+	Images(ctx context.Context) ([]engine.Image, error)
+	InspectImage(ctx context.Context, name string) (*engine.ImageDetail, error)
+	RemoveImage(ctx context.Context, name string) error
+}
+
+// Image loads the image of a point under a reference that no image has, and returns the id
+// that it has on this Engine. What the Engine has of it is not read, if the image's layers
+// are apart; where that does not succeed, all of it is loaded. Whatever comes of it, nothing
+// has the reference but the image: until Image has returned, another image may have it for a
+// moment. An error of what is read comes before the Engine's own, which says less of it.
+func Image(ctx context.Context, e Engine, from image.Source, reference string, log *zap.Logger) (id string, err error) {
+	l := loader{e, reference}
+	id, err = l.part(ctx, from)
+	if id != "" && err == nil {
+		return id, nil
+	}
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		if errors.Is(err, engine.ErrEngineUnavailable) {
+			return "", err
+		}
+		log.Info("all of an image is loaded, as a part of it did not do", zap.String("point", from.Manifest.ID), zap.Error(err))
+		if err := e.RemoveImage(ctx, reference); err != nil {
+			return "", fmt.Errorf("remove the image that is not complete: %w", err)
+		}
+	}
+	whole, err := from.Archive(ctx, reference)
+	if err != nil {
+		return "", err
+	}
+	return l.load(ctx, whole)
+}
+
+// loader loads one image.
+type loader struct {
+	Engine
+	reference string
+}
+
+// load loads an archive, and closes it.
+func (l loader) load(ctx context.Context, from io.ReadCloser) (id string, err error) {
+	guarded := &guard{Reader: from}
+	id, err = l.Load(ctx, guarded)
+	_ = from.Close() // the Engine can answer while it is still sent something
+	if guarded.err != nil {
+		err = guarded.err
+	}
+	return id, err
+}
+
+// guard remembers the error of a reader, which an Engine would hide behind its own.
+type guard struct {
+	io.Reader
+	err error
+}
+
+func (g *guard) Read(p []byte) (int, error) {
+	n, err := g.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		g.err = err
+	}
+	return n, err
+}
+
+// part loads the image without what the Engine has of it. It returns neither an id nor an
+// error if nothing was loaded, as all of the image must be sent.
+func (l loader) part(ctx context.Context, from image.Source) (id string, err error) {
+	about, err := l.About(ctx)
+	if err != nil || about.Leaves == engine.LeavesNothing {
+		return "", err
+	}
+	layers, ok, err := from.Layers(ctx, l.reference)
+	if err != nil || !ok {
+		return "", err
+	}
+	if about.Leaves == engine.LeavesBlobs {
+		return l.beside(ctx, layers)
+	}
+	n, err := l.lowest(ctx, layers.DiffIDs())
+	if err != nil || n == 0 {
+		return "", err
+	}
+	return l.load(ctx, layers.Above(n))
+}
+
+// lowest returns how many of the lowest layers an image on the Engine has. It stops at one
+// that has all but the last, as that on which a container is based has.
+func (l loader) lowest(ctx context.Context, diffIDs []string) (most int, err error) {
+	images, err := l.Images(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, img := range images {
+		detail, err := l.InspectImage(ctx, img.ID)
+		if errors.Is(err, engine.ErrNotFound) { // removed meanwhile
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		n := 0
+		for n < min(len(diffIDs), len(detail.DiffIDs)) && diffIDs[n] == detail.DiffIDs[n] {
+			n++
+		}
+		if most = max(most, n); most >= len(diffIDs)-1 {
+			break
+		}
+	}
+	return most, nil
+}
+
+// beside loads the image without the blobs that the Engine has, and proves that it is
+// complete.
+func (l loader) beside(ctx context.Context, layers *image.Layers) (id string, err error) {
+	kept, err := l.kept(ctx, layers)
+	if err != nil || len(kept) == 0 {
+		return "", err
+	}
+	if id, err = l.load(ctx, layers.Beside(kept)); err != nil {
+		return "", err
+	}
+	content, err := l.Content(ctx, l.reference)
+	if err != nil {
+		return "", err
+	}
+	complete := len(content) > 0
+	for _, has := range content {
+		complete = complete && has
+	}
+	if !complete {
+		return "", fmt.Errorf("%w: blobs that it had are gone", engine.ErrIncomplete)
+	}
+	return id, nil
+}
+
+// kept asks the Engine which layers it has, and as which blobs. For that it loads an image
+// that names all blobs which a layer may be, and removes it.
+func (l loader) kept(ctx context.Context, layers *image.Layers) (map[int]v1.Descriptor, error) {
+	var blobs []v1.Descriptor
+	var of []int // the layers of which they are
+	for i := range layers.DiffIDs() {
+		for _, b := range layers.Blobs(ctx, i) {
+			blobs, of = append(blobs, b), append(of, i)
+		}
+	}
+	if len(blobs) == 0 {
+		return nil, nil
+	}
+	question, manifests, err := archive.Question(l.reference, blobs)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.load(ctx, io.NopCloser(bytes.NewReader(question))); err != nil {
+		return nil, err
+	}
+	content, err := l.Content(ctx, l.reference)
+	if err = errors.Join(err, l.RemoveImage(ctx, l.reference)); err != nil {
+		return nil, err
+	}
+	kept := map[int]v1.Descriptor{}
+	for i, b := range blobs {
+		if content[manifests[i]] {
+			kept[of[i]] = b
+		}
+	}
+	return kept, nil
+}
