@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,11 +11,14 @@ import (
 	"strconv"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/docker"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/present"
+	"holdfast.io/holdfast/internal/registry"
 )
 
 func (d *doctor) checkEngine(ctx context.Context) {
@@ -48,6 +52,26 @@ func (d *doctor) checkEngine(ctx context.Context) {
 			about.Kind)
 	}
 	d.checkCalls(ctx, e.Host(), e)
+	d.checkReach(ctx, e)
+}
+
+// checkReach asks the Engine once whether it reaches a registry here, as a worker does
+// before its first push.
+func (d *doctor) checkReach(ctx context.Context, e engine.Registries) {
+	if err := isReached(ctx, d.log, e); err != nil {
+		d.warn("engine", "no %s, so all of an image is read: %v", pushes, err)
+		return
+	}
+	d.ok("engine", "it reaches the worker on loopback, and pushes what is new into sinks with format: layers")
+}
+
+// isReached reports why an Engine does not reach a registry in this process; nil if it does.
+func isReached(ctx context.Context, log *zap.Logger, e engine.Registries) error {
+	server, err := registry.Listen(registry.Options{Credentials: engine.Credentials{User: "doctor", Password: rand.Text()}, Log: log})
+	if err != nil {
+		return err
+	}
+	return errors.Join(server.Reached(ctx, e.LookUp), server.Close())
 }
 
 // engineRemedy says how to mend an Engine that cannot be asked at this address.
@@ -66,6 +90,9 @@ func engineRemedy(host string, err error) string {
 	return "start the Docker Engine, or set --docker-host"
 }
 
+// pushes are what a few calls are for that nothing else needs.
+const pushes = "push into sinks with format: layers"
+
 // purposes say what cannot be done without a call; without the others nothing can.
 var purposes = map[engine.Call]string{
 	engine.CallPause:       "containers captured together",
@@ -77,6 +104,8 @@ var purposes = map[engine.Call]string{
 	engine.CallVersion:     "the name of the kind of Engine",
 
 	engine.CallNetworks:        "networks in the points of containers",
+	engine.CallPush:            pushes,
+	engine.CallLookUp:          pushes,
 	engine.CallRename:          "restores",
 	engine.CallUpdate:          "restores in the place of a container",
 	engine.CallCreateNetwork:   "restores",
@@ -110,8 +139,11 @@ func (d *doctor) checkCalls(ctx context.Context, host string, e engine.Prober) {
 			return
 		case !d.wants(call):
 			why := "which the configuration does not ask for"
-			if slices.Contains(engine.HelperCalls, call) {
+			switch {
+			case slices.Contains(engine.HelperCalls, call):
 				why = "which only requests for volumes need"
+			case purpose == pushes:
+				why = "so all of an image is read"
 			}
 			d.warn("engine", "%s, %s", refusedLine(refusal, purpose), why)
 		default:
@@ -139,7 +171,7 @@ func refusedLine(r *engine.RefusedError, purpose string) string {
 func (d *doctor) wants(call engine.Call) bool {
 	switch call {
 	case engine.CallVersion, engine.CallRename, engine.CallUpdate, engine.CallCreateNetwork, engine.CallRemoveNetwork, engine.CallConnect,
-		engine.CallDisconnect, engine.CallCreateVolume:
+		engine.CallDisconnect, engine.CallCreateVolume, engine.CallPush, engine.CallLookUp:
 		return false
 	case engine.CallVolumes, engine.CallInspectVolume, engine.CallRemoveVolume, engine.CallCreate, engine.CallCopy, engine.CallAttach,
 		engine.CallWait, engine.CallRemoveContainer:

@@ -34,6 +34,7 @@ func TestPodman(t *testing.T) {
 		}
 	}
 	says(0, "Podman Engine makes no container without an image, so volumes are neither read nor written", "doctor")
+	says(0, "no push into sinks with format: layers, so all of an image is read: ", "doctor")
 	says(1, "is not touched: there is no program for a helper on this Engine: Podman Engine makes no container without an image",
 		"backup", name, "--attached-volumes")
 

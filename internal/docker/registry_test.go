@@ -42,7 +42,9 @@ func TestNotReached(t *testing.T) {
 
 // A proxy that does not let a call through is told apart from a registry that refuses.
 func TestRegistryCallsRefused(t *testing.T) {
-	e, err := docker.Connect(dockertest.NewProxy(t, openBench(t).Host()).Host())
+	proxy := dockertest.NewProxy(t, openBench(t).Host())
+	proxy.Treat(dockertest.Treatment{Refuse: true}, engine.CallPush, engine.CallLookUp)
+	e, err := docker.Connect(proxy.Host())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,12 @@ const (
 	CallRemoveContainer Call = "remove container"
 )
 
+// The calls that a push makes. Without them images are saved.
+const (
+	CallPush   Call = "push image"
+	CallLookUp Call = "look up image"
+)
+
 // The calls that only a restore makes.
 const (
 	CallRename        Call = "rename container"
@@ -65,7 +71,7 @@ var Calls = []Call{
 	CallPing, CallVersion, CallInfo, CallContainers, CallInspect, CallEvents, CallCommit, CallPause, CallUnpause,
 	CallStop, CallStart, CallExecCreate, CallExecStart, CallExecInspect, CallImages, CallInspectImage, CallSave, CallLoad, CallRemoveImage,
 	CallVolumes, CallInspectVolume, CallRemoveVolume, CallCreate, CallCopy, CallAttach, CallWait, CallRemoveContainer,
-	CallNetworks,
+	CallNetworks, CallPush, CallLookUp,
 	CallRename, CallUpdate, CallCreateNetwork, CallRemoveNetwork, CallConnect, CallDisconnect, CallCreateVolume,
 }
 
@@ -121,6 +127,8 @@ var endpoints = map[Call][2]string{
 	CallWait:            {"POST", "/containers/{id}/wait"},
 	CallRemoveContainer: {"DELETE", "/containers/{id}"},
 	CallNetworks:        {"GET", "/networks"},
+	CallPush:            {"POST", "/images/{name}/push"},
+	CallLookUp:          {"GET", "/distribution/{name}/json"},
 	CallRename:          {"POST", "/containers/{id}/rename"},
 	CallUpdate:          {"POST", "/containers/{id}/update"},
 	CallCreateNetwork:   {"POST", "/networks/create"},

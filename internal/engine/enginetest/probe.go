@@ -51,6 +51,9 @@ var callsOf = map[Op][]engine.Call{
 	Disconnect:       {engine.CallDisconnect},
 	CreateVolume:     {engine.CallInspectVolume, engine.CallCreateVolume},
 
+	Push:   {engine.CallPush},
+	LookUp: {engine.CallLookUp},
+
 	RemoveContainer: {engine.CallRemoveContainer},
 	CreateHelper:    {engine.CallInspectVolume, engine.CallCreate},
 	CopyToHelper:    {engine.CallCopy},
@@ -189,6 +192,9 @@ func (t *test) attempts(id, image string) map[engine.Call]func() error {
 		engine.CallConnect:       func() error { return t.Connect(t.ctx, "bridge", id, []byte(`{}`)) },
 		engine.CallDisconnect:    func() error { return t.Disconnect(t.ctx, "bridge", id) },
 		engine.CallCreateVolume:  func() error { return t.CreateVolume(t.ctx, engine.Volume{Name: t.name("refused")}) },
+
+		engine.CallPush:   func() error { return t.Bench.Push(t.ctx, "127.0.0.1:1/none/none:v1", pushAuth) },
+		engine.CallLookUp: func() error { return t.Bench.LookUp(t.ctx, "127.0.0.1:1/none/none:v1", pushAuth) },
 
 		engine.CallRemoveContainer: func() error { return t.RemoveContainer(t.ctx, gone) },
 		engine.CallCreate:          create,
