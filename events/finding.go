@@ -32,4 +32,9 @@ type Finding struct {
 	To   int64 `json:"to,omitempty"`
 	// BadBytes is how many such bytes there are in all.
 	BadBytes int64 `json:"badBytes,omitempty"`
+	// Points are ids of points that have the artifact too, which then suffer from the same:
+	// the newest, with this one; PointsOmitted is how many more there are. Both are of a
+	// damaged artifact that points share.
+	Points        []string `json:"points,omitempty"`
+	PointsOmitted int      `json:"pointsOmitted,omitempty"`
 }

@@ -349,7 +349,7 @@ func TestUsersOf(t *testing.T) {
 	mustStore(t, s, 13, newPicture("of none"))
 	looked := 0
 	got, err := image.UsersOf(t.Context(), s, all[0].Artifacts[0].Digest, func() { looked++ })
-	if err != nil || len(got.Points) != 10 || got.More != 2 || got.Unread != 1 || looked != 14 {
+	if err != nil || len(got.Points) != 10 || got.Points[9].ID != all[2].ID || got.More != 2 || got.Unread != 1 || looked != 14 {
 		t.Errorf("%d were looked at, and found is %+v, %v", looked, got, err)
 	}
 	want := all[11].ID + " of container web-1, " + all[10].ID
@@ -564,5 +564,84 @@ func TestStoreWhileCollecting(t *testing.T) {
 	t.Logf("%d points were stored, %d of them stand, %d were refused", stored, len(kept), refused)
 	if stored == 0 {
 		t.Error("no point was stored")
+	}
+}
+
+// Two hosts store points of the same layers, while bits flip in these and another host sees it,
+// now sooner and now later: when it has looked once more, and the layers were stored once more,
+// every point can be read.
+func TestStoreWhileBitsFlip(t *testing.T) {
+	s := sinktest.NewMemory()
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
+	defer stop()
+	pictures := []picture{newPicture("base", "a"), newPicture("base", "b"), newPicture("a", "b")}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	of := map[*point.Manifest]picture{}
+	for host := range 2 {
+		all.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				p := pictures[rand.N(len(pictures))]
+				m, err := store(t.Context(), s, fmt.Sprintf("c%d", host), idOf(host<<20+n), p, p.diffIDs)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				of[m] = p
+				mu.Unlock()
+				time.Sleep(rand.N(10 * time.Millisecond))
+			}
+		})
+	}
+	layers := func() (all []events.Artifact) {
+		mu.Lock()
+		defer mu.Unlock()
+		for m := range of {
+			for _, a := range m.Artifacts {
+				if a.MediaType == point.MediaTypeLayer && !slices.ContainsFunc(all, func(b events.Artifact) bool { return a.Key == b.Key }) {
+					all = append(all, a)
+				}
+			}
+		}
+		return all
+	}
+	look := func() (damaged int) {
+		for _, a := range layers() {
+			if digestOf([]byte(s.Contents()[a.Key])) == a.Digest {
+				continue
+			}
+			damaged++
+			if instead, err := image.Forget(t.Context(), s, &a); instead != "" || err != nil {
+				t.Errorf("instead is %q, %v", instead, err)
+			}
+		}
+		return damaged
+	}
+	flipped, seen := 0, 0
+	all.Go(func() {
+		for ; ctx.Err() == nil; time.Sleep(rand.N(10 * time.Millisecond)) {
+			if known := layers(); len(known) > 0 {
+				s.Corrupt(known[rand.N(len(known))].Key, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+				flipped++
+			}
+			if rand.N(2) == 0 {
+				seen += look()
+			}
+		}
+	})
+	all.Wait()
+	look()
+	for i, p := range pictures {
+		if _, err := store(t.Context(), s, "last", idOf(1<<22+i), p, p.diffIDs); err != nil {
+			t.Error(err)
+		}
+	}
+	for m, p := range of {
+		mustLoad(t, s, m, p)
+	}
+	t.Logf("%d points were stored; %d times a bit flipped, and %d times that was seen meanwhile", len(of), flipped, seen)
+	if seen == 0 {
+		t.Error("no damage was seen")
 	}
 }

@@ -18,14 +18,24 @@ const maxUsers = 10
 
 // Users are the points of a sink that refer to a blob, also those that are hidden.
 type Users struct {
-	Points []string // the newest, first: "<id> of <kind> <name>"
-	More   int      // points beside those
-	Unread int      // points whose manifest cannot be read: they may refer to it too
+	Points []User // the newest, first
+	More   int    // points beside those
+	Unread int    // points whose manifest cannot be read: they may refer to it too
+}
+
+// User is a point, and what it is of.
+type User struct {
+	ID   string
+	Item events.Item
 }
 
 // String names the points in a part of a sentence.
 func (u Users) String() string {
-	text := strings.Join(u.Points, ", ")
+	var points []string
+	for _, p := range u.Points {
+		points = append(points, fmt.Sprintf("%s of %s %s", p.ID, p.Item.Kind, p.Item.Name))
+	}
+	text := strings.Join(points, ", ")
 	if u.More > 0 {
 		text += fmt.Sprintf(" and %d more", u.More)
 	}
@@ -40,7 +50,6 @@ func (u Users) String() string {
 // has signed it.
 func UsersOf(ctx context.Context, in Lister, digest string, observe func()) (Users, error) {
 	var u Users
-	var all []*point.Manifest
 	for m, err := range manifests(ctx, in) {
 		observe()
 		switch {
@@ -51,15 +60,20 @@ func UsersOf(ctx context.Context, in Lister, digest string, observe func()) (Use
 			return u, err
 		}
 		if slices.ContainsFunc(m.Artifacts, func(a events.Artifact) bool { return point.IsShared(&a) && a.Digest == digest }) {
-			all = append(all, &point.Manifest{ID: m.ID, Item: m.Item})
+			u.add(User{m.ID, m.Item})
 		}
 	}
-	slices.SortFunc(all, func(a, b *point.Manifest) int { return strings.Compare(b.ID, a.ID) }) // an id begins with its time
-	for _, m := range all[:min(len(all), maxUsers)] {
-		u.Points = append(u.Points, fmt.Sprintf("%s of %s %s", m.ID, m.Item.Kind, m.Item.Name))
-	}
-	u.More = len(all) - len(u.Points)
 	return u, nil
+}
+
+// add adds a point, unless there are enough that are newer.
+func (u *Users) add(p User) {
+	i, _ := slices.BinarySearchFunc(u.Points, p, func(a, b User) int { return strings.Compare(b.ID, a.ID) }) // an id begins with its time
+	u.Points = slices.Insert(u.Points, i, p)
+	if len(u.Points) > maxUsers {
+		u.Points = u.Points[:maxUsers]
+		u.More++
+	}
 }
 
 // Lister finds points and reads them.

@@ -55,6 +55,10 @@ func (a *attempt) share(ctx context.Context, artifact *events.Artifact, found *e
 		return
 	}
 	found.Message += fmt.Sprintf("; points that refer to this blob: %s", users)
+	for _, p := range users.Points {
+		found.Points = append(found.Points, p.ID)
+	}
+	found.PointsOmitted = users.More
 }
 
 // mend has a damaged blob stored anew by a later backup, and says when that will be.
@@ -257,8 +261,10 @@ func (a *attempt) locate(ctx context.Context, artifact *events.Artifact, found *
 		found.Message += fmt.Sprintf("; %s of %s cannot be decompressed, the first of them from byte %d up to %d: what is before can be read",
 			bytesize.Format(damage.Bad), bytesize.Format(damage.Size), damage.Begin, damage.End)
 		return nil
+	case digest == artifact.Digest && point.IsShared(artifact): // another one may have lain there before
+		return a.again(ctx, artifact, found)
 	case digest == artifact.Digest:
-		found.Message += "; its bytes are those that were stored: it was stored so"
+		found.Message += storedSo
 		return nil
 	}
 	as := *artifact
@@ -270,6 +276,22 @@ func (a *attempt) locate(ctx context.Context, artifact *events.Artifact, found *
 		found.Message += "; but what it holds is whole: it can be unpacked and loaded by hand"
 	default:
 		found.Message += fmt.Sprintf("; all of it can be decompressed, and is not what it should be: %v", err)
+	}
+	return nil
+}
+
+// storedSo is said of an artifact whose bytes are right, and which is not.
+const storedSo = "; its bytes are those that were stored: it was stored so"
+
+// again reads a blob once more that was stored anew while it was read.
+func (a *attempt) again(ctx context.Context, artifact *events.Artifact, found *events.Finding) error {
+	switch err := a.read(ctx, artifact); {
+	case failure.IsFromSink(err):
+		return err
+	case err == nil:
+		found.Condition, found.Message = events.ConditionGood, ""
+	default:
+		found.Message += storedSo
 	}
 	return nil
 }

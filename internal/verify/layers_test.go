@@ -3,6 +3,7 @@ package verify_test
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +85,9 @@ func TestADamagedLayer(t *testing.T) {
 					t.Errorf("the error is %v, want %q in it", e, says)
 				}
 			}
+			if f := e.Found[0]; !slices.Equal(slices.Sorted(slices.Values(f.Points)), slices.Sorted(slices.Values([]string{web.ID, db.ID}))) || f.PointsOmitted > 0 {
+				t.Errorf("the points are %q", f.Points)
+			}
 			if strings.Contains(e.Error(), "apart") {
 				t.Errorf("it names a point that has not that layer: %v", e)
 			}
@@ -115,6 +119,27 @@ func TestADamagedLayerThatWasStoredOtherwise(t *testing.T) {
 	e := b.wantError(err, events.CodePointDamaged, false)
 	if !strings.Contains(e.Error(), "as blobs/sha256/"+strings.TrimPrefix(other.Digest, "sha256:")) || strings.Contains(e.Error(), "next backup") {
 		t.Errorf("the error is %v", e)
+	}
+}
+
+// A blob that another host stores anew while it is verified is good, and nobody is told that it
+// is not.
+func TestALayerThatIsMendedMeanwhile(t *testing.T) {
+	b := newBench(t)
+	s, item := b.layered("web-1", strings.Repeat("base", 100_000))
+	b.sink.Corrupt(s.Artifacts[0].Key, flipBit)
+	mended := false
+	_, err := b.verifyUntil(b.Context(), item, events.VerifyFull, func(_ events.Step, read int64) {
+		if read > 0 && !mended {
+			mended = true
+			b.sink.Corrupt(s.Artifacts[0].Key, flipBit)
+		}
+	})
+	if err != nil || !mended {
+		t.Errorf("mended is %t, and the error %v", mended, err)
+	}
+	if _, found, err := image.Find(b.Context(), b.sink, s.Artifacts[0].Name); !found || err != nil {
+		t.Errorf("the layer is found: %t, %v", found, err)
 	}
 }
 
