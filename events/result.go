@@ -43,6 +43,10 @@ type PlannedItem struct {
 	Quiesce Quiesce `json:"quiesce,omitempty"`
 	// QuiesceReason says why Quiesce is not what the request asks for.
 	QuiesceReason string `json:"quiesceReason,omitempty"`
+	// Transport is how the image would be moved as things are, and TransportReason says why, in
+	// the dry run of a backup; empty if that is not known.
+	Transport       Transport `json:"transport,omitempty"`
+	TransportReason string    `json:"transportReason,omitempty" cut:"1024"`
 	// Code and Message say why the item will fail; empty if it can be backed up.
 	Code    Code   `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`

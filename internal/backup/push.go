@@ -28,16 +28,7 @@ const maxUntold = 256 << 20
 // has the name that it is pushed by.
 func (r *attempt) openPush(ctx context.Context) error {
 	r.moved = transport.Facts{Container: true, Layered: isPushable(r.live())}
-	switch {
-	case r.moved.CanPush() != "":
-	case r.Push == nil:
-		r.moved.NotReached = "the worker has no registry for the Engine"
-	default:
-		if err := r.Push.Reached(ctx); err != nil {
-			r.moved.NotReached = err.Error()
-		}
-	}
-	if r.moved.CanPush() != "" {
+	if r.reach(ctx, &r.moved); r.moved.CanPush() != "" {
 		return nil
 	}
 	receiver := &pushed{attempt: r}

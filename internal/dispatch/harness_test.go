@@ -293,6 +293,8 @@ func (s sinks) Open(_ context.Context, name string) (sink.Sink, error) {
 	return s[name], nil
 }
 
+func (s sinks) Used(ctx context.Context, name string) (sink.Sink, error) { return s.Open(ctx, name) }
+
 // source is a source of messages that a test hands over.
 type source struct {
 	messages chan *consume.Message

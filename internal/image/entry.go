@@ -104,6 +104,14 @@ func Find(ctx context.Context, in Sink, diffID string) (a events.Artifact, found
 
 // find is Find, and returns the layer's entry.
 func find(ctx context.Context, in Sink, diffID string) (e Entry, found bool, err error) {
+	if e, found, err = look(ctx, in, diffID); found {
+		found, err = keep(ctx, in, e.Digest)
+	}
+	return e, found, err
+}
+
+// look is find, and keeps nothing.
+func look(ctx context.Context, in sink.Reader, diffID string) (e Entry, found bool, err error) {
 	e, found, err = readEntry(ctx, in, diffID)
 	if err != nil || !found || e.Damaged {
 		return e, false, err
@@ -112,11 +120,22 @@ func find(ctx context.Context, in Sink, diffID string) (e Entry, found bool, err
 	if errors.Is(err, sink.ErrNotFound) || err == nil && info.Size != e.Size {
 		return e, false, nil
 	}
-	if err != nil {
-		return e, false, err
+	return e, err == nil, err
+}
+
+// Lacking returns how many of the layers with these diff ids a sink does not have. It only
+// looks: what is there may be removed as garbage.
+func Lacking(ctx context.Context, in sink.Reader, diffIDs []string) (count int, err error) {
+	for _, d := range diffIDs {
+		_, found, err := look(ctx, in, d)
+		if err != nil {
+			return 0, err
+		}
+		if !found {
+			count++
+		}
 	}
-	found, err = keep(ctx, in, e.Digest)
-	return e, found, err
+	return count, nil
 }
 
 // readEntry returns the entry of a layer, and whether there is one that can be read.

@@ -148,6 +148,9 @@ func planned(p events.Plan, verb string, more string, of func(i events.PlannedIt
 		if i.Code != "" {
 			does, why = "fails", why+"; but "+i.Message
 		}
+		if i.Transport != "" {
+			why += fmt.Sprintf("\nmoved by %s: %s", i.Transport, i.TransportReason)
+		}
 		why += plannedMounts(i)
 		for _, w := range i.Warnings {
 			why += "\nwarning: " + w.Message

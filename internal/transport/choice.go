@@ -16,6 +16,9 @@ type Facts struct {
 	Layered bool
 	// NotReached is why the Engine does not reach the worker's registry; empty if it does.
 	NotReached string
+	// Ahead is set if there is no snapshot yet: how large its own layer, the last one, will be
+	// is not known.
+	Ahead bool
 	// Streams is set if the Engine has layers compressed, as it will push them.
 	Streams bool
 	// Layers is how many layers the image has, Missing how many of them the sink does not
@@ -74,8 +77,13 @@ func Choose(f Facts) Choice {
 		return save("the sink does not have %d of %d layers, which the Engine would compress one by one", f.Missing, f.Layers)
 	case f.Untold:
 		return save("the Engine would send the layers that the sink has, too")
-	case f.New > max(f.Size/slower, small):
+	case f.Ahead:
+		return push(fmt.Sprintf("only the last layer is new; if it has more than %s, all is saved", bytesize.Format(f.most())))
+	case f.New > f.most():
 		return save("much is new: %s of %s, which the Engine would compress", bytesize.Format(f.New), bytesize.Format(f.Size))
 	}
 	return push("only the last layer is new")
 }
+
+// most is how many bytes may be new of an image that is pushed.
+func (f Facts) most() int64 { return max(f.Size/slower, small) }

@@ -43,6 +43,7 @@ var facts = [][]fact{
 	},
 	{{"compressed already", func(f *transport.Facts) { f.Streams = true }}, {"to be compressed", func(*transport.Facts) {}}},
 	{{"base sent before", func(f *transport.Facts) { f.Untold = true }}, {"base not sent before", func(*transport.Facts) {}}},
+	{{"before the snapshot", func(f *transport.Facts) { f.Ahead = true }}, {"with the snapshot", func(*transport.Facts) {}}},
 	{
 		large("8 MiB of 8 MiB new", 8*mib, 8*mib), large("more than 8 MiB of 16 MiB new", 8*mib+1, 16*mib),
 		large("200 MiB of 1000 MiB new", 200*mib, 1000*mib), large("more than 200 MiB of 1000 MiB new", 200*mib+1, 1000*mib),

@@ -21,6 +21,8 @@ import (
 // Sinks opens the sinks that the host's configuration names.
 type Sinks interface {
 	Open(ctx context.Context, name string) (sink.Sink, error)
+	// Used is Open of a sink that was used before, and returns nil for another one.
+	Used(ctx context.Context, name string) (sink.Sink, error)
 }
 
 // Kind carries out backup requests. It implements [job.Kind]. Its fields are not
@@ -107,7 +109,7 @@ func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
 	if err != nil {
 		return nil, planError(err, "ask the Engine what it is")
 	}
-	return plan.Make(time.Now(), s.data, inventory, plan.Rules{
+	p := plan.Make(time.Now(), s.data, inventory, plan.Rules{
 		Quiesce:      k.Policy.Quiesce,
 		Allowed:      k.Policy.Containers,
 		HooksAllowed: k.Runner.HooksAllowed,
@@ -118,5 +120,9 @@ func (s *spec) Plan(ctx context.Context) (job.Plan, error) {
 		Binds:        k.Policy.Binds,
 		SkipMissing:  s.request.Target == events.TargetAll,
 		Explain:      s.data.DryRun,
-	}), nil
+	})
+	if s.data.DryRun {
+		s.foresee(ctx, p, inventory.Containers)
+	}
+	return p, nil
 }

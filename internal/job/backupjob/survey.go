@@ -8,9 +8,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/sink"
 )
 
 // inventory returns what of the host's containers, images and volumes the plan depends
@@ -53,6 +55,35 @@ func (s *spec) volumeSizes(ctx context.Context) map[string]int64 {
 		s.kind.Runner.Log.Info("the Engine does not tell the sizes of volumes", zap.Error(err))
 	}
 	return sizes
+}
+
+// foresee enters in a plan how images would be moved, as far as that can be told.
+func (s *spec) foresee(ctx context.Context, p *plan.Plan, containers []engine.Container) {
+	log := s.kind.Runner.Log
+	var to sink.Sink // nil for several
+	if sinks := s.data.AllSinks(); len(sinks) == 1 {
+		var err error
+		if to, err = s.kind.Sinks.Used(ctx, sinks[0]); err != nil || to == nil {
+			log.Info("it is not known how images would come to a sink", zap.String("sink", sinks[0]), zap.Error(err))
+			return
+		}
+	}
+	images := map[string]string{} // by the id of the container
+	for _, c := range containers {
+		images[c.ID] = c.ImageID
+	}
+	for i := range p.Items {
+		item := &p.Items[i]
+		if item.Kind == events.ItemVolume || item.Code != "" {
+			continue
+		}
+		choice, err := s.kind.Runner.Foresee(ctx, item.Kind, images[item.ID], to)
+		if err != nil {
+			log.Info("it is not known how an image would be moved", zap.String("item", item.Name), zap.Error(err))
+			continue
+		}
+		item.Transport, item.TransportReason = choice.Transport, choice.Reason
+	}
 }
 
 // namespaces returns whose namespaces the containers use, if the plan depends on

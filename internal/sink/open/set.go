@@ -124,6 +124,17 @@ func (s *Set) Open(ctx context.Context, name string) (sink.Sink, error) {
 	return opened, nil
 }
 
+// Used returns the sink of this name as Open does, or nil if this worker has not used it
+// before: it sets none up.
+func (s *Set) Used(ctx context.Context, name string) (sink.Sink, error) {
+	if lazy := s.sinks[name]; lazy != nil {
+		if id, err := s.known(lazy.location); err != nil || id == "" {
+			return nil, err
+		}
+	}
+	return s.Open(ctx, name)
+}
+
 // first opens a sink, and remembers which it is.
 func (s *Set) first(ctx context.Context, lazy *lazySink) (sink.Sink, error) {
 	known, err := s.known(lazy.location)

@@ -246,6 +246,35 @@ func TestExistingSetsNoneUp(t *testing.T) {
 	}
 }
 
+// Who only looks sets no sink up, and gets one that was used before as Open does.
+func TestUsedSetsNoneUp(t *testing.T) {
+	dir, m := t.TempDir(), newMemory()
+	newSet := func() *open.Set {
+		set, err := open.New(map[string]open.Config{"default": {URL: dir}}, m, open.Keys{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	set := newSet()
+	if s, err := set.Used(t.Context(), "default"); s != nil || err != nil {
+		t.Errorf("of one that was never used it returns %v, %v", s, err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("the folder was used: %v, %v", entries, err)
+	}
+	opened, err := set.Open(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := newSet().Used(t.Context(), "default"); err != nil || s == nil || s.ID() != opened.ID() {
+		t.Errorf("of one that another process has used it returns %v, %v", s, err)
+	}
+	if s, err := set.Used(t.Context(), "none"); err == nil || s != nil {
+		t.Errorf("of one that is not configured it returns %v, %v", s, err)
+	}
+}
+
 // Another process works in another folder, so it gets paths that do not depend on that.
 func TestConfigIsForAnyFolder(t *testing.T) {
 	t.Chdir(t.TempDir())
