@@ -137,3 +137,32 @@ func TestKnown(t *testing.T) {
 		}
 	}
 }
+
+// What is pushed of a layer that was found in the sink does not hide that somebody has seen
+// meanwhile that its blob is damaged.
+func TestPushOfALayerThatIsDamagedMeanwhile(t *testing.T) {
+	p := newPicture("lowest layer")
+	s := sinktest.NewMemory()
+	m := mustStore(t, s, 1, p)
+	staging, err := s.Stage(t.Context(), point.Dir("web01", "container", "web", idOf(9)), "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = staging.Discard(t.Context()) })
+	w := &image.Writer{Sink: s, Staging: staging}
+	if err := w.Begin(t.Context(), p.diffIDs); err != nil {
+		t.Fatal(err)
+	}
+	b := image.NewReceiver(w, p.diffIDs, image.ReceiverOptions{}).Begin(t.Context())
+	flip(t, s, &m.Artifacts[0])
+	blob := gzipped(p.layers[0])
+	if _, err := b.Write(blob); err != nil {
+		t.Fatal(err)
+	}
+	if layer, err := b.Commit(digestOf(blob)); !layer || err != nil {
+		t.Fatalf("a layer: %t, %v", layer, err)
+	}
+	if _, found, err := image.Find(t.Context(), s, p.diffIDs[0]); found || err != nil {
+		t.Errorf("the layer is found: %t, %v", found, err)
+	}
+}

@@ -188,16 +188,19 @@ func (l *layer) end(diffID string, pushed v1.Descriptor) error {
 const maxPushed = 8
 
 // pushedAs enters as which blob a daemon pushes a layer that the sink has; the zero value
-// for none.
+// for none. Somebody may have seen meanwhile that what the sink has is damaged: that stands.
 func (w *Writer) pushedAs(a *events.Artifact, blob v1.Descriptor) error {
 	before, digest := w.pushed[a.Name], blob.Digest.String()
-	if digest != "" && digest != a.Name && !slices.ContainsFunc(before, func(d v1.Descriptor) bool { return d.Digest == blob.Digest }) {
-		e := entryOf(a)
-		e.Pushed = append([]v1.Descriptor{blob}, before[:min(len(before), maxPushed-1)]...)
-		w.pushed[a.Name] = e.Pushed
-		return e.put(w.ctx, w.Sink)
+	if digest == "" || digest == a.Name || slices.ContainsFunc(before, func(d v1.Descriptor) bool { return d.Digest == blob.Digest }) {
+		return nil
 	}
-	return nil
+	e, ok, err := readEntry(w.ctx, w.Sink, a.Name)
+	if err != nil || !ok || e.Damaged || e.Digest != a.Digest {
+		return err
+	}
+	e.Pushed = append([]v1.Descriptor{blob}, before[:min(len(before), maxPushed-1)]...)
+	w.pushed[a.Name] = e.Pushed
+	return e.put(w.ctx, w.Sink)
 }
 
 // Finish stores what describes the image of this configuration, all of whose layers have
