@@ -47,7 +47,7 @@ fuzz: ## every fuzz test for half a minute
 lint: ## dependency rules and checks, see .golangci.yml
 	golangci-lint run
 
-bench: ## holdfast beside docker commit, save and zstd, in one run
+bench: ## holdfast beside docker commit, save and zstd, and a sink that stores each layer once, in one run
 	go run ./internal/bench/compare
 
 bench-load: ## holdfast under load: one worker, 200 simulated hosts, takeovers, a fleet at rest

@@ -110,6 +110,11 @@ func (f *Fixture) Container(ctx context.Context, image, name string, size int) (
 	return name, f.put(ctx, name, "written", layers, int64(size)*megabyte)
 }
 
+// Change writes size megabytes into a container, other ones for each seed.
+func (f *Fixture) Change(ctx context.Context, container string, seed uint64, size int) error {
+	return f.put(ctx, container, fmt.Sprintf("changed-%d", seed), layers+seed, int64(size)*megabyte)
+}
+
 // Volume makes a volume with a tree of size megabytes, or of that many small files, and
 // returns its name.
 func (f *Fixture) Volume(ctx context.Context, image, name string, size, files int) (string, error) {

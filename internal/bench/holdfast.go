@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,14 +22,43 @@ import (
 type Holdfast struct {
 	Programs
 	Path, stateDir, Sink string
+	// config is the file that says how the sink is, if it is not as sinks are without one.
+	config string
 }
 
 // NewHoldfast returns the program at path, with its folders below dir.
 func NewHoldfast(p Programs, path, dir string) (*Holdfast, error) {
-	h := &Holdfast{Programs: p, Path: path, stateDir: filepath.Join(dir, "state"), Sink: filepath.Join(dir, "sink")}
-	h.Env = append(h.Env[:len(h.Env):len(h.Env)], fmt.Sprintf("HOLDFAST_COMPRESSION_LEVEL=%d", Level),
-		"HOLDFAST_STATE_DIR="+h.stateDir, "HOLDFAST_SHUTDOWN_GRACE=1s")
-	return h, os.MkdirAll(h.Sink, 0o700)
+	h := &Holdfast{Programs: p, Path: path, Sink: filepath.Join(dir, "sink")}
+	h.Env = append(h.Env[:len(h.Env):len(h.Env)], fmt.Sprintf("HOLDFAST_COMPRESSION_LEVEL=%d", Level), "HOLDFAST_SHUTDOWN_GRACE=1s")
+	return h.Beside(filepath.Join(dir, "state")), os.MkdirAll(h.Sink, 0o700)
+}
+
+// Beside returns the program with another state dir and the same sink: it knows of no
+// worker, and does the work itself.
+func (h *Holdfast) Beside(stateDir string) *Holdfast {
+	beside := *h
+	beside.stateDir = stateDir
+	beside.Env = slices.Concat(h.Env, []string{"HOLDFAST_STATE_DIR=" + stateDir}) // the last one counts
+	return &beside
+}
+
+// NewLayered returns the program at path, with its folders below dir, whose sink stores
+// each layer once.
+func NewLayered(p Programs, path, dir string) (*Holdfast, error) {
+	h, err := NewHoldfast(p, path, dir)
+	if err != nil {
+		return nil, err
+	}
+	h.config = filepath.Join(dir, "holdfast.yaml")
+	return h, os.WriteFile(h.config, fmt.Appendf(nil, "sinks:\n  default: {url: %q, format: layers}\n", h.Sink), 0o600)
+}
+
+// place are the flags that name the sink.
+func (h *Holdfast) place() []string {
+	if h.config != "" {
+		return []string{"--config", h.config}
+	}
+	return []string{"--sink", h.Sink}
 }
 
 // HoldfastRun is one backup by Holdfast.
@@ -47,18 +77,28 @@ func (r HoldfastRun) BeyondCommit() time.Duration { return r.NotRunning - r.Comm
 
 // Backup runs holdfast backup with these arguments, and removes what it stored.
 func (h *Holdfast) Backup(ctx context.Context, args ...string) (r HoldfastRun, err error) {
-	began := time.Now()
-	done, err := h.Store(ctx, args...)
-	r.took = time.Since(began)
+	r, done, err := h.Keep(ctx, args...)
 	if err != nil {
 		return r, err
+	}
+	return r, os.RemoveAll(filepath.Join(h.Sink, done.Path))
+}
+
+// Keep runs holdfast backup with these arguments, and says what it stored, of several
+// items that which was stored first.
+func (h *Holdfast) Keep(ctx context.Context, args ...string) (r HoldfastRun, done events.BackupItemCompleted, err error) {
+	began := time.Now()
+	done, err = h.Store(ctx, args...)
+	r.took = time.Since(began)
+	if err != nil {
+		return r, done, err
 	}
 	r.Commit = time.Duration(done.DurationsMillis.Commit) * time.Millisecond
 	r.NotRunning = time.Duration(done.NotRunningMillis * float64(time.Millisecond))
 	for _, a := range done.Artifacts {
 		r.Size += a.Size
 	}
-	return r, os.RemoveAll(filepath.Join(h.Sink, done.Path))
+	return r, done, nil
 }
 
 // Store runs holdfast backup with these arguments, and says what it stored.
@@ -81,7 +121,7 @@ type RestoreRun struct {
 
 // Restore runs holdfast restore with these arguments, which does the work itself.
 func (h *Holdfast) Restore(ctx context.Context, args ...string) (r RestoreRun, err error) {
-	cmd := h.Command(ctx, h.Path, append([]string{"restore", "--json", "--sink", h.Sink}, args...)...)
+	cmd := h.Command(ctx, h.Path, slices.Concat([]string{"restore", "--json"}, h.place(), args)...)
 	began := time.Now()
 	out, err := output(cmd)
 	r.Took = time.Since(began)

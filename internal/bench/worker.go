@@ -57,7 +57,7 @@ func (h *Holdfast) Launch(ctx context.Context) (*Worker, error) {
 		return nil, err
 	}
 	defer log.Close()
-	w := &Worker{cmd: h.Command(ctx, h.Path, "serve", "--sink", h.Sink), log: log.Name()}
+	w := &Worker{cmd: h.Command(ctx, h.Path, append([]string{"serve"}, h.place()...)...), log: log.Name()}
 	w.cmd.Stdout, w.cmd.Stderr = log, log
 	if err := w.cmd.Start(); err != nil {
 		return nil, err

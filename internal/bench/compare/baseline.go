@@ -32,9 +32,9 @@ func (r baselineRun) quick() time.Duration { return r.commit + r.save + r.remove
 // durable is the time for the same work as Holdfast's.
 func (r baselineRun) durable() time.Duration { return r.quick() + r.sync }
 
-// backup runs docker commit, docker save into zstd, and docker rmi.
-func (b *baseline) backup(ctx context.Context, container string) (r baselineRun, err error) {
-	file := filepath.Join(b.dir, "baseline.tar.zst")
+// backup runs docker commit, docker save into a tool that compresses, and docker rmi.
+func (b *baseline) backup(ctx context.Context, container string, compress compressor) (r baselineRun, err error) {
+	file := filepath.Join(b.dir, "baseline")
 	defer os.Remove(file)
 	var id string
 	steps := []struct {
@@ -43,7 +43,7 @@ func (b *baseline) backup(ctx context.Context, container string) (r baselineRun,
 	}{
 		{&r.commit, func() error { id, err = b.Commit(ctx, container); return err }},
 		{&r.save, func() error {
-			return bench.Pipe(b.Command(ctx, "docker", "save", id), zstd(ctx, b.Programs, file))
+			return bench.Pipe(b.Command(ctx, "docker", "save", id), compress(ctx, b.Programs, file))
 		}},
 		{&r.sync, func() error { _, err := b.Output(ctx, nil, "sync", file); return err }},
 		{&r.remove, func() error { _, err := b.Docker(ctx, "rmi", id); return err }},
@@ -61,6 +61,14 @@ func (b *baseline) backup(ctx context.Context, container string) (r baselineRun,
 	}
 	r.size = info.Size()
 	return r, nil
+}
+
+// compressor is a tool on its way to a file.
+type compressor func(ctx context.Context, p bench.Programs, file string) *exec.Cmd
+
+// gzip is the gzip tool, as Debian has it, on its way to a file.
+func gzip(ctx context.Context, p bench.Programs, file string) *exec.Cmd {
+	return p.Command(ctx, "sh", "-c", `exec gzip >"$1"`, "sh", file)
 }
 
 // zstd is the zstd tool on its way to a file.

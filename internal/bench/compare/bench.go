@@ -93,6 +93,9 @@ func (b *session) measure(ctx context.Context) (*report, error) {
 	if r.used, err = b.worker.Rest(ctx); err != nil {
 		return nil, err
 	}
+	if r.layered, err = b.layers(ctx); err != nil {
+		return nil, err
+	}
 	r.pairs, r.outages, err = b.volumesAndRestores(ctx)
 	return r, err
 }
@@ -181,7 +184,7 @@ func (b *session) round(ctx context.Context, c *comparison, container string, re
 }
 
 func (b *session) runBaseline(ctx context.Context, c *comparison, container string) error {
-	run, err := b.baseline.backup(ctx, container)
+	run, err := b.baseline.backup(ctx, container, zstd)
 	c.baseline = append(c.baseline, run)
 	return err
 }

@@ -18,6 +18,7 @@ type report struct {
 	rounds      int
 	comparisons []comparison
 	latencies   []latency
+	layered     *layered
 	pairs       []pair
 	outages     []outage
 	// fresh and used are the worker's rest before and after all work.
@@ -26,7 +27,8 @@ type report struct {
 
 // write writes the report in Markdown.
 func (r *report) write(w io.Writer) error {
-	tables := [][][]string{r.machineTable(), r.comparisonTable(), r.pairTable(), r.outageTable(), r.latencyTable(), r.restTable()}
+	tables := [][][]string{r.machineTable(), r.comparisonTable(), r.layered.table(), r.pairTable(), r.outageTable(),
+		r.latencyTable(), r.restTable()}
 	texts := make([]string, len(tables))
 	for i, t := range tables {
 		texts[i] = bench.Markdown(t)
