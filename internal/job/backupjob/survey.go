@@ -41,14 +41,14 @@ func (s *spec) inventory(ctx context.Context) (inv plan.Inventory, err error) {
 	return inv, nil
 }
 
-// sizesBound is how long a dry run waits for the sizes of volumes, which the Engine
-// reads all of them for.
-const sizesBound = 30 * time.Second
+// estimateBound is how long a dry run waits for what it can do without: the sizes of volumes,
+// which the Engine reads all of them for, and which layers of images a sink has.
+const estimateBound = 30 * time.Second
 
 // volumeSizes returns the bytes of volumes as far as the Engine tells them in time. They
 // are an estimate, which a plan does without.
 func (s *spec) volumeSizes(ctx context.Context) map[string]int64 {
-	bounded, cancel := context.WithTimeout(ctx, sizesBound)
+	bounded, cancel := context.WithTimeout(ctx, estimateBound)
 	defer cancel()
 	sizes, err := s.kind.Runner.Engine.VolumeSizes(bounded)
 	if err != nil {
@@ -60,6 +60,8 @@ func (s *spec) volumeSizes(ctx context.Context) map[string]int64 {
 // foresee enters in a plan how images would be moved, as far as that can be told.
 func (s *spec) foresee(ctx context.Context, p *plan.Plan, containers []engine.Container) {
 	log := s.kind.Runner.Log
+	ctx, cancel := context.WithTimeout(ctx, estimateBound)
+	defer cancel()
 	var to sink.Sink // nil for several
 	if sinks := s.data.AllSinks(); len(sinks) == 1 {
 		var err error
@@ -72,11 +74,18 @@ func (s *spec) foresee(ctx context.Context, p *plan.Plan, containers []engine.Co
 	for _, c := range containers {
 		images[c.ID] = c.ImageID
 	}
+	known := map[string]*plan.Item{} // by the kind, and the image of the container
 	for i := range p.Items {
 		item := &p.Items[i]
 		if item.Kind == events.ItemVolume || item.Code != "" {
 			continue
 		}
+		like := string(item.Kind) + images[item.ID]
+		if other := known[like]; other != nil {
+			item.Transport, item.TransportReason = other.Transport, other.TransportReason
+			continue
+		}
+		known[like] = item
 		choice, err := s.kind.Runner.Foresee(ctx, item.Kind, images[item.ID], to)
 		if err != nil {
 			log.Info("it is not known how an image would be moved", zap.String("item", item.Name), zap.Error(err))
