@@ -1,5 +1,5 @@
-// Package transport moves an image from an Engine to where a point is stored. Today
-// that is [Save], which streams the Engine's own archive.
+// Package transport moves an image from an Engine to where a point is stored: [Save] streams
+// the Engine's own archive, [Push] has the Engine push what the sink lacks. [Choose] says which.
 package transport
 
 import (
