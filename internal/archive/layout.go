@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -66,22 +67,27 @@ func PlainBlob(diffID string, size int64) v1.Descriptor {
 }
 
 // Question returns a small archive that a containerd store loads under a reference, as an
-// image with one manifest for each of these blobs and without any of them. What the store
-// says of a manifest, by its digest, is what it has of the blob. No machine is of the
-// platform of the manifests, so none is unpacked.
-func Question(reference string, blobs []v1.Descriptor) (raw []byte, manifests []string, err error) {
+// image with one manifest for each of these lists of blobs, and without any of the blobs.
+// What the store says of a manifest, by its digest, is whether it has all blobs of the list.
+// Of equal lists that follow each other one is asked for. No machine is of the platform of
+// the manifests, so none is unpacked.
+func Question(reference string, lists [][]v1.Descriptor) (raw []byte, manifests []string, err error) {
 	var b bytes.Buffer
 	l := layout{tar.NewWriter(&b)}
 	nowhere := v1.Platform{OS: "none", Architecture: "none"}
+	config, err := l.document(v1.MediaTypeImageConfig, v1.Image{Platform: nowhere,
+		RootFS: v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}})
+	if err != nil {
+		return nil, nil, err
+	}
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
-	for _, blob := range blobs {
-		config, err := l.document(v1.MediaTypeImageConfig, v1.Image{Platform: nowhere,
-			RootFS: v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{blob.Digest}}})
-		if err != nil {
-			return nil, nil, err
+	for i, blobs := range lists {
+		if i > 0 && slices.EqualFunc(blobs, lists[i-1], func(a, b v1.Descriptor) bool { return a.Digest == b.Digest }) {
+			manifests = append(manifests, manifests[i-1])
+			continue
 		}
 		manifest, err := l.document(v1.MediaTypeImageManifest, v1.Manifest{Versioned: index.Versioned,
-			MediaType: v1.MediaTypeImageManifest, Config: config, Layers: []v1.Descriptor{blob}})
+			MediaType: v1.MediaTypeImageManifest, Config: config, Layers: blobs})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"io"
+	"slices"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -35,46 +36,48 @@ func (l *Layers) DiffIDs() []string {
 	return ids
 }
 
-// Blobs returns as which blobs an Engine may have a layer: as it is, and as Engines push it.
-// What the sink does not know of that is left out.
-func (l *Layers) Blobs(ctx context.Context, layer int) []v1.Descriptor {
-	p := l.parts.Layers[layer]
-	blobs := []v1.Descriptor{archive.PlainBlob(p.DiffID, p.Size)}
-	f, err := l.source.Open(ctx, entryKey(p.DiffID))
+// Blobs returns as which blobs an Engine may have the layers, the likelier first: as Engines
+// push them, so far as the sink knows that, and as they are.
+func (l *Layers) Blobs(ctx context.Context) (likely, plain []v1.Descriptor) {
+	for _, p := range l.parts.Layers {
+		blob := archive.PlainBlob(p.DiffID, p.Size)
+		plain = append(plain, blob)
+		if pushed := l.pushed(ctx, p.DiffID); len(pushed) > 0 {
+			blob = pushed[0]
+		}
+		likely = append(likely, blob)
+	}
+	return likely, plain
+}
+
+// pushed returns as which blobs Engines push a layer, the newest first. An entry that cannot
+// be read says none: it is a hint.
+func (l *Layers) pushed(ctx context.Context, diffID string) []v1.Descriptor {
+	f, err := l.source.Open(ctx, entryKey(diffID))
 	if err != nil {
-		return blobs
+		return nil
 	}
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, maxEntry))
-	if e, ok := decodeEntry(raw, p.DiffID); err == nil && ok {
-		blobs = append(blobs, e.Pushed...)
+	if e, ok := decodeEntry(raw, diffID); err == nil && ok {
+		return e.Pushed
 	}
-	return blobs
+	return nil
 }
 
 // Above returns the archive without the lowest n layers, for a classic store that has them.
 // It is read as that of [Source.Archive].
-func (l *Layers) Above(n int) io.ReadCloser {
-	return archive.Join(l.without(func(layer int) (v1.Descriptor, bool) { return v1.Descriptor{}, layer < n }))
-}
+func (l *Layers) Above(n int) io.ReadCloser { return archive.Join(l.without(make([]v1.Descriptor, n))) }
 
-// Beside returns the archive without the layers of which a containerd store has a blob, by
-// the places of the layers. It is read as that of [Source.Archive].
-func (l *Layers) Beside(kept map[int]v1.Descriptor) io.ReadCloser {
-	return archive.Layout(l.without(func(layer int) (v1.Descriptor, bool) {
-		d, has := kept[layer]
-		return d, has
-	}))
-}
+// Beside returns the archive without the lowest layers, for a containerd store that has them
+// as these blobs. It is read as that of [Source.Archive].
+func (l *Layers) Beside(kept []v1.Descriptor) io.ReadCloser { return archive.Layout(l.without(kept)) }
 
-func (l *Layers) without(left func(layer int) (as v1.Descriptor, out bool)) archive.Parts {
+func (l *Layers) without(kept []v1.Descriptor) archive.Parts {
 	parts := l.parts
-	parts.Layers = make([]archive.Part, len(l.parts.Layers))
-	for i, p := range l.parts.Layers {
-		if as, out := left(i); out {
-			p.Open, p.Kept = nil, as
-		}
-		parts.Layers[i] = p
+	parts.Layers = slices.Clone(l.parts.Layers)
+	for i, blob := range kept {
+		parts.Layers[i].Open, parts.Layers[i].Kept = nil, blob
 	}
 	return parts
 }

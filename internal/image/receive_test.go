@@ -5,9 +5,12 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
@@ -164,5 +167,61 @@ func TestPushOfALayerThatIsDamagedMeanwhile(t *testing.T) {
 	}
 	if _, found, err := image.Find(t.Context(), s, p.diffIDs[0]); found || err != nil {
 		t.Errorf("the layer is found: %t, %v", found, err)
+	}
+}
+
+// A sink knows as which blobs Engines have layers: those that came, and those that an Engine
+// names with a size of its own.
+func TestPushedBlobs(t *testing.T) {
+	s, p := sinktest.NewMemory(), newPicture("lowest layer", "highest layer")
+	low, high := gzipped(p.layers[0]), zstdOf(p.layers[1])
+	if _, err := receive(t, s, p, image.ReceiverOptions{}, [][]byte{low, high}, digestOf(low), digestOf(high)); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []v1.Descriptor{
+		{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.Digest(digestOf(low)), Size: int64(len(low))},
+		{MediaType: v1.MediaTypeImageLayerZstd, Digest: digest.Digest(digestOf(high)), Size: int64(len(high))},
+	} {
+		wantPushed(t, s, p.diffIDs[i], want)
+	}
+	other := v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.FromString("of another Engine"), Size: 77}
+	told := v1.Descriptor{Digest: digest.FromString("of one that repeats what it is told"), Size: 1}
+	w := &image.Writer{Sink: s}
+	if err := w.Begin(t.Context(), p.diffIDs); err != nil {
+		t.Fatal(err)
+	}
+	r := image.NewReceiver(w, p.diffIDs, image.ReceiverOptions{Ask: true})
+	in := r.Begin(t.Context())
+	if _, err := in.Write(p.config); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Commit(digestOf(p.config)); err != nil {
+		t.Fatal(err)
+	}
+	config := v1.Descriptor{Digest: digest.Digest(digestOf(p.config))}
+	raw, _ := json.Marshal(v1.Manifest{Config: config, Layers: []v1.Descriptor{other, told}})
+	if err := r.Manifest(raw); err != nil {
+		t.Fatal(err)
+	}
+	wantPushed(t, s, p.diffIDs[0], other,
+		v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.Digest(digestOf(low)), Size: int64(len(low))})
+	wantPushed(t, s, p.diffIDs[1],
+		v1.Descriptor{MediaType: v1.MediaTypeImageLayerZstd, Digest: digest.Digest(digestOf(high)), Size: int64(len(high))})
+}
+
+// wantPushed expects these blobs in the entry of a layer, the newest first.
+func wantPushed(t *testing.T, s *sinktest.Memory, diffID string, want ...v1.Descriptor) {
+	t.Helper()
+	var e image.Entry
+	if err := json.Unmarshal([]byte(s.Contents()["layers/"+strings.TrimPrefix(diffID, "sha256:")+".json"]), &e); err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Pushed) != len(want) {
+		t.Fatalf("it is pushed as %+v, want %+v", e.Pushed, want)
+	}
+	for i, got := range e.Pushed {
+		if got.Digest != want[i].Digest || got.Size != want[i].Size || got.MediaType != want[i].MediaType {
+			t.Errorf("it is pushed as %+v, want %+v", got, want[i])
+		}
 	}
 }

@@ -159,20 +159,32 @@ func (l loader) beside(ctx context.Context, layers *image.Layers) (id string, er
 	return id, nil
 }
 
-// kept asks the Engine which layers it has, and as which blobs. For that it loads an image
-// that names all blobs which a layer may be, and removes it.
-func (l loader) kept(ctx context.Context, layers *image.Layers) (map[int]v1.Descriptor, error) {
-	var blobs []v1.Descriptor
-	var of []int // the layers of which they are
-	for i := range layers.DiffIDs() {
-		for _, b := range layers.Blobs(ctx, i) {
-			blobs, of = append(blobs, b), append(of, i)
+// kept asks the Engine as which blobs it has the lowest layers, of as many as it has. It may
+// have some as they were pushed, and those above as an earlier load has sent them. Whether it
+// has the highest layer alone is not worth a question.
+func (l loader) kept(ctx context.Context, layers *image.Layers) (kept []v1.Descriptor, err error) {
+	likely, plain := layers.Blobs(ctx)
+	for n := 0; n == 0 && len(plain) > 0 || len(plain)-n > 1; n = len(kept) {
+		more, err := l.ask(ctx, likely[n:], plain[n:])
+		if err != nil {
+			return nil, err
 		}
+		if len(more) == 0 {
+			break
+		}
+		kept = append(kept, more...)
 	}
-	if len(blobs) == 0 {
-		return nil, nil
+	return kept, nil
+}
+
+// ask asks the Engine for the lowest of layers, as either blobs, and returns those that it
+// has. For that it loads an image that names them, and removes it.
+func (l loader) ask(ctx context.Context, likely, plain []v1.Descriptor) ([]v1.Descriptor, error) {
+	var lists [][]v1.Descriptor // the longest first
+	for _, n := range lengths(len(plain)) {
+		lists = append(lists, likely[:n], plain[:n])
 	}
-	question, manifests, err := archive.Question(l.reference, blobs)
+	question, manifests, err := archive.Question(l.reference, lists)
 	if err != nil {
 		return nil, err
 	}
@@ -183,11 +195,24 @@ func (l loader) kept(ctx context.Context, layers *image.Layers) (map[int]v1.Desc
 	if err = errors.Join(err, l.RemoveImage(ctx, l.reference)); err != nil {
 		return nil, err
 	}
-	kept := map[int]v1.Descriptor{}
-	for i, b := range blobs {
+	for i, list := range lists {
 		if content[manifests[i]] {
-			kept[of[i]] = b
+			return list, nil
 		}
 	}
-	return kept, nil
+	return nil, nil
+}
+
+// lengths returns for which numbers of the lowest of n layers an Engine is asked at a time,
+// the highest first. An Engine takes some 20 ms for each, so not all: it is asked again for
+// those above the ones that it has.
+func lengths(n int) (all []int) {
+	all = []int{n}
+	for less := 1; less < n; less *= 2 {
+		all = append(all, n-less)
+	}
+	if all[len(all)-1] > 1 {
+		all = append(all, 1)
+	}
+	return all
 }

@@ -73,7 +73,7 @@ func (b *bench) must(err error) {
 
 func (b *bench) store() *point.Manifest {
 	ctx := b.Context()
-	staging, err := b.sink.Stage(ctx, "points/host/container/web/1", "1")
+	staging, err := b.sink.Stage(ctx, "points/host/container/web/"+b.id[len("sha256:"):][:8], "1")
 	b.must(err)
 	w := &image.Writer{Sink: b.sink, Staging: staging, Compression: codec.Compression{}}
 	m := &point.Manifest{ID: "1"}
@@ -185,6 +185,29 @@ func TestBasePresent(t *testing.T) {
 		b.load()
 		b.wantRead(0)
 	})
+}
+
+// Where some layers are as they were pushed, and others as an earlier load has sent them, both
+// count.
+func TestMixedBlobs(t *testing.T) {
+	b := newBench(t, true)
+	b.load() // the highest layer is sent as it is
+	first := b.id
+	c := b.engine.Add(enginetest.Spec{Name: "next", Image: reference}, events.StateRunning)
+	b.engine.Write(c, "later", []byte("on top"))
+	id, err := b.engine.Commit(t.Context(), c, engine.CommitOptions{Reference: "snapshot:v2", Pause: true})
+	b.must(err)
+	saved, err := b.engine.Save(t.Context(), id)
+	b.must(err)
+	b.saved, err = io.ReadAll(saved)
+	b.must(err)
+	b.id = id
+	b.stored = b.store()
+	b.engine.Remove(c)
+	b.must(b.engine.RemoveImage(t.Context(), "snapshot:v2"))
+	b.engine.Tag(first, "first:v1")
+	b.load()
+	b.wantRead(1)
 }
 
 // Whatever fails of a part, all is loaded, and nothing else stays.

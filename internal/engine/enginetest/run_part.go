@@ -162,18 +162,23 @@ func (s *suite) loadPart(tt *testing.T) {
 func (t *test) ask(whole taken) {
 	t.Helper()
 	name := t.name("question") + ":v1"
-	question, manifests, err := archive.Question(name, append(slices.Clone(whole.blobs), archive.PlainBlob(digestOf("nothing"), 7)))
+	var lists [][]v1.Descriptor
+	for _, b := range append(slices.Clone(whole.blobs), archive.PlainBlob(digestOf("nothing"), 7)) {
+		lists = append(lists, []v1.Descriptor{b})
+	}
+	lists = append(lists, []v1.Descriptor{whole.blobs[0], lists[len(lists)-1][0]})
+	question, manifests, err := archive.Question(name, lists)
 	t.must(err)
 	_, err = t.Load(t.ctx, bytes.NewReader(question))
 	t.must(err)
 	content, err := t.Content(t.ctx, name)
 	t.must(err)
-	for i, m := range manifests[:len(manifests)-2] { // the last layer's went with the image
+	for i, m := range manifests[:len(whole.blobs)-1] { // the last layer's went with the image
 		if !content[m] {
 			t.Errorf("the Engine is to have no blob %+v: %v", whole.blobs[i], content)
 		}
 	}
-	if content[manifests[len(manifests)-1]] || len(content) != len(manifests) {
+	if content[manifests[len(manifests)-1]] || content[manifests[len(manifests)-2]] || len(content) != len(manifests) {
 		t.Errorf("the Engine says that it has %v", content)
 	}
 	t.must(t.Bench.RemoveImage(t.ctx, name))
