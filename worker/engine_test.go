@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -180,8 +181,25 @@ func (e *realEngine) close() {
 	}
 }
 
-// testLabel holds a test container's name, and so finds images made of it.
-const testLabel = "io.holdfast.test"
+// removeRestored removes the images that were made of a script's containers.
+func (e *realEngine) removeRestored(script string) error {
+	ctx := context.Background()
+	left, err := e.api.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", scriptLabel+"="+script))})
+	for _, i := range left {
+		_, rerr := e.api.ImageRemove(ctx, i.ID, image.RemoveOptions{Force: true, PruneChildren: true})
+		if rerr != nil && !errdefs.IsNotFound(rerr) {
+			err = errors.Join(err, rerr)
+		}
+	}
+	return err
+}
+
+// testLabel holds a test container's name, and so finds images made of it. scriptLabel holds
+// what the names of a script's containers begin with; it looks like none of Holdfast's labels.
+const (
+	testLabel   = "io.holdfast.test"
+	scriptLabel = "example.com/script"
+)
 
 // runningContainer starts a container that is removed with the test.
 func runningContainer(t *testing.T, e *realEngine, name string) string {

@@ -111,6 +111,11 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 			if setup != nil {
 				setup(env)
 			}
+			env.Defer(func() { // after the script's containers
+				if err := e.removeRestored(p); err != nil {
+					t.Errorf("remove what %s restored: %v", script, err)
+				}
+			})
 			return nil
 		},
 		Cmds: cmds,
@@ -183,6 +188,7 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 			state = arg
 		}
 	}
+	c.Labels[scriptLabel] = ts.Getenv("P")
 	if state == "restarting" {
 		c.Cmd, h.RestartPolicy = []string{"/idle", "fail"}, container.RestartPolicy{Name: "always"}
 	}
