@@ -21,8 +21,9 @@ import (
 )
 
 // maxUntold is how many bytes an Engine may send of layers that the sink has. It does not
-// know them by the digest of a push the first time, and does from then on.
-const maxUntold = 256 << 20
+// know them by the digest of a push the first time, and compresses them for that, for a
+// minute at this size; it does from then on, and sends what is new alone.
+const maxUntold = 2 << 30
 
 // openPush begins the push of a container's snapshot, if there may be one: what is committed
 // has the name that it is pushed by.

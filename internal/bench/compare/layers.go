@@ -128,8 +128,9 @@ func (s *layeredSteps) all(ctx context.Context) error {
 		prepare func() error
 	}{
 		{"first", "", nil},
-		{"1 MB changed", "≥ 20 (classic), ≥ 7 (containerd)", func() error { return s.fixture.Change(ctx, s.first, seed+1, 1) }},
-		{"100 MB changed", "", func() error { return s.fixture.Change(ctx, s.first, seed+2, 100) }},
+		{"1 MB changed; a classic store compresses the base, once", "", func() error { return s.fixture.Change(ctx, s.first, seed+1, 1) }},
+		{"1 MB changed", "≥ 20 (classic), ≥ 7 (containerd)", func() error { return s.fixture.Change(ctx, s.first, seed+2, 1) }},
+		{"100 MB changed", "", func() error { return s.fixture.Change(ctx, s.first, seed+3, 100) }},
 		{"unchanged", "", nil},
 	}
 	for _, step := range steps {
