@@ -3,8 +3,6 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"slices"
@@ -134,8 +132,7 @@ func (l layout) document(mediaType string, document any) (v1.Descriptor, error) 
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	sum := sha256.Sum256(raw)
-	d := v1.Descriptor{MediaType: mediaType, Digest: digest.Digest(digestPrefix + hex.EncodeToString(sum[:])), Size: int64(len(raw))}
+	d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 	return d, l.add(blobName(d.Digest.String()), raw)
 }
 

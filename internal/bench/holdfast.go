@@ -77,31 +77,22 @@ func (r HoldfastRun) BeyondCommit() time.Duration { return r.NotRunning - r.Comm
 
 // Backup runs holdfast backup with these arguments, and removes what it stored.
 func (h *Holdfast) Backup(ctx context.Context, args ...string) (r HoldfastRun, err error) {
-	r, done, err := h.Keep(ctx, args...)
-	if err != nil {
-		return r, err
-	}
-	return r, os.RemoveAll(filepath.Join(h.Sink, done.Path))
-}
-
-// Keep runs holdfast backup with these arguments, and says what it stored, of several
-// items that which was stored first.
-func (h *Holdfast) Keep(ctx context.Context, args ...string) (r HoldfastRun, done events.BackupItemCompleted, err error) {
 	began := time.Now()
-	done, err = h.Store(ctx, args...)
+	done, err := h.Store(ctx, args...)
 	r.took = time.Since(began)
 	if err != nil {
-		return r, done, err
+		return r, err
 	}
 	r.Commit = time.Duration(done.DurationsMillis.Commit) * time.Millisecond
 	r.NotRunning = time.Duration(done.NotRunningMillis * float64(time.Millisecond))
 	for _, a := range done.Artifacts {
 		r.Size += a.Size
 	}
-	return r, done, nil
+	return r, os.RemoveAll(filepath.Join(h.Sink, done.Path))
 }
 
-// Store runs holdfast backup with these arguments, and says what it stored.
+// Store runs holdfast backup with these arguments, and says what it stored, of several items
+// that which was stored first.
 func (h *Holdfast) Store(ctx context.Context, args ...string) (done events.BackupItemCompleted, err error) {
 	out, err := h.Output(ctx, nil, h.Path, append([]string{"backup", "--json"}, args...)...)
 	if err != nil {

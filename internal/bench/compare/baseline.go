@@ -75,3 +75,8 @@ func gzip(ctx context.Context, p bench.Programs, file string) *exec.Cmd {
 func zstd(ctx context.Context, p bench.Programs, file string) *exec.Cmd {
 	return p.Command(ctx, "zstd", fmt.Sprintf("-%d", bench.Level), fmt.Sprintf("-T%d", bench.Threads), "-q", "-f", "-o", file)
 }
+
+// load has the zstd tool and the docker command load the archive that is in a file.
+func load(ctx context.Context, p bench.Programs, file string) error {
+	return bench.Pipe(p.Command(ctx, "zstd", "-dc", file), p.Command(ctx, "docker", "load", "--quiet"))
+}

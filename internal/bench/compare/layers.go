@@ -192,7 +192,9 @@ func (s *layeredSteps) backup(ctx context.Context, what, goal string, containers
 	if err := s.worker.ResetPeak(); err != nil {
 		return err
 	}
-	run, done, err := s.holdfast.Keep(ctx, containers...)
+	began := time.Now()
+	done, err := s.holdfast.Store(ctx, containers...)
+	took := time.Since(began)
 	if err != nil {
 		return err
 	}
@@ -201,7 +203,7 @@ func (s *layeredSteps) backup(ctx context.Context, what, goal string, containers
 		return err
 	}
 	after, err := sizeOf(s.holdfast.Sink)
-	row.took, row.written, row.peak = append(row.took, run.Time()), append(row.written, after-before), max(row.peak, peak)
+	row.took, row.written, row.peak = append(row.took, took), append(row.written, after-before), max(row.peak, peak)
 	s.point = done.Point
 	return err
 }
@@ -231,7 +233,7 @@ func (s *layeredSteps) restore(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	err = bench.Pipe(s.Command(ctx, "zstd", "-dc", file), s.Command(ctx, "docker", "load", "--quiet"))
+	err = load(ctx, s.Programs, file)
 	s.scripts.load = append(s.scripts.load, time.Since(began))
 	if err != nil {
 		return err

@@ -168,8 +168,7 @@ func (b *session) restore(ctx context.Context) (pair, error) {
 	}
 	file := filepath.Join(b.alone.Sink, point.Path, "image.tar.zst")
 	return p, b.inTurn(ctx, &p, func() error {
-		err := bench.Pipe(b.Command(ctx, "zstd", "-dc", file), b.Command(ctx, "docker", "load", "--quiet"))
-		if err != nil {
+		if err := load(ctx, b.Programs, file); err != nil {
 			return err
 		}
 		_, err = b.Docker(ctx, "rmi", point.ImageID)
