@@ -21,7 +21,7 @@ func connect(t *testing.T, url, user, password string) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(bustest.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

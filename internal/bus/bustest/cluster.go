@@ -164,7 +164,7 @@ func (s *Servers) answered(within time.Duration, question func(context.Context, 
 		s.t.Fatal(err)
 	}
 	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		err = question(ctx, js)
 		cancel()
 		if err == nil {

@@ -23,6 +23,10 @@ import (
 // Host is the host that tests enrol.
 const Host = "web01"
 
+// Patience is how long a test waits for what must happen. A busy machine may need much of
+// it; a minute is what a message or a pull that was lost takes to come again by itself.
+const Patience = 40 * time.Second
+
 // Embedded starts a server in this process.
 func Embedded(t testing.TB) bus.Options {
 	t.Helper()
@@ -60,7 +64,7 @@ func Connect(t testing.TB, o bus.Options) *bus.Bus {
 	if o.Logger == nil {
 		o.Logger = zaptest.NewLogger(t)
 	}
-	b, err := bus.Connect(Within(t, 20*time.Second), o)
+	b, err := bus.Connect(Within(t, Patience), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +101,7 @@ func Operator(t testing.TB, o bus.Options) (*nats.Conn, jetstream.JetStream) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(Patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +147,7 @@ func Request(kind events.Kind, id string) event.Event {
 // Publish stores a request for the host.
 func Publish(t testing.TB, b *bus.Bus, id string) {
 	t.Helper()
-	if _, err := b.PublishRequest(Within(t, 20*time.Second), events.HostSubject(events.Backup, Host), Request(events.Backup, id)); err != nil {
+	if _, err := b.PublishRequest(Within(t, Patience), events.HostSubject(events.Backup, Host), Request(events.Backup, id)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -158,12 +162,12 @@ func Within(t testing.TB, d time.Duration) context.Context {
 // Eventually waits until the condition holds.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if holds() {
 			return
 		}
 	}
-	t.Fatalf("not within 15 s: %s", what)
+	t.Fatalf("not within %s: %s", Patience, what)
 }
 
 // SetAckWait makes unsettled messages come back soon.
@@ -180,12 +184,12 @@ func SetAckWait(t testing.TB, js jetstream.JetStream, stream, name string, d tim
 	}
 }
 
-// Next takes the next message, which must come within a time.
-func Next(t testing.TB, s *consume.Source, timeout time.Duration) *consume.Message {
+// Next takes the next message, which must come within [Patience].
+func Next(t testing.TB, s *consume.Source) *consume.Message {
 	t.Helper()
-	m, err := s.Next(Within(t, timeout))
+	m, err := s.Next(Within(t, Patience))
 	if err != nil {
-		t.Fatalf("no message within %s: %v", timeout, err)
+		t.Fatalf("no message within %s: %v", Patience, err)
 	}
 	return m
 }
@@ -193,7 +197,7 @@ func Next(t testing.TB, s *consume.Source, timeout time.Duration) *consume.Messa
 // Done acknowledges a message.
 func Done(t testing.TB, m *consume.Message) {
 	t.Helper()
-	if err := m.Done(Within(t, 20*time.Second)); err != nil {
+	if err := m.Done(Within(t, Patience)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -4,12 +4,11 @@ package bustest
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
+
+	"holdfast.io/holdfast/internal/porttest"
 )
 
 // Config changes a server's configuration. The zero value changes nothing.
@@ -73,24 +72,12 @@ authorization { users: [ { user: %q, password: %q, %s } ] }
 `, p.address, filepath.Join(dir, "store"), limit, p.User, p.Password, permissions, cluster)
 }
 
-// The range of ports lies below that from which the system takes the ports of
-// outgoing connections: one of these could otherwise occupy the port of a server
-// while it is stopped, the client that tries to reconnect to it included.
-const (
-	firstPort = 20_000
-	ports     = 12_000
-)
-
 // freeAddress returns an address that nobody listens on.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(ports)))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
+	address, err := porttest.Free()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port was found")
-	return ""
+	return address.String()
 }

@@ -20,7 +20,7 @@ func TestKeepAliveOutlastsTheAckWait(t *testing.T) {
 	bustest.Publish(t, b, "a")
 	own := consume.Work(b, host)[0]
 	own.SetHeartbeat(300 * time.Millisecond)
-	m := bustest.Next(t, own, 10*time.Second)
+	m := bustest.Next(t, own)
 
 	stop := m.KeepAlive(t.Context())
 	if again, err := own.Next(bustest.Within(t, 3*time.Second)); err == nil {
@@ -28,7 +28,7 @@ func TestKeepAliveOutlastsTheAckWait(t *testing.T) {
 	}
 	stop()
 	stop()
-	if again := bustest.Next(t, own, 5*time.Second); again.Delivered != 2 {
+	if again := bustest.Next(t, own); again.Delivered != 2 {
 		t.Errorf("delivered %d times", again.Delivered)
 	}
 }
@@ -44,7 +44,7 @@ func TestKeepAliveOutlastsAnOutage(t *testing.T) {
 	bustest.Publish(t, b, "a")
 	own := consume.Work(b, host)[0]
 	own.SetHeartbeat(5 * time.Second)
-	m := bustest.Next(t, own, 10*time.Second)
+	m := bustest.Next(t, own)
 	defer m.KeepAlive(t.Context())()
 	time.Sleep(3 * time.Second)
 	p.Stop()
@@ -61,7 +61,7 @@ func TestDoneIsConfirmed(t *testing.T) {
 		b := bustest.Provisioned(t, o)
 		_, js := bustest.Operator(t, o)
 		bustest.Publish(t, b, "a")
-		bustest.Done(t, bustest.Next(t, consume.Work(b, host)[0], 10*time.Second))
+		bustest.Done(t, bustest.Next(t, consume.Work(b, host)[0]))
 		stream, err := js.Stream(t.Context(), events.StreamRequests)
 		if err != nil {
 			t.Fatal(err)
@@ -78,10 +78,10 @@ func TestDoneOutlastsTheServer(t *testing.T) {
 	b := bustest.Provisioned(t, o)
 	bustest.Publish(t, b, "a")
 	own := consume.Work(b, host)[0]
-	m := bustest.Next(t, own, 10*time.Second)
+	m := bustest.Next(t, own)
 	p.Stop()
 	ended := make(chan error, 1)
-	go func() { ended <- m.Done(bustest.Within(t, 30*time.Second)) }()
+	go func() { ended <- m.Done(bustest.Within(t, bustest.Patience)) }()
 	time.Sleep(500 * time.Millisecond)
 	p.Start()
 	if err := <-ended; err != nil {
@@ -98,11 +98,11 @@ func TestDoneWithoutAConsumerFails(t *testing.T) {
 	b := bustest.Provisioned(t, o)
 	_, js := bustest.Operator(t, o)
 	bustest.Publish(t, b, "a")
-	m := bustest.Next(t, consume.Work(b, host)[0], 10*time.Second)
+	m := bustest.Next(t, consume.Work(b, host)[0])
 	if err := js.DeleteConsumer(t.Context(), events.StreamRequests, "host_web01"); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Done(bustest.Within(t, 30*time.Second)); err == nil ||
+	if err := m.Done(bustest.Within(t, bustest.Patience)); err == nil ||
 		!strings.Contains(err.Error(), "consumer that the message came from is gone") {
 		t.Errorf("%v", err)
 	}
@@ -121,7 +121,7 @@ func TestRejectGivesTheReason(t *testing.T) {
 	}
 	bustest.Publish(t, b, "a")
 	own := consume.Work(b, host)[0]
-	if err := bustest.Next(t, own, 10*time.Second).Reject(bustest.Within(t, 10*time.Second), "policy"); err != nil {
+	if err := bustest.Next(t, own).Reject(bustest.Within(t, bustest.Patience), "policy"); err != nil {
 		t.Fatal(err)
 	}
 	advisory, err := advisories.NextMsg(5 * time.Second)
@@ -141,12 +141,12 @@ func TestLater(t *testing.T) {
 	bustest.Publish(t, b, "a")
 	own := consume.Work(b, host)[0]
 	for _, delay := range []time.Duration{0, time.Second} {
-		m := bustest.Next(t, own, 5*time.Second)
+		m := bustest.Next(t, own)
 		began := time.Now()
 		if err := m.Later(delay); err != nil {
 			t.Fatal(err)
 		}
-		again := bustest.Next(t, own, 5*time.Second)
+		again := bustest.Next(t, own)
 		if waited := time.Since(began); waited < delay || waited > delay+time.Second {
 			t.Errorf("delay %s: came after %s", delay, waited)
 		}
@@ -166,7 +166,7 @@ func TestRedeliver(t *testing.T) {
 		if _, err := dead.PublishRequest(t.Context(), send[stream], bustest.Request(events.Backup, stream)); err != nil {
 			t.Fatal(err)
 		}
-		left := bustest.Next(t, consume.Work(dead, host)[i], 5*time.Second)
+		left := bustest.Next(t, consume.Work(dead, host)[i])
 		own := consume.Work(heir, host)[i]
 		if m, err := own.Next(bustest.Within(t, 100*time.Millisecond)); err == nil {
 			t.Fatalf("delivered twice: %+v", m)
@@ -174,7 +174,7 @@ func TestRedeliver(t *testing.T) {
 		if err := consume.Redeliver(heir, host, left.Reply); err != nil {
 			t.Fatal(err)
 		}
-		again := bustest.Next(t, own, 5*time.Second)
+		again := bustest.Next(t, own)
 		if again.Delivered < 2 || again.Sequence != left.Sequence { // 3 if it came before anybody waited
 			t.Errorf("%+v", again)
 		}

@@ -27,7 +27,7 @@ func taken(t *testing.T, s *consume.Source) <-chan *consume.Message {
 	return c
 }
 
-func promptly(t *testing.T, c <-chan *consume.Message, limit time.Duration) *consume.Message {
+func promptly(t *testing.T, c <-chan *consume.Message) *consume.Message {
 	t.Helper()
 	began := time.Now()
 	select {
@@ -37,8 +37,8 @@ func promptly(t *testing.T, c <-chan *consume.Message, limit time.Duration) *con
 		}
 		t.Logf("taken after %s", time.Since(began))
 		return m
-	case <-time.After(limit):
-		t.Fatalf("no message within %s", limit)
+	case <-time.After(bustest.Patience):
+		t.Fatalf("no message within %s", bustest.Patience)
 		return nil
 	}
 }
@@ -59,7 +59,7 @@ func TestNextOutlastsTheServer(t *testing.T) {
 			p.Start()
 			bustest.Publish(t, b, "a")
 			// Far below the expiry of the pull that was lost.
-			bustest.Done(t, promptly(t, waiting, 10*time.Second))
+			bustest.Done(t, promptly(t, waiting))
 		})
 	}
 }
@@ -75,7 +75,7 @@ func TestNextAfterAnOutageThatNobodyWaitedIn(t *testing.T) {
 	}
 	p.Restart()
 	bustest.Publish(t, b, "a")
-	bustest.Done(t, bustest.Next(t, own, 10*time.Second))
+	bustest.Done(t, bustest.Next(t, own))
 }
 
 func TestDeletedConsumerComesBack(t *testing.T) {
@@ -92,13 +92,13 @@ func TestDeletedConsumerComesBack(t *testing.T) {
 
 		remove() // before anybody asks
 		bustest.Publish(t, b, "a")
-		bustest.Done(t, bustest.Next(t, own, 10*time.Second))
+		bustest.Done(t, bustest.Next(t, own))
 
 		waiting := taken(t, own)
 		time.Sleep(100 * time.Millisecond)
 		remove() // while a pull is open
 		bustest.Publish(t, b, "b")
-		bustest.Done(t, promptly(t, waiting, 10*time.Second))
+		bustest.Done(t, promptly(t, waiting))
 
 		if n := logs.FilterMessageSnippet("was made").Len(); n != 2 {
 			t.Errorf("%d lines in the log: %v", n, logs.All())
@@ -124,7 +124,7 @@ func TestMissingStreamIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	bustest.Publish(t, b, "a")
-	bustest.Done(t, promptly(t, waiting, 20*time.Second))
+	bustest.Done(t, promptly(t, waiting))
 }
 
 func TestDeniedOperationIsNamed(t *testing.T) {

@@ -25,7 +25,7 @@ func TestNextTakesOneMessage(t *testing.T) {
 		}
 		own := consume.Work(b, host)[0]
 		for i := range 3 {
-			m := bustest.Next(t, own, 10*time.Second)
+			m := bustest.Next(t, own)
 			if got := idOf(t, m); got != fmt.Sprint(i) {
 				t.Errorf("message %d is %s", i, got)
 			}
@@ -70,7 +70,7 @@ func TestSourcesTakeWhatIsTheirs(t *testing.T) {
 		}
 		for name, s := range sources {
 			if name == test.source {
-				m := bustest.Next(t, s, 10*time.Second)
+				m := bustest.Next(t, s)
 				if m.Subject != test.subject {
 					t.Errorf("%s: got %s, want %s", name, m.Subject, test.subject)
 				}
@@ -90,7 +90,7 @@ func TestUnsettledMessageComesBack(t *testing.T) {
 	bustest.Publish(t, b, "a")
 	own := consume.Work(b, host)[0]
 	for delivery := uint64(1); delivery <= 3; delivery++ {
-		if m := bustest.Next(t, own, 10*time.Second); m.Delivered != delivery {
+		if m := bustest.Next(t, own); m.Delivered != delivery {
 			t.Errorf("delivery %d says %d", delivery, m.Delivered)
 		}
 	}
@@ -107,7 +107,7 @@ func TestMessageThatLooksLikeAStatus(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if m := bustest.Next(t, consume.Work(b, host)[0], 10*time.Second); m.Sequence != 1 {
+	if m := bustest.Next(t, consume.Work(b, host)[0]); m.Sequence != 1 {
 		t.Errorf("%+v", m)
 	}
 }
@@ -169,7 +169,7 @@ func TestMessageThatNobodyWaitsForGoesBack(t *testing.T) {
 		c, err := js.Consumer(t.Context(), events.StreamRequests, "host_web01")
 		return err == nil && c.CachedInfo().Delivered.Consumer == 1 && c.CachedInfo().NumWaiting == 0
 	})
-	if m := bustest.Next(t, consume.Work(b, host)[0], 5*time.Second); m.Delivered != 2 {
+	if m := bustest.Next(t, consume.Work(b, host)[0]); m.Delivered != 2 {
 		t.Errorf("delivered %d times", m.Delivered)
 	}
 }
@@ -206,7 +206,7 @@ func TestCloseGivesBack(t *testing.T) {
 		if err := <-published; err != nil {
 			t.Fatal(err)
 		}
-		bustest.Done(t, bustest.Next(t, rest, 20*time.Second))
+		bustest.Done(t, bustest.Next(t, rest))
 	}
 }
 

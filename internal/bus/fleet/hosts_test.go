@@ -59,7 +59,7 @@ func who(all []events.HostStatus) []string {
 
 func ask(t *testing.T, b *bus.Bus, hosts []string, wait time.Duration) []string {
 	t.Helper()
-	all, err := fleet.Of(b).Hosts(bustest.Within(t, 20*time.Second), hosts, wait)
+	all, err := fleet.Of(b).Hosts(bustest.Within(t, bustest.Patience), hosts, wait)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestServed(t *testing.T) {
 		if want {
 			announce(t, bustest.Connect(t, o), host, events.RoleServing, "1")
 		}
-		if got, err := fleet.Of(b).Served(bustest.Within(t, 20*time.Second), host, longWait); got != want || err != nil {
+		if got, err := fleet.Of(b).Served(bustest.Within(t, bustest.Patience), host, longWait); got != want || err != nil {
 			t.Errorf("got %v, %v; want %v", got, err, want)
 		}
 	}
@@ -185,7 +185,7 @@ func TestAnnouncedWorkerOutlastsTheServer(t *testing.T) {
 	announce(t, bustest.Connect(t, o), host, events.RoleServing, "1")
 	p.Restart()
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		served, err := fleet.Of(b).Served(bustest.Within(t, 5*time.Second), host, time.Second)
+		served, err := fleet.Of(b).Served(bustest.Within(t, bustest.Patience), host, time.Second)
 		if served {
 			return
 		}
@@ -247,7 +247,7 @@ func TestHostsWithoutPermissions(t *testing.T) {
 			b := bustest.Provisioned(t, o)
 			announce(t, bustest.Connect(t, o), host, events.RoleServing, "1")
 			began := time.Now()
-			all, err := fleet.Of(b).Hosts(bustest.Within(t, 20*time.Second), nil, time.Second)
+			all, err := fleet.Of(b).Hosts(bustest.Within(t, bustest.Patience), nil, time.Second)
 			if got := who(all); !slices.Equal(got, test.want) || !errors.Is(err, test.err) {
 				t.Errorf("got %q, %v", got, err)
 			}

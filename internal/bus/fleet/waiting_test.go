@@ -16,7 +16,7 @@ import (
 // wait stores a request of a kind for a host.
 func wait(t *testing.T, b *bus.Bus, kind events.Kind, host, id string) {
 	t.Helper()
-	if _, err := b.PublishRequest(bustest.Within(t, 20*time.Second), events.HostSubject(kind, host), bustest.Request(kind, id)); err != nil {
+	if _, err := b.PublishRequest(bustest.Within(t, bustest.Patience), events.HostSubject(kind, host), bustest.Request(kind, id)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -37,7 +37,7 @@ func TestWaitingHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("b", host)
-	m := bustest.Next(t, consume.Work(b, host)[0], 10*time.Second)
+	m := bustest.Next(t, consume.Work(b, host)[0])
 	expect("b", host) // until it is settled
 	bustest.Done(t, m)
 	expect("b")

@@ -36,7 +36,7 @@ func TestBucketsAreStores(t *testing.T) {
 // put writes a key that must be written.
 func put(t *testing.T, s ledger.Store, key, value string, expected uint64) uint64 {
 	t.Helper()
-	revision, err := s.Put(bustest.Within(t, 30*time.Second), key, []byte(value), expected, 0)
+	revision, err := s.Put(bustest.Within(t, bustest.Patience), key, []byte(value), expected, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func put(t *testing.T, s ledger.Store, key, value string, expected uint64) uint6
 
 func has(t *testing.T, s ledger.Store, key, value string) {
 	t.Helper()
-	v, _, err := s.Get(bustest.Within(t, 30*time.Second), key)
+	v, _, err := s.Get(bustest.Within(t, bustest.Patience), key)
 	if err != nil || string(v) != value {
 		t.Errorf("%s is %q, not %q (%v)", key, v, value, err)
 	}
@@ -79,7 +79,7 @@ func TestBucketWithoutARoom(t *testing.T) {
 	)
 	for ; err == nil && keys < 100; keys++ {
 		var revision uint64
-		if revision, err = jobs.Put(bustest.Within(t, 10*time.Second), fmt.Sprint("key.", keys), []byte(value), 0, 0); keys == 0 {
+		if revision, err = jobs.Put(bustest.Within(t, bustest.Patience), fmt.Sprint("key.", keys), []byte(value), 0, 0); keys == 0 {
 			first = revision
 		}
 	}
@@ -87,7 +87,7 @@ func TestBucketWithoutARoom(t *testing.T) {
 		t.Fatalf("after %d keys: %v", keys, err)
 	}
 	put(t, jobs, "key.0", value, first) // one that does not grow
-	if err := jobs.Delete(bustest.Within(t, 10*time.Second), "key.1"); err != nil {
+	if err := jobs.Delete(bustest.Within(t, bustest.Patience), "key.1"); err != nil {
 		t.Fatal(err)
 	}
 	put(t, jobs, "key.1", value[:500], 0)
@@ -108,7 +108,7 @@ func shrink(t *testing.T, js jetstream.JetStream, stream string, bytes int64) {
 
 func TestBucketThatIsNotProvisioned(t *testing.T) {
 	jobs := kv.Jobs(bustest.Connect(t, bustest.Embedded(t)))
-	ctx := bustest.Within(t, 10*time.Second)
+	ctx := bustest.Within(t, bustest.Patience)
 	_, _, get := jobs.Get(ctx, "key")
 	_, put := jobs.Put(ctx, "key", nil, 0, 0)
 	for what, err := range map[string]error{"get": get, "put": put, "delete": jobs.Delete(ctx, "key")} {
@@ -212,7 +212,7 @@ func TestBucketOutlastsTheServer(t *testing.T) {
 	}
 	meanwhile(p.Stop, func() { has(t, jobs, "key", "1") })
 	meanwhile(p.Kill, func() {
-		if _, err := jobs.Put(bustest.Within(t, 30*time.Second), "key", []byte("2"), revision, 0); err != nil {
+		if _, err := jobs.Put(bustest.Within(t, bustest.Patience), "key", []byte("2"), revision, 0); err != nil {
 			t.Error(err)
 		}
 	})
@@ -246,7 +246,7 @@ func TestBucketWriteWhoseAnswerIsLost(t *testing.T) {
 			}
 			return err == nil
 		})
-		if _, err := here.Put(bustest.Within(t, 30*time.Second), "fought", []byte("ours"), 0, 0); !errors.Is(err, ledger.ErrConflict) {
+		if _, err := here.Put(bustest.Within(t, bustest.Patience), "fought", []byte("ours"), 0, 0); !errors.Is(err, ledger.ErrConflict) {
 			t.Errorf("%v", err)
 		}
 		has(t, there, "fought", "theirs")
@@ -258,7 +258,7 @@ func TestBucketWriteWhoseAnswerIsLost(t *testing.T) {
 			_, err := there.Put(t.Context(), "freed", []byte("theirs"), 0, 0) // only when it is gone
 			return err == nil
 		})
-		if err := here.Delete(bustest.Within(t, 30*time.Second), "freed"); err != nil {
+		if err := here.Delete(bustest.Within(t, bustest.Patience), "freed"); err != nil {
 			t.Fatal(err)
 		}
 		has(t, there, "freed", "theirs")
