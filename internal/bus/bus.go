@@ -22,6 +22,9 @@ import (
 // drainTimeout bounds how long Close waits for what is under way.
 const drainTimeout = 5 * time.Second
 
+// asyncTimeout bounds how long AppendAsync waits for an answer.
+const asyncTimeout = 30 * time.Second
+
 // Bus is a connection to a message server. Its methods may be called from
 // several goroutines. It reconnects for ever, until Close.
 type Bus struct {
@@ -47,7 +50,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(AttemptTimeout))
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(AttemptTimeout), jetstream.WithPublishAsyncTimeout(asyncTimeout))
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("set up JetStream: %w", err)

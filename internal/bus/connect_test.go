@@ -44,7 +44,7 @@ func TestConnectErrorsAreClearAndKeepSecrets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, logs := bustest.Logged(test.o)
-			b, err := bus.Connect(bustest.Within(t, 10*time.Second), o)
+			b, err := bus.Connect(bustest.Within(t, bustest.Patience), o)
 			if err == nil {
 				t.Fatal(b.Close(), "connected")
 			}
@@ -79,7 +79,7 @@ func TestConnectWaits(t *testing.T) {
 		p.Start()
 	}()
 	defer func() { <-started }()
-	b, err := bus.Connect(bustest.Within(t, 20*time.Second), o)
+	b, err := bus.Connect(bustest.Within(t, bustest.Patience), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestConnectWaits(t *testing.T) {
 func TestPeersOfACluster(t *testing.T) {
 	t.Parallel()
 	s := bustest.Cluster(t, 3)
-	b, err := bus.Connect(bustest.Within(t, 20*time.Second),
+	b, err := bus.Connect(bustest.Within(t, bustest.Patience),
 		bus.Options{URL: s.Nodes[1].URL, User: s.User, Password: s.Password, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)

@@ -104,6 +104,12 @@ func (b *Bus) Append(ctx context.Context, m *nats.Msg) (uint64, error) {
 	return 0, err
 }
 
+// AppendAsync has a message stored, and returns before it is. It asks once. The answer
+// is an error when the connection is lost meanwhile, and after half a minute without one.
+func (b *Bus) AppendAsync(m *nats.Msg) (jetstream.PubAckFuture, error) {
+	return b.js.PublishMsgAsync(m, jetstream.WithRetryAttempts(0))
+}
+
 // WhyNoStream tells a stream that is not there from one that does not answer. That
 // one may have no leader at this moment; where a user's account is not the
 // streams' own, what is not granted looks the same.

@@ -88,7 +88,7 @@ func TestPublishFinalErrors(t *testing.T) {
 			"an event just under the same": {resultSubject, large(1<<20 - 4096), nil},
 		} {
 			began := time.Now()
-			_, err := b.PublishRequest(bustest.Within(t, 20*time.Second), test.subject, test.ev)
+			_, err := b.PublishRequest(bustest.Within(t, bustest.Patience), test.subject, test.ev)
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -107,7 +107,7 @@ func TestPublishFinalErrors(t *testing.T) {
 
 func TestPublishWithoutStreams(t *testing.T) {
 	b := bustest.Connect(t, bustest.Embedded(t))
-	if err := b.PublishEvent(bustest.Within(t, 10*time.Second), resultSubject, bustest.Result("a")); !errors.Is(err, bus.ErrNotProvisioned) {
+	if err := b.PublishEvent(bustest.Within(t, bustest.Patience), resultSubject, bustest.Result("a")); !errors.Is(err, bus.ErrNotProvisioned) {
 		t.Errorf("%v", err)
 	}
 }
@@ -131,7 +131,7 @@ func TestFullStreamRefusesRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range 3 {
-				_, err = b.PublishRequest(bustest.Within(t, 10*time.Second), events.HostSubject(events.Backup, host),
+				_, err = b.PublishRequest(bustest.Within(t, bustest.Patience), events.HostSubject(events.Backup, host),
 					bustest.Request(events.Backup, fmt.Sprint(i)))
 				if i == 0 && err != nil {
 					t.Fatal(err)
@@ -161,7 +161,7 @@ func TestPublishOutlastsTheServer(t *testing.T) {
 	}
 	published := make(chan error, 1)
 	go func() {
-		published <- b.PublishEvent(bustest.Within(t, 30*time.Second), resultSubject, bustest.Result("a"))
+		published <- b.PublishEvent(bustest.Within(t, bustest.Patience), resultSubject, bustest.Result("a"))
 	}()
 	time.Sleep(500 * time.Millisecond)
 	p.Start()
