@@ -2,9 +2,9 @@ package nats_test
 
 import (
 	"testing"
-	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/bus/consume"
 )
 
@@ -26,13 +26,13 @@ func TestClusterCarriesARound(t *testing.T) {
 				t.Errorf("the ledger holds %+v", got)
 			}
 			completed := events.EventSubject("web01", "job", "io.holdfast.backup.completed.v1")
-			if err := worker.PublishEvent(within(t, 5*time.Second), completed, newEvent("io.holdfast.backup.completed.v1")); err != nil {
+			if err := worker.PublishEvent(within(t, bustest.Patience), completed, newEvent("io.holdfast.backup.completed.v1")); err != nil {
 				t.Error(err)
 			}
 			if got := next(t, heard); got.Subject != completed {
 				t.Errorf("heard %s", got.Subject)
 			}
-			if err := m.Done(within(t, 5*time.Second)); err != nil {
+			if err := m.Done(within(t, bustest.Patience)); err != nil {
 				t.Error(err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/bus/consume"
 )
 
@@ -141,7 +142,7 @@ func (c *conn) refused(t *testing.T, subject string) {
 		if !strings.Contains(err.Error(), fmt.Sprintf("Publish to %q", subject)) {
 			t.Errorf("the server reports %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(bustest.Patience):
 		t.Error("the server says nothing, and may have done it")
 	}
 }
@@ -205,7 +206,7 @@ func TestRolesHearNothingElse(t *testing.T) {
 					if !strings.Contains(err.Error(), fmt.Sprintf("Subscription to %q", subject)) {
 						t.Errorf("the server reports %v", err)
 					}
-				case <-time.After(5 * time.Second):
+				case <-time.After(bustest.Patience):
 					t.Error("the server has no objection")
 				}
 			})

@@ -21,6 +21,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/bus/provision"
 )
 
@@ -153,7 +154,7 @@ func read(t *testing.T, path string) string {
 // bus connects a user as Holdfast does.
 func (f *testFleet) bus(user string) *bus.Bus {
 	f.t.Helper()
-	b, err := bus.Connect(within(f.t, 20*time.Second), f.options(user))
+	b, err := bus.Connect(within(f.t, bustest.Patience), f.options(user))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func (c *conn) ask(subject, body string, header ...string) (*nats.Msg, error) {
 	for i := 0; i < len(header); i += 2 {
 		m.Header.Set(header[i], header[i+1])
 	}
-	return c.RequestMsgWithContext(within(c.t, 5*time.Second), m)
+	return c.RequestMsgWithContext(within(c.t, bustest.Patience), m)
 }
 
 // must sends a request that has to succeed.
@@ -215,7 +216,7 @@ func (c *conn) subscribe(subject string) *nats.Subscription {
 	c.t.Helper()
 	s, err := c.SubscribeSync(subject)
 	if err == nil {
-		err = c.FlushTimeout(5 * time.Second)
+		err = c.FlushTimeout(bustest.Patience)
 	}
 	if err != nil {
 		c.t.Fatal(err)
@@ -225,7 +226,7 @@ func (c *conn) subscribe(subject string) *nats.Subscription {
 
 // stream returns JetStream as the user sees it.
 func (c *conn) jetstream() jetstream.JetStream {
-	js, err := jetstream.New(c.Conn)
+	js, err := jetstream.New(c.Conn, jetstream.WithDefaultTimeout(bustest.Patience))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func (c *conn) jetstream() jetstream.JetStream {
 // next returns the next message of a subscription.
 func next(t *testing.T, s *nats.Subscription) *nats.Msg {
 	t.Helper()
-	m, err := s.NextMsgWithContext(within(t, 5*time.Second))
+	m, err := s.NextMsgWithContext(within(t, bustest.Patience))
 	if err != nil {
 		t.Fatalf("nothing arrives on %s: %v", s.Subject, err)
 	}

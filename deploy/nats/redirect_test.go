@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/bus/consume"
 )
 
@@ -96,7 +97,7 @@ func nobodyHasAnswersAcknowledge(t *testing.T, f *testFleet) {
 						if !strings.Contains(err.Error(), fmt.Sprintf("Publish with Reply of %q", reply)) {
 							t.Errorf("the server reports %v", err)
 						}
-					case <-time.After(5 * time.Second):
+					case <-time.After(bustest.Patience):
 						t.Error("the server has no objection")
 					}
 				}
@@ -145,7 +146,7 @@ func TestWhatTheServerCannotTell(t *testing.T) {
 	// Whose event it is stands in the subject; the event itself may claim anything.
 	ev := newEvent("io.holdfast.backup.completed.v1")
 	ev.SetSource("/holdfast/db01")
-	if err := f.bus(web01).PublishEvent(within(t, 5*time.Second), "holdfast.evt.web01.job.backup.completed", ev); err != nil {
+	if err := f.bus(web01).PublishEvent(within(t, bustest.Patience), "holdfast.evt.web01.job.backup.completed", ev); err != nil {
 		t.Errorf("a false source is refused: %v", err)
 	}
 	// Whoever knows another's message id can use it up.

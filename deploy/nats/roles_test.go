@@ -13,6 +13,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/bus/fleet"
 )
@@ -25,10 +26,10 @@ func TestPublisherPublishesAndFollows(t *testing.T) {
 	for _, subject := range []string{"holdfast.req.backup.host.web01", "holdfast.req.cancel.host.web01", "holdfast.req.backup.all"} {
 		publish(t, requests, subject)
 	}
-	if served, err := fleet.Of(requests).IsEnrolled(within(t, 5*time.Second), "web01"); err != nil || !served {
+	if served, err := fleet.Of(requests).IsEnrolled(within(t, bustest.Patience), "web01"); err != nil || !served {
 		t.Errorf("web01 is served: %v, %v", served, err)
 	}
-	if served, err := fleet.Of(requests).IsEnrolled(within(t, 5*time.Second), "nobody"); err != nil || served {
+	if served, err := fleet.Of(requests).IsEnrolled(within(t, bustest.Patience), "nobody"); err != nil || served {
 		t.Errorf("nobody is served: %v, %v", served, err)
 	}
 	if m := ci.must("$JS.API.CONSUMER.NAMES.HOLDFAST_REQUESTS", ""); !strings.Contains(string(m.Data), `"host_db01"`) {
@@ -36,7 +37,7 @@ func TestPublisherPublishesAndFollows(t *testing.T) {
 	}
 	worker := f.bus(web01)
 	subject := events.EventSubject("web01", "job", "io.holdfast.backup.completed.v1")
-	if err := worker.PublishEvent(within(t, 5*time.Second), subject, newEvent("io.holdfast.backup.completed.v1")); err != nil {
+	if err := worker.PublishEvent(within(t, bustest.Patience), subject, newEvent("io.holdfast.backup.completed.v1")); err != nil {
 		t.Fatal(err)
 	}
 	if err := worker.PublishProgress(events.ProgressSubject("web01", "job"), newEvent("progress")); err != nil {
@@ -57,7 +58,7 @@ func TestObserverFollowsEveryHost(t *testing.T) {
 	heard := dash.subscribe("holdfast.evt.>")
 	for user, host := range map[string]string{web01: "web01", db01: "db01"} {
 		subject := events.EventSubject(host, "job", "io.holdfast.backup.completed.v1")
-		if err := f.bus(user).PublishEvent(within(t, 5*time.Second), subject, newEvent("io.holdfast.backup.completed.v1")); err != nil {
+		if err := f.bus(user).PublishEvent(within(t, bustest.Patience), subject, newEvent("io.holdfast.backup.completed.v1")); err != nil {
 			t.Fatal(err)
 		}
 		if m := next(t, heard); m.Subject != subject {
@@ -148,7 +149,7 @@ func TestEveryWorkerOfAHostAnswers(t *testing.T) {
 
 func TestOperatorReadsDeadLettersAndRepeatsRequests(t *testing.T) {
 	f := newFleet(t)
-	if err := f.bus(web01).PublishDeadLetter(within(t, 5*time.Second), "holdfast.dlq.web01", "id", []byte(`{"reason":"x"}`)); err != nil {
+	if err := f.bus(web01).PublishDeadLetter(within(t, bustest.Patience), "holdfast.dlq.web01", "id", []byte(`{"reason":"x"}`)); err != nil {
 		t.Fatal(err)
 	}
 	op := f.connect(operator)
@@ -192,7 +193,7 @@ func TestReloadBringsNewUsers(t *testing.T) {
 	if m == nil {
 		t.Fatal("nothing taken")
 	}
-	if err := m.Done(within(t, 5*time.Second)); err != nil {
+	if err := m.Done(within(t, bustest.Patience)); err != nil {
 		t.Error(err)
 	}
 	for _, o := range []bus.Options{removed, changed} {
@@ -201,7 +202,7 @@ func TestReloadBringsNewUsers(t *testing.T) {
 		}
 	}
 	heard := f.connect(observer).subscribe("holdfast.evt.>")
-	if err := f.bus("host-app-1").PublishEvent(within(t, 5*time.Second), "holdfast.evt.app-1.job.x", newEvent("x")); err != nil {
+	if err := f.bus("host-app-1").PublishEvent(within(t, bustest.Patience), "holdfast.evt.app-1.job.x", newEvent("x")); err != nil {
 		t.Error(err)
 	}
 	next(t, heard)

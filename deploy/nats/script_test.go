@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 )
 
 func TestScriptRefuses(t *testing.T) {
@@ -112,7 +112,7 @@ func TestServerTakesNobodyElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := f.options(db01)
 			test.change(&o)
-			b, err := bus.Connect(within(t, 10*time.Second), o)
+			b, err := bus.Connect(within(t, bustest.Patience), o)
 			if err == nil {
 				t.Fatal(b.Close(), "connected")
 			}

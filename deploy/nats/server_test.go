@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"holdfast.io/holdfast/internal/bus/bustest"
+	"holdfast.io/holdfast/internal/porttest"
 )
 
 // server is a nats-server that runs the fleet in a folder. Only its address and
@@ -88,10 +89,10 @@ func (s *server) reload() {
 }
 
 func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	address, err := porttest.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	return address.String()
 }

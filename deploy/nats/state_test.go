@@ -11,6 +11,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bus"
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/bus/consume"
 )
 
@@ -21,7 +22,7 @@ type state map[string]string
 // state asks as the operator.
 func (c *conn) state() state {
 	c.t.Helper()
-	ctx := within(c.t, 20*time.Second)
+	ctx := within(c.t, bustest.Patience)
 	js := c.jetstream()
 	all := state{}
 	streams := js.ListStreams(ctx)
@@ -50,7 +51,7 @@ func (c *conn) state() state {
 // consumer returns what the server knows of a consumer, as the operator.
 func (c *conn) consumer(stream, name string) *jetstream.ConsumerInfo {
 	c.t.Helper()
-	consumer, err := c.jetstream().Consumer(within(c.t, 5*time.Second), stream, name)
+	consumer, err := c.jetstream().Consumer(within(c.t, bustest.Patience), stream, name)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func publish(t *testing.T, b *bus.Bus, subject string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.PublishRequest(within(t, 10*time.Second), subject, newEvent(kind.RequestType())); err != nil {
+	if _, err := b.PublishRequest(within(t, bustest.Patience), subject, newEvent(kind.RequestType())); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -80,7 +81,7 @@ func newEvent(eventType string) event.Event {
 // take has the source take one message.
 func take(t *testing.T, source *consume.Source) *consume.Message {
 	t.Helper()
-	m, err := source.Next(within(t, 10*time.Second))
+	m, err := source.Next(within(t, bustest.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,11 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/bus/bustest"
 	"holdfast.io/holdfast/internal/bus/consume"
 	"holdfast.io/holdfast/internal/bus/fleet"
 	"holdfast.io/holdfast/internal/bus/provision"
@@ -33,7 +33,7 @@ func TestWorkerTakesAndSettlesRequests(t *testing.T) {
 	} {
 		t.Run(test.subject, func(t *testing.T) {
 			taken := make(chan *consume.Message, 1)
-			ctx := within(t, 20*time.Second)
+			ctx := within(t, bustest.Patience)
 			go func() {
 				m, err := test.source.Next(ctx)
 				if err != nil {
@@ -47,7 +47,7 @@ func TestWorkerTakesAndSettlesRequests(t *testing.T) {
 			if m == nil || m.Subject != test.subject || m.Delivered != 1 {
 				t.Fatalf("taken: %+v", m)
 			}
-			if err := m.Done(within(t, 5*time.Second)); err != nil {
+			if err := m.Done(within(t, bustest.Patience)); err != nil {
 				t.Fatal(err)
 			}
 			if c := op.consumer(test.stream, test.consumer); c.AckFloor.Consumer != 1 || c.NumAckPending != 0 {
@@ -80,7 +80,7 @@ func TestWorkerKeepsTakesOverAndGivesBack(t *testing.T) {
 	if m = take(t, source); m.Delivered != 3 {
 		t.Errorf("delivery %d", m.Delivered)
 	}
-	if err := m.Reject(within(t, 5*time.Second), "refused"); err != nil {
+	if err := m.Reject(within(t, bustest.Patience), "refused"); err != nil {
 		t.Fatal(err)
 	}
 	if c := op.consumer(events.StreamRequests, "host_web01"); c.NumAckPending != 0 || c.NumPending != 0 {
@@ -122,6 +122,12 @@ func TestWorkerKeepsLedgerAndLock(t *testing.T) {
 		return err == nil && strings.Contains(string(m.Data), "no message found")
 	})
 
+	worker.put("$KV.HOLDFAST_LOCKS.collect.sink", "web01", 0, "Nats-TTL", "10s")
+	if m, err := f.connect(db01).ask("$KV.HOLDFAST_LOCKS.collect.sink", "db01", nats.ExpectedLastSubjSeqHdr, "0"); err != nil ||
+		!strings.Contains(string(m.Data), "wrong last sequence") {
+		t.Errorf("a sink that another host removes layers from: %s, %v", m.Data, err)
+	}
+
 	revision := worker.put(head, "attempt 1", 0)
 	worker.put(head, "attempt 2", revision)
 	worker.put("$KV.HOLDFAST_JOBS.web01.job.item.1", "done", 0)
@@ -142,7 +148,7 @@ func TestWorkerPublishesAsItsHost(t *testing.T) {
 	heard, progress := see.subscribe("holdfast.evt.>"), see.subscribe("holdfast.progress.>")
 	for _, eventType := range []string{"io.holdfast.backup.completed.v1", "io.holdfast.request.unserved.v1"} {
 		subject := events.EventSubject("web01", "job", eventType)
-		if err := worker.PublishEvent(within(t, 5*time.Second), subject, newEvent(eventType)); err != nil {
+		if err := worker.PublishEvent(within(t, bustest.Patience), subject, newEvent(eventType)); err != nil {
 			t.Fatal(err)
 		}
 		if m := next(t, heard); m.Subject != subject {
@@ -153,7 +159,7 @@ func TestWorkerPublishesAsItsHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(t, progress)
-	if err := worker.PublishDeadLetter(within(t, 5*time.Second), events.DeadLetterSubject("web01"), "id", []byte("{}")); err != nil {
+	if err := worker.PublishDeadLetter(within(t, bustest.Patience), events.DeadLetterSubject("web01"), "id", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
 	if m := f.connect(operator).stored(events.StreamDLQ, `{"last_by_subj":"holdfast.dlq.web01"}`); string(m.Data) != "{}" {
@@ -167,7 +173,7 @@ func TestWorkerLooksAround(t *testing.T) {
 	f := newFleet(t)
 	publish(t, f.bus(publisher), events.HostSubject(events.Backup, "web01"))
 	f.connect(db01).put("$KV.HOLDFAST_LOCKS.db01", "owner", 0, "Nats-TTL", "10s")
-	ctx, worker := within(t, 10*time.Second), f.bus(db01)
+	ctx, worker := within(t, bustest.Patience), f.bus(db01)
 	if hosts, err := fleet.Of(worker).WaitingHosts(ctx); err != nil || !slices.Equal(hosts, []string{"web01"}) {
 		t.Errorf("requests lie for %s: %v", hosts, err)
 	}
