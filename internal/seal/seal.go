@@ -43,6 +43,9 @@ type Options struct {
 	// to be opened.
 	IdentityFile    string
 	IdentityCommand []string
+	// NameKeyFile is a file with the key of [Names], for a sink with recipients in which
+	// points share what is encrypted. Only its owner may read it.
+	NameKeyFile string
 }
 
 // Seal encrypts and opens. It may be used by several goroutines. A nil one encrypts nothing,
@@ -50,10 +53,12 @@ type Options struct {
 type Seal struct {
 	options    Options
 	recipients []age.Recipient
+	names      *Names
+	named      []age.Recipient // and who has the key of the names
 }
 
 // New checks the options: recipients must be usable, and usable together. It returns nil if
-// nothing is set, and reads no identity.
+// nothing is set, and reads no identity. It reads the key for names.
 func New(o Options) (*Seal, error) {
 	if o.IdentityFile != "" && len(o.IdentityCommand) > 0 {
 		return nil, errors.New("identityFile and identityCommand are both set; leave one out")
@@ -74,7 +79,25 @@ func New(o Options) (*Seal, error) {
 			return nil, err
 		}
 	}
+	if o.NameKeyFile != "" {
+		names, err := readNames(o.NameKeyFile, s.recipientTexts())
+		if err != nil {
+			return nil, err
+		}
+		s.names = names
+		if s.named, err = s.withNames(); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
+}
+
+// Names returns the names of what points share in the sink; nil if they are in clear.
+func (s *Seal) Names() *Names {
+	if s == nil {
+		return nil
+	}
+	return s.names
 }
 
 // parseRecipient does not repeat what it was given: somebody may have written a private key
@@ -110,7 +133,8 @@ func (s *Seal) SameRecipients(other *Seal) bool {
 func (s *Seal) recipientTexts() []string {
 	var texts []string
 	for _, text := range s.options.Recipients {
-		texts = append(texts, strings.TrimSpace(text))
+		fields := strings.Fields(text)
+		texts = append(texts, strings.Join(fields[:min(len(fields), 2)], " ")) // a key of SSH may have a comment
 	}
 	slices.Sort(texts)
 	return slices.Compact(texts)
@@ -118,8 +142,10 @@ func (s *Seal) recipientTexts() []string {
 
 // Encrypt returns a writer that encrypts to w. What it has written is whole only after
 // Close, which does not close w.
-func (s *Seal) Encrypt(w io.Writer) (io.WriteCloser, error) {
-	out, err := age.Encrypt(w, s.recipients...)
+func (s *Seal) Encrypt(w io.Writer) (io.WriteCloser, error) { return encrypt(w, s.recipients) }
+
+func encrypt(w io.Writer, to []age.Recipient) (io.WriteCloser, error) {
+	out, err := age.Encrypt(w, to...)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt for the sink's recipients: %w", err)
 	}
@@ -135,13 +161,18 @@ func (s *Seal) Decrypt(ctx context.Context, r io.Reader) (io.Reader, error) {
 		return nil, err
 	}
 	plain, err := age.Decrypt(r, identities...)
-	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
-		return nil, fmt.Errorf("%w: it was encrypted for others than %s", ErrNoIdentity, s.source())
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: its header: %w", codec.ErrDamaged, err)
+		return nil, s.notOpened(err)
 	}
 	return plain, nil
+}
+
+// notOpened is the error of something encrypted whose beginning was read.
+func (s *Seal) notOpened(err error) error {
+	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
+		return fmt.Errorf("%w: it was encrypted for others than %s", ErrNoIdentity, s.source())
+	}
+	return fmt.Errorf("%w: its header: %w", codec.ErrDamaged, err)
 }
 
 // Opener returns what opens something that is stored in this format: nil if it is in clear.
@@ -221,6 +252,9 @@ type Sealed struct {
 
 // Unwrap returns the sink that it seals, for [sink.As].
 func (s *Sealed) Unwrap() sink.Sink { return s.Sink }
+
+// Filters implements [sink.Filter].
+func (s *Sealed) Filters() bool { return s.Seal.Encrypts() }
 
 // Of returns the seal of a sink, which is nil if it has none.
 func Of(s sink.Reader) *Seal {
