@@ -24,11 +24,11 @@ func (r *refusal) Error() string { return r.message }
 
 var (
 	unauthorized    = &refusal{http.StatusUnauthorized, "UNAUTHORIZED", "credentials are needed"}
-	unknownName     = &refusal{http.StatusNotFound, "NAME_UNKNOWN", "no push under this name is going on"}
+	unknownName     = &refusal{http.StatusNotFound, "NAME_UNKNOWN", "nothing under this name is going on"}
 	unknownBlob     = &refusal{http.StatusNotFound, "BLOB_UNKNOWN", "the blob has to be sent"}
 	unknownUpload   = &refusal{http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "there is no such upload; one that broke off is begun anew"}
-	unknownManifest = &refusal{http.StatusNotFound, "MANIFEST_UNKNOWN", "there is no such manifest: nothing can be pulled here"}
-	unsupported     = &refusal{http.StatusNotFound, "UNSUPPORTED", "this registry takes pushes, and does nothing else"}
+	unknownManifest = &refusal{http.StatusNotFound, "MANIFEST_UNKNOWN", "there is no such manifest"}
+	unsupported     = &refusal{http.StatusNotFound, "UNSUPPORTED", "this registry takes and gives single images, and does nothing else"}
 	methodRefused   = &refusal{http.StatusMethodNotAllowed, "UNSUPPORTED", unsupported.message}
 )
 

@@ -1,7 +1,8 @@
-// Package registry is the push side of the registry protocol, on loopback, for the
-// daemon of one Engine: a [Session] takes one image, whose blobs stream to a
-// [Receiver] as they come. Nothing can be pulled or listed, and whoever does not know
-// the credentials learns nothing but that they are asked for.
+// Package registry is the registry protocol on loopback, for the daemon of one Engine: a
+// [Session] takes one image, whose blobs stream to a [Receiver] as they come, or offers
+// one [Image], whose blobs are read as the daemon takes them. What was pushed cannot be
+// pulled, nothing can be listed, and whoever does not know the credentials learns nothing
+// but that they are asked for.
 package registry
 
 import (
@@ -29,7 +30,7 @@ type Options struct {
 	// Port is the one to listen on if it is free. With 0, and where it is not, the system
 	// chooses one. A daemon remembers where it has pushed a layer, so it should stay.
 	Port int
-	// Credentials are those that the daemon gives with a push. A classic store finds
+	// Credentials are those that the daemon gives with each request. A classic store finds
 	// layers that it has pushed by them too, so they should stay the same for an Engine.
 	Credentials engine.Credentials
 	// Log takes what goes wrong beside the pushes.
@@ -139,12 +140,18 @@ func (s *Server) Close() error {
 // The tag must be one that no other session has or had. Of a server that is closed
 // it returns a session that nothing reaches.
 func (s *Server) Open(tag string, r Receiver) *Session {
+	return s.open(tag, func(session *Session) { session.receiver = r })
+}
+
+// open opens a session once fill has given it what it is for.
+func (s *Server) open(tag string, fill func(session *Session)) *Session {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	session := &Session{server: s, tag: tag, receiver: r, ctx: ctx, cancel: cancel,
+	session := &Session{server: s, tag: tag, ctx: ctx, cancel: cancel,
 		uploads: map[string]*upload{}, received: map[string]int64{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if session.name = s.freeName(); !s.closed {
+	session.name = s.freeName()
+	if fill(session); !s.closed {
 		s.sessions[session.name] = session
 	}
 	return session
@@ -204,12 +211,13 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /v2/{$}", func(http.ResponseWriter, *http.Request) {})
 	for pattern, handle := range map[string]handler{
 		"HEAD " + repository + "blobs/{digest}":       (*Session).headBlob,
-		"POST " + repository + "blobs/uploads/{$}":    (*Session).beginUpload,
-		"PATCH " + repository + "blobs/uploads/{id}":  (*Session).patchUpload,
-		"PUT " + repository + "blobs/uploads/{id}":    (*Session).putUpload,
-		"DELETE " + repository + "blobs/uploads/{id}": (*Session).deleteUpload,
+		"GET " + repository + "blobs/{digest}":        (*Session).getBlob,
+		"POST " + repository + "blobs/uploads/{$}":    pushed((*Session).beginUpload),
+		"PATCH " + repository + "blobs/uploads/{id}":  pushed((*Session).patchUpload),
+		"PUT " + repository + "blobs/uploads/{id}":    pushed((*Session).putUpload),
+		"DELETE " + repository + "blobs/uploads/{id}": pushed((*Session).deleteUpload),
 		"GET " + repository + "manifests/{reference}": (*Session).getManifest,
-		"PUT " + repository + "manifests/{reference}": (*Session).putManifest,
+		"PUT " + repository + "manifests/{reference}": pushed((*Session).putManifest),
 		repository + "blobs/{digest}":                 notAllowed,
 		repository + "blobs/uploads/{id}":             notAllowed,
 		repository + "manifests/{reference}":          notAllowed,

@@ -502,6 +502,24 @@ func TestReceiverFails(t *testing.T) {
 	}
 }
 
+// A manifest that names a blob which has to be sent is refused, and the push may be tried again.
+func TestBlobUnknown(t *testing.T) {
+	r := &receiver{fail: map[string]error{"manifest": fmt.Errorf("%w: of a layer", registry.ErrBlobUnknown)}}
+	p := open(t, r)
+	put := func() answer {
+		return p.ask("PUT", p.base+"manifests/v1", strings.NewReader("{}"), "Content-Type", "a/b")
+	}
+	put().want(t, 400, "MANIFEST_BLOB_UNKNOWN")
+	digest := digestOf([]byte("a blob"))
+	p.ask("HEAD", p.base+"blobs/"+digest, nil).want(t, 404, "")
+	p.ask("PUT", p.begin()+"?digest="+digest, strings.NewReader("a blob")).want(t, 201, "")
+	delete(r.fail, "manifest")
+	put().want(t, 201, "")
+	if err := p.Err(); err != nil {
+		t.Errorf("the session has the error %v", err)
+	}
+}
+
 // A panic of the receiver costs the push, and leaves no blob behind.
 func TestReceiverPanics(t *testing.T) {
 	p := open(t, &receiver{write: func(context.Context) error { panic("a fault") }})

@@ -10,7 +10,6 @@ import (
 	"mime"
 	"net/http"
 	"regexp"
-	"strconv"
 	"sync"
 	"time"
 
@@ -27,9 +26,15 @@ type Receiver interface {
 	Known(ctx context.Context, digest string) (size int64, known bool, err error)
 	// Begin takes a blob, whose digest is told at its end. ctx is the session's.
 	Begin(ctx context.Context) (Blob, error)
-	// Manifest takes a manifest. That of the image is the last, and has a tag.
+	// Manifest takes a manifest. That of the image is the last, and has a tag. It may report
+	// ErrBlobUnknown.
 	Manifest(ctx context.Context, m Manifest) error
 }
+
+// ErrBlobUnknown is wrapped by the error of [Receiver.Manifest] that does not refuse the push for
+// good: the manifest names a blob that the receiver lacks. The daemon gives up, and may push again
+// in the same session.
+var ErrBlobUnknown = errors.New("the manifest names a blob that has to be sent")
 
 // Blob takes the bytes of one blob, by one goroutine at a time. It is ended by one call
 // of Commit or Abort.
@@ -52,11 +57,13 @@ type Manifest struct {
 	Raw               []byte
 }
 
-// Session is the push of one image. It may be used by several goroutines.
+// Session is the push of one image, or the pull of one. It may be used by several
+// goroutines.
 type Session struct {
 	server    *Server
 	name, tag string
-	receiver  Receiver
+	receiver  Receiver        // of a push; nil for a pull
+	offer     *Image          // of a pull; nil for a push
 	ctx       context.Context //nolint:containedctx // the lifetime of the session
 	cancel    context.CancelCauseFunc
 	requests  gate
@@ -67,13 +74,14 @@ type Session struct {
 	received map[string]int64   // sizes of the blobs that were committed, by digest
 }
 
-// Reference is the name that the image is pushed under: an address, a repository and
+// Reference is the name that the image is pushed or pulled under: an address, a repository and
 // the tag. It is valid from now on, until the session is closed.
 func (s *Session) Reference() string {
 	return fmt.Sprintf("%s/%s/%s:%s", s.server.addr, namespace, s.name, s.tag)
 }
 
-// Err returns the error with which the receiver refused the push; nil if it did not.
+// Err returns the error with which the receiver refused the push, or a blob could not be
+// read that was to be pulled; nil if there was none.
 func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +89,7 @@ func (s *Session) Err() error {
 }
 
 // errEnded ends what runs in a session that is closed.
-var errEnded = errors.New("the push has ended")
+var errEnded = errors.New("the push or pull has ended")
 
 // Close ends the session: what runs in it is cancelled. It returns when the receiver is
 // not called any more, and every blob is ended; so the receiver must not call it.
@@ -102,7 +110,7 @@ func (s *Session) Close() {
 	}
 }
 
-// fail ends the session by an error of the receiver, if it has not ended.
+// fail ends the session by an error of the receiver or of a blob, if it has not ended.
 func (s *Session) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +141,7 @@ func (s *Server) within(handle handler) http.HandlerFunc {
 		stop := context.AfterFunc(session.ctx, func() {
 			defer close(cut)
 			cancel(context.Cause(session.ctx))
-			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) // the server's own always can
+			_ = http.NewResponseController(w).SetReadDeadline(longAgo) // the server's own always can
 		})
 		refused := session.handle(w, r.WithContext(ctx), handle)
 		if !stop() {
@@ -171,6 +179,19 @@ func (s *Session) handle(w http.ResponseWriter, r *http.Request, handle handler)
 	return refused
 }
 
+// longAgo is a deadline that ends what waits.
+var longAgo = time.Unix(1, 0)
+
+// pushed is a handler of what belongs to a push.
+func pushed(handle handler) handler {
+	return func(s *Session, w http.ResponseWriter, r *http.Request) error {
+		if s.receiver == nil {
+			return methodRefused
+		}
+		return handle(s, w, r)
+	}
+}
+
 func notAllowed(*Session, http.ResponseWriter, *http.Request) error { return methodRefused }
 
 var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
@@ -189,6 +210,13 @@ func (s *Session) headBlob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if s.offer != nil {
+		c, err := s.offered(digest)
+		if err == nil {
+			blobHeader(w, digest, c.Size)
+		}
+		return err
+	}
 	s.mu.Lock()
 	size, known := s.received[digest]
 	s.mu.Unlock()
@@ -200,13 +228,15 @@ func (s *Session) headBlob(w http.ResponseWriter, r *http.Request) error {
 	if !known {
 		return unknownBlob
 	}
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-	w.Header().Set("Docker-Content-Digest", digest)
+	blobHeader(w, digest, size)
 	return nil
 }
 
-func (s *Session) getManifest(http.ResponseWriter, *http.Request) error { return unknownManifest }
+// digestOfBytes returns the digest of a document.
+func digestOfBytes(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
 
 // maxManifest is how large a manifest may be, in bytes. It is that of other registries.
 const maxManifest = 4 << 20
@@ -219,8 +249,7 @@ func (s *Session) putManifest(w http.ResponseWriter, r *http.Request) error {
 	} else if err != nil {
 		return invalid("MANIFEST_INVALID", "the manifest broke off")
 	}
-	sum := sha256.Sum256(raw)
-	m := Manifest{Tag: r.PathValue("reference"), Digest: "sha256:" + hex.EncodeToString(sum[:]), Raw: raw}
+	m := Manifest{Tag: r.PathValue("reference"), Digest: digestOfBytes(raw), Raw: raw}
 	switch m.Tag {
 	case s.tag:
 	case m.Digest:
@@ -231,7 +260,9 @@ func (s *Session) putManifest(w http.ResponseWriter, r *http.Request) error {
 	if m.MediaType, _, err = mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil {
 		return invalid("MANIFEST_INVALID", "the manifest has no media type")
 	}
-	if err := s.receiver.Manifest(r.Context(), m); err != nil {
+	if err := s.receiver.Manifest(r.Context(), m); errors.Is(err, ErrBlobUnknown) {
+		return invalid("MANIFEST_BLOB_UNKNOWN", err.Error())
+	} else if err != nil {
 		return err
 	}
 	w.Header().Set("Location", r.URL.Path)
