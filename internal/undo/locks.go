@@ -24,6 +24,10 @@ func ContainerName(name string) Resource { return Resource("name/" + name) }
 func VolumeName(name string) Resource    { return Resource("volume/" + name) }
 func ImageReference(ref string) Resource { return Resource("image/" + ref) }
 
+// BaseLayers are the layers of an image up to the one with this diff id, while they are moved
+// to a sink.
+func BaseLayers(sink, diffID string) Resource { return Resource("layers/" + sink + "/" + diffID) }
+
 // Locks is one lock for each resource of an Engine, over all jobs of a process. Two
 // commits of one container at a time falsify each other's pause: the Engine
 // unpauses the container when the first one ends. The zero value is ready to use.

@@ -161,6 +161,13 @@ func (e *Entry) HandOver(release func(), ended <-chan struct{}, pending func() b
 	s.start(e)
 }
 
+// Ended is the end of an attempt of which nothing runs any more, for HandOver.
+var Ended = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // Begin writes the record of an attempt that begins, to its ledger and to the disk,
 // and returns its entry. It waits until what an attempt of the same name left is
 // undone, or ctx ends. After an error nothing of the record is on this disk.
