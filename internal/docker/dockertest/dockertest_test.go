@@ -3,6 +3,9 @@ package dockertest
 import (
 	"context"
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,6 +130,31 @@ func inspect(t *testing.T, e *Engine, id string) string {
 		t.Fatal(err)
 	}
 	return c.State.StartedAt
+}
+
+func TestForward(t *testing.T) {
+	e := New(t, Options{})
+	asked := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.URL.Path:
+		default:
+		}
+		http.Error(w, "no", http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	addr := server.Listener.Addr().(*net.TCPAddr)
+	look := func() error {
+		_, err := e.API().DistributionInspect(t.Context(), addr.String()+"/a/b:c", "")
+		return err
+	}
+	if err := look(); err == nil || len(asked) > 0 {
+		t.Fatalf("it is reached before: %v", err)
+	}
+	e.Forward(t, addr.Port)
+	if err := look(); err == nil || len(asked) == 0 {
+		t.Errorf("it is not reached: %v", err)
+	}
 }
 
 func TestPause(t *testing.T) {

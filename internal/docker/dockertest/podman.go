@@ -31,6 +31,7 @@ func (e *Engine) podman() (*exec.Cmd, error) {
 	}
 	cmd := e.room.command("podman", "--root", e.dir+"/data/root", "--runroot", e.dir+"/data/run", "--storage-driver", "overlay",
 		"system", "service", "--time=0", e.Host())
-	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+config)
+	// What it loads it leaves in the folder for temporary files.
+	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+config, "TMPDIR="+e.dir+"/data")
 	return cmd, nil
 }

@@ -25,7 +25,7 @@ type room struct {
 }
 
 func openRoom(dir, cgroup string, disk int64) (*room, error) {
-	r := &room{cmd: exec.Command("sh", "-c", roomScript, "room.sh", dir, cgroup, fmt.Sprint(disk)), said: &bytes.Buffer{}}
+	r := &room{cmd: exec.Command("sh", "-c", roomScript, "room.sh", dir, cgroup, fmt.Sprint(disk), Address), said: &bytes.Buffer{}}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a Ctrl-C is for the test; the room is then cleared up
 	r.cmd.Stderr = r.said
 	r.cmd.WaitDelay = time.Second

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"testing"
 	"time"
 )
 
@@ -24,6 +25,22 @@ func (e *Engine) TLSHost() string { return "tcp://127.0.0.1:" + tlsPort }
 
 // Certificates is a folder as DOCKER_CERT_PATH takes it, for [Engine.TLSHost].
 func (e *Engine) Certificates() string { return filepath.Join(e.dir, "client") }
+
+// Trust has the Engine know by which certificates that of a registry, host:port, is signed.
+func (e *Engine) Trust(t testing.TB, registry, ca string) {
+	t.Helper()
+	dir := filepath.Join(e.dir, "etc/certs.d", registry)
+	raw, err := os.ReadFile(ca)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "ca.crt"), raw, 0o600)
+	}
+	if err != nil {
+		t.Fatalf("have the private Engine trust a registry: %v", err)
+	}
+}
 
 // listenTLS returns what has dockerd listen on TCP, to clients with a certificate of ours.
 func (e *Engine) listenTLS() []string {
