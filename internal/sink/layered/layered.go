@@ -15,6 +15,14 @@ type Sink struct{ sink.Sink }
 // Unwrap returns the sink itself, for [sink.As].
 func (s *Sink) Unwrap() sink.Sink { return s.Sink }
 
+// FormatOf returns the format of a sink.
+func FormatOf(s sink.Reader) string {
+	if Is(s) {
+		return Layers
+	}
+	return Archive
+}
+
 // Is reports whether the format of a sink is Layers.
 func Is(s sink.Reader) bool {
 	_, ok := sink.As[*Sink](s)
