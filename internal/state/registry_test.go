@@ -3,10 +3,12 @@ package state_test
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast.io/holdfast/internal/state"
 )
@@ -61,5 +63,25 @@ func TestADamagedRegistry(t *testing.T) {
 				t.Errorf("the error has the password: %v", err)
 			}
 		})
+	}
+}
+
+// What is known of bases outlives the process.
+func TestBasesStay(t *testing.T) {
+	path := t.TempDir()
+	dir := hold(t, path)
+	if all, err := dir.Bases(); err != nil || len(all) > 0 {
+		t.Errorf("before any is kept they are %+v, %v", all, err)
+	}
+	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	want := map[string]state.Base{"a": {Known: true, Time: at}, "b": {Tries: 2, Next: at.Add(time.Hour), Time: at}}
+	must(t, dir.KeepBases(want))
+	must(t, dir.Close())
+	if got, err := hold(t, path).Bases(); err != nil || !maps.Equal(got, want) {
+		t.Errorf("the next process finds %+v, %v", got, err)
+	}
+	must(t, os.WriteFile(filepath.Join(path, "bases.json"), []byte(`{"a": {"known`), 0o600))
+	if _, err := dir.Bases(); err == nil || !strings.Contains(err.Error(), "bases.json is damaged") {
+		t.Errorf("a damaged file reports %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -21,6 +22,7 @@ const (
 	sinksName    = "sinks.json"
 	keysName     = "keys.json"
 	registryName = "registry.json"
+	basesName    = "bases.json"
 	natsName     = "nats"
 	sinkName     = "sink"
 )
@@ -179,6 +181,30 @@ func (d *Dir) Registry() (r Registry, err error) {
 
 // KeepRegistry keeps how an Engine reaches the worker's registry, durably.
 func (d *Dir) KeepRegistry(r Registry) error { return d.write(registryName, r) }
+
+// Base is what is known of a base that an Engine is to learn the layers of.
+type Base struct {
+	// Known is set if the Engine knows them.
+	Known bool `json:"known,omitempty"`
+	// Tries is how often that was tried in vain, and Next when it may be tried again.
+	Tries int       `json:"tries,omitempty"`
+	Next  time.Time `json:"next,omitzero"`
+	// Time is when this was entered.
+	Time time.Time `json:"time"`
+}
+
+// Bases returns what is known of bases, by what they are found by; none if nothing is.
+func (d *Dir) Bases() (map[string]Base, error) {
+	all := map[string]Base{}
+	err := read(filepath.Join(d.path, basesName), &all)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return all, err
+}
+
+// KeepBases replaces what is known of bases, durably.
+func (d *Dir) KeepBases(all map[string]Base) error { return d.write(basesName, all) }
 
 // SinkIDs returns the ids of the sinks that were used before, by location.
 func (d *Dir) SinkIDs() (map[string]string, error) {
