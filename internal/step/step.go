@@ -24,6 +24,7 @@ const (
 	Committed      Name = "committed"       // the snapshot is there
 	VolumeRead     Name = "volume-read"     // a volume is in it, and the container that read it is gone
 	Resumed        Name = "resumed"         // the container runs as before
+	PushedDirect   Name = "pushed-direct"   // the Engine has pushed the image to the registry of the sink
 	LayerStored    Name = "layer-stored"    // a layer of the image is in the sink, for all points that have it
 	Saved          Name = "saved"           // all artifacts are in it
 	Published      Name = "published"       // the point is there
@@ -53,13 +54,15 @@ const (
 	Ended          Name = "ended"           // the terminal event is in the ledger
 	EndReported    Name = "end-reported"    // the terminal event is published
 	Acknowledged   Name = "acknowledged"    // the request is acknowledged
+	Primed         Name = "primed"          // an idle worker's Engine has pulled the layers of a base, as an image that is removed next
 )
 
 var all = []Name{
 	Claimed, Planned, Accepted, ItemBegun, Recorded, Staged, HelpersMade, HookRun, Paused, Stopped, Committed, VolumeRead, Resumed,
-	LayerStored, Saved, Published, Checked, Loaded, Created, Connected, Renamed, Kept, Cleared, Filled, Named, Started, GatePassed,
+	PushedDirect, LayerStored, Saved, Published, Checked, Loaded, Created, Connected, Renamed, Kept, Cleared, Filled, Named, Started,
+	GatePassed,
 	DependantMade, DependantNamed, DependantsRun, Restored, ReplacedGone,
-	Removed, Hidden, Erased, RecordGone, Marked, ItemEnded, ItemReported, Ended, EndReported, Acknowledged,
+	Removed, Hidden, Erased, RecordGone, Marked, ItemEnded, ItemReported, Ended, EndReported, Acknowledged, Primed,
 }
 
 // All returns the names of all steps.
