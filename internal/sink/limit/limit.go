@@ -93,6 +93,9 @@ func (h hours) include(t time.Time) bool {
 // Unwrap returns the sink that is bounded, for [sink.As].
 func (s *Sink) Unwrap() sink.Sink { return s.Sink }
 
+// Filters implements [sink.Filter]: only what passes through here is bounded.
+func (s *Sink) Filters() bool { return true }
+
 // Stage implements [sink.Stager].
 func (s *Sink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
 	t, err := s.Sink.Stage(ctx, dir, attempt)
