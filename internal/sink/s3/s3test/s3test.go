@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -18,6 +17,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"holdfast.io/holdfast/internal/porttest"
 )
 
 // Version is that of the server; .ci/run installs it.
@@ -66,14 +67,14 @@ func Start(t testing.TB) *Server {
 func StartIn(dir string) (*Server, error) {
 	s := &Server{dir: dir, Dir: filepath.Join(dir, "s3"), Credentials: filepath.Join(dir, "credentials"),
 		UserCredentials: filepath.Join(dir, "user-credentials")}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := porttest.Free()
 	if err != nil {
 		return nil, err
 	}
-	s.address = l.Addr().String()
+	s.address = free.String()
 	s.URL = "http://" + s.address
 	users := fmt.Appendf(nil, `{"accessAccounts": {%q: {"access": %[1]q, "secret": %q, "role": "user"}}}`, User, SecretKey)
-	err = errors.Join(l.Close(), writeCredentials(s.Credentials, AccessKey), writeCredentials(s.UserCredentials, User),
+	err = errors.Join(writeCredentials(s.Credentials, AccessKey), writeCredentials(s.UserCredentials, User),
 		os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700), os.MkdirAll(s.versions(), 0o700), os.MkdirAll(s.users(), 0o700),
 		os.WriteFile(filepath.Join(s.users(), "users.json"), users, 0o600))
 	if err != nil {
@@ -133,7 +134,7 @@ func (s *Server) EndLocks(ctx context.Context, bucket string) error {
 		if err != nil {
 			return err
 		}
-		if now.Metadata.Get("X-Amz-Object-Lock-Mode") == "" {
+		if info.IsLatest && now.Metadata.Get("X-Amz-Object-Lock-Mode") == "" { // of another version the server does not say
 			continue
 		}
 		mode, soon := minio.Governance, time.Now().Add(time.Second)
