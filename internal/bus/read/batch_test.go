@@ -32,7 +32,7 @@ func TestFollowIsNotBoundByTheDistance(t *testing.T) {
 	}
 	defer s.Close()
 	for i := range stored {
-		ev, err := s.Next(bustest.Within(t, 10*time.Second))
+		ev, err := s.Next(bustest.Within(t, bustest.Patience))
 		if err != nil || ev.ID() != fmt.Sprint(i) {
 			t.Fatalf("event %d is %s, %v", i, ev.ID(), err)
 		}

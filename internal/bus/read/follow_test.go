@@ -20,7 +20,7 @@ import (
 
 func follow(t *testing.T, b *bus.Bus, job string) *read.Subscription {
 	t.Helper()
-	s, err := read.Follow(bustest.Within(t, 20*time.Second), b, host, job)
+	s, err := read.Follow(bustest.Within(t, bustest.Patience), b, host, job)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func follow(t *testing.T, b *bus.Bus, job string) *read.Subscription {
 func store(t *testing.T, b *bus.Bus, job, id string) {
 	t.Helper()
 	subject := events.EventSubject(host, job, events.Backup.ResultType(events.ResultItemCompleted))
-	if err := b.PublishEvent(bustest.Within(t, 30*time.Second), subject, bustest.Result(id)); err != nil {
+	if err := b.PublishEvent(bustest.Within(t, bustest.Patience), subject, bustest.Result(id)); err != nil {
 		t.Error(err)
 	}
 }
@@ -43,7 +43,7 @@ func store(t *testing.T, b *bus.Bus, job, id string) {
 func expect(t *testing.T, s *read.Subscription, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		ev, err := s.Next(bustest.Within(t, 20*time.Second))
+		ev, err := s.Next(bustest.Within(t, bustest.Patience))
 		if err != nil {
 			t.Fatalf("%s: %v", id, err)
 		}
@@ -128,7 +128,7 @@ func TestFollowALargeEvent(t *testing.T) {
 	if err := b.PublishEvent(t.Context(), events.EventSubject(host, "job", events.Backup.ResultType(events.ResultCompleted)), ev); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Next(bustest.Within(t, 20*time.Second))
+	got, err := s.Next(bustest.Within(t, bustest.Patience))
 	if err != nil || !bytes.Equal(got.Data(), ev.Data()) {
 		t.Errorf("%d of %d bytes, %v", len(got.Data()), len(ev.Data()), err)
 	}
@@ -243,7 +243,7 @@ func TestFollowEnds(t *testing.T) {
 		if err := end(b, s); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Next(bustest.Within(t, 10*time.Second)); !errors.Is(err, bus.ErrClosed) {
+		if _, err := s.Next(bustest.Within(t, bustest.Patience)); !errors.Is(err, bus.ErrClosed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
