@@ -2,6 +2,7 @@ package inuse_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,4 +100,66 @@ func TestRegisterRefusesWhatIsNoKey(t *testing.T) {
 	if _, err := r.Register(t.Context(), inuse.Point{Sink: "5f0c", ID: "a b"}, "job"); err == nil {
 		t.Error("it was registered")
 	}
+	if _, _, err := r.Alone(t.Context(), "a b"); err == nil {
+		t.Error("it was had alone")
+	}
+}
+
+// One process at a time has a sink alone, for as long as the message server knows of it.
+func TestAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		locks := ledgertest.NewMemory()
+		one, two := &inuse.Registry{Locks: locks, Host: "web01"}, &inuse.Registry{Locks: locks, Host: "db01"}
+		taken := func(want bool) {
+			t.Helper()
+			_, release, err := two.Alone(t.Context(), point.Sink)
+			if errors.Is(err, inuse.ErrTaken) != want || err != nil && !want {
+				t.Errorf("the other one gets %v", err)
+			}
+			if err == nil {
+				release()
+			}
+		}
+		alone, release, err := one.Alone(t.Context(), point.Sink)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // it is renewed
+		taken(true)
+		if _, other, err := two.Alone(t.Context(), "other"); err != nil {
+			t.Error(err)
+		} else {
+			other()
+		}
+		release()
+		if alone.Err() == nil {
+			t.Error("it goes on")
+		}
+		taken(false)
+
+		if alone, release, err = one.Alone(t.Context(), point.Sink); err != nil {
+			t.Fatal(err)
+		}
+		locks.SetAway(true)
+		time.Sleep(5 * time.Second)
+		if alone.Err() != nil {
+			t.Error("it ends while nobody else can have it")
+		}
+		time.Sleep(4 * time.Second)
+		if alone.Err() == nil {
+			t.Error("it goes on when others are about to have it")
+		}
+		time.Sleep(10 * time.Second)
+		locks.SetAway(false)
+		taken(false)
+		_, mine, err := two.Alone(t.Context(), point.Sink)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release() // leaves the other one's
+		if _, _, err := one.Alone(t.Context(), point.Sink); !errors.Is(err, inuse.ErrTaken) {
+			t.Errorf("it is taken away: %v", err)
+		}
+		mine()
+	})
 }
