@@ -105,13 +105,24 @@ func withoutSnapshots(images []engine.Image) []engine.Image {
 	var others []engine.Image
 	for _, img := range images {
 		named := len(img.References)+len(img.Digests) > 0
+		digests := slices.DeleteFunc(slices.Clone(img.Digests), engine.IsTemporary)
+		img.Digests = slices.DeleteFunc(digests, func(d string) bool { return isPushedAs(img.References, d) })
 		img.References = slices.DeleteFunc(slices.Clone(img.References), engine.IsTemporary)
-		img.Digests = slices.DeleteFunc(slices.Clone(img.Digests), engine.IsTemporary)
 		if !named || len(img.References)+len(img.Digests) > 0 {
 			others = append(others, img)
 		}
 	}
 	return others
+}
+
+// isPushedAs reports whether a digest is of a repository to which an image is pushed as a snapshot: it has
+// it since then.
+func isPushedAs(references []string, digest string) bool {
+	repository, _, _ := strings.Cut(digest, "@")
+	return slices.ContainsFunc(references, func(ref string) bool {
+		tag, ok := strings.CutPrefix(ref, repository+":")
+		return ok && !strings.Contains(tag, "/") && engine.IsTemporary(ref)
+	})
 }
 
 // withoutHelpers returns the containers without those that we make ourselves to read
