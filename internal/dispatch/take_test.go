@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,5 +170,31 @@ func TestSinkFull(t *testing.T) {
 		h.start()
 		h.do(h.backup(allContainers))
 		h.want("backup.accepted "+jobID, "backup.item.failed a", "backup.item.completed b", "backup.completed "+jobID, "done 1")
+	})
+}
+
+// Whoever wants to know hears that a request is taken, and that it is settled, and nothing
+// of cancellations.
+func TestBusy(t *testing.T) {
+	withHost(t, 1, func(h *host) {
+		h.hang("web")
+		var running, all atomic.Int32
+		h.worker.Busy = func() (ended func()) {
+			running.Add(1)
+			all.Add(1)
+			return func() { running.Add(-1) }
+		}
+		h.start()
+		job := h.send(h.work, h.backup(allContainers))
+		synctest.Wait()
+		if n := running.Load(); n != 1 {
+			t.Errorf("while a job runs there are %d", n)
+		}
+		<-h.send(h.cancels, h.message(events.Cancel, `{"job": "`+jobID+`"}`, "ce-id", "id-2")).settled
+		<-job.settled
+		synctest.Wait()
+		if n, all := running.Load(), all.Load(); n != 0 || all != 1 {
+			t.Errorf("after it there are %d, and were %d", n, all)
+		}
 	})
 }

@@ -51,7 +51,9 @@ type Worker struct {
 	// Runner runs the jobs, and has the slots that messages are taken for.
 	Runner    *job.Runner
 	Publisher Publisher
-	Log       *zap.Logger
+	// Busy is told that a request is taken, and ended that it is settled; nil for nobody.
+	Busy func() (ended func())
+	Log  *zap.Logger
 
 	jobs sync.WaitGroup
 }
@@ -112,7 +114,12 @@ func (w *Worker) takeWork(ctx, base context.Context, from Source) {
 		case ctx.Err() != nil || !w.Runner.Slots.TryAcquire(): // another source was quicker
 			w.later(m, 0)
 		default:
-			w.jobs.Go(func() { w.handle(base, m, w.Runner.Slots.Slot(true)) })
+			w.jobs.Go(func() {
+				if w.Busy != nil {
+					defer w.Busy()()
+				}
+				w.handle(base, m, w.Runner.Slots.Slot(true))
+			})
 		}
 	}
 }
