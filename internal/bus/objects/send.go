@@ -47,12 +47,11 @@ type sender struct {
 	lastID  string // its message id
 	through int64  // its index, or -1
 
-	sent    int                 // messages
-	window  int                 // chunks that may be on their way
-	wary    int                 // chunks in a row before the window grows
-	streak  int                 // chunks that were in a row
-	flights []flight            // those on their way
-	async   jetstream.JetStream // by which they are sent; nil before the first
+	sent    int      // messages
+	window  int      // chunks that may be on their way
+	wary    int      // chunks in a row before the window grows
+	streak  int      // chunks that were in a row
+	flights []flight // those on their way
 }
 
 // flight is a chunk on its way.
@@ -70,11 +69,6 @@ func newSender(u *upload) *sender {
 
 // run stores what comes, until there is no more.
 func (s *sender) run(queue <-chan chunk) error {
-	defer func() {
-		if s.async != nil {
-			s.async.CleanupPublisher()
-		}
-	}()
 	for {
 		select {
 		case c, more := <-queue:
@@ -98,9 +92,6 @@ func (s *sender) send(c chunk) error {
 		return s.sendAlone(c)
 	}
 	b, err := s.store.connected(s.ctx)
-	if err == nil && s.async == nil {
-		s.async, err = jetstream.New(b.Conn())
-	}
 	if err != nil {
 		return s.store.explain(s.ctx, s.key, err)
 	}
@@ -110,7 +101,7 @@ func (s *sender) send(c chunk) error {
 	}
 	m, messageID := s.message(c)
 	m.Header.Set(jetstream.ExpectedLastMsgIDHeader, before)
-	answer, err := s.async.PublishMsgAsync(m, jetstream.WithRetryAttempts(0))
+	answer, err := b.AppendAsync(m)
 	s.flights = append(s.flights, flight{c, messageID, answer})
 	if err != nil {
 		return s.recover()
