@@ -21,6 +21,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"holdfast.io/holdfast/internal/porttest"
 )
 
 // T is what a server needs of a test.
@@ -223,14 +225,9 @@ func (s *Server) Mount(options string) {
 func (s *Server) Log() string { return s.log.String() }
 
 func freePort(t T) int {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := porttest.Free()
 	must(t, err)
-	defer listener.Close()
-	addr, ok := listener.Addr().(*net.TCPAddr)
-	if !ok {
-		must(t, errors.New("the listener has no port"))
-	}
-	return addr.Port
+	return free.Port
 }
 
 func must(t T, err error) {
