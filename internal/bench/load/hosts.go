@@ -20,6 +20,7 @@ import (
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/job/backupjob"
 	"holdfast.io/holdfast/internal/node"
+	"holdfast.io/holdfast/internal/sink/layered"
 	"holdfast.io/holdfast/internal/sink/open"
 )
 
@@ -96,7 +97,7 @@ func (l *lab) simulate(ctx context.Context, k *link, s *servers, names []string,
 func (h *hosts) start(ctx context.Context, s *servers, dir, name string, containers int) {
 	n, err := node.Start(ctx, node.Options{
 		StateDir: filepath.Join(dir, "state"), NATS: s.busOptions(), Engine: simulatedEngine(name, containers), HostID: name,
-		Sinks: map[string]open.Config{events.DefaultSink: {URL: filepath.Join(dir, "state", "sink")}}, MakeSink: true,
+		Sinks: map[string]open.Config{events.DefaultSink: {URL: filepath.Join(dir, "state", "sink"), Format: layered.Archive}}, MakeSink: true,
 		Slots: 2, Compression: codec.Compression{Level: bench.Level},
 		Kinds: []events.Kind{events.Backup, events.Cancel}, Policy: backupjob.Policy{Quiesce: []events.Quiesce{events.QuiescePause}},
 		StallTimeout: 10 * time.Minute, RetryFor: 10 * time.Minute, ShutdownGrace: time.Second,
