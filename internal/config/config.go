@@ -40,6 +40,7 @@ type Config struct {
 	// IdentityFile is that of sinks that name no identity of their own, see [open.Config].
 	IdentityFile string      `yaml:"identityFile" env:"IDENTITY_FILE"`
 	Compression  Compression `yaml:"compression" envPrefix:"COMPRESSION_"`
+	Push         Push        `yaml:"push" envPrefix:"PUSH_"`
 	Policy       Policy      `yaml:"policy" envPrefix:"POLICY_"`
 	Prune        Prune       `yaml:"prune" envPrefix:"PRUNE_"`
 	Log          Log         `yaml:"log" envPrefix:"LOG_"`
@@ -107,6 +108,12 @@ type Compression struct {
 	Level int `yaml:"level" env:"LEVEL"`
 }
 
+// Push is how an Engine pushes what is new of containers into sinks in layers.
+type Push struct {
+	// Prime has an Engine learn, while no job runs, the layers of bases that it did not pull.
+	Prime bool `yaml:"prime" env:"PRIME"`
+}
+
 // Timeouts bound what a job may take; 0 means no bound.
 type Timeouts struct {
 	Job  time.Duration `yaml:"job" env:"JOB"`
@@ -160,6 +167,7 @@ func Default() Config {
 		Timeouts:      Timeouts{Progress: 10 * time.Minute},
 		NATS:          NATS{Replicas: 1},
 		Compression:   Compression{Level: 3},
+		Push:          Push{Prime: true},
 		Policy:        Policy{Hooks: true},
 		Prune:         Prune{Grace: 24 * time.Hour},
 		Log:           Log{Format: "console"},
