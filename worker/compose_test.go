@@ -4,14 +4,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/docker/docker/api/types/image"
+
+	"holdfast.io/holdfast/internal/porttest"
 )
 
 // TestCompose starts docker-compose.yml for real, with images of static
@@ -163,11 +165,9 @@ func freePort(t *testing.T) string {
 
 // findPort finds a port of this machine that nobody uses.
 func findPort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := porttest.Free()
 	if err != nil {
 		return "", err
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+	return strconv.Itoa(address.Port), nil
 }

@@ -178,9 +178,10 @@ func TestAReplacementThatDoesNotRunIsUndone(t *testing.T) {
 	}
 	// A health check cannot be waited for, so the gate is one that no container passes in
 	// the job's time.
-	job := w.ask(events.Restore, "restore", fmt.Sprintf(`{"points":[%q],"replace":true,"gate":"1h","timeout":"15s"}`, data.Items[0].Point))
+	job := w.ask(events.Restore, "restore", fmt.Sprintf(`{"points":[%q],"replace":true,"gate":"1h","timeout":"30s"}`, data.Items[0].Point))
 	end = w.ended(job)
-	if err := json.Unmarshal(end.Data(), &data); err != nil || data.Status != events.StatusFailed || data.Items[0].Code != events.CodeTimeout {
+	if err := json.Unmarshal(end.Data(), &data); err != nil || data.Status != events.StatusFailed || len(data.Items) != 1 ||
+		data.Items[0].Code != events.CodeTimeout {
 		t.Fatalf("the restore ended as %s: %v", end.Data(), err)
 	}
 	if data.Items[0].NotRunningMillis == 0 {

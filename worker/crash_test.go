@@ -26,6 +26,9 @@ const (
 	reading  scenario = "volumes"  // two containers, paused until their volumes are read, and a volume
 	sending  scenario = "bucket"   // two containers with their volumes, into a bucket, in parts
 	layering scenario = "layers"   // two containers, into a sink that has each layer once
+	pushing  scenario = "push"     // the same, and the Engine pushes what is new
+	priming  scenario = "prime"    // a container of an image that was built there, and the worker is idle then
+	shipping scenario = "registry" // two containers, pushed by the Engine to the registry in which the sink lies
 	pruning  scenario = "prune"    // points of a container, removed without a grace
 	drilling scenario = "drill"    // the point of a container, started and removed again
 	copying  scenario = "copy"     // points, one of which is protected, to another sink
@@ -50,13 +53,14 @@ var crashes = map[step.Name][]scenario{
 	step.HookRun:        {hooking},
 	step.Paused:         {joining},
 	step.Stopped:        {stopping, replacing, sharing},
-	step.Committed:      {pausing, stopping, joining, hooking, reading, sharing, sending},
+	step.Committed:      {pausing, stopping, joining, hooking, reading, sharing, sending, pushing},
 	step.VolumeRead:     {reading, sending},
 	step.Resumed:        {stopping, joining, hooking},
 	step.Staged:         {pausing, imaging, copying, sending},
-	step.LayerStored:    {layering},
-	step.Saved:          {pausing, imaging, copying, sending, layering},
-	step.Published:      {pausing, joining, copying, sending, layering},
+	step.PushedDirect:   {shipping},
+	step.LayerStored:    {pushing, layering},
+	step.Saved:          {pausing, imaging, copying, sending, layering, pushing, shipping},
+	step.Published:      {pausing, joining, copying, sending, layering, pushing, shipping},
 	step.Checked:        {drilling},
 	step.Loaded:         {drilling, replacing},
 	step.Created:        {drilling, replacing, returning, sharing},
@@ -83,6 +87,7 @@ var crashes = map[step.Name][]scenario{
 	step.Ended:          {pausing},
 	step.EndReported:    {pausing},
 	step.Acknowledged:   {pausing},
+	step.Primed:         {priming},
 }
 
 // kind is the kind of the scenario's request.
@@ -105,7 +110,8 @@ const severalParts = 20 << 20
 
 // world is what the scenario takes place in.
 func (s scenario) world() worldOptions {
-	return worldOptions{bucket: s == sending, offsiteBucket: s == doubling, layers: s == layering}
+	return worldOptions{bucket: s == sending, offsiteBucket: s == doubling, layers: s == layering, pushes: s == pushing || s == priming,
+		registry: s == shipping}
 }
 
 // prepare makes what the scenario needs in a world, and returns the data of its
@@ -136,10 +142,12 @@ func (s scenario) prepare(w *world) string {
 		return `{"containers":{"all":true},"level":"drill"}`
 	}
 	switch s {
-	case layering: // the sink has the base, so that the Engine pushes what is new
-		worker := w.start(workerOptions{})
-		w.ended(w.backup("before", w.run(dockertest.Container{Name: "before"})))
-		worker.kill()
+	case priming: // of several one would have the Engine push the base
+		w.build()
+		c.Name = "a"
+		return fmt.Sprintf(`{"containers":{"names":[%q]}}`, w.run(c))
+	case layering, pushing: // the sink has the base, so that only what is new is stored
+		w.baseStored()
 	case sending:
 		c.Payload = severalParts
 	case imaging:
@@ -176,7 +184,7 @@ const sideBySide = 6
 // and another one takes over that has not its disk.
 var takeovers = map[step.Name]scenario{
 	step.Recorded: pausing, step.Paused: joining, step.Stopped: stopping, step.Committed: pausing,
-	step.VolumeRead: reading, step.Resumed: hooking, step.Staged: sending, step.LayerStored: layering, step.Saved: sending, step.Published: sending,
+	step.VolumeRead: reading, step.Resumed: hooking, step.Staged: sending, step.LayerStored: pushing, step.PushedDirect: shipping, step.Saved: sending, step.Published: sending,
 	step.Ended:  pausing,
 	step.Marked: copying, step.Loaded: drilling, step.Started: drilling, step.Cleared: overwriting, step.DependantNamed: sharing,
 }
@@ -233,6 +241,10 @@ func crash(t *testing.T, name step.Name, nth int, s scenario, sameDir bool) {
 		w.checkProtected()
 	case doubling:
 		w.checkSame(2)
+	case pushing:
+		w.checkPushed(job)
+	case shipping:
+		w.checkMoved(job, events.TransportDirect)
 	}
 	w.verify(job)
 	if s == sharing {

@@ -21,6 +21,7 @@ import (
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/layered"
 	"holdfast.io/holdfast/internal/sink/open"
 	"holdfast.io/holdfast/internal/state"
 )
@@ -200,8 +201,9 @@ func (d *doctor) checkSink(ctx context.Context, name string, c open.Config) {
 	case low != "":
 		d.warn(what, "%s at %s: %s", name, location, low)
 	default:
-		d.ok(what, "%s at %s: %s", name, location, condition+room)
+		d.ok(what, "%s at %s: %s, format %s", name, location, condition+room, layered.FormatOf(s))
 	}
+	d.checkDirect(ctx, name, s)
 	cost, err := costOf(ctx, s)
 	switch {
 	case err != nil:

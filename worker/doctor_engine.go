@@ -19,6 +19,9 @@ import (
 	"holdfast.io/holdfast/internal/plan"
 	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/registry"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/layered"
+	"holdfast.io/holdfast/internal/transport"
 )
 
 func (d *doctor) checkEngine(ctx context.Context) {
@@ -74,6 +77,25 @@ func isReached(ctx context.Context, log *zap.Logger, e engine.Registries) error 
 	return errors.Join(server.Reached(ctx, e.LookUp), server.Close())
 }
 
+// checkDirect asks the Engine whether it reaches the registry in which a sink lies, as a worker does
+// before its first push there.
+func (d *doctor) checkDirect(ctx context.Context, name string, s sink.Sink) {
+	in, ok := sink.RepositoryOf(s)
+	if !ok || !layered.Is(s) {
+		return
+	}
+	e, err := docker.Connect(d.cfg.Docker.Host)
+	if err != nil {
+		return // which was said
+	}
+	defer e.Close()
+	if err := (&transport.Direct{Engine: e}).Reached(ctx, in); err != nil {
+		d.warn("sink", "%s: the bytes of images pass through the worker: %v", name, err)
+		return
+	}
+	d.ok("sink", "%s: the Engine pushes to its registry by itself", name)
+}
+
 // engineRemedy says how to mend an Engine that cannot be asked at this address.
 func engineRemedy(host string, err error) string {
 	_, ofTLS := errors.AsType[*docker.TLSError](err)
@@ -93,6 +115,9 @@ func engineRemedy(host string, err error) string {
 // pushes are what a few calls are for that nothing else needs.
 const pushes = "push into sinks with format: layers"
 
+// primes is what a pull is for.
+const primes = "priming of bases"
+
 // purposes say what cannot be done without a call; without the others nothing can.
 var purposes = map[engine.Call]string{
 	engine.CallPause:       "containers captured together",
@@ -106,6 +131,7 @@ var purposes = map[engine.Call]string{
 	engine.CallNetworks:        "networks in the points of containers",
 	engine.CallPush:            pushes,
 	engine.CallLookUp:          pushes,
+	engine.CallPull:            primes,
 	engine.CallRename:          "restores",
 	engine.CallUpdate:          "restores in the place of a container",
 	engine.CallCreateNetwork:   "restores",
@@ -144,6 +170,8 @@ func (d *doctor) checkCalls(ctx context.Context, host string, e engine.Prober) {
 				why = "which only requests for volumes need"
 			case purpose == pushes:
 				why = "so all of an image is read"
+			case purpose == primes:
+				why = "so the first push of what was built there takes longer"
 			}
 			d.warn("engine", "%s, %s", refusedLine(refusal, purpose), why)
 		default:
@@ -171,7 +199,7 @@ func refusedLine(r *engine.RefusedError, purpose string) string {
 func (d *doctor) wants(call engine.Call) bool {
 	switch call {
 	case engine.CallVersion, engine.CallRename, engine.CallUpdate, engine.CallCreateNetwork, engine.CallRemoveNetwork, engine.CallConnect,
-		engine.CallDisconnect, engine.CallCreateVolume, engine.CallPush, engine.CallLookUp:
+		engine.CallDisconnect, engine.CallCreateVolume, engine.CallPush, engine.CallLookUp, engine.CallPull:
 		return false
 	case engine.CallVolumes, engine.CallInspectVolume, engine.CallRemoveVolume, engine.CallCreate, engine.CallCopy, engine.CallAttach,
 		engine.CallWait, engine.CallRemoveContainer:

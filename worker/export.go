@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/pieces"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/present"
 	"holdfast.io/holdfast/internal/seal"
@@ -121,15 +121,7 @@ func chooseExport(m *point.Manifest, from sink.Reader, volume string) (*export, 
 
 func exportOfVolume(m *point.Manifest, from sink.Reader, a events.Artifact) *export {
 	return &export{what: fmt.Sprintf("volume %s of point %s", a.Name, m.ID), open: func(ctx context.Context) (io.ReadCloser, error) {
-		stored, err := from.Open(ctx, a.Key)
-		if err != nil {
-			return nil, err
-		}
-		plain, err := codec.NewReader(stored, point.Stored(&a), seal.Of(from).Opener(ctx, a.Encryption))
-		if err != nil {
-			return nil, errors.Join(err, stored.Close())
-		}
-		return codec.Over(plain, stored), nil
+		return pieces.Source{Manifest: m, Open: pieces.In(from), Seal: seal.Of(from)}.Volume(ctx, &a)
 	}}
 }
 

@@ -20,6 +20,9 @@ func TestEngineFaults(t *testing.T) {
 	var cases group
 	for name, test := range map[string]func(*testing.T){
 		"sink full":                  sinkFull,
+		"sink full in a push":        sinkFullInPush,
+		"registry ends after a push": registryEnds,
+		"registry of another CA":     registryOfOwnCA,
 		"sink hangs":                 sinkHangs,
 		"engine full":                engineFull,
 		"container removed":          containerRemoved,
@@ -37,6 +40,9 @@ func TestEngineFaults(t *testing.T) {
 		for _, at := range []events.Step{events.StepCommit, events.StepSave} {
 			cases.add(fmt.Sprintf("engine %s in a %s", how, at), func(t *testing.T) { engineRestarts(t, how, end, at) })
 		}
+		cases.add(fmt.Sprintf("engine %s in a push", how), func(t *testing.T) { engineEndsInPush(t, how, end) })
+		cases.add(fmt.Sprintf("engine %s in a push to a registry", how), func(t *testing.T) { engineEndsInDirect(t, how, end) })
+		cases.add(fmt.Sprintf("engine %s after a push to a registry", how), func(t *testing.T) { engineEndsAfterPush(t, how, end) })
 	}
 	cases.run(t, 3) // each has an Engine, or a disk, of its own
 }

@@ -218,8 +218,7 @@ func about(e point.Entry) (item events.Item, host string, shows time.Time) {
 		}
 		return s
 	}
-	at, _, _ := strings.Cut(parts[4], "-")
-	shows, _ = time.Parse("20060102T150405Z", at)
+	shows, _ = events.PointTime(parts[4])
 	return events.Item{Kind: events.ItemKind(parts[2]), Name: decoded(parts[3])}, decoded(parts[1]), shows
 }
 

@@ -25,6 +25,7 @@ func nodeOptions(cfg *config.Config, log *zap.Logger) node.Options {
 		StateDir: cfg.StateDir, NATS: busOptions(cfg), DockerHost: cfg.Docker.Host, HelperImage: cfg.Helper.Image, HostID: cfg.Host.ID,
 		Sinks: sinkConfigs(cfg), MakeSink: usesStateDirSink(cfg),
 		Slots: cfg.Slots, Compression: codec.Compression{Level: cfg.Compression.Level},
+		Prime: cfg.Push.Prime,
 		Kinds: cfg.Policy.Kinds, AllowedSinks: cfg.Policy.Sinks, Policy: backupPolicy(cfg.Policy),
 		Hooks: cfg.Policy.Hooks, HookOutput: cfg.Policy.HookOutput,
 		PruneAfter:   pruneAfter(cfg.Prune),

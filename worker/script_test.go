@@ -3,6 +3,8 @@ package main
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -27,6 +29,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"holdfast.io/holdfast/internal/bus/bustest"
+	"holdfast.io/holdfast/internal/state"
 )
 
 // withEngine runs the tests and then removes what they share on the Engine.
@@ -86,7 +89,9 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 		"clean":     cmdClean,
 		"await":     cmdAwait,
 		"deep":      cmdDeep,
+		"layers":    cmdLayers,
 		"bucket":    cmdBucket,
+		"registry":  cmdRegistry,
 		"allow":     cmdAllow,
 		"unlock":    cmdUnlock,
 		"sshd":      cmdSSHD,
@@ -182,7 +187,9 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 			c.ExposedPorts = nat.PortSet{"80/tcp": {}}
 			h.PortBindings = nat.PortMap{"80/tcp": {{HostIP: "127.0.0.1", HostPort: value}}}
 		case "unhealthy":
-			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/idle", "fail"}, Interval: 100 * time.Millisecond,
+			// Not more often: an Engine of version 20.10 hangs where a check begins while a commit
+			// pauses the container, as it waits for the frozen process with its lock held.
+			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/idle", "fail"}, Interval: time.Second,
 				Timeout: time.Second, Retries: 2}
 		default:
 			state = arg
@@ -328,12 +335,33 @@ func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
 		points[filepath.Base(p)] = true
 		return nil
 	}))
+	ports, err := registryPorts(ts)
+	ts.Check(err)
 	for _, ref := range refs {
+		if address, _, ok := strings.Cut(ref, "/"); ok && ports[address] {
+			ts.Fatalf("image %s, by a name of the registry of a worker, is left on the Engine", ref)
+		}
 		tag := ref[strings.LastIndexByte(ref, ':')+1:]
 		if points[tag[:strings.LastIndexByte(tag, '-')]] {
 			ts.Fatalf("snapshot %s is left on the Engine", ref)
 		}
 	}
+}
+
+// registryPorts are the addresses of the registries of the script's workers.
+func registryPorts(ts *testscript.TestScript) (map[string]bool, error) {
+	found, err := filepath.Glob(ts.MkAbs("*/registry.json"))
+	ports := map[string]bool{}
+	for _, path := range found {
+		var own state.Registry
+		raw, rerr := os.ReadFile(path)
+		if rerr == nil {
+			rerr = json.Unmarshal(raw, &own)
+		}
+		err = errors.Join(err, rerr)
+		ports[fmt.Sprintf("127.0.0.1:%d", own.Port)] = true
+	}
+	return ports, err
 }
 
 // await GLOB waits until a file is there that is not empty: a worker that serves has
@@ -342,7 +370,7 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: await GLOB")
 	}
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		found, err := filepath.Glob(ts.MkAbs(args[0]))
 		ts.Check(err)
 		for _, f := range found {

@@ -116,7 +116,7 @@ func (p *page) manifest(m *point.Manifest) {
 		}
 	}
 	for _, a := range m.Artifacts {
-		if a.MediaType == point.MediaTypeVolume {
+		if point.IsVolume(&a) {
 			p.line("volume", "%s, %s", a.Name, present.Bytes(a.UncompressedSize))
 		}
 	}
@@ -182,16 +182,22 @@ func (p *page) remedies(e point.Entry) {
 		return
 	}
 	if _, has := image.SizeOf(m); has && m.Image != nil {
+		id, where := m.Image.ID, "of the other image store"
 		if a := m.Artifact(point.MediaTypeImageArchive); a != nil {
 			p.line("load it", "%s | docker load", p.decompress(*a))
 		} else {
 			p.line("load it", "holdfast export %s | docker load", m.ID)
+			id, where = m.Image.ConfigDigest, "with the containerd store"
 		}
-		p.line("name it", "docker tag %s %s", m.Image.ID, shellQuote(tagFor(m)))
-		p.line("", "(an Engine of the other image store loads it under another id, which docker load prints)")
+		p.line("name it", "docker tag %s %s", id, shellQuote(tagFor(m)))
+		p.line("", "(an Engine %s loads it under another id, which docker load prints)", where)
 	}
 	for _, a := range m.Volumes() {
-		p.line("unpack it", "%s | tar -xp --xattrs --xattrs-include='*' --acls --sparse --numeric-owner -C DIR", p.decompress(a))
+		read := p.decompress(a)
+		if a.MediaType == point.MediaTypePieces {
+			read = fmt.Sprintf("holdfast export %s --volume %s", m.ID, shellQuote(a.Name))
+		}
+		p.line("unpack it", "%s | tar -xp --xattrs --xattrs-include='*' --acls --sparse --numeric-owner -C DIR", read)
 	}
 }
 

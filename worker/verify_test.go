@@ -67,6 +67,9 @@ func (w *world) wrong(ctx context.Context, jobs []string) []error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	wrong := []error{w.read(ctx)}
+	if w.registry != nil {
+		wrong = append(wrong, w.registry.mirror(ctx, w.sink), w.registry.checkSnapshots())
+	}
 	for _, check := range worldChecks {
 		wrong = append(wrong, check(w, ctx, jobs))
 	}
@@ -409,12 +412,17 @@ func (w *world) checkRequests(ctx context.Context, _ []string) error {
 // checkImages: no snapshot is left, under a name or without. A commit keeps the
 // container's labels in the image.
 func (w *world) checkImages(ctx context.Context, _ []string) (wrong error) {
-	list, err := w.engine.API().ImageList(ctx,
-		image.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", testLabel+"="+w.host))})
+	list, err := w.engine.API().ImageList(ctx, image.ListOptions{All: true})
 	if err != nil {
 		return fmt.Errorf("look for snapshots: %w", err)
 	}
 	for _, img := range list {
+		pulled := slices.ContainsFunc(w.registries, func(prefix string) bool {
+			return slices.ContainsFunc(img.RepoTags, func(ref string) bool { return strings.HasPrefix(ref, prefix) })
+		})
+		if img.Labels[testLabel] != w.host && !pulled || slices.Contains(img.RepoTags, w.image) {
+			continue
+		}
 		if len(img.RepoTags) == 1 && strings.HasPrefix(img.RepoTags[0], "holdfast/restored:") {
 			continue // a restored container is made from it
 		}

@@ -37,13 +37,17 @@ type world struct {
 	url, user, password string           // of the message server
 	js                  jetstream.JetStream
 	// host is the host's id. It is random, and the label of the containers too.
-	host    string
-	sink    string
-	bucket  *s3test.Server // that the sink lies in; nil for one that is a folder
-	layers  bool           // the sink has each layer once
-	offsite string         // another sink, that points are copied to
+	host   string
+	sink   string
+	bucket *s3test.Server // that the sink lies in; nil for one that is a folder
+	layers bool           // the sink has each layer once
+	pushes bool           // the Engine reaches the workers' registries
+	// registries are how the names of images in those begin.
+	registries []string
+	offsite    string // another sink, that points are copied to
 	// offsiteBucket is as bucket, of that sink.
 	offsiteBucket *s3test.Server
+	registry      *inRegistry // in which that of the workers lies; nil for none
 	image         string
 	workers       map[string]*worker   // the last one of each state dir
 	busy          map[string]*busy     // the containers, by name
@@ -76,6 +80,12 @@ type worldOptions struct {
 	sink    string
 	bucket  bool // the sink lies in a bucket
 	layers  bool // the sink has each layer once
+	// registry has the sink lie in a registry that the Engine reaches, and has each layer once.
+	registry bool
+	// certified has the workers and the Engine reach that registry where the Engine has to know who has
+	// signed its certificate: in the Engine's network.
+	certified bool
+	pushes    bool // so it has, and the Engine reaches the workers, to push
 	// offsiteBucket has the sink that points are copied to lie in one.
 	offsiteBucket bool
 }
@@ -106,10 +116,13 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		}
 		w.url, w.user, w.password = w.server.URL, w.server.User, w.server.Password
 	}
-	w.layers = o.layers
+	w.layers, w.pushes = o.layers || o.pushes, o.pushes
 	if o.bucket {
 		w.bucket = s3test.Start(t)
 		w.sink = inBucket(w.bucket)
+	}
+	if o.registry {
+		w.registry = newInRegistry(w, o)
 	}
 	if o.offsiteBucket {
 		w.offsiteBucket = s3test.Start(t)
@@ -184,7 +197,7 @@ func (w *world) connect() {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(nc.Close)
-	if w.js, err = jetstream.New(nc); err != nil {
+	if w.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(time.Minute)); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -330,7 +343,7 @@ func (w *world) eventually(what string, ok func(context.Context) bool, why func(
 
 // within bounds one look: what is asked may be frozen.
 func within(ctx context.Context, ok func(context.Context) bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	return ok(ctx)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,7 +14,10 @@ import (
 	"time"
 
 	"holdfast.io/holdfast/internal/docker/dockertest"
+	"holdfast.io/holdfast/internal/porttest"
+	"holdfast.io/holdfast/internal/sink/layered"
 	"holdfast.io/holdfast/internal/sink/s3/s3test"
+	"holdfast.io/holdfast/internal/state"
 	"holdfast.io/holdfast/internal/step"
 )
 
@@ -71,6 +76,9 @@ func (w *world) start(o workerOptions) *worker {
 	if o.dockerHost == "" {
 		o.dockerHost = o.engine.Host()
 	}
+	if w.pushes {
+		w.forward(o.engine, o.state)
+	}
 	args := slices.Concat(o.prefix, []string{w.program(), "serve", "--nats", o.server, "--state-dir", o.state,
 		"--host-id", w.host, "--docker-host", o.dockerHost, "--log-level", "debug"}, w.sinkFlags())
 	cmd := exec.Command(args[0], args[1:]...)
@@ -81,10 +89,36 @@ func (w *world) start(o workerOptions) *worker {
 	return p
 }
 
+// forward has an Engine reach the registry of the worker with this state dir, at a port that
+// the worker keeps.
+func (w *world) forward(e *dockertest.Engine, folder string) {
+	w.t.Helper()
+	if _, err := os.Stat(folder); err == nil {
+		return // a worker that comes back
+	}
+	free, err := porttest.Free()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	dir, err := state.Hold(folder)
+	if err == nil {
+		err = errors.Join(dir.KeepRegistry(state.Registry{Port: free.Port, User: "holdfast", Password: rand.Text()}), dir.Close())
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e.Forward(w.t, free.Port)
+	w.registries = append(w.registries, fmt.Sprintf("127.0.0.1:%d/", free.Port))
+}
+
 // sinkFlags are the flags that name the world's sinks to a worker.
 func (w *world) sinkFlags() []string {
 	w.t.Helper()
-	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", sinkSettings(w.sink, w.bucket, w.layers), sinkSettings(w.offsite, w.offsiteBucket, false))
+	own := sinkSettings(w.sink, w.bucket, w.layers)
+	if w.registry != nil {
+		own = w.registry.settings()
+	}
+	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", own, sinkSettings(w.offsite, w.offsiteBucket, false))
 	file := filepath.Join(w.t.TempDir(), "holdfast.yaml")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		w.t.Fatal(err)
@@ -94,13 +128,15 @@ func (w *world) sinkFlags() []string {
 
 // sinkSettings are the settings of a sink in a folder, or in a bucket if there is a server.
 func sinkSettings(folder string, server *s3test.Server, layers bool) string {
-	switch {
-	case server == nil && layers:
-		return fmt.Sprintf("{url: %s, format: layers}", folder)
-	case server == nil:
-		return folder
+	format := layered.Archive
+	if layers {
+		format = layered.Layers
 	}
-	return fmt.Sprintf("{url: s3://%s/%s, endpoint: %q, credentialsFile: %s}", s3test.Bucket, bucketPrefix, server.URL, server.Credentials)
+	if server == nil {
+		return fmt.Sprintf("{url: %q, format: %s}", folder, format)
+	}
+	return fmt.Sprintf("{url: s3://%s/%s, endpoint: %q, credentialsFile: %q, format: %s}",
+		s3test.Bucket, bucketPrefix, server.URL, server.Credentials, format)
 }
 
 // environment is this process's, with the server's user.

@@ -90,6 +90,7 @@ var shapes = map[string]func() *image{
 	"classic before Engine 25": classicArchive,
 	"classic store, OCI":       ociArchive,
 	"containerd store":         containerdArchive,
+	"Podman":                   podmanArchive,
 }
 
 // classicArchive is what Engines before 25 write. The second of two layers that
@@ -104,6 +105,25 @@ func classicArchive() *image {
 	a.link("three/layer.tar", "../one/layer.tar")
 	a.file(digest+".json", config)
 	a.file("manifest.json", manifest(digest+".json", "one/layer.tar", "two/layer.tar", "three/layer.tar"))
+	a.imageID = "sha256:" + digest
+	return a
+}
+
+// podmanArchive is what Podman writes: layers named by their diff ids, and links to them by the
+// names that they had before.
+func podmanArchive() *image {
+	a := &image{}
+	config := imageConfig(layers...)
+	digest := sha256Hex(config)
+	var names []string
+	for i, l := range layers {
+		name := sha256Hex(l) + ".tar"
+		a.file(name, l)
+		a.link(fmt.Sprint("layer-", i, "/layer.tar"), "../"+name)
+		names = append(names, name)
+	}
+	a.file(digest+".json", config)
+	a.file("manifest.json", manifest(digest+".json", names...))
 	a.imageID = "sha256:" + digest
 	return a
 }

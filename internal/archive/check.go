@@ -148,7 +148,7 @@ func (c *checker) readFile(r io.Reader, name string, size int64, buf []byte) err
 	}
 	var err error
 	if head := bufio.NewReaderSize(r, sniffed); c.layers != nil && isLayer(name, head) {
-		err = c.take(name, io.TeeReader(head, sum), buf)
+		err = c.take(name, size, io.TeeReader(head, sum), sum, buf)
 	} else {
 		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{head}, buf)
 	}

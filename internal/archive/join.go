@@ -3,6 +3,7 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,9 +28,12 @@ type Parts struct {
 type Part struct {
 	DiffID string // "sha256:<hex>"
 	Size   int64  // of the plain bytes
-	// Open returns the plain bytes. Their end is reported only when they are proven. It is
-	// nil for a layer that is left out, as the Engine has it.
+	// Open returns the plain bytes, or those of Packed. Their end is reported only when they are
+	// proven. It is nil for a layer that is left out, as the Engine has it.
 	Open func() (io.ReadCloser, error)
+	// Packed is as which blob the layer is there, compressed by gzip; the zero value for a layer
+	// that is not. Every Engine unpacks it. Then Size may be wrong.
+	Packed v1.Descriptor
 	// Kept is as which blob the Engine has a layer that is left out of a [Layout].
 	Kept v1.Descriptor
 }
@@ -86,7 +90,7 @@ func (l Part) write(tw *tar.Writer, name string) error {
 		return err
 	}
 	defer plain.Close()
-	return addFile(tw, name, l.Size, plain)
+	return addFile(tw, name, cmp.Or(l.Packed.Size, l.Size), plain)
 }
 
 // addFile writes one file, which must have just this size.

@@ -41,7 +41,7 @@ func (p Parts) writeLayout(w io.Writer) error {
 	}
 	written := map[string]bool{}
 	for _, part := range p.Layers {
-		if name := blobName(part.DiffID); part.Open != nil && !written[name] {
+		if name := blobName(part.blob().Digest.String()); part.Open != nil && !written[name] {
 			written[name] = true
 			if err := part.write(l.tar, name); err != nil {
 				return err
@@ -55,6 +55,9 @@ func (p Parts) writeLayout(w io.Writer) error {
 func (l Part) blob() v1.Descriptor {
 	if l.Open == nil {
 		return l.Kept
+	}
+	if l.Packed.Digest != "" {
+		return l.Packed
 	}
 	return PlainBlob(l.DiffID, l.Size)
 }

@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"io"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -16,9 +18,10 @@ import (
 
 // Layers takes the layers of an image, one after another, as they come by.
 type Layers interface {
-	// Next returns what takes the layer that comes next. digest is what the archive has it
-	// under, of its bytes there, "sha256:<hex>"; empty where it has no digests.
-	Next(digest string) (Layer, error)
+	// Next returns what takes the layer that comes next. size is how many bytes the archive
+	// has of it, and digest what it has them under, "sha256:<hex>"; empty where it has no
+	// digests. Layers come in any order.
+	Next(digest string, size int64) (Layer, error)
 }
 
 // Layer takes the plain bytes of one layer, a tar. End or Abort ends it.
@@ -42,32 +45,43 @@ func Split(r io.Reader, imageID string, layers Layers) (*Info, error) {
 // and JSON has none.
 const sniffed = 512
 
+// podmanLayer is how Podman names a layer: by its diff id.
+var podmanLayer = regexp.MustCompile(`^[0-9a-f]{64}\.tar$`)
+
 // isLayer reports whether a file of an archive is a layer: by its name, or, where that is
 // a digest, by how it begins.
 func isLayer(name string, r *bufio.Reader) bool {
 	if !strings.HasPrefix(name, blobPrefix) {
-		return path.Base(name) == layerName
+		return path.Base(name) == layerName || podmanLayer.MatchString(name)
 	}
 	head, _ := r.Peek(sniffed) // what is wrong shows when it is read
 	return len(head) > 0 && (head[0] != '{' && head[0] != '[' || bytes.IndexByte(head, 0) >= 0)
 }
 
-// take gives one layer away, and enters its diff id.
-func (c *checker) take(name string, stored io.Reader, buf []byte) error {
+// take gives one layer away, of so many bytes, and enters its diff id. sum has hashed what
+// was read of it.
+func (c *checker) take(name string, size int64, stored io.Reader, sum hash.Hash, buf []byte) error {
 	digest := ""
 	if hexDigits, ok := strings.CutPrefix(name, blobPrefix); ok {
 		digest = digestPrefix + hexDigits
+	} else if podmanLayer.MatchString(name) {
+		digest = digestPrefix + strings.TrimSuffix(name, ".tar")
 	}
-	to, err := c.layers.Next(digest)
+	to, err := c.layers.Next(digest, size)
 	if err != nil {
 		return err
 	}
 	defer to.Abort()
-	read, sum := &failing{Reader: stored}, sha256.New()
-	plain, err := Unpack(bufio.NewReaderSize(read, sniffed), maxWindow) // larger reads pass the buffer by
+	read, out := &failing{Reader: stored}, io.Writer(&failing{Writer: to})
+	packed := bufio.NewReaderSize(read, sniffed) // larger reads pass the buffer by
+	if isPacked(packed) {
+		sum = sha256.New()
+		out = io.MultiWriter(out, sum)
+	}
+	plain, err := Unpack(packed, maxWindow)
 	if err == nil {
 		defer plain.Close()
-		_, err = io.CopyBuffer(io.MultiWriter(&failing{Writer: to}, sum), struct{ io.Reader }{plain}, buf)
+		_, err = io.CopyBuffer(out, struct{ io.Reader }{plain}, buf)
 	}
 	if err == nil { // what follows the end of what is compressed
 		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{read}, buf)
@@ -111,6 +125,12 @@ var (
 	gzipMagic = []byte{0x1f, 0x8b}
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
+
+// isPacked reports whether what follows is compressed.
+func isPacked(r *bufio.Reader) bool {
+	begin, _ := r.Peek(len(zstdMagic)) // what is wrong shows when it is read
+	return bytes.HasPrefix(begin, gzipMagic) || bytes.HasPrefix(begin, zstdMagic)
+}
 
 // Unpack returns the plain bytes of a layer, which Engines keep as they are, or compressed
 // by gzip or zstd. window bounds the memory that zstd may ask for, in bytes. Reading it to its

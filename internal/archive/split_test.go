@@ -25,7 +25,7 @@ type takenLayer struct {
 	ended bool
 }
 
-func (k *taken) Next(string) (archive.Layer, error) {
+func (k *taken) Next(string, int64) (archive.Layer, error) {
 	if k.n++; k.n > 1 && k.fail != nil {
 		return nil, k.fail
 	}

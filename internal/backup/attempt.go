@@ -17,6 +17,7 @@ import (
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/quiesce"
 	"holdfast.io/holdfast/internal/registry"
+	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/transport"
@@ -48,8 +49,10 @@ type work struct {
 	baseID    string     // of the image that the container was made from; empty for none
 	durations events.Durations
 
+	below  []string        // the layers that the image has of the one it is based on, by their diff ids; nil if not known
 	moved  transport.Facts // what the choice of the transport rests on, as far as it is known
 	pushed *pushed         // takes the snapshot's push; nil if there is none
+	direct sink.Repository // to which the Engine is to push the snapshot by itself; nil for none
 
 	container *quiesce.Container // nil for an image or a volume
 	hooks     *hook.Session      // nil for an image or a volume
@@ -101,7 +104,7 @@ func (b *Runner) newAttempt(t Task, watch *stall.Watchdog) *attempt {
 // find looks whether an earlier attempt has stored the point in one of its sinks, which
 // then is the result. Otherwise it asks the Engine what it is.
 func (r *attempt) find(ctx context.Context) (stored bool, err error) {
-	if err = r.inLegs(ctx, r.look, nil); r.isStored() || err != nil {
+	if err = r.inLegs(ctx, r.look); r.isStored() || err != nil {
 		return r.isStored(), err
 	}
 	if err := r.doubt(); err != nil {
@@ -220,7 +223,7 @@ func (r *attempt) begin(ctx context.Context) error {
 		}
 		if rerr := entry.End(); rerr != nil {
 			r.Log.Warn("the undo record of an item that did nothing stays", zap.String("record", r.id), zap.Error(rerr))
-			entry.HandOver(nil, closed, r.pending)
+			entry.HandOver(nil, undo.Ended, r.pending)
 		}
 	}
 	if ctx.Err() != nil {

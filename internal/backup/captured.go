@@ -6,6 +6,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/stall"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // Captured is one item of a group whose containers were captured at one point in
@@ -100,4 +101,4 @@ func (c *Captured) Store(ctx context.Context) []Outcome {
 
 // Discard throws away what was captured and will not be stored. It does nothing
 // after Store.
-func (c *Captured) Discard() { c.attempt.handOver(c.attempt.idle(closed)) }
+func (c *Captured) Discard() { c.attempt.handOver(c.attempt.idle(undo.Ended)) }

@@ -43,7 +43,7 @@ func (r *attempt) finish(ctx context.Context, err error) {
 	switch {
 	case ctx.Err() != nil:
 	case r.removeHelpers(ctx), r.pending(), r.holds():
-		r.handOver(r.idle(closed))
+		r.handOver(r.idle(undo.Ended))
 	default:
 		r.end(ctx, staged, err != nil)
 	}
@@ -55,13 +55,13 @@ func (r *attempt) end(ctx context.Context, staged, failed bool) {
 		r.Log.Warn("the snapshot is still there; it will be removed", zap.String("container", r.Item.Name), zap.Error(err))
 		r.warnStored(events.WarningSnapshotKept,
 			"the snapshot of container %s is still on the Engine, and is removed as soon as that is possible: %v", r.Item.Name, err)
-		r.handOver(r.idle(closed))
+		r.handOver(r.idle(undo.Ended))
 		return
 	}
 	if staged { // whoever waits for the container does not wait for a sink
 		r.shared.entry.Change(func(rec *undo.Record) { rec.Drop(undo.IsImage) })
 		r.unlock()
-		r.handOver(r.idle(closed))
+		r.handOver(r.idle(undo.Ended))
 		return
 	}
 	r.forget(ctx)
@@ -91,18 +91,11 @@ func (r *attempt) warnStored(code events.WarningCode, format string, args ...any
 	r.shared.warnings = events.Warn(r.shared.warnings, code, format, args...)
 }
 
-// closed is the end of what has ended already.
-var closed = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
 // forget removes the undo record of an item that has undone itself.
 func (r *attempt) forget(ctx context.Context) {
 	if err := r.shared.entry.End(); err != nil {
 		r.Log.Warn("the undo record of what is undone is still there", zap.String("record", r.id), zap.Error(err))
-		r.handOver(r.idle(closed))
+		r.handOver(r.idle(undo.Ended))
 		return
 	}
 	step.At(ctx, step.RecordGone)

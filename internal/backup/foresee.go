@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/layered"
 	"holdfast.io/holdfast/internal/transport"
@@ -16,6 +16,9 @@ import (
 // changed. How much the container has written is not known before its snapshot.
 func (b *Runner) Foresee(ctx context.Context, kind events.ItemKind, imageID string, to sink.Sink) (transport.Choice, error) {
 	f := transport.Facts{Container: kind == events.ItemContainer, Layered: to != nil && layered.Is(to), Ahead: true}
+	if b.reachDirect(ctx, &f, to); f.Direct {
+		return transport.Choose(f), nil
+	}
 	if b.reach(ctx, &f); f.CanPush() != "" {
 		return transport.Choose(f), nil
 	}
@@ -27,7 +30,7 @@ func (b *Runner) Foresee(ctx context.Context, kind events.ItemKind, imageID stri
 	if err != nil {
 		return transport.Choice{}, fmt.Errorf("inspect image %s: %w", imageID, err)
 	}
-	lacking, err := image.Lacking(ctx, to, base.DiffIDs)
+	lacking, err := blob.Lacking(ctx, to, base.DiffIDs)
 	if err != nil {
 		return transport.Choice{}, err
 	}

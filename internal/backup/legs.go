@@ -11,10 +11,12 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/panics"
+	"holdfast.io/holdfast/internal/pieces"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -39,8 +41,13 @@ type leg struct {
 	staging   sink.Staging // nil if nothing is staged
 	staged    bool         // something may lie staged
 	artifacts []events.Artifact
+	before    *point.Manifest // of the point before this one, once it was looked for
+	looked    bool            // for that
+	known     *pieces.Known   // of the volume that is stored next
+	writer    *image.Writer   // of the image, if it is saved for several sinks and stored in layers in this one
 
 	waited, behind time.Duration // for how long the others have waited for it
+	away           clock         // how long was waited for the sink itself
 
 	// What is below is guarded by the attempt's mutex.
 
@@ -84,12 +91,11 @@ func (r *attempt) drop(ctx context.Context, l *leg, why error) {
 	}
 }
 
-// inLegs does something in all legs that are left, beside each other, while work, which may
-// be nil, is done here. A leg in which it fails is dropped, and so is one that is behind the
-// others for too long, and what is done in it is left to itself. It returns the error of
-// work, or why no leg is left.
-func (r *attempt) inLegs(ctx context.Context, do func(ctx context.Context, l *leg) error, work func() error) error {
-	return r.inSome(ctx, r.live(), do, work)
+// inLegs does something in all legs that are left, beside each other. A leg in which it fails is
+// dropped, and so is one that is behind the others for too long, and what is done in it is left
+// to itself. It returns why no leg is left.
+func (r *attempt) inLegs(ctx context.Context, do func(ctx context.Context, l *leg) error) error {
+	return r.inSome(ctx, r.live(), do, nil)
 }
 
 // legEnd is the end of what was done in a leg.
@@ -98,7 +104,8 @@ type legEnd struct {
 	err error
 }
 
-// inSome is inLegs for some of the legs.
+// inSome is inLegs for some of the legs, while work, which may be nil, is done here. It returns
+// the error of that, too.
 func (r *attempt) inSome(ctx context.Context, legs []*leg, do func(ctx context.Context, l *leg) error, work func() error) error {
 	if len(r.live()) == 1 && len(legs) == 1 && work == nil { // nobody else waits for it
 		return r.inOne(ctx, legs[0], do)
@@ -245,11 +252,11 @@ func (r *attempt) look(ctx context.Context, l *leg) error {
 	m, err := point.ReadUnsealed(ctx, opened, r.dir)
 	switch {
 	case err == nil:
-		err = image.Settle(ctx, l.sink, r.dir, m) // the earlier attempt may have died before it did
+		err = blob.Settle(ctx, l.sink, r.dir, m) // the earlier attempt may have died before it did
 		switch {
 		case err == nil:
 			r.stored(ctx, l, m)
-		case !errors.Is(err, image.ErrRemoved):
+		case !errors.Is(err, blob.ErrRemoved):
 			return failure.At(events.StepInspect, failure.FromSink(err), "look whether point %s is whole", r.Point)
 		}
 	case !errors.Is(err, sink.ErrNotFound):

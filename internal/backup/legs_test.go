@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -49,14 +48,6 @@ func (b *pair) both(id string) backup.Task {
 	t := b.task(id, events.QuiescePause)
 	t.Legs = []backup.Leg{in("default", b.sink), in("other", b.other)}
 	return t
-}
-
-// fillWith writes so many bytes into a container.
-func (b *pair) fillWith(id string, n int) {
-	content := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{})
-	_, _ = r.Read(content)
-	b.engine.Write(id, "big", content)
 }
 
 // wantPoint holds that a sink has the whole point, and nothing else.

@@ -9,6 +9,7 @@ import (
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/stall"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // await does work of some attempts as [stall.Await] does. If it panics, they fail,
@@ -35,7 +36,7 @@ func (r *attempt) panicked(err error) {
 	r.Log.Error("an item failed by a fault of Holdfast",
 		zap.String("item", r.Item.Name), zap.Error(err), panics.LogStack(err))
 	if r.isRecorded() {
-		r.handOver(r.idle(closed))
+		r.handOver(r.idle(undo.Ended))
 		return
 	}
 	r.unlock()

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -15,20 +15,26 @@ import (
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/prime"
 	"holdfast.io/holdfast/internal/registry"
 	"holdfast.io/holdfast/internal/step"
 	"holdfast.io/holdfast/internal/transport"
+	"holdfast.io/holdfast/internal/undo"
 )
 
 // maxUntold is how many bytes an Engine may send of layers that the sink has. It does not
-// know them by the digest of a push the first time, and compresses them for that, for a
-// minute at this size; it does from then on, and sends what is new alone.
+// know them by the digest of a push the first time, unless their base was pulled, or primed
+// while the worker was idle, and compresses them for that, for a minute at this size; it does
+// from then on, and sends what is new alone.
 const maxUntold = 2 << 30
 
 // openPush begins the push of a container's snapshot, if there may be one: what is committed
 // has the name that it is pushed by.
 func (r *attempt) openPush(ctx context.Context) error {
 	r.moved = transport.Facts{Container: true, Layered: isPushable(r.live())}
+	if r.openDirect(ctx); r.direct != nil {
+		return nil
+	}
 	if r.reach(ctx, &r.moved); r.moved.CanPush() != "" {
 		return nil
 	}
@@ -64,9 +70,28 @@ func (r *attempt) transported(c transport.Choice) {
 	r.manifest.Image.Transport, r.manifest.Image.TransportReason = c.Transport, events.Cut(c.Reason, point.MaxReason)
 }
 
+// turn waits until no other item moves the layers of the same base to the sink, so that of
+// several items of one base that the sink lacks, one moves it and the others find it there.
+// The caller releases it once the sink has them. How long that takes is not this item's lack
+// of progress.
+func (r *attempt) turn(ctx context.Context, img *engine.ImageDetail) (release func(), err error) {
+	base, live := baseOf(img), r.live()
+	if base == "" || !isPushable(live) {
+		return func() {}, nil
+	}
+	defer r.watch.Suspend()()
+	release, err = r.Sweeper.Locks.Acquire(ctx, undo.BaseLayers(live[0].Sink, base))
+	return sync.OnceFunc(release), err
+}
+
 // pushLayers has the Engine push the snapshot to the one sink of the attempt, if that is the
-// better way, and reports whether it was.
-func (r *attempt) pushLayers(ctx context.Context, img *engine.ImageDetail) (done bool, err error) {
+// better way, and reports whether it was. It calls release as soon as no layer of the base is to
+// be moved.
+func (r *attempt) pushLayers(ctx context.Context, img *engine.ImageDetail, release func()) (done bool, err error) {
+	if r.direct != nil {
+		release() // of what an Engine is to push several times at the same time, it sends each layer once
+		return r.pushDirect(ctx, img)
+	}
 	session := r.takeSession()
 	if session == nil {
 		r.transported(transport.Choose(r.moved))
@@ -74,12 +99,14 @@ func (r *attempt) pushLayers(ctx context.Context, img *engine.ImageDetail) (done
 	}
 	defer session.Close()
 	l := r.live()[0]
-	w := &image.Writer{Sink: l.sink, Staging: l.staging, Compression: r.Transport.Compression, Most: mostOf(img.Size),
-		Wrap: func(to io.Writer) io.Writer { return sinkWriter{to, r.watch} }}
+	w := r.layerWriter(l, img)
 	if err := w.Begin(ctx, img.DiffIDs); err != nil {
 		return false, failure.FromSink(err)
 	}
 	r.weigh(ctx, img, w)
+	if r.moved.Missing == 0 || r.moved.OnlyLast {
+		release()
+	}
 	choice := transport.Choose(r.moved)
 	if choice.Transport == events.TransportPush {
 		if err = r.push(ctx, img, l, session, w); err == nil || !errors.Is(err, image.ErrNotTaken) {
@@ -99,19 +126,34 @@ func (r *attempt) weigh(ctx context.Context, img *engine.ImageDetail, w *image.W
 	f.Streams, f.Layers, f.Size, f.New = !r.about.Stages, len(img.DiffIDs), img.Size, img.Size
 	missing := w.Missing()
 	f.Missing = len(missing)
-	f.Untold = r.Push.IsUntold(baseOf(img))
-	if base, err := r.Engine.InspectImage(ctx, r.baseID); err == nil && len(base.DiffIDs) == f.Layers-1 {
+	base, err := r.Engine.InspectImage(ctx, r.baseID)
+	if err != nil || len(base.DiffIDs) == 0 || len(base.DiffIDs) > f.Layers {
+		return
+	}
+	r.below = base.DiffIDs
+	f.Untold = r.Push.IsUntold(r.topOfBase())
+	if len(base.DiffIDs) == f.Layers-1 { // what was not changed adds no layer
 		f.OnlyLast = f.Missing == 1 && missing[0] == f.Layers-1
 		f.New = max(img.Size-base.Size, 0)
 	}
 }
 
-// baseOf returns the diff id of the layer below the last one; empty if there is none.
+// baseOf returns the diff id of the layer below the last one, which is the highest of what an
+// image is based on unless nothing was added; empty if there is none.
 func baseOf(img *engine.ImageDetail) string {
 	if len(img.DiffIDs) < 2 {
 		return ""
 	}
 	return img.DiffIDs[len(img.DiffIDs)-2]
+}
+
+// topOfBase is the highest layer of the image that the container was made from; empty if that
+// is not known.
+func (r *attempt) topOfBase() string {
+	if len(r.below) == 0 {
+		return ""
+	}
+	return r.below[len(r.below)-1]
 }
 
 // push stores what the Engine pushes. It reports image.ErrNotTaken if the image is to be
@@ -124,13 +166,13 @@ func (r *attempt) push(ctx context.Context, img *engine.ImageDetail, l *leg, ses
 	receiver := image.NewReceiver(w, img.DiffIDs, o)
 	r.pushed.begin(ctx, img.Size, receiver, w)
 	r.progress(events.StepSave, 0, img.Size, 0)
-	err := r.Push.Run(ctx, session)
+	err := r.Push.Run(ctx, session, receiver.Again)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if refused := session.Err(); refused != nil {
 		if errors.Is(refused, image.ErrTooMuch) {
-			r.Push.Untold(baseOf(img))
+			r.Push.Untold(r.topOfBase())
 		}
 		return refused
 	}
@@ -141,9 +183,23 @@ func (r *attempt) push(ctx context.Context, img *engine.ImageDetail, l *leg, ses
 	if err != nil {
 		return failure.FromSink(err)
 	}
+	r.Log.Debug("an image was pushed", zap.String("item", r.Item.Name), zap.Int64("bytes", receiver.Bytes()))
 	l.artifacts = append(l.artifacts, artifacts...)
 	r.imageIs(img, info)
 	return nil
+}
+
+// tellBase says whether the Engine knows the layers on which the snapshot is based, which are
+// stored in a leg now.
+func (r *attempt) tellBase(l *leg) {
+	if r.Bases == nil || r.moved.CanPush() != "" || !r.about.Stages || r.below == nil {
+		return
+	}
+	if r.manifest.Image.Transport == events.TransportPush {
+		r.Bases.Pushed(r.below)
+		return
+	}
+	r.Bases.Saved(prime.Base{Image: r.baseID, DiffIDs: r.below, Sink: l.Sink, Dir: r.dir})
 }
 
 // pushed takes what an Engine pushes.
@@ -198,7 +254,11 @@ func (p *pushed) Manifest(_ context.Context, m registry.Manifest) error {
 	case m.Tag == "":
 		return nil // of an index, which is refused itself
 	}
-	return to.Receiver.Manifest(m.Raw)
+	err := to.Receiver.Manifest(m.Raw)
+	if errors.Is(err, image.ErrLacks) {
+		return fmt.Errorf("%w: %w", registry.ErrBlobUnknown, err)
+	}
+	return err
 }
 
 // pushedBlob is a blob that the Engine pushes.

@@ -5,9 +5,12 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap/zaptest"
 
@@ -15,6 +18,8 @@ import (
 	"holdfast.io/holdfast/internal/backup"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/prime"
 	"holdfast.io/holdfast/internal/registry"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/layered"
@@ -99,6 +104,9 @@ func TestPush(t *testing.T) {
 			}
 			b.change(id, 1)
 			b.backUp(id, "20260102T150405Z-00000001", first)
+			if saves := b.engine.Calls(enginetest.Save); !streams && saves != 1 {
+				t.Errorf("the image was saved %d times", saves)
+			}
 			b.change(id, 2)
 			if added := b.backUp(id, "20260102T150405Z-00000002", events.TransportPush); added != 1+documentsOf {
 				t.Errorf("%d blobs were added for one layer", added)
@@ -108,6 +116,112 @@ func TestPush(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A layer that the Engine leaves out, as it has pushed it for another sink, is pushed to a sink that
+// lacks it.
+func TestPushToAnotherSink(t *testing.T) {
+	b, id := pushBench(t)
+	other := sinktest.NewMemory()
+	b.sweeper.Sinks = sinks{"default": b.sink, "other": other}
+	backUp := func(pointID, to string, s sink.Sink, want events.Transport) {
+		task := b.pushTask(id, pointID, s)
+		task.Legs[0].Sink = to
+		result, err := b.run(t.Context(), task)
+		if err != nil || result.Manifest.Image.Transport != want {
+			t.Fatalf("in sink %s it is %+v, %v, want it moved by %s", to, result, err, want)
+		}
+	}
+	backUp("20260102T150405Z-00000001", "default", b.sink, events.TransportSave)
+	backUp("20260102T150405Z-00000002", "other", other, events.TransportSave)
+	b.change(id, 1)
+	backUp("20260102T150405Z-00000003", "default", b.sink, events.TransportPush)
+	pushes := b.engine.Calls(enginetest.Push)
+	backUp("20260102T150405Z-00000004", "other", other, events.TransportPush)
+	if n := b.engine.Calls(enginetest.Push) - pushes; n != 2 {
+		t.Errorf("it was pushed %d times", n)
+	}
+	b.wantAsItWas(id, events.StateRunning)
+}
+
+// Of two containers of one base that are backed up at the same time, one moves the base, and the
+// other one waits for it.
+func TestTheBaseIsMovedOnce(t *testing.T) {
+	b, id := pushBench(t)
+	other := b.add(events.StateRunning)
+	b.change(id, 1)
+	b.change(other, 2)
+	move := func(id, pointID string, want events.Transport) {
+		result, err := b.run(b.Context(), b.pushTask(id, pointID, b.sink))
+		if err != nil || result.Manifest.Image.Transport != want {
+			t.Errorf("it is %+v, %v, want it moved by %s", result, err, want)
+		}
+	}
+	var both sync.WaitGroup
+	b.engine.Plan(enginetest.Fault{Op: enginetest.Save, During: func() {
+		both.Go(func() { move(other, "20260102T150405Z-00000002", events.TransportPush) })
+		for b.engine.Calls(enginetest.Commit) < 2 {
+			time.Sleep(time.Millisecond)
+		}
+	}})
+	move(id, "20260102T150405Z-00000001", events.TransportSave)
+	both.Wait()
+	if saves := b.engine.Calls(enginetest.Save); saves != 1 {
+		t.Errorf("an image was saved %d times", saves)
+	}
+}
+
+// heard are what a Bases heard.
+type heard struct {
+	saved  []prime.Base
+	pushed [][]string
+}
+
+func (h *heard) Saved(b prime.Base)      { h.saved = append(h.saved, b) }
+func (h *heard) Pushed(diffIDs []string) { h.pushed = append(h.pushed, diffIDs) }
+
+// Whether the Engine knows a base is said once its layers are stored, if it compresses layers
+// for a push: also of a container that has nothing of its own.
+func TestBases(t *testing.T) {
+	const first, second = "20260102T150405Z-00000001", "20260102T150405Z-00000002"
+	for name, streams := range map[string]bool{"classic store": false, "containerd store": true} {
+		t.Run(name, func(t *testing.T) {
+			b, id := pushBench(t)
+			h := &heard{}
+			b.runner.Bases = h
+			from := events.TransportSave
+			if streams {
+				b.engine.SetStreams()
+				from = events.TransportPush
+			}
+			b.backUp(id, first, from)
+			b.change(id, 2)
+			b.backUp(id, second, events.TransportPush)
+			base, err := b.engine.InspectImage(t.Context(), baseImage)
+			if err != nil {
+				t.Fatal(err)
+			}
+			task := b.pushTask(id, first, b.sink)
+			want := heard{saved: []prime.Base{{Image: base.ID, DiffIDs: base.DiffIDs, Sink: task.Legs[0].Sink,
+				Dir: point.Dir(task.Host, task.Item.Kind, task.Item.Name, first)}}, pushed: [][]string{base.DiffIDs}}
+			if streams {
+				want = heard{}
+			}
+			if !reflect.DeepEqual(*h, want) {
+				t.Errorf("it is said %+v, want %+v", *h, want)
+			}
+		})
+	}
+	t.Run("what the Engine does not reach", func(t *testing.T) {
+		b, id := pushBench(t)
+		h := &heard{}
+		b.runner.Bases = h
+		b.engine.Plan(enginetest.Fault{Op: enginetest.LookUp, Err: engine.ErrEngineUnavailable})
+		b.backUp(id, first, events.TransportSave)
+		if len(h.saved)+len(h.pushed) > 0 {
+			t.Errorf("it is said %+v", *h)
+		}
+	})
 }
 
 // A container that has not changed is said to be that, however its image is moved; one of which

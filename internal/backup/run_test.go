@@ -132,8 +132,11 @@ func (b *bench) add(state events.State) (id string) {
 }
 
 // fill writes so much into a container that its archive is sent in many pieces.
-func (b *bench) fill(id string) {
-	content := make([]byte, 5<<20)
+func (b *bench) fill(id string) { b.fillWith(id, 5<<20) }
+
+// fillWith writes so many bytes into a container.
+func (b *bench) fillWith(id string, n int) {
+	content := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{})
 	_, _ = r.Read(content)
 	b.engine.Write(id, "big", content)

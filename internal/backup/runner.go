@@ -14,6 +14,7 @@ import (
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/prime"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/transport"
 	"holdfast.io/holdfast/internal/undo"
@@ -31,6 +32,12 @@ type Runner struct {
 	// Push moves the snapshots of containers to a sink in layers, where it can; nil for
 	// never. Its Engine is the same.
 	Push *transport.Push
+	// Bases hears of what the Engine could push, and its classic store compresses for that;
+	// nil for nobody.
+	Bases Bases
+	// Direct does so past the worker, where the sink lies in a registry; nil for never. Its Engine
+	// is the same.
+	Direct *transport.Direct
 	// Volumes moves the content of volumes and bind mounts to the sink.
 	Volumes *transport.Volumes
 	// StallTimeout is how long an item may go without a byte moved or a step passed
@@ -43,6 +50,14 @@ type Runner struct {
 	// Version is the program's, for the manifest.
 	Version string
 	Log     *zap.Logger
+}
+
+// Bases hears how the layers came to a sink on which the snapshots of containers are based.
+type Bases interface {
+	// Saved says that the Engine has not pushed them.
+	Saved(b prime.Base)
+	// Pushed says that it has, or was asked for them and left them out.
+	Pushed(diffIDs []string)
 }
 
 // Task is one item of one attempt at one job.
@@ -110,9 +125,10 @@ type Result struct {
 
 // Run backs one item up, and returns what came of it in each of its sinks, in the order of
 // the task, when all that will be stored is stored durably and nothing temporary is left.
-// The Engine is read once for all sinks. A sink that fails is left out, and so is one that
-// the others would have to wait for; the last one that is left is waited for. If one of
-// them has the point already, because an earlier attempt stored it, the Engine is not
+// The Engine is read once for all sinks; an image is read once more for a sink in layers in which a
+// layer was taken for another one of its size. A sink that fails is left out, and so is one that the
+// others would have to wait for; the last one that is left is waited for. If one of them has the
+// point already, because an earlier attempt stored it, the Engine is not
 // asked, and the others do not get it: it is for the caller to copy the point where it
 // lacks. An item that the plan says will fail does so at once; it needs no sink.
 //

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"sync"
 	"time"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
-	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
@@ -36,7 +36,7 @@ func (r *attempt) stage(ctx context.Context) (err error) {
 		l.staging = staging
 		step.At(ctx, step.Staged)
 		return nil
-	}, nil)
+	})
 }
 
 // store saves the image to the sink and publishes the point.
@@ -83,7 +83,7 @@ func (r *attempt) publish(ctx context.Context) error {
 			return nil
 		}
 	}
-	return r.inLegs(ctx, r.publishIn, nil)
+	return r.inLegs(ctx, r.publishIn)
 }
 
 // keepResults keeps what the result says beside the manifest.
@@ -104,10 +104,8 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 	own := *r.manifest
 	m := &own
 	m.Artifacts = l.artifacts
-	if hasBlobs(m.Artifacts) {
-		m.FormatVersion = point.LayeredVersion
-	}
-	err := point.Publish(ctx, l.sink, l.staging, m)
+	m.FormatVersion = versionOf(m)
+	err := blob.Publish(ctx, l.sink, l.staging, m)
 	if errors.Is(err, point.ErrUnwritable) {
 		return &failure.Error{Step: events.StepPublish, Code: events.CodeInternal, Err: err}
 	}
@@ -119,10 +117,11 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	step.At(ctx, step.Published)
-	if err := image.Settle(ctx, l.sink, r.dir, m); err != nil {
+	if err := blob.Settle(ctx, l.sink, r.dir, m); err != nil {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	r.stored(ctx, l, m)
+	r.tellBase(l)
 	return nil
 }
 
@@ -159,7 +158,12 @@ func (r *attempt) base(ctx context.Context) error {
 
 // save moves the image into the staging.
 func (r *attempt) save(ctx context.Context, img *engine.ImageDetail) error {
-	if pushed, err := r.pushLayers(ctx, img); pushed || err != nil {
+	moved, err := r.turn(ctx, img)
+	if err != nil {
+		return err
+	}
+	defer moved()
+	if pushed, err := r.pushLayers(ctx, img, moved); pushed || err != nil {
 		return err
 	}
 	release, doubt, err := r.Transport.Reserve(r.disk(), img.Size)
@@ -172,18 +176,7 @@ func (r *attempt) save(ctx context.Context, img *engine.ImageDetail) error {
 	}
 	// A classic Engine stages for long before the first byte.
 	r.progress(events.StepSave, 0, img.Size, 0)
-	archives := slices.DeleteFunc(r.live(), isLayered)
-	if len(archives) > 0 {
-		info, err := r.Transport.Move(ctx, img.ID, imageTarget{r, archives, mostOf(img.Size)}, func(read, stored int64) {
-			release()
-			r.progress(events.StepSave, read, img.Size, stored)
-		})
-		if err != nil {
-			return r.imageError(err)
-		}
-		r.imageIs(img, info)
-	}
-	return r.saveLayers(ctx, img, release)
+	return (&saving{attempt: r, img: img, staged: release, how: r.Transport.Compression}).run(ctx)
 }
 
 // archiveOverhead is what the archive of an empty image has at most, in bytes: its
@@ -199,18 +192,6 @@ func mostOf(size int64) int64 {
 		return 0
 	}
 	return 2*size + archiveOverhead
-}
-
-// imageTarget is the image archive of a point.
-type imageTarget struct {
-	attempt *attempt
-	legs    []*leg
-	most    int64 // bytes
-}
-
-// Put implements [transport.Target].
-func (t imageTarget) Put(ctx context.Context, write func(to codec.Destination) (codec.Stored, error)) error {
-	return t.attempt.artifact(ctx, t.legs, point.ImageArchive, t.most, events.Artifact{MediaType: point.MediaTypeImageArchive}, write)
 }
 
 func (r *attempt) saveDocument(ctx context.Context, d document) error {
@@ -249,12 +230,14 @@ func (r *attempt) artifactIn(
 		name, most = name+seal.Suffix, s.Most(most)
 		a.Encryption, to.Encrypt = seal.Format, s.Encrypt
 	}
+	end := l.away.begin()
 	w, key, err := l.staging.Create(ctx, name, most)
+	end()
 	if err != nil {
 		return failure.FromSink(err)
 	}
 	defer func() { _ = w.Abort() }() // what it leaves is the attempt's to discard
-	to.Writer = sinkWriter{w, r.watch}
+	to.Writer = sinkWriter{w, r.watch, &l.away}
 	stored, err := write(to)
 	if err != nil {
 		return err
@@ -272,15 +255,8 @@ func (r *attempt) artifactIn(
 func (r *attempt) fanned(
 	ctx context.Context, legs []*leg, name string, most int64, a events.Artifact, write func(to codec.Destination) (codec.Stored, error),
 ) error {
-	fan := codec.NewFan(ctx.Done(), patience)
-	branches := map[*leg]*codec.Branch{}
-	for _, l := range legs {
-		branches[l] = fan.Branch(l.waited, func() { r.drop(ctx, l, errSlow) })
-	}
 	var clear codec.Stored // what is stored in clear; known when the stream has ended
-	store := func(ctx context.Context, l *leg) error {
-		branch := branches[l]
-		defer branch.Leave()
+	return r.fan(ctx, legs, func(ctx context.Context, l *leg, branch *codec.Branch) error {
 		return r.artifactIn(ctx, l, name, most, a, func(to codec.Destination) (codec.Stored, error) {
 			if to.Encrypt == nil {
 				if _, err := branch.WriteTo(to); err != nil {
@@ -292,24 +268,73 @@ func (r *attempt) fanned(
 			if err != nil {
 				return codec.Stored{}, err
 			}
-			if _, err := branch.WriteTo(out); err != nil {
-				out.Abort()
-				return codec.Stored{}, err
+			stored, err := drain(branch, out)
+			if err == nil {
+				stored.UncompressedSize = clear.UncompressedSize // the stream has ended
 			}
-			stored, err := out.Finish()
-			stored.UncompressedSize = clear.UncompressedSize // the stream has ended
 			return stored, err
 		})
-	}
-	err := r.inSome(ctx, legs, store, func() (err error) {
-		defer func() { fan.End(err) }()
+	}, func(fan io.Writer) (err error) {
 		clear, err = write(codec.Destination{Writer: fan})
 		return err
+	})
+}
+
+// drain has a stream take what comes out of a branch, and ends it.
+func drain(branch *codec.Branch, out transport.Stream) (codec.Stored, error) {
+	if _, err := branch.WriteTo(out); err != nil {
+		out.Abort()
+		return codec.Stored{}, err
+	}
+	return out.Finish()
+}
+
+// fan has what work writes taken by several sinks, each at its own pace.
+func (r *attempt) fan(
+	ctx context.Context, legs []*leg, take func(ctx context.Context, l *leg, branch *codec.Branch) error, work func(fan io.Writer) error,
+) error {
+	fan := codec.NewFan(ctx.Done(), patience)
+	branches := map[*leg]*codec.Branch{}
+	for _, l := range legs {
+		branches[l] = fan.Branch(l.waited, l.away.total, func() { r.drop(ctx, l, errSlow) })
+	}
+	err := r.inSome(ctx, legs, func(ctx context.Context, l *leg) error {
+		branch := branches[l]
+		defer branch.Leave()
+		return take(ctx, l, branch)
+	}, func() (err error) {
+		defer func() { fan.End(err) }()
+		return work(fan)
 	})
 	for l, branch := range branches {
 		l.waited = branch.Waited()
 	}
 	return err
+}
+
+// outs are what stores the same in several sinks. It may be used by several goroutines.
+type outs struct {
+	mu  sync.Mutex
+	all []storing
+}
+
+// storing is what stores something in a sink.
+type storing interface{ StoredBytes() int64 }
+
+func (o *outs) add(one storing) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all = append(o.all, one)
+}
+
+// StoredBytes is that of the one that has stored most.
+func (o *outs) StoredBytes() (most int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, one := range o.all {
+		most = max(most, one.StoredBytes())
+	}
+	return most
 }
 
 // imageError is the Engine's error about the image that is saved. That a
@@ -326,9 +351,11 @@ func (r *attempt) imageError(err error) error {
 type sinkWriter struct {
 	io.Writer
 	watch *stall.Watchdog
+	away  *clock // how long was waited for the sink
 }
 
 func (w sinkWriter) Write(p []byte) (int, error) {
+	defer w.away.begin()()
 	n, err := w.Writer.Write(p)
 	w.watch.Kick()
 	return n, failure.FromSink(err)

@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
-	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/helper"
@@ -97,7 +96,7 @@ func whatIs(v events.PlannedVolume) string {
 
 func (r *attempt) readVolume(ctx context.Context, n int, v events.PlannedVolume) error {
 	r.progress(events.StepVolumes, 0, 0, 0)
-	report, err := r.Volumes.Move(ctx, r.helpers[n], volumeTarget{r, v}, func(read, stored int64) {
+	report, err := r.Volumes.Move(ctx, r.helpers[n], volumeTarget{r, v, r.Volumes.Compression}, func(read, stored int64) {
 		r.progress(events.StepVolumes, read, 0, stored)
 	})
 	if v.Source != "" && errors.Is(err, volume.ErrNotFolder) { // only the helper sees that
@@ -168,19 +167,6 @@ func (r *attempt) warnOfVolume(v events.PlannedVolume, report volume.Report) {
 	if report.Mounts.Count > 0 {
 		r.manifest.Warn(events.NewWarning(events.WarningMountsLeftOut, "%s: what is mounted in it is left out: %s", whatIs(v), report.Mounts))
 	}
-}
-
-// volumeTarget is the archive of a volume or bind mount in a point.
-type volumeTarget struct {
-	attempt *attempt
-	volume  events.PlannedVolume
-}
-
-// Put implements [transport.Target].
-func (t volumeTarget) Put(ctx context.Context, write func(to codec.Destination) (codec.Stored, error)) error {
-	name := t.volume.ArtifactName()
-	a := events.Artifact{Name: name, MediaType: point.MediaTypeVolume}
-	return t.attempt.artifact(ctx, t.attempt.live(), point.VolumeArchive(name), mostOf(t.volume.Size), a, write)
 }
 
 // notIncluded says of the mounts of the container that are not read why.

@@ -38,6 +38,21 @@ func (s slowStaging) Create(ctx context.Context, name string, most int64) (sink.
 	return slowWriter{w, s.write}, key, err
 }
 
+func (s slowStaging) CreateBlob(ctx context.Context, most int64) (sink.BlobWriter, error) {
+	w, err := s.Staging.CreateBlob(ctx, most)
+	return slowBlob{w, s.write}, err
+}
+
+type slowBlob struct {
+	sink.BlobWriter
+	write time.Duration
+}
+
+func (w slowBlob) Write(p []byte) (int, error) {
+	time.Sleep(w.write)
+	return w.BlobWriter.Write(p)
+}
+
 type slowWriter struct {
 	sink.Writer
 	write time.Duration

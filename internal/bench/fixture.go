@@ -122,22 +122,34 @@ func (f *Fixture) Volume(ctx context.Context, image, name string, size, files in
 	if _, err := f.Docker(ctx, "volume", "create", "--label", Label+"="+f.run, name); err != nil {
 		return "", err
 	}
-	container, err := f.Docker(ctx, "create", "--volume", name+":/v", image, "none")
-	if err != nil {
-		return "", err
-	}
-	content := tarStream(func(tw *tar.Writer) error {
+	return name, f.fill(ctx, image, name, func(tw *tar.Writer) error {
 		if err := writeTree(tw, "tree", layers, int64(size)*megabyte); err != nil {
 			return err
 		}
 		return writeSmall(tw, "small", files)
 	})
+}
+
+// ChangeVolume writes size megabytes into a volume, other ones for each seed.
+func (f *Fixture) ChangeVolume(ctx context.Context, image, volume string, seed uint64, size int) error {
+	return f.fill(ctx, image, volume, func(tw *tar.Writer) error {
+		return writeTree(tw, fmt.Sprintf("changed-%d", seed), layers+1+seed, int64(size)*megabyte)
+	})
+}
+
+// fill writes files into a volume, by a container of the image that never runs.
+func (f *Fixture) fill(ctx context.Context, image, volume string, write func(tw *tar.Writer) error) error {
+	container, err := f.Docker(ctx, "create", "--volume", volume+":/v", image, "none")
+	if err != nil {
+		return err
+	}
+	content := tarStream(write)
 	defer content.Close()
 	if _, err := f.Output(ctx, content, "docker", "cp", "-", container+":/v"); err != nil {
-		return "", err
+		return err
 	}
 	_, err = f.Docker(ctx, "rm", container)
-	return name, err
+	return err
 }
 
 // Tar makes an image of nothing but busybox, which has a tar, and returns its id.

@@ -17,7 +17,9 @@ func Mebibytes(n int64) string       { return fmt.Sprintf("%.1f MiB", float64(n)
 func Markdown(rows [][]string) string {
 	var s strings.Builder
 	for i, row := range rows {
-		fmt.Fprintf(&s, "| %s |\n", strings.Join(row, " | "))
+		const bar = "\x00" // between cells; one in a cell would end it
+		line := strings.ReplaceAll(strings.Join(row, bar), "|", `\|`)
+		fmt.Fprintf(&s, "| %s |\n", strings.ReplaceAll(line, bar, " | "))
 		if i == 0 {
 			fmt.Fprintf(&s, "|%s\n", strings.Repeat(" --- |", len(row)))
 		}

@@ -16,6 +16,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/sink/file"
+	"holdfast.io/holdfast/internal/sink/layered"
 )
 
 // Holdfast is the program with a state dir and a sink of its own.
@@ -24,13 +26,19 @@ type Holdfast struct {
 	Path, stateDir, Sink string
 	// config is the file that says how the sink is, if it is not as sinks are without one.
 	config string
+	// Second is the folder of the sink that is called second, if there is one.
+	Second string
 }
 
-// NewHoldfast returns the program at path, with its folders below dir.
+// NewHoldfast returns the program at path, with its folders below dir, whose sink has archives.
 func NewHoldfast(p Programs, path, dir string) (*Holdfast, error) {
 	h := &Holdfast{Programs: p, Path: path, Sink: filepath.Join(dir, "sink")}
 	h.Env = append(h.Env[:len(h.Env):len(h.Env)], fmt.Sprintf("HOLDFAST_COMPRESSION_LEVEL=%d", Level), "HOLDFAST_SHUTDOWN_GRACE=1s")
-	return h.Beside(filepath.Join(dir, "state")), os.MkdirAll(h.Sink, 0o700)
+	if err := os.MkdirAll(h.Sink, 0o700); err != nil {
+		return nil, err
+	}
+	_, err := file.Open(context.Background(), h.Sink, "", file.Options{Format: layered.Archive}) // which is kept with it
+	return h.Beside(filepath.Join(dir, "state")), err
 }
 
 // Beside returns the program with another state dir and the same sink: it knows of no
@@ -42,15 +50,19 @@ func (h *Holdfast) Beside(stateDir string) *Holdfast {
 	return &beside
 }
 
-// NewLayered returns the program at path, with its folders below dir, whose sink stores
-// each layer once.
+// NewLayered returns the program at path, with its folders below dir, whose sink, and the one
+// that is called second, store each layer once.
 func NewLayered(p Programs, path, dir string) (*Holdfast, error) {
 	h, err := NewHoldfast(p, path, dir)
 	if err != nil {
 		return nil, err
 	}
-	h.config = filepath.Join(dir, "holdfast.yaml")
-	return h, os.WriteFile(h.config, fmt.Appendf(nil, "sinks:\n  default: {url: %q, format: layers}\n", h.Sink), 0o600)
+	h.config, h.Second = filepath.Join(dir, "holdfast.yaml"), filepath.Join(dir, "second")
+	if err := os.MkdirAll(h.Second, 0o700); err != nil {
+		return nil, err
+	}
+	return h, os.WriteFile(h.config, fmt.Appendf(nil,
+		"sinks:\n  default: {url: %q, format: layers}\n  second: {url: %q, format: layers}\n", h.Sink, h.Second), 0o600)
 }
 
 // place are the flags that name the sink.

@@ -46,6 +46,40 @@ func parseStatus(raw []byte, name string) (int64, error) {
 	return 0, fmt.Errorf("/proc does not tell a process's %s", name)
 }
 
+// Read is how many bytes it has read so far, from wherever.
+func (p Process) Read() (int64, error) {
+	raw, err := os.ReadFile(p.file("io"))
+	if err != nil {
+		return 0, err
+	}
+	return parseIO(raw)
+}
+
+func parseIO(raw []byte) (n int64, err error) {
+	if _, err = fmt.Sscanf(string(raw), "rchar: %d", &n); err != nil {
+		return 0, fmt.Errorf("/proc does not tell what a process has read: %q", raw)
+	}
+	return n, nil
+}
+
+// MachineCPU is the CPU time that all of the machine has used so far.
+func MachineCPU() (time.Duration, error) {
+	raw, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseMachine(raw)
+}
+
+// parseMachine reads the first line: user, nice, system, idle, iowait, irq and softirq time.
+func parseMachine(raw []byte) (time.Duration, error) {
+	var user, nice, system, idle, wait, irq, soft int64
+	if _, err := fmt.Sscanf(string(raw), "cpu %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &soft); err != nil {
+		return 0, fmt.Errorf("/proc/stat tells no CPU time: %w", err)
+	}
+	return time.Duration(user+nice+system+irq+soft) * tick, nil
+}
+
 // CPU is the CPU time used so far, by the program and by the kernel for it.
 func (p Process) CPU() (time.Duration, error) {
 	raw, err := os.ReadFile(p.file("stat"))

@@ -1,9 +1,7 @@
 package codec
 
 import (
-	"fmt"
 	"io"
-	"runtime"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
@@ -49,16 +47,10 @@ type frame struct {
 
 // newCompressor returns a compressor that writes to w from a goroutine of its
 // own. The caller calls Close or breakOff.
-func newCompressor(w io.Writer, level zstd.EncoderLevel) (*compressor, error) {
-	threads := min(runtime.GOMAXPROCS(0), maxThreads)
-	enc, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(level),
-		zstd.WithEncoderConcurrency(threads),
-		zstd.WithWindowSize(frameSize),
-		zstd.WithLowerEncoderMem(true), // no history beyond one frame: it would never be used
-	)
+func newCompressor(w io.Writer, how Compression) (*compressor, error) {
+	enc, threads, err := how.NewEncoder(frameSize)
 	if err != nil {
-		return nil, fmt.Errorf("set up zstd: %w", err)
+		return nil, err
 	}
 	frames := threads + 2
 	c := &compressor{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -16,7 +17,7 @@ func TestCompressorRoundTrip(t *testing.T) {
 		random := rand.NewChaCha8([32]byte{})
 		_, _ = random.Read(plain[:size/2])
 		var stored bytes.Buffer
-		c, err := newCompressor(&stored, zstd.SpeedDefault)
+		c, err := newCompressor(&stored, Compression{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +59,7 @@ func (f *failing) Write(p []byte) (int, error) {
 func TestCompressorReportsThatItsWriterFails(t *testing.T) {
 	plain := make([]byte, frameSize)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(plain)
-	c, err := newCompressor(&failing{room: 2 * frameSize}, zstd.SpeedDefault)
+	c, err := newCompressor(&failing{room: 2 * frameSize}, Compression{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func TestCompressorReportsThatItsWriterFails(t *testing.T) {
 
 func TestCompressorThatIsBrokenOffDoesNotLookWhole(t *testing.T) {
 	var stored bytes.Buffer
-	c, err := newCompressor(&stored, zstd.SpeedDefault)
+	c, err := newCompressor(&stored, Compression{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,5 +93,17 @@ func TestCompressorThatIsBrokenOffDoesNotLookWhole(t *testing.T) {
 	defer d.Close()
 	if n, err := io.Copy(io.Discard, d); n != 3*frameSize || err == nil {
 		t.Errorf("%d bytes came back, %v; it looks whole", n, err)
+	}
+}
+
+// Streams that are compressed at the same time share the threads, and each has one.
+func TestStreamsShareThreads(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+	for streams, want := range map[int]int{0: maxThreads, 1: maxThreads, 2: maxThreads / 2, 3: 1, 100: 1} {
+		enc, threads, err := Compression{Streams: streams}.NewEncoder(frameSize)
+		if err != nil || threads != want {
+			t.Errorf("each of %d streams has %d threads, want %d: %v", streams, threads, want, err)
+		}
+		_ = enc.Close()
 	}
 }

@@ -24,11 +24,14 @@ const (
 	// such parts wait for a branch.
 	fanPart  = 1 << 20
 	fanParts = 4
+	// fanTick is how long is waited at least before it is asked again why.
+	fanTick = time.Millisecond
 )
 
 // Fan passes one stream on to several branches, each at its own pace, as far as that
 // goes with a few megabytes that wait for it. A branch that the others have to wait for
-// longer than they have patience leaves; the last one never does. One goroutine writes.
+// longer than they have patience leaves; the last one never does. What it takes a branch to
+// compress, and the like, they wait for. One goroutine writes.
 type Fan struct {
 	stop     <-chan struct{}
 	patience time.Duration
@@ -43,11 +46,12 @@ func NewFan(stop <-chan struct{}, patience time.Duration) *Fan {
 	return &Fan{stop: stop, patience: patience, room: make(chan struct{}, 1), free: make(chan *part, fanParts)}
 }
 
-// Branch adds a branch, for which the others have waited so long already. late is called
-// by Write when it leaves as they have no more patience. All are added before the first
-// Write.
-func (f *Fan) Branch(waited time.Duration, late func()) *Branch {
-	b := &Branch{fan: f, parts: make(chan *part, fanParts), left: make(chan struct{}), waited: waited, late: late}
+// Branch adds a branch, for which the others have waited so long already. away is for how long
+// what takes its bytes has waited for something that is not ours; of the time that the others
+// wait, no more than that counts. late is called by Write when it leaves as they have no more
+// patience. All are added before the first Write.
+func (f *Fan) Branch(waited time.Duration, away func() time.Duration, late func()) *Branch {
+	b := &Branch{fan: f, parts: make(chan *part, fanParts), left: make(chan struct{}), waited: waited, away: away, late: late}
 	f.branches = append(f.branches, b)
 	return b
 }
@@ -103,9 +107,13 @@ func (f *Fan) pass(p []byte) error {
 func (f *Fan) wait(waiting []*Branch, others bool) error {
 	var late <-chan time.Time
 	began := time.Now()
+	away := make([]time.Duration, len(waiting))
+	for i, b := range waiting {
+		away[i] = b.away()
+	}
 	if others {
 		slowest := slices.MaxFunc(waiting, func(a, b *Branch) int { return cmp.Compare(a.waited, b.waited) })
-		timer := time.NewTimer(f.patience - slowest.waited)
+		timer := time.NewTimer(max(f.patience-slowest.waited, fanTick))
 		defer timer.Stop()
 		late = timer.C
 	}
@@ -118,8 +126,8 @@ func (f *Fan) wait(waiting []*Branch, others bool) error {
 	if !others {
 		return nil
 	}
-	for _, b := range waiting {
-		if b.waited += time.Since(began); b.waited >= f.patience && !b.hasLeft() {
+	for i, b := range waiting {
+		if b.waited += min(time.Since(began), b.away()-away[i]); b.waited >= f.patience && !b.hasLeft() {
 			b.slow.Store(true)
 			b.Leave()
 			b.late()
@@ -170,6 +178,7 @@ type Branch struct {
 	fan    *Fan
 	parts  chan *part
 	waited time.Duration // of the goroutine that writes
+	away   func() time.Duration
 	late   func()
 	slow   atomic.Bool
 	left   chan struct{} // closed when it takes no more

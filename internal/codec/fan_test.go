@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,7 +42,7 @@ func fanned(t *testing.T, content []byte, stop <-chan struct{}, takers ...*taker
 	fan := codec.NewFan(stop, fanPatience)
 	var all sync.WaitGroup
 	for _, k := range takers {
-		b := fan.Branch(0, func() { k.late = true })
+		b := fan.Branch(0, always, func() { k.late = true })
 		all.Go(func() { _, k.err = b.WriteTo(k) })
 	}
 	began := time.Now()
@@ -51,6 +52,9 @@ func fanned(t *testing.T, content []byte, stop <-chan struct{}, takers ...*taker
 	all.Wait()
 	return took, err
 }
+
+// always is how long a branch was away that is never anything else.
+func always() time.Duration { return time.Since(time.Unix(0, 0)) }
 
 func noise(n int) []byte {
 	content := make([]byte, n)
@@ -160,7 +164,7 @@ func TestFanEnds(t *testing.T) {
 			t.Errorf("stopped after a minute: %v after %s", err, took)
 		}
 		fan := codec.NewFan(nil, fanPatience)
-		branch := fan.Branch(0, func() {})
+		branch := fan.Branch(0, always, func() {})
 		fan.End(broken)
 		if _, err := branch.WriteTo(io.Discard); !errors.Is(err, broken) {
 			t.Errorf("a stream that is not whole ends with %v", err)
@@ -175,8 +179,8 @@ func TestFanRemembersHowLongItWaited(t *testing.T) {
 		for n := range 3 {
 			fan := codec.NewFan(nil, fanPatience)
 			late := false
-			slow := fan.Branch(waited, func() { late = true })
-			quick := fan.Branch(0, func() { t.Error("the quick one is late") })
+			slow := fan.Branch(waited, always, func() { late = true })
+			quick := fan.Branch(0, always, func() { t.Error("the quick one is late") })
 			var all sync.WaitGroup
 			all.Go(func() {
 				_, _ = slow.WriteTo(&taker{before: func(n int) error {
@@ -196,6 +200,34 @@ func TestFanRemembersHowLongItWaited(t *testing.T) {
 			if waited = slow.Waited(); fmt.Sprint(waited) == "0s" {
 				t.Fatal("nobody waited")
 			}
+		}
+	})
+}
+
+// For a branch that works, and is not away, the others wait however long it takes.
+func TestFanWaitsForWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fan := codec.NewFan(nil, fanPatience)
+		var away atomic.Int64
+		works := fan.Branch(0, func() time.Duration { return time.Duration(away.Load()) }, func() { t.Error("the one that works is late") })
+		quick := fan.Branch(0, always, func() { t.Error("the quick one is late") })
+		var all sync.WaitGroup
+		content := noise(20 << 20)
+		k := &taker{before: func(n int) error {
+			time.Sleep(time.Minute)
+			away.Add(int64(fanPatience / 100))
+			return nil
+		}}
+		all.Go(func() { _, k.err = works.WriteTo(k) })
+		all.Go(func() { _, _ = quick.WriteTo(io.Discard) })
+		_, err := fan.Write(content)
+		fan.End(err)
+		all.Wait()
+		if err != nil || k.err != nil || k.Len() != len(content) {
+			t.Errorf("%d bytes were taken, %v, %v", k.Len(), err, k.err)
+		}
+		if works.Waited() > fanPatience/2 {
+			t.Errorf("it is said to have been waited for for %s", works.Waited())
 		}
 	})
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // Writer stores one stream. The stream ends with Finish or Abort, whichever comes
@@ -28,11 +26,7 @@ func NewWriter(to Destination, c Compression) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	level := c.Level
-	if level == 0 {
-		level = defaultLevel
-	}
-	w.compressor, err = newCompressor(w.inner(), zstd.EncoderLevelFromZstd(level))
+	w.compressor, err = newCompressor(w.inner(), c)
 	return w, err
 }
 

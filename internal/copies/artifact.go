@@ -9,9 +9,9 @@ import (
 	"path"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
-	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
@@ -28,20 +28,24 @@ import (
 func (a *attempt) artifact(ctx context.Context, of events.Artifact) (events.Artifact, error) {
 	from, to := seal.Of(a.From), seal.Of(a.To)
 	switch {
-	case point.IsShared(&of):
+	case point.IsShared(&of) && blob.IsFound(&of):
+		return a.layer(ctx, of)
+	case point.IsShared(&of) && !to.Encrypts():
 		return a.blob(ctx, of)
 	case !to.Encrypts(), of.Encryption != "" && to.SameRecipients(from):
 		return a.asItIs(ctx, of)
+	case of.MediaType == point.MediaTypePieces:
+		return a.recipe(ctx, of)
 	case of.Encryption == "":
 		return a.encrypted(ctx, of, nil)
 	}
-	before := a.readSo
+	unread := a.unread()
 	copied, err := a.encrypted(ctx, of, from.Opener(ctx, of.Encryption))
 	if !errors.Is(err, seal.ErrNoIdentity) {
 		return copied, err
 	}
 	a.staysEncrypted(path.Base(of.Key), err)
-	a.readSo = before
+	unread()
 	return a.asItIs(ctx, of)
 }
 
@@ -87,10 +91,7 @@ func (a *attempt) asItIs(ctx context.Context, of events.Artifact) (events.Artifa
 		return of, err
 	}
 	defer f.Close()
-	return a.write(ctx, of, of.Size, func(w io.Writer) (codec.Stored, error) {
-		_, err := io.CopyBuffer(w, codec.NewRawReader(f, point.Stored(&of)), make([]byte, buffer))
-		return point.Stored(&of), err // the end of the reader proves it
-	})
+	return a.write(ctx, of, of.Size, func(w io.Writer) (codec.Stored, error) { return raw(w, f, of) })
 }
 
 // encrypted copies what an artifact holds, encrypted for the recipients of the other sink.
@@ -106,30 +107,48 @@ func (a *attempt) encrypted(ctx context.Context, of events.Artifact, decrypt cod
 		return of, err
 	}
 	to, as := seal.Of(a.To), of
-	if of.Encryption == "" {
+	switch {
+	case point.IsShared(&of): // the configuration of an image whose layers are encrypted too
+		as.Key, as.Reused = point.ImageConfig+seal.Suffix, false
+	case of.Encryption == "":
 		as.Key += seal.Suffix
 	}
 	as.Encryption = seal.Format
-	return a.write(ctx, as, to.Most(of.Size), func(w io.Writer) (codec.Stored, error) {
-		out, err := codec.NewPlainWriter(codec.Destination{Writer: w, Encrypt: to.Encrypt})
-		if err != nil {
-			return codec.Stored{}, err
-		}
-		if _, err := io.CopyBuffer(out, onlyReader{plain}, make([]byte, buffer)); err != nil {
-			out.Abort()
-			return codec.Stored{}, err
-		}
-		return out.Finish()
-	})
+	return a.write(ctx, as, to.Most(of.Size), func(w io.Writer) (codec.Stored, error) { return encrypt(w, plain, to) })
 }
 
-// blob copies what points share, unless it is there.
-func (a *attempt) blob(ctx context.Context, of events.Artifact) (events.Artifact, error) {
-	if seal.Of(a.To).Encrypts() {
-		return of, failure.New(events.StepSave, events.CodeUnsuitable,
-			"sink %s has recipients, and the layers of an image that points share cannot be encrypted yet", a.To.Name)
+// encrypt stores what plain has, encrypted.
+func encrypt(w io.Writer, plain io.Reader, to *seal.Seal) (codec.Stored, error) {
+	out, err := codec.NewPlainWriter(codec.Destination{Writer: w, Encrypt: to.Encrypt})
+	if err != nil {
+		return codec.Stored{}, err
 	}
-	there, err := image.Adopt(ctx, a.To, &of)
+	if _, err := io.CopyBuffer(out, onlyReader{plain}, make([]byte, buffer)); err != nil {
+		out.Abort()
+		return codec.Stored{}, err
+	}
+	return out.Finish()
+}
+
+// isOpen reports whether an artifact says in clear of which layers an encrypted image is. Such
+// an image has none of these.
+func isOpen(of *events.Artifact) bool {
+	switch of.MediaType {
+	case point.MediaTypeImageManifest, point.MediaTypeImageIndex, point.MediaTypeImageLayout:
+		return true
+	}
+	return false
+}
+
+// blob copies what points share as it is, unless it is there.
+func (a *attempt) blob(ctx context.Context, of events.Artifact) (events.Artifact, error) {
+	isFound := blob.IsFound(&of) && // by its name, in the sink that it is copied to
+		(of.Encryption == "" || seal.Of(a.From).Names().Same(seal.Of(a.To).Names()))
+	adopt := blob.Prove
+	if isFound {
+		adopt = blob.Adopt
+	}
+	there, err := adopt(ctx, a.To, &of)
 	if err != nil {
 		return of, a.notStored(of, err)
 	}
@@ -142,22 +161,43 @@ func (a *attempt) blob(ctx context.Context, of events.Artifact) (events.Artifact
 		return of, err
 	}
 	defer f.Close()
-	w, err := a.staging.CreateBlob(ctx, of.Size)
+	return of, a.writeBlob(ctx, of, of.Size, func(w io.Writer) (codec.Stored, error) { return raw(w, f, of) },
+		func(codec.Stored) error {
+			if !isFound {
+				return nil
+			}
+			return blob.Enter(ctx, a.To, &of)
+		})
+}
+
+// writeBlob stores a blob of at most so many bytes, and has it found. If it fails, nothing of it
+// becomes durable, or nothing finds it.
+func (a *attempt) writeBlob(
+	ctx context.Context, as events.Artifact, most int64,
+	write func(w io.Writer) (codec.Stored, error), enter func(codec.Stored) error,
+) error {
+	w, err := a.staging.CreateBlob(ctx, most)
 	if err != nil {
-		return of, a.notStored(of, err)
+		return a.notStored(as, err)
 	}
 	defer func() { _ = w.Abort() }() // what it leaves is the attempt's to discard
-	if _, err := io.CopyBuffer(writer{w, a, of}, codec.NewRawReader(f, point.Stored(&of)), make([]byte, buffer)); err != nil {
-		return of, err
+	stored, err := write(writer{w, a, as})
+	if err != nil {
+		return err
 	}
-	err = w.Commit(of.Digest)
-	if err == nil && of.MediaType == point.MediaTypeLayer {
-		err = image.Enter(ctx, a.To, &of)
+	if err = w.Commit(stored.Digest); err == nil {
+		err = enter(stored)
 	}
 	if err != nil {
-		return of, a.notStored(of, err)
+		return a.notStored(as, err)
 	}
-	return of, nil
+	return nil
+}
+
+// raw copies the stored bytes of an artifact, which the end of the reader proves.
+func raw(w io.Writer, f io.Reader, of events.Artifact) (codec.Stored, error) {
+	_, err := io.CopyBuffer(w, codec.NewRawReader(f, point.Stored(&of)), make([]byte, buffer))
+	return point.Stored(&of), err
 }
 
 // buffer is how much of an artifact is in memory, in bytes, beside what sinks hold of it.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,10 +15,11 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/failure"
-	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/stall"
@@ -110,14 +112,20 @@ type attempt struct {
 	watch *stall.Watchdog
 
 	// What the goroutine knows.
-	staging                 sink.Staging
-	total, readSo, storedSo int64 // bytes
-	result                  Result
+	manifest *point.Manifest            // as it is read
+	plain    map[string]string          // digests of what it shares encrypted, by those of the blobs; nil until they are asked for
+	unopened bool                       // no identity opens that
+	copied   map[string]events.Artifact // what it shares as it lies in the other sink, by the digests here
+	staging  sink.Staging
+	total    int64 // bytes
+	own      int64 // bytes of it that no other point shares
+	result   Result
 
-	mu    sync.Mutex
-	step  events.Step
-	entry *undo.Entry // nil if nothing is to be undone, or the Sweeper has it
-	left  bool        // nobody waits for the goroutine any more
+	mu               sync.Mutex
+	readSo, storedSo int64 // bytes
+	step             events.Step
+	entry            *undo.Entry // nil if nothing is to be undone, or the Sweeper has it
+	left             bool        // nobody waits for the goroutine any more
 }
 
 // run copies the point, unless it is there.
@@ -143,12 +151,12 @@ func (a *attempt) run(ctx context.Context) error {
 // complete has a point that is there already have all that it shares with others: whoever
 // copied it may have died before he looked, or something has gone since.
 func (a *attempt) complete(ctx context.Context, m *point.Manifest) error {
-	err := image.Intact(ctx, a.To, m)
-	if errors.Is(err, image.ErrRemoved) {
+	err := blob.Intact(ctx, a.To, m)
+	if errors.Is(err, blob.ErrRemoved) {
 		if err = a.recorded(ctx, m.Item, func() error { return a.storeBlobs(ctx, m) }); err != nil {
 			return err
 		}
-		err = image.Intact(ctx, a.To, m)
+		err = blob.Intact(ctx, a.To, m)
 	}
 	if err != nil {
 		return failure.At(events.StepSave, failure.FromSink(err), "see whether point %s is whole in sink %s", a.Point, a.To.Name)
@@ -165,10 +173,13 @@ func (a *attempt) storeBlobs(ctx context.Context, m *point.Manifest) error {
 		if !point.IsShared(&of) {
 			continue
 		}
-		if _, err := a.artifact(ctx, of); err != nil {
+		if _, err := a.blob(ctx, of); err != nil {
 			return failure.At(events.StepRead, err, "point %s of %s %s lies in sink %s without %s, which is not copied from sink %s",
 				a.Point, a.Kind, a.Item.Name, a.To.Name, of.Key, a.From.Name)
 		}
+	}
+	if _, err := blob.Lock(ctx, a.To, m); err != nil { // what was stored anew
+		return failure.At(events.StepSave, failure.FromSink(err), "complete point %s in sink %s", a.Point, a.To.Name)
 	}
 	return nil
 }
@@ -193,7 +204,7 @@ func (a *attempt) look(ctx context.Context) (*point.Manifest, *point.Protected, 
 		return nil, nil, failure.At(events.StepRead, failure.FromSink(err),
 			"point %s is protected in sink %s, and it cannot be read by whom: protect it again", a.Point, a.From.Name)
 	}
-	a.total = m.Size()
+	a.total, a.own = m.Size(), m.OwnSize()
 	return m, marks.Protected, nil
 }
 
@@ -218,7 +229,7 @@ func (a *attempt) recorded(ctx context.Context, item events.Item, do func() erro
 
 // stage begins the copy in the sink. It reports sink.ErrExists as it is.
 func (a *attempt) stage(ctx context.Context) (err error) {
-	a.staging, err = sink.StageAtLeast(ctx, a.To, a.Dir, a.name(), a.total)
+	a.staging, err = sink.StageAtLeast(ctx, a.To, a.Dir, a.name(), a.own)
 	if err != nil && !errors.Is(err, sink.ErrExists) {
 		err = failure.At(events.StepSave, failure.FromSink(err), "store point %s in sink %s", a.Point, a.To.Name)
 	}
@@ -241,18 +252,47 @@ func (a *attempt) store(ctx context.Context, m *point.Manifest) error {
 	a.progress(events.StepSave)
 	to := *m
 	to.Signature = ""
-	to.Artifacts = make([]events.Artifact, len(m.Artifacts))
-	for i, of := range m.Artifacts {
-		if to.Artifacts[i], err = a.artifact(ctx, of); err != nil {
-			return failure.At(events.StepRead, err, "point %s of %s %s is not copied: %s in sink %s", a.Point, a.Kind, a.Item.Name,
-				strings.TrimPrefix(of.Key, a.Dir+"/"), a.From.Name)
-		}
+	if to.Artifacts, err = a.artifacts(ctx, m); err != nil {
+		return err
 	}
 	if err := a.unseal(ctx, &to); err != nil {
 		return err
 	}
 	step.At(ctx, step.Saved)
 	return a.publish(ctx, &to)
+}
+
+// artifacts copies the artifacts of the point.
+func (a *attempt) artifacts(ctx context.Context, m *point.Manifest) (all []events.Artifact, err error) {
+	a.manifest, a.copied = m, map[string]events.Artifact{}
+	for _, of := range recipesLast(m.Artifacts) {
+		if seal.Of(a.To).Encrypts() && isOpen(&of) {
+			a.read(int(of.Size)) // it is done with
+			continue
+		}
+		as, err := a.artifact(ctx, of)
+		if err != nil {
+			return nil, failure.At(events.StepRead, err, "point %s of %s %s is not copied: %s in sink %s", a.Point, a.Kind, a.Item.Name,
+				strings.TrimPrefix(of.Key, a.Dir+"/"), a.From.Name)
+		}
+		if point.IsShared(&of) {
+			a.copied[of.Digest] = as
+		}
+		all = append(all, as)
+	}
+	return all, nil
+}
+
+// recipesLast returns artifacts in their order, but for the recipes of volumes, which come after
+// what they name.
+func recipesLast(all []events.Artifact) []events.Artifact {
+	rank := func(a events.Artifact) int {
+		if a.MediaType == point.MediaTypePieces {
+			return 1
+		}
+		return 0
+	}
+	return slices.SortedStableFunc(slices.Values(all), func(a, b events.Artifact) int { return rank(a) - rank(b) })
 }
 
 // maySign keeps what nobody has signed who is trusted where it is read from being trusted
@@ -274,7 +314,7 @@ func (a *attempt) maySign(m *point.Manifest) error {
 func (a *attempt) publish(ctx context.Context, m *point.Manifest) error {
 	defer measure(&a.result.Durations.Publish)()
 	a.progress(events.StepPublish)
-	err := point.Publish(ctx, a.To, a.staging, m)
+	err := blob.Publish(ctx, a.To, a.staging, m)
 	switch {
 	case errors.Is(err, sink.ErrExists):
 		return a.takeTheirs(ctx)
@@ -284,7 +324,7 @@ func (a *attempt) publish(ctx context.Context, m *point.Manifest) error {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish point %s in sink %s", a.Point, a.To.Name)
 	}
 	step.At(ctx, step.Published)
-	if err := image.Settle(ctx, a.To, a.Dir, m); err != nil {
+	if err := blob.Settle(ctx, a.To, a.Dir, m); err != nil {
 		return failure.At(events.StepPublish, failure.FromSink(err), "copy point %s to sink %s", a.Point, a.To.Name)
 	}
 	a.result.Manifest = m
@@ -297,7 +337,7 @@ func (a *attempt) takeTheirs(ctx context.Context) (err error) {
 	if a.result.Manifest, err = a.there(ctx); err != nil {
 		return failure.At(events.StepSave, failure.FromSink(err), "read the manifest of point %s in sink %s", a.Point, a.To.Name)
 	}
-	if err := image.Intact(ctx, a.To, a.result.Manifest); err != nil { // he may die before he looks
+	if err := blob.Intact(ctx, a.To, a.result.Manifest); err != nil { // he may die before he looks
 		return failure.At(events.StepSave, failure.FromSink(err), "see whether point %s is whole in sink %s", a.Point, a.To.Name)
 	}
 	return nil

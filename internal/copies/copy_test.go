@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -57,21 +55,7 @@ func identity(t *testing.T) *age.X25519Identity {
 // sealFor encrypts for an identity, and opens with another; nil for none.
 func sealFor(t *testing.T, recipient, opens *age.X25519Identity) *seal.Seal {
 	t.Helper()
-	var o seal.Options
-	if recipient != nil {
-		o.Recipients = []string{recipient.Recipient().String()}
-	}
-	if opens != nil {
-		o.IdentityFile = filepath.Join(t.TempDir(), "identity")
-		if err := os.WriteFile(o.IdentityFile, []byte(opens.String()+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s, err := seal.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return sealNamed(t, recipient, opens, "")
 }
 
 // Nothing that is encrypted lies in clear anywhere, and what is for the recipients of the
@@ -322,7 +306,7 @@ func TestCancelled(t *testing.T) {
 func TestObjectStore(t *testing.T) {
 	b := newBench(t)
 	m := b.store()
-	there, err := object.Open(t.Context(), objecttest.NewMemory().Open(t), "")
+	there, err := object.Open(t.Context(), objecttest.NewMemory().Open(t), "", "")
 	b.must(err)
 	out := b.task()
 	out.To = copies.Sink{Name: "b", Sink: there}

@@ -4,12 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
+	"strings"
 	"testing"
+	"time"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
@@ -23,7 +27,7 @@ func digestOf(content string) string {
 }
 
 // storeLayers stores a point of an image of these layers, in the layered format.
-func (b *bench) storeLayers(in *sinktest.Memory, dir, id string, layers ...string) *point.Manifest {
+func (b *bench) storeLayers(in sink.Sink, dir, id string, layers ...string) *point.Manifest {
 	b.Helper()
 	valid, err := examples.Valid("manifest")
 	b.must(err)
@@ -32,21 +36,24 @@ func (b *bench) storeLayers(in *sinktest.Memory, dir, id string, layers ...strin
 	m.ID, m.Artifacts, m.Signature = id, nil, ""
 	staging, err := in.Stage(b.Context(), dir, "1")
 	b.must(err)
-	w := &image.Writer{Sink: in, Staging: staging}
-	b.must(w.Begin(b.Context(), nil))
-	info := &archive.Info{Config: []byte(`{"rootfs":{"diff_ids":[]}}`)}
+	info := &archive.Info{}
 	for _, content := range layers {
-		l, err := w.Next("")
+		info.DiffIDs = append(info.DiffIDs, digestOf(content))
+	}
+	info.Config = fmt.Appendf(nil, `{"rootfs":{"diff_ids":["%s"]}}`, strings.Join(info.DiffIDs, `","`))
+	m.Image.ConfigDigest, m.Image.Layers = digestOf(string(info.Config)), len(layers)
+	w := &image.Writer{Sink: in, Staging: staging}
+	b.must(w.Begin(b.Context(), info.DiffIDs))
+	for i, content := range layers {
+		l, err := w.Next(info.DiffIDs[i], int64(len(content)))
 		b.must(err)
 		_, err = io.WriteString(l, content)
 		b.must(err)
-		diffID := digestOf(content)
-		b.must(l.End(diffID))
-		info.DiffIDs = append(info.DiffIDs, diffID)
+		b.must(l.End(info.DiffIDs[i]))
 	}
 	m.Artifacts, err = w.Finish(info)
 	b.must(err)
-	b.must(point.Publish(b.Context(), in, staging, m))
+	b.must(blob.Publish(b.Context(), in, staging, m))
 	return m
 }
 
@@ -71,7 +78,7 @@ func TestCopyLayers(t *testing.T) {
 	if want := map[string]bool{digestOf("base"): true, digestOf("top"): false}; !maps.Equal(reused, want) {
 		t.Errorf("reused are %v, want %v", reused, want)
 	}
-	if _, found, err := image.Find(t.Context(), b.to, digestOf("top")); err != nil || !found {
+	if _, found, err := blob.Find(t.Context(), b.to, digestOf("top")); err != nil || !found {
 		t.Errorf("the layer that was copied is found: %t, %v", found, err)
 	}
 	copied, err := point.Read(t.Context(), b.to, dir)
@@ -146,7 +153,7 @@ func TestCopyMends(t *testing.T) {
 	const other = "20260302T141503Z-441e7819"
 	b.storeLayers(b.to, point.Dir(m.Host, m.Item.Kind, m.Item.Name, other), other, "base")
 	b.to.Corrupt(base.Key, func(c []byte) []byte { c[len(c)/2] ^= 1; return c })
-	_, err := image.Forget(t.Context(), b.to, &base)
+	_, err := blob.Forget(t.Context(), b.to, &base)
 	b.must(err)
 	_, err = b.copy()
 	b.must(err)
@@ -183,4 +190,36 @@ func TestCopyLooksWhenItIsThere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a copy in a sink that locks needs is locked for as long as the copy is: what is copied,
+// what lay there, and what is stored anew for a point that is there already.
+func TestCopyLocksLayers(t *testing.T) {
+	b := newBench(t)
+	b.to.LockFor(time.Hour)
+	m := b.storeLayers(b.from, dir, id, "base", "top")
+	const other = "20260302T141503Z-441e7819"
+	b.storeLayers(b.to, point.Dir(m.Host, m.Item.Kind, m.Item.Name, other), other, "base")
+	b.to.LockFor(30 * 24 * time.Hour) // what is there is locked no longer
+	locked := func(dir string) {
+		t.Helper()
+		until, err := b.to.LockedUntil(t.Context(), dir)
+		b.must(err)
+		for _, a := range m.Artifacts {
+			if !point.IsShared(&a) {
+				continue
+			}
+			if blobUntil, err := b.to.BlobLockedUntil(t.Context(), a.Key); err != nil || blobUntil.IsZero() || blobUntil.Before(until) {
+				t.Errorf("%s is locked until %s, %v, and its point until %s", a.Key, blobUntil, err, until)
+			}
+		}
+	}
+	_, err := b.copy()
+	b.must(err)
+	locked(dir)
+	b.to.LockFor(24 * time.Hour)
+	b.must(b.to.RemoveShared(t.Context(), m.Artifacts[0].Key))
+	_, err = b.copy()
+	b.must(err)
+	locked(dir)
 }

@@ -33,7 +33,7 @@ func (a *attempt) begin(ctx context.Context, item events.Item) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.left { // nobody else ends it
-		entry.HandOver(nil, closed, nothing)
+		entry.HandOver(nil, undo.Ended, nothing)
 		return failure.At(events.StepSave, context.Cause(ctx), "begin to copy point %s", a.Point)
 	}
 	a.entry = entry
@@ -46,7 +46,7 @@ func (a *attempt) finish(ctx context.Context) {
 	if a.staging != nil {
 		if err := a.staging.Discard(ctx); err != nil {
 			a.Log.Warn("what was staged is still there; it will be removed", zap.String("point", a.Point), zap.Error(err))
-			a.handOver(closed)
+			a.handOver(undo.Ended)
 			return
 		}
 	}
@@ -59,7 +59,7 @@ func (a *attempt) finish(ctx context.Context) {
 	}
 	if err := entry.End(); err != nil {
 		a.Log.Warn("the undo record of what is undone is still there", zap.String("point", a.Point), zap.Error(err))
-		entry.HandOver(nil, closed, nothing)
+		entry.HandOver(nil, undo.Ended, nothing)
 		return
 	}
 	step.At(ctx, step.RecordGone)
@@ -86,29 +86,32 @@ func (a *attempt) handOver(ended <-chan struct{}) {
 // nothing reports that no Engine may still do what it was told: none is.
 func nothing() bool { return false }
 
-// closed is the end of what has ended already.
-var closed = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
+// read and wrote count bytes. What is unpacked and packed again is read and written by other
+// goroutines.
+func (a *attempt) read(n int)  { a.count(events.StepSave, int64(n), 0) }
+func (a *attempt) wrote(n int) { a.count(events.StepSave, 0, int64(n)) }
 
-// read and wrote count bytes.
-func (a *attempt) read(n int) {
-	a.readSo += int64(n)
-	a.progress(events.StepSave)
-}
-
-func (a *attempt) wrote(n int) {
-	a.storedSo += int64(n)
-	a.progress(events.StepSave)
+// unread returns what has what is read until then not count.
+func (a *attempt) unread() func() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.readSo
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.readSo = before
+	}
 }
 
 // progress tells that the copy goes on, unless it was left.
-func (a *attempt) progress(at events.Step) {
+func (a *attempt) progress(at events.Step) { a.count(at, 0, 0) }
+
+func (a *attempt) count(at events.Step, read, wrote int64) {
 	a.watch.Kick()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.readSo += read
+	a.storedSo += wrote
 	if !a.left {
 		a.step = at
 		a.Progress(at, a.readSo, a.total, a.storedSo)

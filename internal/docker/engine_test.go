@@ -65,7 +65,7 @@ func TestNoEngine(t *testing.T) {
 		"Ping":       func() error { return e.Ping(ctx) },
 		"Save":       func() error { _, err := e.Save(ctx, "i"); return err },
 		"Remove":     func() error { return e.RemoveImage(ctx, "i") },
-		"Push":       func() error { return e.Push(ctx, "127.0.0.1:1/i:v1", engine.Credentials{}) },
+		"Push":       func() error { return e.Push(ctx, "127.0.0.1:1/i:v1", engine.Credentials{}, func() {}) },
 		"LookUp":     func() error { return e.LookUp(ctx, "127.0.0.1:1/i:v1", engine.Credentials{}) },
 		"Volumes":    func() error { _, err := e.Volumes(ctx); return err },
 		"Volume":     func() error { _, err := e.InspectVolume(ctx, "v"); return err },

@@ -157,10 +157,8 @@ func probes(c engine.Call) []wire {
 	case engine.CallInspectImage, engine.CallRemoveImage: // a proxy may allow no colon or slash in a name
 		return []wire{of(strings.ReplaceAll(path, "{name}", "sha256:"+id)),
 			of(strings.ReplaceAll(path, "{name}", engine.SnapshotReference(id)))}
-	case engine.CallPush: // of an image that is not there; a success says so in the stream
-		return []wire{{path: strings.ReplaceAll(path, "{name}", "127.0.0.1:1/"+engine.PushNamespace+"/"+id)}}
-	case engine.CallLookUp: // of what names no registry, so that none is asked; Engine 20.10 answers that 500
-		return []wire{{path: strings.ReplaceAll(path, "{name}", "sha256:"+id)}}
+	case engine.CallPush, engine.CallPull, engine.CallLookUp:
+		return []wire{probeOfRegistry(c, path, id)}
 	case engine.CallVolumes:
 		return []wire{{path: path, query: url.Values{"filters": {`{"label":["` + engine.HelperLabel + `=` + id + `"]}`}}}}
 	case engine.CallInspectVolume, engine.CallRemoveVolume:
@@ -175,6 +173,19 @@ func probes(c engine.Call) []wire {
 		return []wire{{path: path}}
 	default:
 		return []wire{probeOfID(c, of(path), id)}
+	}
+}
+
+// probeOfRegistry returns the request of a call that makes the Engine ask a registry, so that
+// it asks none.
+func probeOfRegistry(c engine.Call, path, id string) wire {
+	switch c {
+	case engine.CallPull: // of a name that is none
+		return wire{path: path, query: url.Values{"fromImage": {"127.0.0.1:1/NONE/" + id}}, missing: true, malformed: true}
+	case engine.CallPush: // of an image that is not there; a success says so in the stream
+		return wire{path: strings.ReplaceAll(path, "{name}", "127.0.0.1:1/"+engine.PushNamespace+"/"+id)}
+	default: // of what names no registry; Engine 20.10 answers that 500
+		return wire{path: strings.ReplaceAll(path, "{name}", "sha256:"+id)}
 	}
 }
 

@@ -43,14 +43,15 @@ func TestNotReached(t *testing.T) {
 // A proxy that does not let a call through is told apart from a registry that refuses.
 func TestRegistryCallsRefused(t *testing.T) {
 	proxy := dockertest.NewProxy(t, openBench(t).Host())
-	proxy.Treat(dockertest.Treatment{Refuse: true}, engine.CallPush, engine.CallLookUp)
+	proxy.Treat(dockertest.Treatment{Refuse: true}, engine.CallPush, engine.CallPull, engine.CallLookUp)
 	e, err := docker.Connect(proxy.Host())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
 	for path, err := range map[string]error{
-		"/images/{name}/push":       e.Push(t.Context(), "127.0.0.1:1/a/b:v1", engine.Credentials{User: "u", Password: "p"}),
+		"/images/{name}/push":       e.Push(t.Context(), "127.0.0.1:1/a/b:v1", engine.Credentials{User: "u", Password: "p"}, func() {}),
+		"/images/create":            e.Pull(t.Context(), "127.0.0.1:1/a/b:v1", engine.Credentials{User: "u", Password: "p"}),
 		"/distribution/{name}/json": e.LookUp(t.Context(), "127.0.0.1:1/a/b:v1", engine.Credentials{User: "u", Password: "p"}),
 	} {
 		if refusal, ok := errors.AsType[*engine.RefusedError](err); !ok || refusal.Path != path {

@@ -49,10 +49,12 @@ const (
 	CallRemoveContainer Call = "remove container"
 )
 
-// The calls that a push makes. Without them images are saved.
+// The calls that a push makes. Without them images are saved; without CallPull the first
+// push of what was built on the Engine takes longer.
 const (
 	CallPush   Call = "push image"
 	CallLookUp Call = "look up image"
+	CallPull   Call = "pull image"
 )
 
 // The calls that only a restore makes.
@@ -71,7 +73,7 @@ var Calls = []Call{
 	CallPing, CallVersion, CallInfo, CallContainers, CallInspect, CallEvents, CallCommit, CallPause, CallUnpause,
 	CallStop, CallStart, CallExecCreate, CallExecStart, CallExecInspect, CallImages, CallInspectImage, CallSave, CallLoad, CallRemoveImage,
 	CallVolumes, CallInspectVolume, CallRemoveVolume, CallCreate, CallCopy, CallAttach, CallWait, CallRemoveContainer,
-	CallNetworks, CallPush, CallLookUp,
+	CallNetworks, CallPush, CallLookUp, CallPull,
 	CallRename, CallUpdate, CallCreateNetwork, CallRemoveNetwork, CallConnect, CallDisconnect, CallCreateVolume,
 }
 
@@ -129,6 +131,7 @@ var endpoints = map[Call][2]string{
 	CallNetworks:        {"GET", "/networks"},
 	CallPush:            {"POST", "/images/{name}/push"},
 	CallLookUp:          {"GET", "/distribution/{name}/json"},
+	CallPull:            {"POST", "/images/create"},
 	CallRename:          {"POST", "/containers/{id}/rename"},
 	CallUpdate:          {"POST", "/containers/{id}/update"},
 	CallCreateNetwork:   {"POST", "/networks/create"},

@@ -292,6 +292,14 @@ type ImageDetail struct {
 	DiffIDs []string
 }
 
+// Lowest returns how many of the lowest of these layers the image has, by their diff ids.
+func (d *ImageDetail) Lowest(diffIDs []string) (n int) {
+	for n < min(len(diffIDs), len(d.DiffIDs)) && diffIDs[n] == d.DiffIDs[n] {
+		n++
+	}
+	return n
+}
+
 // DanglingImage is an image without a reference.
 type DanglingImage struct {
 	ID string

@@ -26,6 +26,10 @@ func SnapshotReference(id string) string { return SnapshotRepository + ":" + id 
 // 127.0.0.1:<port>/<namespace>/<32 hex digits>:<tag>.
 const PushNamespace = "holdfast"
 
+// direct is how the names of snapshots end that the Engine is to push to the registry of a sink: in
+// the tag of an attempt, see sink.Repository.
+var direct = regexp.MustCompile(`^[^@]+/[^@]+:holdfast-snapshot-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}-[0-9]+$`)
+
 var pushed = regexp.MustCompile(`^127\.0\.0\.1:[0-9]+/` + PushNamespace + `/[0-9a-f]{32}[:@]`)
 
 // SnapshotComment is the comment that a snapshot is committed with. It finds the
@@ -41,5 +45,5 @@ func IsTemporary(name string) bool {
 			return true
 		}
 	}
-	return pushed.MatchString(name)
+	return pushed.MatchString(name) || direct.MatchString(name)
 }

@@ -5,23 +5,27 @@
 // writes, compressed. In the layered format each layer is one object, for all points that
 // have it:
 //
-//	layers/<diff id>.json             in which blob the layer is, see Entry
+//	layers/<diff id>.json             in which blob the layer is, see blob.Entry
 //	blobs/sha256/<hex>                a layer, compressed by zstd; a configuration; a manifest
 //	points/…/<point id>/oci-layout    {"imageLayoutVersion":"1.0.0"}
 //	points/…/<point id>/index.json    names the manifest in blobs
 //
 // So the folder of a point, with the blobs, is an image layout as OCI has it, which
-// standard tools read without Holdfast.
+// standard tools read without Holdfast. Where a sink has recipients, the layers and the
+// configuration are encrypted, and the rest is left out, as it would say what they are of.
 package image
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"slices"
 
 	"github.com/go-json-experiment/json"
+	"github.com/opencontainers/go-digest"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
@@ -33,11 +37,11 @@ import (
 // Is reports whether an artifact is of the image of its point.
 func Is(a *events.Artifact) bool {
 	switch a.MediaType {
-	case point.MediaTypeImageArchive, point.MediaTypeLayer, point.MediaTypeImageConfig, point.MediaTypeImageManifest,
-		point.MediaTypeImageIndex, point.MediaTypeImageLayout:
+	case point.MediaTypeImageArchive, point.MediaTypeImageConfig, point.MediaTypeImageManifest, point.MediaTypeImageIndex,
+		point.MediaTypeImageLayout:
 		return true
 	}
-	return false
+	return point.IsLayer(a)
 }
 
 // Size is how large an image is, in bytes.
@@ -65,11 +69,11 @@ func SizeOf(m *point.Manifest) (size Size, has bool) {
 // as may differ. It is false in the archive format.
 func Unchanged(ctx context.Context, in point.Catalogue, dir string, m *point.Manifest) (bool, error) {
 	layers := layersOf(m)
-	if m.FormatVersion != point.LayeredVersion || slices.ContainsFunc(layers, func(l events.Artifact) bool { return !l.Reused }) {
+	if !m.IsLayered() || len(layers) == 0 || slices.ContainsFunc(layers, func(l events.Artifact) bool { return !l.Reused }) {
 		return false, nil
 	}
 	before, err := point.Previous(ctx, in, dir)
-	if err != nil || before == nil || before.FormatVersion != point.LayeredVersion {
+	if err != nil || before == nil || !before.IsLayered() {
 		return false, err
 	}
 	return slices.EqualFunc(layers, layersOf(before), func(a, b events.Artifact) bool { return a.Name == b.Name }), nil
@@ -78,7 +82,7 @@ func Unchanged(ctx context.Context, in point.Catalogue, dir string, m *point.Man
 // layersOf returns the layers of the image of a point, each once, in their order.
 func layersOf(m *point.Manifest) (layers []events.Artifact) {
 	for _, a := range m.Artifacts {
-		if a.MediaType == point.MediaTypeLayer {
+		if point.IsLayer(&a) {
 			layers = append(layers, a)
 		}
 	}
@@ -129,24 +133,70 @@ func (s Source) parts(ctx context.Context, reference string) (parts archive.Part
 	if err != nil {
 		return parts, err
 	}
-	parts = archive.Parts{ConfigDigest: config.Digest, Config: raw, Reference: reference}
+	parts = archive.Parts{ConfigDigest: digest.FromBytes(raw).String(), Config: raw, Reference: reference}
 	diffIDs, err := DiffIDs(raw)
 	if err != nil {
 		return parts, err
 	}
-	layers := map[string]*events.Artifact{}
-	for _, a := range layersOf(s.Manifest) {
-		layers[a.Name] = &a
+	layers, err := Assign(s.Manifest, diffIDs)
+	if err != nil {
+		return parts, err
 	}
 	for _, d := range diffIDs {
 		a := layers[d]
-		if a == nil {
-			return parts, fmt.Errorf("%w: point %s has no layer %s, which its image's configuration names", codec.ErrDamaged, s.Manifest.ID, d)
-		}
-		parts.Layers = append(parts.Layers, archive.Part{DiffID: d, Size: a.UncompressedSize,
-			Open: func() (io.ReadCloser, error) { return s.plain(ctx, a) }})
+		parts.Layers = append(parts.Layers, s.part(ctx, a, d))
 	}
 	return parts, nil
+}
+
+// part returns the layer with this diff id. One that an Engine has compressed is left as it is:
+// how large it is, is known of that alone.
+func (s Source) part(ctx context.Context, a *events.Artifact, diffID string) archive.Part {
+	if a.MediaType != point.MediaTypeLayerGzip {
+		return archive.Part{DiffID: diffID, Size: a.UncompressedSize,
+			Open: func() (io.ReadCloser, error) { return s.layer(ctx, a, diffID) }}
+	}
+	return archive.Part{DiffID: diffID, Size: a.UncompressedSize, Packed: descriptor(*a), Open: func() (io.ReadCloser, error) {
+		f, err := s.Open(ctx, a.Key)
+		if err != nil {
+			return nil, err
+		}
+		return codec.Over(io.NopCloser(codec.NewRawReader(f, point.Stored(a))), f), nil
+	}}
+}
+
+// Assigned returns the layers of the image, by their diff ids.
+func (s Source) Assigned(ctx context.Context) (map[string]*events.Artifact, error) {
+	parts, err := s.parts(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	return Assign(s.Manifest, (&Layers{s, parts}).DiffIDs())
+}
+
+// Assign returns the layers of a point's image, whose configuration names them so, by these
+// diff ids. In clear each has its diff id as its name. Encrypted ones come in the
+// order of the configuration, each once, and which is which is proven when they are read.
+func Assign(m *point.Manifest, diffIDs []string) (map[string]*events.Artifact, error) {
+	all := layersOf(m)
+	layers := map[string]*events.Artifact{}
+	for i := range all {
+		if all[i].Encryption == "" {
+			layers[all[i].Name] = &all[i]
+		}
+	}
+	next := 0
+	for _, d := range diffIDs {
+		if layers[d] != nil {
+			continue
+		}
+		if next >= len(all) || all[next].Encryption == "" {
+			return nil, fmt.Errorf("%w: point %s has no layer %s, which its image's configuration names", codec.ErrDamaged, m.ID, d)
+		}
+		layers[d] = &all[next]
+		next++
+	}
+	return layers, nil
 }
 
 // DiffIDs returns the digests of the plain layers of the image with this configuration,
@@ -163,17 +213,41 @@ func DiffIDs(config []byte) ([]string, error) {
 	return c.RootFS.DiffIDs, nil
 }
 
+// layer returns the plain bytes of the layer with this diff id.
+func (s Source) layer(ctx context.Context, a *events.Artifact, diffID string) (io.ReadCloser, error) {
+	plain, err := s.plain(ctx, a)
+	if err != nil || a.Encryption == "" { // what is in clear has the diff id in the manifest
+		return plain, err
+	}
+	return &proven{plain, sha256.New(), diffID}, nil
+}
+
+// proven is a layer whose end comes only if its bytes have this digest.
+type proven struct {
+	io.ReadCloser
+	sum    hash.Hash
+	diffID string
+}
+
+// Read implements [io.Reader].
+func (p *proven) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	p.sum.Write(b[:n])
+	if err == io.EOF {
+		if got := codec.Digest(p.sum); got != p.diffID {
+			err = fmt.Errorf("%w: it is the layer %s, and not %s", codec.ErrDamaged, got, p.diffID)
+		}
+	}
+	return n, err
+}
+
 // plain returns the plain bytes of what is stored compressed.
 func (s Source) plain(ctx context.Context, a *events.Artifact) (io.ReadCloser, error) {
 	f, err := s.Open(ctx, a.Key)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := codec.NewReader(f, point.Stored(a), s.Seal.Opener(ctx, a.Encryption))
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return codec.Over(plain, f), nil
+	return point.Plain(f, a, s.Seal.Opener(ctx, a.Encryption))
 }
 
 // maxDocument bounds what is read of a document that describes an image, in bytes.

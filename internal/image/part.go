@@ -8,6 +8,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/point"
 )
 
@@ -36,12 +37,20 @@ func (l *Layers) DiffIDs() []string {
 	return ids
 }
 
+// Parts returns the plain layers, the lowest first, each of which can be opened until the
+// context ends that [Source.Layers] was called with.
+func (l *Layers) Parts() []archive.Part { return slices.Clone(l.parts.Layers) }
+
 // Blobs returns as which blobs an Engine may have the layers, the likelier first: as Engines
 // push them, so far as the sink knows that, and as they are.
 func (l *Layers) Blobs(ctx context.Context) (likely, plain []v1.Descriptor) {
 	for _, p := range l.parts.Layers {
 		blob := archive.PlainBlob(p.DiffID, p.Size)
 		plain = append(plain, blob)
+		if p.Packed.Digest != "" {
+			likely = append(likely, p.Packed)
+			continue
+		}
 		if pushed := l.pushed(ctx, p.DiffID); len(pushed) > 0 {
 			blob = pushed[0]
 		}
@@ -53,13 +62,7 @@ func (l *Layers) Blobs(ctx context.Context) (likely, plain []v1.Descriptor) {
 // pushed returns as which blobs Engines push a layer, the newest first. An entry that cannot
 // be read says none: it is a hint.
 func (l *Layers) pushed(ctx context.Context, diffID string) []v1.Descriptor {
-	f, err := l.source.Open(ctx, entryKey(diffID))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxEntry))
-	if e, ok := decodeEntry(raw, diffID); err == nil && ok {
+	if e, ok, err := blob.ReadEntry(ctx, l.source.Open, l.source.Seal.Names(), diffID); err == nil && ok {
 		return e.Pushed
 	}
 	return nil

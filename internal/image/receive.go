@@ -27,6 +27,11 @@ import (
 // pushed. Then the image is to be read in another way.
 var ErrNotTaken = errors.New("the push of the image is not taken")
 
+// ErrLacks is reported for a manifest that names a blob which was not sent, as the daemon was
+// told that it need not be, and which is a layer that the sink does not have. The daemon is to
+// push again: then it is told otherwise. It is ErrNotTaken.
+var ErrLacks = fmt.Errorf("%w: the sink does not have a layer that the Engine has left out", ErrNotTaken)
+
 // ErrTooMuch is reported when more is pushed than may be. It is ErrNotTaken.
 var ErrTooMuch = fmt.Errorf("%w: the Engine sends more than what is new", ErrNotTaken)
 
@@ -43,11 +48,14 @@ type Receiver struct {
 	slots   chan struct{}
 	bytes   atomic.Int64 // that came
 
-	mu      sync.Mutex
-	aliases map[string]string // diff ids of layers that the sink has, by digests that daemons push them under
-	came    map[string]string // diff ids of layers that came, by their digests
-	configs map[string][]byte // documents that came, by their digests
-	info    *archive.Info     // of the image whose manifest has come
+	mu       sync.Mutex
+	lacks    map[string]bool   // digests of layers that are to come, though they were left out
+	again    bool              // something was added to lacks since the last push
+	repeated bool              // one push has ended
+	aliases  map[string]string // diff ids of layers that the sink has, by digests that daemons push them under
+	came     map[string]string // diff ids of layers that came, by their digests
+	configs  map[string][]byte // documents that came, by their digests
+	info     *archive.Info     // of the image whose manifest has come
 }
 
 // ReceiverOptions say what a Receiver takes.
@@ -65,7 +73,7 @@ type ReceiverOptions struct {
 // begun it, and is used by nobody else until the push has ended.
 func NewReceiver(w *Writer, diffIDs []string, o ReceiverOptions) *Receiver {
 	r := &Receiver{writer: w, o: o, diffIDs: diffIDs, slots: make(chan struct{}, layersAtOnce),
-		aliases: map[string]string{}, came: map[string]string{}, configs: map[string][]byte{}}
+		lacks: map[string]bool{}, aliases: map[string]string{}, came: map[string]string{}, configs: map[string][]byte{}}
 	for diffID, blobs := range w.pushed {
 		r.aliases[diffID] = diffID
 		for _, d := range blobs {
@@ -79,7 +87,7 @@ func NewReceiver(w *Writer, diffIDs []string, o ReceiverOptions) *Receiver {
 func (r *Receiver) Known(digest string) (size int64, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if digest == r.o.ConfigDigest {
+	if r.lacks[digest] || digest == r.o.ConfigDigest {
 		return 0, false
 	}
 	if _, known = r.aliases[digest]; known || r.o.Ask {
@@ -94,12 +102,15 @@ func (r *Receiver) Begin(ctx context.Context) *Received { return &Received{recei
 // Manifest takes the manifest of the image. It reports ErrNotTaken unless all layers of the
 // image have come, or are in the sink.
 func (r *Receiver) Manifest(raw []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.again { // Engines before 23 try another form of manifest when one is refused
+		return ErrLacks
+	}
 	var m v1.Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return fmt.Errorf("%w: its manifest: %w", ErrNotTaken, err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	config, came := r.configs[m.Config.Digest.String()]
 	if !came || r.o.ConfigDigest != "" && m.Config.Digest.String() != r.o.ConfigDigest {
 		return fmt.Errorf("%w: its manifest is of another image, with the configuration %.100q", ErrNotTaken, m.Config.Digest)
@@ -108,22 +119,46 @@ func (r *Receiver) Manifest(raw []byte) error {
 	if err != nil || !slices.Equal(diffIDs, r.diffIDs) || len(diffIDs) != len(m.Layers) {
 		return fmt.Errorf("%w: it has other layers than the image", ErrNotTaken)
 	}
+	if err := r.layers(diffIDs, m.Layers); err != nil {
+		return err
+	}
+	r.info = &archive.Info{ConfigDigest: m.Config.Digest.String(), Config: config, DiffIDs: diffIDs}
+	return nil
+}
+
+// layers takes the layers with these diff ids, as the manifest names their blobs.
+func (r *Receiver) layers(diffIDs []string, blobs []v1.Descriptor) error {
 	for i, want := range diffIDs {
-		digest := m.Layers[i].Digest.String()
+		digest := blobs[i].Digest.String()
 		if got, came := r.came[digest]; came && got != want {
 			return fmt.Errorf("%w: the blob %s is the layer %s, and not %s", ErrNotTaken, digest, got, want)
 		}
 		a, known := r.writer.known[want]
-		if !known {
+		if !known && r.repeated {
 			return fmt.Errorf("%w: layer %s did not come, and the sink does not have it", ErrNotTaken, want)
+		} else if !known {
+			r.lacks[digest], r.again = true, true
+			continue
 		}
 		r.writer.stored[want] = a
-		if err := r.learn(&a, m.Layers[i]); err != nil {
+		if err := r.learn(want, &a, blobs[i]); err != nil {
 			return err
 		}
 	}
-	r.info = &archive.Info{ConfigDigest: m.Config.Digest.String(), Config: config, DiffIDs: diffIDs}
+	if r.again {
+		return ErrLacks
+	}
 	return nil
+}
+
+// Again reports whether the daemon is to push the image once more, as ErrLacks was reported. That
+// is so once at most: all layers that it has left out are known then.
+func (r *Receiver) Again() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	again := r.again
+	r.again, r.repeated = false, true
+	return again
 }
 
 // toldSize is the size that a blob has for a daemon that need not send it.
@@ -131,12 +166,12 @@ const toldSize = 1
 
 // learn enters as which blob the daemon has a layer that did not come, if it knows that by
 // itself: one that keeps no blobs repeats the size that it was told.
-func (r *Receiver) learn(a *events.Artifact, blob v1.Descriptor) error {
+func (r *Receiver) learn(diffID string, a *events.Artifact, blob v1.Descriptor) error {
 	digest := blob.Digest.String()
 	if _, came := r.came[digest]; came || blob.Size <= toldSize || sink.CheckDigest(digest) != nil {
 		return nil
 	}
-	return r.writer.pushedAs(a, v1.Descriptor{MediaType: blob.MediaType, Digest: blob.Digest, Size: blob.Size})
+	return r.writer.pushedAs(diffID, a, v1.Descriptor{MediaType: blob.MediaType, Digest: blob.Digest, Size: blob.Size})
 }
 
 // Finish stores what describes the image when its push has ended, as [Writer.Finish] does.

@@ -5,13 +5,13 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
@@ -45,17 +45,29 @@ func receive(t *testing.T, in sink.Sink, p picture, o image.ReceiverOptions, blo
 	}
 	r := image.NewReceiver(w, p.diffIDs, o)
 	for _, blob := range append(blobs, p.config) {
-		b := r.Begin(t.Context())
-		for _, piece := range [][]byte{blob[:len(blob)/2], blob[len(blob)/2:]} {
-			if _, err := b.Write(piece); err != nil {
-				b.Abort()
-				return r, err
-			}
-		}
-		if _, err := b.Commit(digestOf(blob)); err != nil {
+		if err := send(t, r, blob); err != nil {
 			return r, err
 		}
 	}
+	return r, r.Manifest(manifestOf(p, layers...))
+}
+
+// send pushes a blob.
+func send(t *testing.T, r *image.Receiver, blob []byte) error {
+	t.Helper()
+	b := r.Begin(t.Context())
+	for _, piece := range [][]byte{blob[:len(blob)/2], blob[len(blob)/2:]} {
+		if _, err := b.Write(piece); err != nil {
+			b.Abort()
+			return err
+		}
+	}
+	_, err := b.Commit(digestOf(blob))
+	return err
+}
+
+// manifestOf is the manifest of a picture with these layers, by their digests.
+func manifestOf(p picture, layers ...string) []byte {
 	type descriptor struct {
 		Digest string `json:"digest"`
 	}
@@ -67,7 +79,7 @@ func receive(t *testing.T, in sink.Sink, p picture, o image.ReceiverOptions, blo
 		m.Layers = append(m.Layers, descriptor{d})
 	}
 	raw, _ := json.Marshal(m)
-	return r, r.Manifest(raw)
+	return raw
 }
 
 // Only what is proven to be the image is taken.
@@ -96,23 +108,62 @@ func TestReceive(t *testing.T) {
 		"a layer goes on":             {nil, ask, [][]byte{append(bytes.Clone(low), "more"...), high}, []string{digestOf(low), digestOf(high)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			inBoth(t, func(t *testing.T, s box) {
+				if c.has != nil {
+					mustStore(t, s, 1, newPicture(c.has...))
+				}
+				r, err := receive(t, s, p, c.o, c.blobs, c.layers...)
+				if c.taken && err != nil || !c.taken && !errors.Is(err, image.ErrNotTaken) {
+					t.Fatalf("it ended with %v", err)
+				}
+				info, artifacts, err := r.Finish()
+				if !c.taken {
+					if !errors.Is(err, image.ErrNotTaken) {
+						t.Errorf("it can be finished: %v", err)
+					}
+					return
+				}
+				if err != nil || info.ConfigDigest != digestOf(p.config) || len(artifacts) != len(p.layers)+s.of(4, 1) {
+					t.Errorf("it is finished as %+v, %d artifacts: %v", info, len(artifacts), err)
+				}
+			})
+		})
+	}
+}
+
+// A layer that a daemon has left out, as it was told to, comes by the next push if the sink does not
+// have it, also where the image has it twice; what was left out twice does not come.
+func TestLacks(t *testing.T) {
+	p := newPicture("lowest layer", "highest layer", "highest layer")
+	high := gzipped(p.layers[1])
+	for name, comes := range map[string]bool{"it comes": true, "it does not": false} {
+		t.Run(name, func(t *testing.T) {
 			s := sinktest.NewMemory()
-			if c.has != nil {
-				mustStore(t, s, 1, newPicture(c.has...))
-			}
-			r, err := receive(t, s, p, c.o, c.blobs, c.layers...)
-			if c.taken && err != nil || !c.taken && !errors.Is(err, image.ErrNotTaken) {
+			mustStore(t, s, 1, newPicture("lowest layer"))
+			layers := []string{digestOf([]byte("what the Engine has it under")), digestOf(high), digestOf(high)}
+			r, err := receive(t, s, p, image.ReceiverOptions{ConfigDigest: digestOf(p.config), Ask: true}, nil, layers...)
+			if !errors.Is(err, image.ErrLacks) || !errors.Is(err, image.ErrNotTaken) {
 				t.Fatalf("it ended with %v", err)
 			}
-			info, artifacts, err := r.Finish()
-			if !c.taken {
-				if !errors.Is(err, image.ErrNotTaken) {
-					t.Errorf("it can be finished: %v", err)
-				}
-				return
+			if err := r.Manifest([]byte(`{"schemaVersion": 1}`)); !errors.Is(err, image.ErrLacks) {
+				t.Errorf("another form of manifest: %v", err)
 			}
-			if err != nil || info.ConfigDigest != digestOf(p.config) || len(artifacts) != len(p.layers)+4 {
-				t.Errorf("it is finished as %+v, %d artifacts: %v", info, len(artifacts), err)
+			if again, once := r.Again(), r.Again(); !again || once {
+				t.Errorf("it is to be pushed again: %t, and then: %t", again, once)
+			}
+			for digest, want := range map[string]bool{layers[0]: true, layers[1]: false} {
+				if _, known := r.Known(digest); known != want {
+					t.Errorf("%s is known: %t", digest, known)
+				}
+			}
+			if comes {
+				if err := send(t, r, high); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err = r.Manifest(manifestOf(p, layers...))
+			if (err == nil) != comes || errors.Is(err, image.ErrLacks) || r.Again() {
+				t.Errorf("it ended with %v", err)
 			}
 		})
 	}
@@ -121,24 +172,25 @@ func TestReceive(t *testing.T) {
 // A layer that was pushed is known by the digest that it was pushed under, and what is not
 // known has to come.
 func TestKnown(t *testing.T) {
-	p := newPicture("lowest layer", "highest layer")
-	low, high := gzipped(p.layers[0]), gzipped(p.layers[1])
-	s := sinktest.NewMemory()
-	if _, err := receive(t, s, p, image.ReceiverOptions{}, [][]byte{low, high}, digestOf(low), digestOf(high)); err != nil {
-		t.Fatal(err)
-	}
-	next := newPicture("lowest layer", "a new layer")
-	r, err := receive(t, s, next, image.ReceiverOptions{}, [][]byte{gzipped(next.layers[1])}, digestOf(low), digestOf(gzipped(next.layers[1])))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for digest, want := range map[string]bool{
-		digestOf(low): true, p.diffIDs[0]: true, digestOf(high): false, p.diffIDs[1]: false, digestOf(p.config): false,
-	} {
-		if _, known := r.Known(digest); known != want {
-			t.Errorf("%s is known: %v", digest, known)
+	inBoth(t, func(t *testing.T, s box) {
+		p := newPicture("lowest layer", "highest layer")
+		low, high := gzipped(p.layers[0]), gzipped(p.layers[1])
+		if _, err := receive(t, s, p, image.ReceiverOptions{}, [][]byte{low, high}, digestOf(low), digestOf(high)); err != nil {
+			t.Fatal(err)
 		}
-	}
+		next := newPicture("lowest layer", "a new layer")
+		r, err := receive(t, s, next, image.ReceiverOptions{}, [][]byte{gzipped(next.layers[1])}, digestOf(low), digestOf(gzipped(next.layers[1])))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for digest, want := range map[string]bool{
+			digestOf(low): true, p.diffIDs[0]: true, digestOf(high): false, p.diffIDs[1]: false, digestOf(p.config): false,
+		} {
+			if _, known := r.Known(digest); known != want {
+				t.Errorf("%s is known: %v", digest, known)
+			}
+		}
+	})
 }
 
 // What is pushed of a layer that was found in the sink does not hide that somebody has seen
@@ -158,14 +210,14 @@ func TestPushOfALayerThatIsDamagedMeanwhile(t *testing.T) {
 	}
 	b := image.NewReceiver(w, p.diffIDs, image.ReceiverOptions{}).Begin(t.Context())
 	flip(t, s, &m.Artifacts[0])
-	blob := gzipped(p.layers[0])
-	if _, err := b.Write(blob); err != nil {
+	packed := gzipped(p.layers[0])
+	if _, err := b.Write(packed); err != nil {
 		t.Fatal(err)
 	}
-	if layer, err := b.Commit(digestOf(blob)); !layer || err != nil {
+	if layer, err := b.Commit(digestOf(packed)); !layer || err != nil {
 		t.Fatalf("a layer: %t, %v", layer, err)
 	}
-	if _, found, err := image.Find(t.Context(), s, p.diffIDs[0]); found || err != nil {
+	if _, found, err := blob.Find(t.Context(), s, p.diffIDs[0]); found || err != nil {
 		t.Errorf("the layer is found: %t, %v", found, err)
 	}
 }
@@ -173,48 +225,50 @@ func TestPushOfALayerThatIsDamagedMeanwhile(t *testing.T) {
 // A sink knows as which blobs Engines have layers: those that came, and those that an Engine
 // names with a size of its own.
 func TestPushedBlobs(t *testing.T) {
-	s, p := sinktest.NewMemory(), newPicture("lowest layer", "highest layer")
-	low, high := gzipped(p.layers[0]), zstdOf(p.layers[1])
-	if _, err := receive(t, s, p, image.ReceiverOptions{}, [][]byte{low, high}, digestOf(low), digestOf(high)); err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []v1.Descriptor{
-		{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.Digest(digestOf(low)), Size: int64(len(low))},
-		{MediaType: v1.MediaTypeImageLayerZstd, Digest: digest.Digest(digestOf(high)), Size: int64(len(high))},
-	} {
-		wantPushed(t, s, p.diffIDs[i], want)
-	}
-	other := v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.FromString("of another Engine"), Size: 77}
-	told := v1.Descriptor{Digest: digest.FromString("of one that repeats what it is told"), Size: 1}
-	w := &image.Writer{Sink: s}
-	if err := w.Begin(t.Context(), p.diffIDs); err != nil {
-		t.Fatal(err)
-	}
-	r := image.NewReceiver(w, p.diffIDs, image.ReceiverOptions{Ask: true})
-	in := r.Begin(t.Context())
-	if _, err := in.Write(p.config); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := in.Commit(digestOf(p.config)); err != nil {
-		t.Fatal(err)
-	}
-	config := v1.Descriptor{Digest: digest.Digest(digestOf(p.config))}
-	raw, _ := json.Marshal(v1.Manifest{Config: config, Layers: []v1.Descriptor{other, told}})
-	if err := r.Manifest(raw); err != nil {
-		t.Fatal(err)
-	}
-	wantPushed(t, s, p.diffIDs[0], other,
-		v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.Digest(digestOf(low)), Size: int64(len(low))})
-	wantPushed(t, s, p.diffIDs[1],
-		v1.Descriptor{MediaType: v1.MediaTypeImageLayerZstd, Digest: digest.Digest(digestOf(high)), Size: int64(len(high))})
+	inBoth(t, func(t *testing.T, s box) {
+		p := newPicture("lowest layer", "highest layer")
+		low, high := gzipped(p.layers[0]), zstdOf(p.layers[1])
+		if _, err := receive(t, s, p, image.ReceiverOptions{}, [][]byte{low, high}, digestOf(low), digestOf(high)); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []v1.Descriptor{
+			{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.Digest(digestOf(low)), Size: int64(len(low))},
+			{MediaType: v1.MediaTypeImageLayerZstd, Digest: digest.Digest(digestOf(high)), Size: int64(len(high))},
+		} {
+			wantPushed(t, s, p.diffIDs[i], want)
+		}
+		other := v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.FromString("of another Engine"), Size: 77}
+		told := v1.Descriptor{Digest: digest.FromString("of one that repeats what it is told"), Size: 1}
+		w := &image.Writer{Sink: s}
+		if err := w.Begin(t.Context(), p.diffIDs); err != nil {
+			t.Fatal(err)
+		}
+		r := image.NewReceiver(w, p.diffIDs, image.ReceiverOptions{Ask: true})
+		in := r.Begin(t.Context())
+		if _, err := in.Write(p.config); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.Commit(digestOf(p.config)); err != nil {
+			t.Fatal(err)
+		}
+		config := v1.Descriptor{Digest: digest.Digest(digestOf(p.config))}
+		raw, _ := json.Marshal(v1.Manifest{Config: config, Layers: []v1.Descriptor{other, told}})
+		if err := r.Manifest(raw); err != nil {
+			t.Fatal(err)
+		}
+		wantPushed(t, s, p.diffIDs[0], other,
+			v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.Digest(digestOf(low)), Size: int64(len(low))})
+		wantPushed(t, s, p.diffIDs[1],
+			v1.Descriptor{MediaType: v1.MediaTypeImageLayerZstd, Digest: digest.Digest(digestOf(high)), Size: int64(len(high))})
+	})
 }
 
 // wantPushed expects these blobs in the entry of a layer, the newest first.
-func wantPushed(t *testing.T, s *sinktest.Memory, diffID string, want ...v1.Descriptor) {
+func wantPushed(t *testing.T, s box, diffID string, want ...v1.Descriptor) {
 	t.Helper()
-	var e image.Entry
-	if err := json.Unmarshal([]byte(s.Contents()["layers/"+strings.TrimPrefix(diffID, "sha256:")+".json"]), &e); err != nil {
-		t.Fatal(err)
+	e, found, err := blob.Find(t.Context(), s, diffID)
+	if err != nil || !found {
+		t.Fatalf("the layer is found: %t, %v", found, err)
 	}
 	if len(e.Pushed) != len(want) {
 		t.Fatalf("it is pushed as %+v, want %+v", e.Pushed, want)

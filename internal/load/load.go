@@ -124,11 +124,7 @@ func (l loader) lowest(ctx context.Context, diffIDs []string) (most int, err err
 		if err != nil {
 			return 0, err
 		}
-		n := 0
-		for n < min(len(diffIDs), len(detail.DiffIDs)) && diffIDs[n] == detail.DiffIDs[n] {
-			n++
-		}
-		if most = max(most, n); most >= len(diffIDs)-1 {
+		if most = max(most, detail.Lowest(diffIDs)); most >= len(diffIDs)-1 {
 			break
 		}
 	}

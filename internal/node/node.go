@@ -23,6 +23,7 @@ import (
 	"holdfast.io/holdfast/internal/ledger"
 	"holdfast.io/holdfast/internal/lifeline"
 	"holdfast.io/holdfast/internal/plan"
+	"holdfast.io/holdfast/internal/prime"
 	"holdfast.io/holdfast/internal/registry"
 	"holdfast.io/holdfast/internal/sign"
 	"holdfast.io/holdfast/internal/sink/open"
@@ -65,6 +66,8 @@ type Node struct {
 	jobs               *ledger.Jobs
 	registry           *registry.Server // that the Engine pushes to; nil if it could not be begun
 	push               *transport.Push  // nil if there is no registry
+	primer             *prime.Primer    // nil if there is no registry, or nothing is to be primed
+	direct             *transport.Direct
 	role               role
 }
 
@@ -97,6 +100,7 @@ func Start(ctx context.Context, o Options) (n *Node, err error) {
 	if err = n.beginSweeping(); err != nil {
 		return n, err
 	}
+	n.openPrimer()
 	if err = n.connect(ctx); err != nil {
 		return n, err
 	}

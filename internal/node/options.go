@@ -38,6 +38,8 @@ type Options struct {
 	// Slots is how many items are worked on at a time.
 	Slots       int
 	Compression codec.Compression
+	// Prime has the Engine learn bases while no job runs.
+	Prime bool
 	// Kinds are the kinds of request that the host takes, and AllowedSinks the names of
 	// the sinks that they may name; none means all.
 	Kinds        []events.Kind

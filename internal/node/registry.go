@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/internal/engine"
+	"holdfast.io/holdfast/internal/prime"
 	"holdfast.io/holdfast/internal/registry"
 	"holdfast.io/holdfast/internal/state"
 	"holdfast.io/holdfast/internal/transport"
@@ -18,6 +19,7 @@ import (
 
 // openRegistry begins what the Engine pushes snapshots to. Without it they are saved.
 func (n *Node) openRegistry() {
+	n.direct = &transport.Direct{Engine: n.engine}
 	err := n.tryRegistry()
 	if err != nil {
 		n.o.Log.Warn("the Engine has no registry to push to; images are saved", zap.Error(err))
@@ -48,6 +50,15 @@ func (n *Node) tryRegistry() error {
 	}
 	n.registry, n.push = server, &transport.Push{Engine: n.engine, Server: server, Credentials: credentials}
 	return nil
+}
+
+// openPrimer makes what has the Engine learn bases while no job runs.
+func (n *Node) openPrimer() {
+	if n.push == nil || !n.o.Prime {
+		return
+	}
+	n.primer = &prime.Primer{Engine: n.engine, EngineID: n.about.ID, Push: n.push, Transport: n.saves(), Sinks: n.Sinks,
+		Sweeper: n.sweeper, Memory: n.dir, Wait: prime.DefaultWait, Log: n.o.Log}
 }
 
 func portOf(addr string) (int, error) {

@@ -100,6 +100,9 @@ func (n *Node) services(open []ledger.Job) []service {
 		watcher := &unserved.Watcher{Host: n.Host, Queue: fleet.Of(n.Bus), Log: n.o.Log}
 		list = append(list, watcher.Run)
 	}
+	if n.primer != nil {
+		list = append(list, n.primer.Run)
+	}
 	return list
 }
 
@@ -124,7 +127,7 @@ func (n *Node) sinkPolicy() job.SinkPolicy {
 
 // worker puts together what serves the host under a lease.
 func (n *Node) worker(t *lease.Lease) *dispatch.Worker {
-	return &dispatch.Worker{
+	w := &dispatch.Worker{
 		Host:    n.Host,
 		Kinds:   n.kinds(),
 		Allowed: n.o.Kinds,
@@ -142,6 +145,10 @@ func (n *Node) worker(t *lease.Lease) *dispatch.Worker {
 		Publisher: n.Bus,
 		Log:       n.o.Log,
 	}
+	if n.primer != nil {
+		w.Busy = n.primer.Busy
+	}
+	return w
 }
 
 // backups carries out backup requests.
@@ -161,11 +168,12 @@ func (n *Node) backups() *backupjob.Kind {
 
 // backup stores items as points.
 func (n *Node) backup() *backup.Runner {
-	return &backup.Runner{
+	r := &backup.Runner{
 		Engine:       n.engine,
 		Sweeper:      n.sweeper,
-		Transport:    &transport.Save{Engine: n.engine, Compression: n.o.Compression, Room: file.FreeIn},
+		Transport:    n.saves(),
 		Push:         n.push,
+		Direct:       n.direct,
 		Volumes:      &transport.Volumes{Helpers: n.helper(), Compression: n.o.Compression},
 		HooksAllowed: n.o.Hooks,
 		HookOutput:   n.o.HookOutput,
@@ -173,6 +181,15 @@ func (n *Node) backup() *backup.Runner {
 		Version:      n.o.Version,
 		Log:          n.o.Log,
 	}
+	if n.primer != nil {
+		r.Bases = n.primer
+	}
+	return r
+}
+
+// saves moves images as docker save does.
+func (n *Node) saves() *transport.Save {
+	return &transport.Save{Engine: n.engine, Compression: n.o.Compression, Room: file.FreeIn}
 }
 
 // verifications carries out verify requests.

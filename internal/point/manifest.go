@@ -31,16 +31,23 @@ const MaxManifest = 16 << 20
 const usualManifest = 8 << 10
 
 // FormatVersion is the version of the manifest that this package writes, SealedVersion
-// that of one whose private members are encrypted, and LayeredVersion that of one whose
-// image lies in blobs that points share.
+// that of one whose private members are encrypted, LayeredVersion that of one whose image lies
+// in blobs that points share, SealedLayersVersion that of one which is both, PiecesVersion that of
+// one whose volumes lie in such blobs, PushedVersion that of one whose layers are as an Engine
+// has pushed them, and SealedPiecesVersion that of one whose volumes lie in such blobs and whose
+// private members are encrypted.
 const (
-	FormatVersion  = 1
-	SealedVersion  = 2
-	LayeredVersion = 3
+	FormatVersion       = 1
+	SealedVersion       = 2
+	LayeredVersion      = 3
+	SealedLayersVersion = 4
+	PiecesVersion       = 5
+	PushedVersion       = 6
+	SealedPiecesVersion = 7
 )
 
 // newestVersion is the latest that Decode reads; it reads all before it.
-const newestVersion = LayeredVersion
+const newestVersion = SealedPiecesVersion
 
 // What is wrong with a manifest or a mark, wrapped by the errors of reading one. Any
 // other error is the sink's.
@@ -56,6 +63,7 @@ var (
 // Names of a point's artifacts.
 const (
 	ImageArchive    = "image.tar.zst"
+	ImageConfig     = "image.json" // of an image whose layers are encrypted
 	ContainerConfig = "container.json"
 	// ContainerContext is what ContainerConfig names but does not hold, see package
 	// recreate.
@@ -68,11 +76,17 @@ const (
 	// MediaTypeImageArchive is what docker save writes, compressed by zstd.
 	MediaTypeImageArchive = "application/vnd.docker.image.archive.v1.tar+zstd"
 	// MediaTypeLayer is one layer of an image, compressed by zstd: a blob that points share.
-	// Its artifact's Name is the digest of its plain bytes, which is its diff id.
+	// Its artifact's Name is the digest of its plain bytes, which is its diff id; of one that is
+	// encrypted, what the sink's [seal.Names] make of that.
 	MediaTypeLayer = v1.MediaTypeImageLayerZstd
+	// MediaTypeLayerGzip and MediaTypeLayerPlain are layers as an Engine has pushed them by itself.
+	// Of the former, UncompressedSize is what its end says of it.
+	MediaTypeLayerGzip  = v1.MediaTypeImageLayerGzip
+	MediaTypeLayerPlain = v1.MediaTypeImageLayer
 	// MediaTypeImageConfig and MediaTypeImageManifest are blobs that describe the image of
 	// those layers, MediaTypeImageIndex and MediaTypeImageLayout the files that make the
-	// point's folder an OCI image layout.
+	// point's folder an OCI image layout. Of an encrypted image only the configuration is
+	// there, in the point's folder.
 	MediaTypeImageConfig   = v1.MediaTypeImageConfig
 	MediaTypeImageManifest = v1.MediaTypeImageManifest
 	MediaTypeImageIndex    = v1.MediaTypeImageIndex
@@ -84,6 +98,11 @@ const (
 	// MediaTypeVolume is the content of a volume or a bind mount: a PAX tar, compressed
 	// by zstd. Its artifact's Name is the volume's, or the path inside the container.
 	MediaTypeVolume = "application/vnd.holdfast.volume.v1.tar+zstd"
+	// MediaTypePieces is of which pieces such a content consists, and MediaTypePack a blob of
+	// many of them; see package pieces. The Name of the first is the volume's, and its
+	// UncompressedSize that of the tar; the Name of a pack is the digest of its plain bytes.
+	MediaTypePieces = "application/vnd.holdfast.volume.v1.pieces+zstd"
+	MediaTypePack   = "application/vnd.holdfast.pack.v1+zstd"
 	// MediaTypeVolumeConfig is the Engine's document of a volume that is an item: its
 	// driver, options and labels.
 	MediaTypeVolumeConfig = "application/vnd.docker.volume.inspect.v1+json"
@@ -300,7 +319,7 @@ func (m *Manifest) checkPlace(dir string) error {
 	}
 	keys := make([]string, 0, len(m.Artifacts)+1)
 	for _, a := range m.Artifacts {
-		if m.FormatVersion == LayeredVersion && IsShared(&a) {
+		if m.IsLayered() && IsShared(&a) {
 			continue
 		}
 		keys = append(keys, a.Key)
@@ -316,6 +335,23 @@ func (m *Manifest) checkPlace(dir string) error {
 	return nil
 }
 
+// IsLayered reports whether the manifest may name what points share.
+func (m *Manifest) IsLayered() bool { return m.FormatVersion >= LayeredVersion }
+
+// IsLayer reports whether an artifact is a layer of an image.
+func IsLayer(a *events.Artifact) bool { return a.MediaType == MediaTypeLayer || IsPushed(a) }
+
+// IsPushed reports whether an artifact is a layer as an Engine has pushed it by itself.
+func IsPushed(a *events.Artifact) bool {
+	return a.MediaType == MediaTypeLayerGzip || a.MediaType == MediaTypeLayerPlain
+}
+
+// IsVolume reports whether an artifact is the content of a volume or bind mount, stored whole
+// or in pieces.
+func IsVolume(a *events.Artifact) bool {
+	return a.MediaType == MediaTypeVolume || a.MediaType == MediaTypePieces
+}
+
 // IsShared reports whether an artifact is a blob, which other points may have too.
 func IsShared(a *events.Artifact) bool { return a.Key == sink.BlobKey(a.Digest) }
 
@@ -324,10 +360,43 @@ func Stored(a *events.Artifact) codec.Stored {
 	return codec.Stored{Size: a.Size, Digest: a.Digest, UncompressedSize: a.UncompressedSize}
 }
 
+// Plain returns the plain bytes of an artifact that is stored compressed, as which f was opened;
+// decrypt opens what is encrypted. As by [codec.NewReader], nothing of them is to be trusted before
+// their end. Who gets them closes f with them; after an error it is closed.
+func Plain(f io.ReadCloser, a *events.Artifact, decrypt codec.Decrypt) (io.ReadCloser, error) {
+	plain, err := NewReader(f, a, decrypt)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return codec.Over(plain, f), nil
+}
+
+// NewReader is as [codec.NewReader], for an artifact that is stored compressed, however that is.
+func NewReader(r io.Reader, a *events.Artifact, decrypt codec.Decrypt) (io.ReadCloser, error) {
+	switch a.MediaType {
+	case MediaTypeLayerGzip:
+		return codec.NewGzipReader(r, Stored(a), decrypt)
+	case MediaTypeLayerPlain:
+		plain, err := codec.NewPlainReader(r, Stored(a), decrypt)
+		return io.NopCloser(plain), err
+	}
+	return codec.NewReader(r, Stored(a), decrypt)
+}
+
 // Size returns how many bytes the artifacts have in their sink.
 func (m *Manifest) Size() (bytes int64) {
 	for _, a := range m.Artifacts {
 		bytes += a.Size
+	}
+	return bytes
+}
+
+// OwnSize is Size without what points share.
+func (m *Manifest) OwnSize() (bytes int64) {
+	for _, a := range m.Artifacts {
+		if !IsShared(&a) {
+			bytes += a.Size
+		}
 	}
 	return bytes
 }
@@ -346,10 +415,10 @@ func (m *Manifest) Artifact(mediaType string) *events.Artifact {
 	return nil
 }
 
-// Volumes returns the archives of the volumes and bind mounts that the point holds.
+// Volumes returns what is stored of the volumes and bind mounts that the point holds.
 func (m *Manifest) Volumes() (all []events.Artifact) {
 	for _, a := range m.Artifacts {
-		if a.MediaType == MediaTypeVolume {
+		if IsVolume(&a) {
 			all = append(all, a)
 		}
 	}

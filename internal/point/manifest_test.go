@@ -30,10 +30,10 @@ func example(t testing.TB) []byte {
 // A manifest of a later format is told from one that is damaged, whatever else is
 // in it.
 func TestDecodeALaterFormat(t *testing.T) {
-	later := bytes.Replace(example(t), []byte(`"formatVersion": 1`), []byte(`"formatVersion": 4`), 1)
-	for _, raw := range [][]byte{later, []byte(`{"formatVersion": 7, "points": [1, 2]}`)} {
+	later := bytes.Replace(example(t), []byte(`"formatVersion": 1`), []byte(`"formatVersion": 99`), 1)
+	for _, raw := range [][]byte{later, []byte(`{"formatVersion": 8, "points": [1, 2]}`)} {
 		_, err := point.Decode(raw)
-		if !errors.Is(err, point.ErrNewer) || !strings.Contains(err.Error(), "reads 1 to 3") {
+		if !errors.Is(err, point.ErrNewer) || !strings.Contains(err.Error(), "reads 1 to 7") {
 			t.Errorf("%.40q: %v, want %v", raw, err, point.ErrNewer)
 		}
 	}

@@ -52,6 +52,10 @@ func EncodeName(name string) string {
 // bind mount with this name.
 func VolumeArchive(name string) string { return "volumes/" + EncodeName(name) + ".tar.zst" }
 
+// VolumePieces is the name of the artifact that says of which pieces that content consists,
+// where it is stored so.
+func VolumePieces(name string) string { return "volumes/" + EncodeName(name) + ".pieces.zst" }
+
 // ArtifactName is the name that an artifact was stored by, whatever the sink made of it:
 // volumes/data.tar.zst, with what encryption adds to it. One of a media type that this
 // program does not know has the last element of its key.
@@ -66,6 +70,8 @@ func ArtifactName(a events.Artifact) string {
 		name = ContainerContext
 	case MediaTypeVolume:
 		name = VolumeArchive(a.Name)
+	case MediaTypePieces:
+		name = VolumePieces(a.Name)
 	case MediaTypeVolumeConfig:
 		name = VolumeConfig
 	default:

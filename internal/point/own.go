@@ -41,9 +41,9 @@ func (m *Manifest) isPlain() bool {
 		return false
 	case m.Artifacts == nil, !isQuiesce(m.Quiesce), !isState(m.State):
 		return false
-	case m.FormatVersion == SealedVersion:
+	case slices.Contains([]int{SealedVersion, SealedLayersVersion, SealedPiecesVersion}, m.FormatVersion):
 		return len(m.Sealed) > 0 && !m.hasPrivate() && isPointItem(m.Item.Kind) && m.hasPlainLists()
-	case m.FormatVersion != FormatVersion && m.FormatVersion != LayeredVersion:
+	case !slices.Contains([]int{FormatVersion, LayeredVersion, PiecesVersion, PushedVersion}, m.FormatVersion):
 		return false
 	case m.Sealed != nil, m.NotIncluded == nil, m.Request == Request{}, m.Engine == Engine{}:
 		return false
@@ -146,7 +146,7 @@ func isHost(s string) bool {
 func isUpperHex(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }
 
 func isTransport(t events.Transport) bool {
-	return t == "" || t == events.TransportSave || t == events.TransportPush
+	return slices.Contains([]events.Transport{"", events.TransportSave, events.TransportPush, events.TransportDirect}, t)
 }
 
 func isQuiesce(q events.Quiesce) bool {

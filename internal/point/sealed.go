@@ -46,6 +46,12 @@ func (m *Manifest) sealFor(s *seal.Seal) (*Manifest, error) {
 	}
 	sealed := *m
 	sealed.FormatVersion, sealed.Sealed = SealedVersion, out.Bytes()
+	switch {
+	case m.Artifact(MediaTypePieces) != nil:
+		sealed.FormatVersion = SealedPiecesVersion
+	case m.IsLayered():
+		sealed.FormatVersion = SealedLayersVersion
+	}
 	sealed.clearPrivate()
 	return &sealed, nil
 }
@@ -79,7 +85,15 @@ func (m *Manifest) Unseal(ctx context.Context, s *seal.Seal) error {
 		return fmt.Errorf("the manifest of point %s is %w: what is encrypted in it: %w", m.ID, ErrDamaged, err)
 	}
 	m.Request, m.Image, m.Engine, m.NotIncluded, m.Warnings = p.Request, p.Image, p.Engine, p.NotIncluded, p.Warnings
-	m.FormatVersion, m.Sealed = FormatVersion, nil
+	switch m.FormatVersion {
+	case SealedVersion:
+		m.FormatVersion = FormatVersion
+	case SealedLayersVersion:
+		m.FormatVersion = LayeredVersion
+	case SealedPiecesVersion:
+		m.FormatVersion = PiecesVersion
+	}
+	m.Sealed = nil
 	return nil
 }
 

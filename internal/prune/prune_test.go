@@ -34,6 +34,10 @@ type users map[string]string
 
 func (u users) UserOf(_ context.Context, p inuse.Point) (string, error) { return u[p.ID], nil }
 
+func (u users) Alone(ctx context.Context, _ string) (context.Context, func(), error) {
+	return ctx, func() {}, nil
+}
+
 // store puts a point into a sink, as the examples have one.
 func store(t *testing.T, s *sinktest.Memory, dir string, change func(*point.Manifest)) {
 	t.Helper()

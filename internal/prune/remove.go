@@ -7,7 +7,7 @@ import (
 	"path"
 	"time"
 
-	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
@@ -24,10 +24,12 @@ type Sink interface {
 	sink.Sharer
 }
 
-// Uses say which points are in use.
+// Uses say which points are in use, and hold others off.
 type Uses interface {
 	// UserOf returns who uses a point, in words; empty if nobody does.
 	UserOf(ctx context.Context, p inuse.Point) (string, error)
+	// Alone is [inuse.Registry.Alone].
+	Alone(ctx context.Context, sink string) (alone context.Context, release func(), err error)
 }
 
 // KeptError is reported for a point that must stay, contrary to what was planned.
@@ -182,10 +184,19 @@ func keptBy(until time.Time) error {
 	return &KeptError{Why: "locked until " + until.UTC().Format(time.RFC3339)}
 }
 
-// Collect removes what points shared that are gone, as [image.Collect] does, by the time of
-// the job's request.
-func (r *Remover) Collect(ctx context.Context, grace time.Duration) (image.Collected, error) {
-	return image.Collect(ctx, r.Sink, r.Now, grace)
+// Collect removes what points shared that are gone, as [blob.Collect] does, by the time of
+// the job's request. It reports [inuse.ErrTaken] if another host does that in the sink.
+func (r *Remover) Collect(ctx context.Context, grace time.Duration) (blob.Collected, error) {
+	alone, release, err := r.Uses.Alone(ctx, r.Sink.ID())
+	if err != nil {
+		return blob.Collected{}, err
+	}
+	defer release()
+	c, err := blob.Collect(alone, r.Sink, r.Now, grace)
+	if err != nil && ctx.Err() == nil && alone.Err() != nil {
+		err = context.Cause(alone)
+	}
+	return c, err
 }
 
 func (r *Remover) marks(ctx context.Context, p Point) point.Marks {

@@ -93,9 +93,9 @@ func protection(p *point.Protected) string { return fmt.Sprintf("by %s: %s", p.B
 // partOf names what an artifact is of; empty for one whose size says nothing.
 func partOf(a events.Artifact) string {
 	switch a.MediaType {
-	case point.MediaTypeImageArchive, point.MediaTypeLayer:
+	case point.MediaTypeImageArchive, point.MediaTypeLayer, point.MediaTypeLayerGzip, point.MediaTypeLayerPlain:
 		return "the image"
-	case point.MediaTypeVolume:
+	case point.MediaTypeVolume, point.MediaTypePieces:
 		return "volume " + a.Name
 	}
 	return ""

@@ -307,30 +307,27 @@ func (a *attempt) change(ctx context.Context, change func(r *undo.Record)) error
 // not loaded.
 func (a *attempt) load(ctx context.Context) error {
 	defer measure(&a.result.DurationsMillis.Load)()
-	var read atomic.Int64
-	progress := a.progress(events.StepLoad)
-	id, err := load.Image(ctx, a.Engine, a.source.Image(func(n int64) {
-		read.Store(n)
-		progress(n)
-	}), Reference(a.Item.Point), a.Log)
+	told, end := a.reading(events.StepLoad)
+	id, err := load.Image(ctx, a.Engine, a.source.Image(told), Reference(a.Item.Point), a.Log)
 	if err != nil {
 		return failure.At(events.StepLoad, err, "load the image of point %s", a.Item.Point)
 	}
-	a.read += read.Load()
+	end()
 	a.loaded(id)
 	step.At(ctx, step.Loaded)
 	return nil
 }
 
-// progress tells how much of the point was read, with what is now read of one more
-// archive. Any goroutine may tell it.
-func (a *attempt) progress(at events.Step) func(n int64) {
-	var total int64
-	for _, artifact := range a.source.Manifest.Artifacts {
-		total += artifact.Size
+// reading returns what is told how many bytes of the point were read in a step, and what enters
+// them when it has ended. What lies in pieces may be read more than once, and not all of it.
+func (a *attempt) reading(at events.Step) (told func(n int64), end func()) {
+	total, before := a.source.Manifest.Size(), a.read
+	var read atomic.Int64
+	told = func(n int64) {
+		read.Store(n)
+		a.Progress(at, min(before+n, total), total, 0)
 	}
-	before := a.read
-	return func(n int64) { a.Progress(at, before+n, total, 0) }
+	return told, func() { a.read += read.Load() }
 }
 
 // commit says in the ledger that the item is done: from then on nothing of it is undone,
@@ -369,7 +366,7 @@ func (a *attempt) settle(ctx context.Context) error {
 		a.release()
 		if err := a.entry.End(); err != nil {
 			a.Log.Warn("the undo record of what is done is still there", zap.String("record", a.recordID(a.Attempt)), zap.Error(err))
-			a.entry.HandOver(nil, closed, never)
+			a.entry.HandOver(nil, undo.Ended, never)
 		}
 		return nil
 	}
@@ -377,7 +374,7 @@ func (a *attempt) settle(ctx context.Context) error {
 		a.Log.Warn("that the replaced container is to be removed is in the ledger only",
 			zap.String("record", a.recordID(a.Attempt)), zap.Error(err))
 	}
-	a.entry.HandOver(a.release, closed, never)
+	a.entry.HandOver(a.release, undo.Ended, never)
 	bounded, cancel := context.WithTimeout(ctx, undoBound)
 	defer cancel()
 	if err := a.Sweeper.Undone(bounded, a.recordID(a.Attempt)); err != nil {

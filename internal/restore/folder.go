@@ -52,7 +52,7 @@ func (s *Source) ToFolder(ctx context.Context, parent string, asTar bool) (dir s
 		if err != nil {
 			return "", nil, err
 		}
-		if image.Is(&s.Manifest.Artifacts[i]) {
+		if a := &s.Manifest.Artifacts[i]; image.Is(a) || a.MediaType == point.MediaTypePack {
 			continue
 		}
 		var notKept string
@@ -69,7 +69,7 @@ func (s *Source) ToFolder(ctx context.Context, parent string, asTar bool) (dir s
 
 // artifactTo writes one artifact into a folder.
 func (s *Source) artifactTo(ctx context.Context, a *events.Artifact, dir string, asTar bool) (lost string, err error) {
-	if a.MediaType != point.MediaTypeVolume { // a document, or what this version does not know
+	if !point.IsVolume(a) { // a document, or what this version does not know
 		name := strings.TrimSuffix(filepath.Base(a.Key), seal.Suffix)
 		return "", s.documentTo(ctx, a, filepath.Join(dir, name))
 	}

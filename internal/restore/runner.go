@@ -99,13 +99,6 @@ func (r *Runner) Run(ctx context.Context, t Task) (*events.RestoreItemCompleted,
 	return nil, failure
 }
 
-// closed is the end of what has ended already.
-var closed = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
 // never: the Engine does nothing more that it was told.
 func never() bool { return false }
 
@@ -123,7 +116,7 @@ func (a *attempt) undo(ctx context.Context, failure *failure.Error) {
 	}
 	began := time.Now()
 	interrupted := ctx.Err() != nil // the Engine may go on with what it was told
-	a.entry.HandOver(release, closed, func() bool { return interrupted })
+	a.entry.HandOver(release, undo.Ended, func() bool { return interrupted })
 	bounded, cancel := context.WithTimeout(ctx, undoBound)
 	defer cancel()
 	err := a.Sweeper.Undone(bounded, a.recordID(a.Attempt))

@@ -11,6 +11,7 @@ import (
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/pieces"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/recreate"
 	"holdfast.io/holdfast/internal/seal"
@@ -120,27 +121,27 @@ func (s *Source) Image(told func(n int64)) image.Source {
 // Volume is the archive of the volume that had this name; nil if the point has none.
 func (s *Source) Volume(name string) *events.Artifact {
 	for i := range s.Manifest.Artifacts {
-		if a := &s.Manifest.Artifacts[i]; a.MediaType == point.MediaTypeVolume && a.Name == name {
+		if a := &s.Manifest.Artifacts[i]; point.IsVolume(a) && a.Name == name {
 			return a
 		}
 	}
 	return nil
 }
 
-// Read returns the plain bytes of an archive. Its end is reported only when all that
+// Read returns the plain bytes of a volume. Its end is reported only when all that
 // was stored has been read and is proven; before that, nothing of it is to be trusted.
 // told is told how many stored bytes were read.
 func (s *Source) Read(ctx context.Context, a *events.Artifact, told func(n int64)) (io.ReadCloser, error) {
-	f, err := s.sink.Open(ctx, a.Key)
-	if err != nil {
-		return nil, failure.FromSink(err)
-	}
-	plain, err := codec.NewReader(counted{sinkReader{f}, f, &counter{told: told}}, point.Stored(a), s.decrypt(ctx, a))
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return codec.Over(plain, f), nil
+	count := &counter{told: told}
+	from := pieces.Source{Manifest: s.Manifest, Seal: seal.Of(s.sink),
+		Open: func(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+			f, err := pieces.In(s.sink)(ctx, key, offset, length)
+			if err != nil {
+				return nil, failure.FromSink(err)
+			}
+			return counted{sinkReader{f}, f, count}, nil
+		}}
+	return from.Volume(ctx, a)
 }
 
 // mayOpen reports seal.ErrNoIdentity if the archives are encrypted and cannot be opened

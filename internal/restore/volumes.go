@@ -252,7 +252,8 @@ func (a *attempt) fillVolume(ctx context.Context, v Volume) error {
 	if artifact == nil {
 		return fmt.Errorf("%w: volume %s", errUnsuitable, v.Was)
 	}
-	content, err := a.source.Read(ctx, artifact, a.progress(events.StepVolumes))
+	told, end := a.reading(events.StepVolumes)
+	content, err := a.source.Read(ctx, artifact, told)
 	if err != nil {
 		return err
 	}
@@ -272,6 +273,6 @@ func (a *attempt) fillVolume(ctx context.Context, v Volume) error {
 		a.result.Warnings = events.Warn(a.result.Warnings, events.WarningRestore,
 			"volume %s does not hold all that it held, as its file system refuses it: %s", v.Name, report.Lost)
 	}
-	a.read += artifact.Size
+	end()
 	return nil
 }

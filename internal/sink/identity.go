@@ -23,11 +23,14 @@ type Identity struct {
 	FormatVersion int       `json:"formatVersion"`
 	ID            string    `json:"id"`
 	Created       time.Time `json:"created"`
+	// Format is how images are stored there if a configuration does not say it; empty for a
+	// sink that an earlier version has set up.
+	Format string `json:"format,omitempty"`
 }
 
-// NewIdentity returns the identity of a sink that is set up now.
-func NewIdentity() Identity {
-	return Identity{FormatVersion: FormatVersion, ID: uuid.NewString(), Created: time.Now().UTC()}
+// NewIdentity returns the identity of a sink that is set up now, with this format.
+func NewIdentity(format string) Identity {
+	return Identity{FormatVersion: FormatVersion, ID: uuid.NewString(), Created: time.Now().UTC(), Format: format}
 }
 
 // Encode returns the identity as it is stored.

@@ -177,7 +177,8 @@ type Sharer interface {
 	PutShared(ctx context.Context, key string, content []byte) error
 
 	// RemoveShared removes the object at key. It returns when that is durable, and it is no
-	// error if nothing is there.
+	// error if nothing is there. It reports a *LockedError while the object is locked, and
+	// ErrMayNotRemove if the credentials do not let it.
 	RemoveShared(ctx context.Context, key string) error
 }
 
@@ -266,11 +267,30 @@ type Locker interface {
 	LockedUntil(ctx context.Context, dir string) (time.Time, error)
 }
 
+// Extender is a sink that may keep what points share until a date, so that what a locked point
+// needs is kept for as long as the point is. Only blobs are kept so: what says in which blob a
+// layer is, is a hint, without which a layer is stored once more, and marks come and go.
+type Extender interface {
+	// Extend keeps the blobs at these keys from being removed for at least as long as every
+	// point that is published within ExtendedFor from now on is kept. It shortens nothing. It
+	// reports ErrNotFound if one of them is not there; after an error others may be kept for
+	// longer. A blob that takes the place of one that is kept is kept as long. It does nothing
+	// in a sink that locks nothing.
+	Extend(ctx context.Context, keys []string) error
+
+	// BlobLockedUntil is [Locker.LockedUntil] of the blob at key.
+	BlobLockedUntil(ctx context.Context, key string) (time.Time, error)
+}
+
+// ExtendedFor is within what time after Extend a point is published.
+const ExtendedFor = time.Hour
+
 // Sweeper is a sink in which something of attempts that have ended may be left, as it could
 // not be removed then.
 type Sweeper interface {
 	// Sweep removes what Unstage has left, below a folder as Points takes it, as far as it
-	// can be removed now.
+	// can be removed now; and wherever it belongs what an Engine has pushed too late, or
+	// nobody could withdraw, see [Repository].
 	Sweep(ctx context.Context, below string) error
 }
 
@@ -342,6 +362,12 @@ type Billed interface {
 	// Requests returns how many requests it takes to store a point whose artifacts have these
 	// sizes, if all goes well and nothing was staged before; 0 if nobody charges for them.
 	Requests(sizes []int64) int64
+}
+
+// Formatted is a sink that keeps with which format it was set up.
+type Formatted interface {
+	// Format returns the [Identity]'s.
+	Format() string
 }
 
 // Locator is a sink whose objects lie in a file system of this machine.

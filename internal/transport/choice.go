@@ -14,6 +14,10 @@ type Facts struct {
 	Container bool
 	// Layered is set if the point goes to one sink, in layers.
 	Layered bool
+	// Direct is set if that sink lies in a registry to which the Engine pushes by itself. If it lies
+	// in one to which the Engine does not, NotDirect is why.
+	Direct    bool
+	NotDirect string
 	// NotReached is why the Engine does not reach the worker's registry; empty if it does.
 	NotReached string
 	// Ahead is set if there is no snapshot yet: how large its own layer, the last one, will be
@@ -59,6 +63,18 @@ func (f Facts) CanPush() (why string) {
 
 // Choose chooses how an image is moved.
 func Choose(f Facts) Choice {
+	if f.Container && f.Layered && f.Direct && (f.Layers > 0 || f.Ahead) {
+		return Choice{events.TransportDirect, "the Engine pushes to the sink's registry by itself"}
+	}
+	c := f.throughWorker()
+	if f.NotDirect != "" {
+		c.Reason += "; " + f.NotDirect
+	}
+	return c
+}
+
+// throughWorker chooses how an image is moved whose bytes the worker stores.
+func (f Facts) throughWorker() Choice {
 	save := func(format string, args ...any) Choice {
 		return Choice{events.TransportSave, fmt.Sprintf(format, args...)}
 	}

@@ -35,6 +35,11 @@ func large(words string, last, all int64) fact {
 var facts = [][]fact{
 	{{"image", func(*transport.Facts) {}}, {"container", func(f *transport.Facts) { f.Container = true }}},
 	{{"not to one sink in layers", func(*transport.Facts) {}}, {"to one sink in layers", func(f *transport.Facts) { f.Layered = true }}},
+	{
+		{"in a registry that the Engine pushes to", func(f *transport.Facts) { f.Direct = true }},
+		{"in another registry", func(f *transport.Facts) { f.NotDirect = "the registry is out of reach" }},
+		{"in none", func(*transport.Facts) {}},
+	},
 	{{"out of reach", func(f *transport.Facts) { f.NotReached = "it runs elsewhere" }}, {"in reach", func(*transport.Facts) {}}},
 	{
 		{"no layers", func(*transport.Facts) {}},

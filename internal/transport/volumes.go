@@ -18,17 +18,28 @@ type Volumes struct {
 	Compression codec.Compression
 }
 
+// VolumeTarget takes the content of a volume.
+type VolumeTarget interface {
+	// Put stores what write writes and finishes, and returns when it is durable. If write
+	// fails, nothing of it becomes durable, and Put reports that error.
+	Put(ctx context.Context, write func(out Stream) (codec.Stored, error)) error
+}
+
+// Stream stores one stream; [codec.Writer] says of what it is.
+type Stream interface {
+	io.Writer
+	StoredBytes() int64
+	Finish() (codec.Stored, error)
+	Abort()
+}
+
 // Move streams what a helper reads into the target, and checks it as it streams by: what
 // arrives is a whole archive, and all that the helper says it sent. Its errors are those
 // of the helper, which stays, and volume.ErrCorrupt. progress is told the bytes read and the bytes stored so far.
 func (v *Volumes) Move(
-	ctx context.Context, from *helper.Prepared, to Target, progress func(read, stored int64),
+	ctx context.Context, from *helper.Prepared, to VolumeTarget, progress func(read, stored int64),
 ) (report volume.Report, err error) {
-	err = to.Put(ctx, func(at codec.Destination) (stored codec.Stored, err error) {
-		out, err := codec.NewWriter(at, v.Compression)
-		if err != nil {
-			return codec.Stored{}, err
-		}
+	err = to.Put(ctx, func(out Stream) (stored codec.Stored, err error) {
 		defer out.Abort()
 		check := newVolumeCheck()
 		observed := &observedWriter{w: io.MultiWriter(out, check), observe: func(read int64) { progress(read, out.StoredBytes()) }}

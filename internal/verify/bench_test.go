@@ -27,6 +27,7 @@ import (
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 	"holdfast.io/holdfast/internal/undo"
@@ -46,6 +47,7 @@ type bench struct {
 	*testing.T
 	engine  *enginetest.Fake
 	sink    *sinktest.Memory
+	seal    *seal.Seal // the sink's; nil for none
 	records *undotest.Memory
 	sweeper *undo.Sweeper
 	runner  *verify.Runner
@@ -109,6 +111,14 @@ func newBench(t *testing.T) *bench {
 type sinks map[string]sink.Sink
 
 func (s sinks) Open(_ context.Context, name string) (sink.Sink, error) { return s[name], nil }
+
+// in is the sink with its seal.
+func (b *bench) in() sink.Sink {
+	if b.seal == nil {
+		return b.sink
+	}
+	return &seal.Sealed{Sink: b.sink, Seal: b.seal}
+}
 
 func (b *bench) must(err error) {
 	b.Helper()
@@ -237,7 +247,7 @@ func (b *bench) verifyUntil(
 	ctx context.Context, item verify.Item, level events.VerifyLevel, watch func(step events.Step, read int64),
 ) (*verify.Result, error) {
 	return b.runner.Run(ctx, verify.Task{
-		Host: "host", Job: jobID, Attempt: 1, Item: item, SinkName: "default", Sink: b.sink, Level: level, Users: &verify.Users{},
+		Host: "host", Job: jobID, Attempt: 1, Item: item, SinkName: "default", Sink: b.in(), Level: level, Users: &verify.Users{},
 		Progress: func(step events.Step, read, _, _ int64) {
 			b.steps = append(b.steps, step)
 			watch(step, read)

@@ -9,13 +9,15 @@ import (
 	"path"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/bytesize"
 	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/failure"
-	"holdfast.io/holdfast/internal/image"
+	"holdfast.io/holdfast/internal/pieces"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/volume"
 )
 
 // check looks at the manifest and at all artifacts. Afterwards a.found has what was
@@ -24,6 +26,7 @@ func (a *attempt) check(ctx context.Context) error {
 	if err := a.readManifest(ctx); err != nil || a.manifest == nil {
 		return err
 	}
+	a.layers = map[string]string{}
 	for i := range a.manifest.Artifacts {
 		artifact := &a.manifest.Artifacts[i]
 		a.total += artifact.Size
@@ -63,17 +66,27 @@ func (a *attempt) share(ctx context.Context, artifact *events.Artifact, found *e
 
 // mend has a damaged blob stored anew by a later backup, and says when that will be.
 func (a *attempt) mend(ctx context.Context, artifact *events.Artifact) string {
-	if artifact.MediaType != point.MediaTypeLayer {
+	if !blob.IsFound(artifact) {
 		return "a backup of the same image stores it anew"
 	}
-	instead, err := image.Forget(ctx, a.Sink, artifact)
+	how := "compressed in another way"
+	if artifact.Encryption != "" {
+		how = "encrypted anew"
+	}
+	instead, err := blob.Forget(ctx, a.Sink, artifact)
 	switch {
 	case err != nil:
-		a.warn(events.WarningUnchecked, "backups go on to rely on the damaged layer %s, which could not be forgotten: %v", artifact.Name, err)
+		a.warn(events.WarningUnchecked, "backups go on to rely on the damaged %s, which could not be forgotten: %v", artifact.Name, err)
 		return "backups go on to rely on it; verify again"
+	case artifact.MediaType == point.MediaTypePack:
+		return "the next backup of the volume relies on nothing in it, and stores anew what the volume still has of it; " +
+			"points that refer to it stay damaged"
 	case instead != "":
-		return fmt.Sprintf("the layer was stored anew, compressed in another way, as %s: later points rely on that, and this blob stays damaged",
-			sink.BlobKey(instead))
+		return fmt.Sprintf("the layer was stored anew, %s, as %s: later points rely on that, and this blob stays damaged",
+			how, sink.BlobKey(instead))
+	}
+	if artifact.Encryption != "" {
+		return "the next backup that has this layer stores it anew, for later points: encrypted, it is another blob each time"
 	}
 	return "the next backup that has this layer stores it anew, which mends all points that refer to it, " +
 		"if compression.level and what compresses are as they were"
@@ -185,8 +198,13 @@ func (a *attempt) checkArtifact(ctx context.Context, artifact *events.Artifact) 
 // is the artifact's fault, or the sink's. Of one that is encrypted, and cannot be opened
 // here, it proves the bytes.
 func (a *attempt) read(ctx context.Context, artifact *events.Artifact) error {
-	decrypt := seal.Of(a.Sink).Opener(ctx, artifact.Encryption)
-	err := a.readAs(ctx, artifact, func(f io.Reader) (layers int, err error) { return a.content(f, artifact, decrypt) })
+	var err error
+	if artifact.MediaType == point.MediaTypePieces {
+		err = a.readPieces(ctx, artifact)
+	} else {
+		decrypt := seal.Of(a.Sink).Opener(ctx, artifact.Encryption)
+		err = a.readAs(ctx, artifact, func(f io.Reader) (layers int, err error) { return a.content(f, artifact, decrypt) })
+	}
 	if !errors.Is(err, seal.ErrNoIdentity) {
 		return err
 	}
@@ -195,6 +213,33 @@ func (a *attempt) read(ctx context.Context, artifact *events.Artifact) error {
 		_, err := io.Copy(io.Discard, codec.NewRawReader(f, point.Stored(artifact)))
 		return 0, err
 	})
+}
+
+// readPieces assembles a volume that lies in pieces, and proves what it holds. An error is the
+// fault of what is stored, or the sink's.
+func (a *attempt) readPieces(ctx context.Context, artifact *events.Artifact) error {
+	from := pieces.Source{Manifest: a.manifest, Seal: seal.Of(a.Sink),
+		Open: func(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+			f, err := pieces.In(a.Sink)(ctx, key, offset, length)
+			if err != nil {
+				return nil, sinkError(err)
+			}
+			return &source{ReadCloser: f, observe: func(int) { a.watch.Kick() }}, nil
+		}}
+	plain, err := from.Volume(ctx, artifact)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	counted := &counter{Reader: plain}
+	_, err = volume.Check(counted)
+	if err == nil {
+		_, err = io.Copy(io.Discard, counted)
+	}
+	if err == nil && counted.n != artifact.UncompressedSize {
+		err = fmt.Errorf("%w: the volume has %d bytes instead of %d", errContent, counted.n, artifact.UncompressedSize)
+	}
+	return err
 }
 
 // readAs has an artifact read by prove, which returns how many layers of an image it has
@@ -216,10 +261,10 @@ func (a *attempt) readAs(ctx context.Context, artifact *events.Artifact, prove f
 // content proves the bytes of an artifact and what they hold, and returns how many layers
 // of an image that is. When it returns, f is not read any more.
 func (a *attempt) content(f io.Reader, artifact *events.Artifact, decrypt codec.Decrypt) (layers int, err error) {
-	c, known := contentOf(artifact)
+	c, isKnown := contentOf(artifact)
 	var plain io.Reader
-	if c.compressed {
-		r, err := codec.NewReader(f, point.Stored(artifact), decrypt)
+	if c.compressed || c.layer {
+		r, err := point.NewReader(f, artifact, decrypt)
 		if err != nil {
 			return 0, err
 		}
@@ -229,11 +274,11 @@ func (a *attempt) content(f io.Reader, artifact *events.Artifact, decrypt codec.
 		return 0, err
 	}
 	counted := &counter{Reader: plain}
-	layers, err = c.check(counted, a.manifest, artifact)
+	layers, err = c.check(counted, &proof{a.manifest, a.layers}, artifact)
 	if err == nil { // what is read to its end is proven
 		_, err = io.Copy(io.Discard, counted)
 	}
-	if err == nil && known && counted.n != artifact.UncompressedSize {
+	if err == nil && isKnown && artifact.MediaType != point.MediaTypeLayerGzip && counted.n != artifact.UncompressedSize {
 		err = fmt.Errorf("%w: it has %d bytes uncompressed instead of %d", errContent, counted.n, artifact.UncompressedSize)
 	}
 	if err != nil {

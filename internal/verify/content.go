@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
@@ -24,11 +25,20 @@ var errContent = errors.New("it does not hold what it should")
 
 // content is what an artifact of one media type must hold.
 type content struct {
-	// compressed is set if it is stored as a stream of zstd.
-	compressed bool
+	// compressed is set if it is stored as a stream of zstd, and layer for a layer as an Engine
+	// has pushed it.
+	compressed, layer bool
 	// check reads the plain content to its end, and returns how many layers of an image
 	// it has proven. An error is the content's fault, or comes from r.
-	check func(r io.Reader, m *point.Manifest, a *events.Artifact) (layers int, err error)
+	check func(r io.Reader, m *proof, a *events.Artifact) (layers int, err error)
+}
+
+// proof is what is known of the point, and of what was read of it so far.
+type proof struct {
+	*point.Manifest
+	// layers are the digests of the plain bytes of encrypted layers, by their keys. The image's
+	// configuration, which comes after them, says what they should be.
+	layers map[string]string
 }
 
 // contents are the media types that this program knows. Of another one only the digest
@@ -36,6 +46,8 @@ type content struct {
 var contents = map[string]content{
 	point.MediaTypeImageArchive:     {compressed: true, check: checkImage},
 	point.MediaTypeLayer:            {compressed: true, check: checkLayer},
+	point.MediaTypeLayerGzip:        {layer: true, check: checkLayer},
+	point.MediaTypeLayerPlain:       {layer: true, check: checkLayer},
 	point.MediaTypeImageConfig:      {check: checkImageConfig},
 	point.MediaTypeImageManifest:    {check: checkDocument},
 	point.MediaTypeImageIndex:       {check: checkDocument},
@@ -43,13 +55,15 @@ var contents = map[string]content{
 	point.MediaTypeContainerConfig:  {check: checkConfig},
 	point.MediaTypeContainerContext: {check: checkContext},
 	point.MediaTypeVolume:           {compressed: true, check: checkVolume},
+	point.MediaTypePack:             {compressed: true, check: checkPack},
+	point.MediaTypePieces:           {}, // see readPieces
 	point.MediaTypeVolumeConfig:     {check: checkVolumeConfig},
 }
 
 // contentOf returns what an artifact must hold, and whether that is known.
 func contentOf(a *events.Artifact) (c content, known bool) {
 	if c, known = contents[a.MediaType]; !known {
-		c.check = func(r io.Reader, _ *point.Manifest, _ *events.Artifact) (int, error) {
+		c.check = func(r io.Reader, _ *proof, _ *events.Artifact) (int, error) {
 			_, err := io.Copy(io.Discard, r)
 			return 0, err
 		}
@@ -59,7 +73,7 @@ func contentOf(a *events.Artifact) (c content, known bool) {
 
 // checkImage proves an image archive as it was proven when it was stored, and that it
 // is of the image that the manifest names.
-func checkImage(r io.Reader, m *point.Manifest, _ *events.Artifact) (int, error) {
+func checkImage(r io.Reader, m *proof, _ *events.Artifact) (int, error) {
 	if m.Image == nil {
 		return 0, fmt.Errorf("%w: the manifest does not say which image it is of", errContent)
 	}
@@ -76,51 +90,65 @@ func checkImage(r io.Reader, m *point.Manifest, _ *events.Artifact) (int, error)
 }
 
 // checkLayer proves that a layer unpacks to what its diff id says.
-func checkLayer(r io.Reader, _ *point.Manifest, a *events.Artifact) (int, error) {
+func checkLayer(r io.Reader, m *proof, a *events.Artifact) (int, error) {
 	sum := sha256.New()
 	if _, err := io.Copy(sum, r); err != nil {
 		return 0, err
 	}
-	if got := codec.Digest(sum); got != a.Name {
-		return 0, fmt.Errorf("%w: the layer's digest is %s, and the manifest says %s", errContent, got, a.Name)
+	switch got := codec.Digest(sum); {
+	case a.Encryption != "":
+		m.layers[a.Key] = got
+	case got != a.Name:
+		return 0, fmt.Errorf("%w: its plain digest is %s, and the manifest says %s", errContent, got, a.Name)
 	}
 	return 1, nil
 }
 
+// checkPack proves that a pack unpacks to what its name says.
+func checkPack(r io.Reader, m *proof, a *events.Artifact) (int, error) {
+	_, err := checkLayer(r, m, a)
+	return 0, err
+}
+
 // checkImageConfig proves that an image's configuration is that of the manifest's image,
 // and that the point has every layer that it names.
-func checkImageConfig(r io.Reader, m *point.Manifest, a *events.Artifact) (int, error) {
+func checkImageConfig(r io.Reader, m *proof, _ *events.Artifact) (int, error) {
 	raw, err := readDocument(r)
 	if err != nil {
 		return 0, err
 	}
+	got := digest.FromBytes(raw).String()
 	diffIDs, err := image.DiffIDs(raw)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("%w: %w", errContent, err)
 	case m.Image == nil:
 		return 0, fmt.Errorf("%w: the manifest does not say which image it is of", errContent)
-	case a.Digest != m.Image.ConfigDigest:
-		return 0, fmt.Errorf("%w: the image's configuration is %s, and the manifest says %s", errContent, a.Digest, m.Image.ConfigDigest)
+	case got != m.Image.ConfigDigest:
+		return 0, fmt.Errorf("%w: the image's configuration is %s, and the manifest says %s", errContent, got, m.Image.ConfigDigest)
 	case len(diffIDs) != m.Image.Layers:
 		return 0, fmt.Errorf("%w: the image has %d layers, and the manifest says %d", errContent, len(diffIDs), m.Image.Layers)
 	}
-	for _, d := range diffIDs {
-		if !slices.ContainsFunc(m.Artifacts, func(l events.Artifact) bool { return l.MediaType == point.MediaTypeLayer && l.Name == d }) {
-			return 0, fmt.Errorf("%w: the point has no layer %s", errContent, d)
+	layers, err := image.Assign(m.Manifest, diffIDs)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errContent, err)
+	}
+	for d, layer := range layers {
+		if got, read := m.layers[layer.Key]; read && got != d {
+			return 0, fmt.Errorf("%w: %s is the layer %s, and the image's configuration says %s", errContent, layer.Key, got, d)
 		}
 	}
 	return 0, nil
 }
 
 // checkDocument proves that a document is JSON.
-func checkDocument(r io.Reader, _ *point.Manifest, _ *events.Artifact) (int, error) {
+func checkDocument(r io.Reader, _ *proof, _ *events.Artifact) (int, error) {
 	var document map[string]json.RawMessage
 	return 0, readJSON(r, &document)
 }
 
 // checkVolume proves that an archive of a volume can be unpacked.
-func checkVolume(r io.Reader, _ *point.Manifest, _ *events.Artifact) (int, error) {
+func checkVolume(r io.Reader, _ *proof, _ *events.Artifact) (int, error) {
 	_, err := volume.Check(r)
 	return 0, err
 }
@@ -151,7 +179,7 @@ func readJSON(r io.Reader, into any) error {
 
 // checkContext proves that what a container's configuration names can be read. A context
 // of a later format is proven by its digest.
-func checkContext(r io.Reader, _ *point.Manifest, _ *events.Artifact) (int, error) {
+func checkContext(r io.Reader, _ *proof, _ *events.Artifact) (int, error) {
 	raw, err := readDocument(r)
 	if err != nil {
 		return 0, err
@@ -164,7 +192,7 @@ func checkContext(r io.Reader, _ *point.Manifest, _ *events.Artifact) (int, erro
 
 // checkVolumeConfig proves that a volume's inspect document is one, and that of the
 // manifest's volume.
-func checkVolumeConfig(r io.Reader, m *point.Manifest, _ *events.Artifact) (int, error) {
+func checkVolumeConfig(r io.Reader, m *proof, _ *events.Artifact) (int, error) {
 	var doc struct{ Name string }
 	if err := readJSON(r, &doc); err != nil {
 		return 0, err
@@ -177,7 +205,7 @@ func checkVolumeConfig(r io.Reader, m *point.Manifest, _ *events.Artifact) (int,
 
 // checkConfig proves that a container's inspect document is one, and that of the
 // manifest's container.
-func checkConfig(r io.Reader, m *point.Manifest, _ *events.Artifact) (int, error) {
+func checkConfig(r io.Reader, m *proof, _ *events.Artifact) (int, error) {
 	var doc struct {
 		ID, Name string
 		Config   *json.RawMessage

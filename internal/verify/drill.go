@@ -70,22 +70,29 @@ func (a *attempt) drill(ctx context.Context) (verdict *failure.Error, err error)
 	if err := a.Engine.Probe(ctx, engine.DrillCalls...); err != nil {
 		return nil, failure.At(events.StepLoad, err, "a drill of point %s is not begun", a.Item.Point)
 	}
-	there, err := d.there(ctx)
-	if err != nil {
-		return nil, failure.At(events.StepLoad, err, "see whether the image of point %s is on the Engine", a.Item.Point)
-	}
-	if err := d.begin(ctx, id, there); err != nil {
-		return nil, err
-	}
-	verdict, err = d.run(ctx, there)
-	if ctx.Err() == nil {
+	for {
+		there, err := d.there(ctx)
+		if err != nil {
+			return nil, failure.At(events.StepLoad, err, "see whether the image of point %s is on the Engine", a.Item.Point)
+		}
+		if err := d.begin(ctx, id, there); err != nil {
+			return nil, err
+		}
+		verdict, err = d.run(ctx, there)
+		if ctx.Err() != nil {
+			return verdict, err
+		}
 		d.end(ctx)
+		if !there || !errors.Is(err, engine.ErrNotFound) {
+			return verdict, err
+		}
+		a.Log.Info("the image of a point was removed while a drill used it; the drill begins again", zap.String("point", a.Item.Point))
 	}
-	return verdict, err
 }
 
 // there reports whether the image is on the Engine already, and not only for another
-// drill. Then it stays.
+// drill. Then it stays. One that another drill is about to remove has lost its name, and
+// cannot be told from one that has none: it may be gone at any moment.
 func (d *drill) there(ctx context.Context) (bool, error) {
 	m := d.manifest.Image
 	for _, id := range []string{m.ID, m.ConfigDigest} {
@@ -124,7 +131,7 @@ func (d *drill) begin(ctx context.Context, id string, there bool) error {
 	if d.keep(entry, d.told.Load) {
 		return nil
 	}
-	entry.HandOver(nil, closed, d.told.Load) // nobody else ends it
+	entry.HandOver(nil, undo.Ended, d.told.Load) // nobody else ends it
 	return failure.At(events.StepLoad, context.Cause(ctx), "begin a drill of point %s", d.Item.Point)
 }
 
@@ -135,20 +142,20 @@ func (d *drill) end(ctx context.Context) {
 	defer cancel()
 	err := d.remove(bounded)
 	if err == nil && d.told.Load() { // more may come
-		d.leave(closed)
+		d.leave(undo.Ended)
 		return
 	}
 	if err != nil {
 		d.Log.Warn("what a drill made is still on the Engine; it will be removed", zap.String("container", d.name), zap.Error(err))
 		d.warn(events.WarningSnapshotKept,
 			"what a drill of point %s made is still on the Engine, and is removed as soon as that is possible: %v", d.Item.Point, err)
-		d.leave(closed)
+		d.leave(undo.Ended)
 		return
 	}
 	step.At(ctx, step.Removed)
 	if err := d.entry.End(); err != nil {
 		d.Log.Warn("the undo record of what is undone is still there", zap.String("container", d.name), zap.Error(err))
-		d.leave(closed)
+		d.leave(undo.Ended)
 		return
 	}
 	d.forget()

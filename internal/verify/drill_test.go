@@ -121,6 +121,32 @@ func TestDrillLeavesImagesThatWereThere(t *testing.T) {
 	}
 }
 
+// An image that was on the Engine can be gone before a container is made of it: another
+// drill removes its own, and between its name and its bytes there is a moment.
+func TestDrillOfAnImageThatIsRemovedMeanwhile(t *testing.T) {
+	for _, op := range []enginetest.Op{enginetest.InspectImage, enginetest.CreateContainer} {
+		withBench(t, func(b *bench) {
+			s := b.container("web-1")
+			item := b.store(s)
+			_, err := b.engine.Load(b.Context(), b.archive(s))
+			b.must(err)
+			fault := enginetest.Fault{Op: op, During: func() { b.must(b.engine.RemoveImage(b.Context(), s.Image.ID)) }}
+			if op == enginetest.InspectImage {
+				fault.After = 1 // at first it is looked whether the image is there
+			}
+			b.engine.Plan(fault)
+			_, err = b.verify(item, events.VerifyDrill)
+			b.must(err)
+			if calls := b.engine.Calls(enginetest.Load); calls != 2 {
+				t.Errorf("the image was loaded %d times", calls)
+			}
+			if _, err := b.engine.InspectImage(b.Context(), s.Image.ID); !errors.Is(err, engine.ErrNotFound) {
+				t.Errorf("the image is left: %v", err)
+			}
+		})
+	}
+}
+
 // A point whose bytes are whole, and of which no container runs, did not pass.
 func TestDrillFails(t *testing.T) {
 	cases := map[string]struct {

@@ -1,16 +1,26 @@
 package verify_test
 
 import (
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"filippo.io/age"
+
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/seal"
+	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/sinktest"
 	"holdfast.io/holdfast/internal/verify"
 )
@@ -21,16 +31,16 @@ func (b *bench) layered(name string, layers ...string) (*stored, verify.Item) {
 	ctx := b.Context()
 	s := b.point(events.Item{Kind: events.ItemContainer, ID: strings.Repeat("3f", 32), Name: name})
 	s.FormatVersion, s.State, s.Quiesce = point.LayeredVersion, events.StateRunning, events.QuiescePause
-	staging, err := b.sink.Stage(ctx, s.dir, "1")
+	staging, err := b.in().Stage(ctx, s.dir, "1")
 	b.must(err)
 	var diffIDs []string
 	for _, l := range layers {
 		diffIDs = append(diffIDs, digest([]byte(l)))
 	}
-	w := &image.Writer{Sink: b.sink, Staging: staging}
+	w := &image.Writer{Sink: b.in(), Staging: staging}
 	b.must(w.Begin(ctx, diffIDs))
 	for i, content := range layers {
-		l, err := w.Next(diffIDs[i])
+		l, err := w.Next(diffIDs[i], int64(len(content)))
 		b.must(err)
 		_, err = io.WriteString(l, content)
 		b.must(err)
@@ -40,7 +50,7 @@ func (b *bench) layered(name string, layers ...string) (*stored, verify.Item) {
 	s.Artifacts, err = w.Finish(&archive.Info{ConfigDigest: digest(config), Config: config, DiffIDs: diffIDs})
 	b.must(err)
 	s.Image = &point.Image{ID: digest(config), ConfigDigest: digest(config), Layers: len(layers), Reference: baseImage}
-	b.must(point.Publish(ctx, b.sink, staging, s.Manifest))
+	b.must(point.Publish(ctx, b.in(), staging, s.Manifest))
 	b.must(staging.Discard(ctx))
 	return s, verify.Item{Dir: s.dir, PlannedItem: events.PlannedItem{Item: s.Item, Point: s.ID}}
 }
@@ -114,7 +124,7 @@ func TestADamagedLayerThatWasStoredOtherwise(t *testing.T) {
 	b.sink.Corrupt(s.Artifacts[0].Key, flipBit)
 	other := s.Artifacts[0]
 	other.Digest = digest([]byte("another blob"))
-	b.must(image.Enter(b.Context(), b.sink, &other))
+	b.must(blob.Enter(b.Context(), b.sink, &other))
 	_, err := b.verify(item, events.VerifyFull)
 	e := b.wantError(err, events.CodePointDamaged, false)
 	if !strings.Contains(e.Error(), "as blobs/sha256/"+strings.TrimPrefix(other.Digest, "sha256:")) || strings.Contains(e.Error(), "next backup") {
@@ -138,7 +148,7 @@ func TestALayerThatIsMendedMeanwhile(t *testing.T) {
 	if err != nil || !mended {
 		t.Errorf("mended is %t, and the error %v", mended, err)
 	}
-	if _, found, err := image.Find(b.Context(), b.sink, s.Artifacts[0].Name); !found || err != nil {
+	if _, found, err := blob.Find(b.Context(), b.sink, s.Artifacts[0].Name); !found || err != nil {
 		t.Errorf("the layer is found: %t, %v", found, err)
 	}
 }
@@ -173,5 +183,65 @@ func TestADamagedLayerInASinkThatFails(t *testing.T) {
 		if e := b.wantError(err, events.CodePointDamaged, false); !strings.Contains(e.Error(), "the next backup that has this layer") {
 			t.Errorf("%s: again the error is %v", op, e)
 		}
+	}
+}
+
+// sealKeys are an identity, its recipient and a key for names.
+func sealKeys(t *testing.T) seal.Options {
+	t.Helper()
+	i, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := seal.Options{Recipients: []string{i.Recipient().String()}, IdentityFile: filepath.Join(t.TempDir(), "identity"),
+		NameKeyFile: filepath.Join(t.TempDir(), "names")}
+	key := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+	if err := errors.Join(os.WriteFile(o.IdentityFile, []byte(i.String()), 0o600), os.WriteFile(o.NameKeyFile, []byte(key), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// Layers that are encrypted are proven to be those that the image's configuration names, where
+// an identity opens them; where none does, their bytes are.
+func TestSealedLayers(t *testing.T) {
+	b := newBench(t)
+	keys := sealKeys(t)
+	sealed := func(o seal.Options) *seal.Seal {
+		s, err := seal.New(o)
+		b.must(err)
+		return s
+	}
+	b.seal = sealed(keys)
+	s, item := b.layered("web-1", "the base", "the rest")
+	r, err := b.verify(item, events.VerifyFull)
+	if err != nil || r.Checked.Layers != 2 || len(r.Warnings) > 0 {
+		t.Errorf("checked is %+v, %v", r, err)
+	}
+	b.seal = sealed(seal.Options{Recipients: keys.Recipients, NameKeyFile: keys.NameKeyFile})
+	r, err = b.verify(item, events.VerifyFull)
+	if err != nil || r.Checked.Layers != 0 || !slices.Contains(events.WarningCodes(r.Warnings), events.WarningUnchecked) {
+		t.Errorf("without an identity checked is %+v, %v", r, err)
+	}
+	b.sink.Corrupt(s.Artifacts[0].Key, flipBit)
+	_, err = b.verify(item, events.VerifyFull)
+	if e := b.wantError(err, events.CodePointDamaged, false); !strings.Contains(e.Error(), "stores it anew, for later points") {
+		t.Errorf("the error is %v", e)
+	}
+	b.sink.Corrupt(s.Artifacts[0].Key, flipBit)
+
+	// Two layers in the place of each other are whole, and not what they should be.
+	b.seal = sealed(keys)
+	b.sink.Corrupt(path.Join(s.dir, sink.ManifestName), func(raw []byte) []byte {
+		m, err := point.Decode(raw)
+		b.must(err)
+		m.Artifacts[0], m.Artifacts[1] = m.Artifacts[1], m.Artifacts[0]
+		raw, err = m.Encode()
+		b.must(err)
+		return raw
+	})
+	_, err = b.verify(item, events.VerifyFull)
+	if e := b.wantError(err, events.CodePointDamaged, false); !strings.Contains(e.Error(), "and the image's configuration says") {
+		t.Errorf("the error is %v", e)
 	}
 }

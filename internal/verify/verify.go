@@ -116,8 +116,9 @@ type attempt struct {
 	watch *stall.Watchdog
 
 	// What the goroutine knows.
-	before      *point.Verified // the mark as it was; nil if there was none
-	manifest    *point.Manifest // nil if it cannot be read
+	before      *point.Verified   // the mark as it was; nil if there was none
+	manifest    *point.Manifest   // nil if it cannot be read
+	layers      map[string]string // as proof has them
 	found       []events.Finding
 	checked     events.Checked
 	total, seen int64 // bytes to be read, and read so far
@@ -263,10 +264,3 @@ func (a *attempt) leave(ended <-chan struct{}) {
 		a.entry = nil
 	}
 }
-
-// closed is the end of what has ended already.
-var closed = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -24,6 +25,7 @@ type session struct {
 	serving  *bench.Holdfast // asks the worker
 	alone    *bench.Holdfast // is its own worker
 	worker   *bench.Worker
+	machine  machine
 }
 
 // start makes a folder, builds the programs and starts the worker. The caller
@@ -48,7 +50,10 @@ func start(ctx context.Context, o options) (b *session, err error) {
 	if b.alone, err = bench.NewHoldfast(b.Programs, program, filepath.Join(b.dir, "alone")); err != nil {
 		return b, err
 	}
-	b.worker, err = b.serving.Serve(ctx)
+	if b.worker, err = b.serving.Serve(ctx); err != nil {
+		return b, err
+	}
+	b.machine, err = describe(ctx, b.Programs, b.serving.Path)
 	return b, err
 }
 
@@ -67,13 +72,13 @@ func (b *session) close(ctx context.Context) error {
 	return errs
 }
 
-// measure takes all figures.
+// measure takes all figures, or those of sinks that store what is new alone.
 func (b *session) measure(ctx context.Context) (*report, error) {
-	r := &report{rounds: b.rounds}
-	var err error
-	if r.machine, err = describe(ctx, b.Programs, b.serving.Path); err != nil {
-		return nil, err
+	r := &report{rounds: b.rounds, machine: b.machine, began: time.Now()}
+	if err := b.shared(ctx, r); err != nil || b.layers {
+		return r, err
 	}
+	var err error
 	if r.fresh, err = b.worker.Rest(ctx); err != nil {
 		return nil, err
 	}
@@ -93,11 +98,22 @@ func (b *session) measure(ctx context.Context) (*report, error) {
 	if r.used, err = b.worker.Rest(ctx); err != nil {
 		return nil, err
 	}
-	if r.layered, err = b.layers(ctx); err != nil {
-		return nil, err
-	}
 	r.pairs, r.outages, err = b.volumesAndRestores(ctx)
 	return r, err
+}
+
+// shared measures sinks that store what is new alone.
+func (b *session) shared(ctx context.Context, r *report) (err error) {
+	own, err := b.layered(ctx)
+	if err != nil {
+		return err
+	}
+	r.layered = append(r.layered, own)
+	if b.beside != nil {
+		r.layered = append(r.layered, b.beside)
+	}
+	r.pieces, err = b.pieces(ctx)
+	return err
 }
 
 // latencies measures the latency with an image of nothing but a program.

@@ -4,12 +4,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
+	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/bench"
 )
 
@@ -19,41 +22,80 @@ const several = 10
 // scripts are the ways of the docker command with a container whose backup is measured with
 // a sink that stores each layer once.
 type scripts struct {
-	zstd, gzip []time.Duration // docker commit, docker save into the tool, docker rmi
-	save       []time.Duration // docker save alone, of the image
-	load       []time.Duration // what the zstd tool reads from the script's archive, into docker load; the base is there
+	Zstd, Gzip spent // docker commit, docker save into the tool, docker rmi
+	Save       spent // docker save alone, of the image
+	Load       spent // what the zstd tool reads from the script's archive, into docker load; the base is there
+}
+
+// spent is what something takes: time, and CPU time of the whole machine, the Engine's too.
+type spent struct{ Took, CPU []time.Duration }
+
+// timed does something, and adds what that took; what do returns counts as the time, if it is
+// not 0.
+func (s *spent) timed(do func() (took time.Duration, err error)) error {
+	before, err := bench.MachineCPU()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	took, err := do()
+	if took == 0 {
+		took = time.Since(began)
+	}
+	if err != nil {
+		return err
+	}
+	after, err := bench.MachineCPU()
+	s.Took, s.CPU = append(s.Took, took), append(s.CPU, after-before)
+	return err
 }
 
 // layeredRow is what was measured of one job with such a sink.
 type layeredRow struct {
-	what string
-	took []time.Duration
-	// written is how much larger the sink was after it, in bytes.
-	written []int64
-	// peak is the largest resident memory of who did the work.
-	peak int64
-	// against are the script's times that it is held against, and goal that of the ratio.
-	against func(*scripts) []time.Duration
-	goal    string
+	What string
+	spent
+	// Written is how much larger the sink was after it, in bytes.
+	Written []int64
+	// Read is how many bytes the worker has read for it, from the Engine and from the sink, and
+	// NotRunning how long the container did not run; both are of backups.
+	Read       []int64
+	NotRunning []time.Duration
+	// Peak is the largest resident memory of who did the work.
+	Peak int64
+	// Restores is set for a job that is held against scripts.Load, and not against scripts.Zstd.
+	Restores bool
+	// Goal is that of the ratio.
+	Goal string
 }
 
-func scriptWithZstd(s *scripts) []time.Duration { return s.zstd }
-func loading(s *scripts) []time.Duration        { return s.load }
-
-// layered is what was measured with a sink that stores each layer once.
+// layered is what was measured with a sink that stores each layer once, on one Engine.
 type layered struct {
-	scripts scripts
-	rows    []*layeredRow
+	Machine machine
+	Scripts scripts
+	Rows    []*layeredRow
 }
 
-// layers measures backups into a sink that stores each layer once, a new one each round.
-func (b *session) layers(ctx context.Context) (*layered, error) {
+// readLayered reads what a run with -json has printed.
+func readLayered(file string) (*layered, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var l layered
+	if err := json.Unmarshal(raw, &l); err != nil {
+		return nil, fmt.Errorf("%s is not what -json prints: %w", file, err)
+	}
+	return &l, nil
+}
+
+// layered measures backups into a sink that stores each layer once, a new one each round.
+func (b *session) layered(ctx context.Context) (*layered, error) {
 	bench.Say("making an image of %d MB", b.size)
 	image, err := b.fixture.Image(ctx, "layers", b.size)
 	if err != nil {
 		return nil, err
 	}
-	var l layered
+	l := layered{Machine: b.machine}
 	for round := range b.rounds {
 		bench.Say("each layer once: round %d of %d", round+1, b.rounds)
 		if err := b.layeredRound(ctx, &l, image, round); err != nil {
@@ -63,61 +105,77 @@ func (b *session) layers(ctx context.Context) (*layered, error) {
 	return &l, nil
 }
 
+// place is a sink that stores what is new alone, and a worker that serves it.
+type place struct {
+	holdfast *bench.Holdfast
+	server   *bench.Worker
+	dir      string
+}
+
+// openPlace makes one, which the caller closes.
+func (b *session) openPlace(ctx context.Context, name string) (p *place, err error) {
+	p = &place{dir: filepath.Join(b.dir, name)}
+	if p.holdfast, err = bench.NewLayered(b.Programs, b.serving.Path, p.dir); err != nil {
+		return nil, err
+	}
+	p.server, err = p.holdfast.Serve(ctx)
+	return p, err
+}
+
+// close removes all that was stored there.
+func (p *place) close() error {
+	err := p.server.Stop()
+	_ = os.RemoveAll(p.dir)
+	return err
+}
+
 // layeredRound measures each job once.
 func (b *session) layeredRound(ctx context.Context, l *layered, image string, round int) (err error) {
-	dir := filepath.Join(b.dir, fmt.Sprint("layered-", round))
-	h, err := bench.NewLayered(b.Programs, b.serving.Path, dir)
+	place, err := b.openPlace(ctx, fmt.Sprint("layered-", round))
 	if err != nil {
 		return err
 	}
-	worker, err := h.Serve(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if stopped := worker.Stop(); err == nil {
-			err = stopped
-		}
-		_ = os.RemoveAll(dir)
-	}()
+	defer func() { err = errors.Join(err, place.close()) }()
 	first, err := b.fixture.Container(ctx, image, fmt.Sprint("layers-", round), smallLayer)
 	if err != nil {
 		return err
 	}
-	if err := b.script(ctx, &l.scripts, image, first); err != nil {
+	if err := b.script(ctx, &l.Scripts, image, first); err != nil {
 		return err
 	}
-	return (&layeredSteps{session: b, layered: l, holdfast: h, worker: worker, image: image, first: first, round: round}).all(ctx)
+	return (&layeredSteps{session: b, layered: l, place: place, image: image, first: first, round: round}).all(ctx)
 }
 
 // script measures the ways of the docker command.
 func (b *session) script(ctx context.Context, s *scripts, image, container string) error {
-	run, err := b.baseline.backup(ctx, container, zstd)
-	if err != nil {
+	by := func(tool compressor) func() (time.Duration, error) {
+		return func() (time.Duration, error) {
+			run, err := b.baseline.backup(ctx, container, tool)
+			return run.quick(), err
+		}
+	}
+	if err := s.Zstd.timed(by(zstd)); err != nil {
 		return err
 	}
-	s.zstd = append(s.zstd, run.quick())
-	if run, err = b.baseline.backup(ctx, container, gzip); err != nil {
+	if err := s.Gzip.timed(by(gzip)); err != nil {
 		return err
 	}
-	s.gzip = append(s.gzip, run.quick())
-	began := time.Now()
-	_, err = b.Output(ctx, nil, "sh", "-c", `exec docker save "$1" >/dev/null`, "sh", image)
-	s.save = append(s.save, time.Since(began))
-	return err
+	return s.Save.timed(func() (time.Duration, error) {
+		_, err := b.Output(ctx, nil, "sh", "-c", `exec docker save "$1" >/dev/null`, "sh", image)
+		return 0, err
+	})
 }
 
 // layeredSteps are the jobs of one round, each of which finds what those before it stored.
 type layeredSteps struct {
 	*session
 	*layered
-	holdfast *bench.Holdfast
-	worker   *bench.Worker
-	image    string
-	first    string // the container of the round
-	round    int
-	done     int // how many jobs of the round are measured
-	point    string
+	*place
+	image string
+	first string // the container of the round
+	round int
+	done  int // how many jobs of the round are measured
+	point string
 }
 
 func (s *layeredSteps) all(ctx context.Context) error {
@@ -127,7 +185,7 @@ func (s *layeredSteps) all(ctx context.Context) error {
 		goal    string
 		prepare func() error
 	}{
-		{"first", "", nil},
+		{"first", "≥ 0.95 (classic), docker save alone (containerd)", nil},
 		{"1 MB changed; a classic store compresses the base, once", "", func() error { return s.fixture.Change(ctx, s.first, seed+1, 1) }},
 		{"1 MB changed", "≥ 20 (classic), ≥ 7 (containerd)", func() error { return s.fixture.Change(ctx, s.first, seed+2, 1) }},
 		{"100 MB changed", "", func() error { return s.fixture.Change(ctx, s.first, seed+3, 100) }},
@@ -150,10 +208,20 @@ func (s *layeredSteps) all(ctx context.Context) error {
 	if err := s.backup(ctx, "another container of the base, first", "as 1 MB changed", others[0]); err != nil {
 		return err
 	}
-	if err := s.backup(ctx, fmt.Sprintf("%d containers of the base, %d of them first", several, several-1), "", others...); err != nil {
+	what := fmt.Sprintf("%d containers of the base, %d of them first", several, several-1)
+	if err := s.backup(ctx, what, "", others...); err != nil {
 		return err
 	}
-	return s.restore(ctx)
+	if err := s.restore(ctx); err != nil {
+		return err
+	}
+	for i, name := range others { // else the Engine knows the digests of what is new, too
+		if err := s.fixture.Change(ctx, name, seed+100+uint64(i), smallLayer); err != nil {
+			return err
+		}
+	}
+	what = fmt.Sprintf("%d containers of the base, which the Engine has pushed before, all first, into an empty sink", several)
+	return s.backupTo(ctx, s.holdfast.Second, what, "≤ 1.5 × first", append([]string{"--sinks", "second"}, others...)...)
 }
 
 // others makes containers of the image, each with a layer of its own.
@@ -172,38 +240,47 @@ func (s *layeredSteps) others(ctx context.Context, seed uint64) (names []string,
 }
 
 // row returns the next row of the round, which the first round makes.
-func (s *layeredSteps) row(what, goal string, against func(*scripts) []time.Duration) *layeredRow {
-	if s.done == len(s.rows) {
-		s.rows = append(s.rows, &layeredRow{what: what, goal: goal, against: against})
+func (s *layeredSteps) row(what, goal string, restores bool) *layeredRow {
+	if s.done == len(s.Rows) {
+		s.Rows = append(s.Rows, &layeredRow{What: what, Goal: goal, Restores: restores})
 	}
 	s.done++
-	return s.rows[s.done-1]
+	return s.Rows[s.done-1]
 }
 
 func (s *layeredSteps) backup(ctx context.Context, what, goal string, containers ...string) error {
-	row := s.row(what, goal, scriptWithZstd)
-	if _, err := s.Output(ctx, nil, "sync"); err != nil {
+	return s.backupTo(ctx, s.holdfast.Sink, what, goal, containers...)
+}
+
+// backupTo measures a backup by these arguments, into the sink in a folder.
+func (s *layeredSteps) backupTo(ctx context.Context, sink, what, goal string, args ...string) error {
+	row := s.row(what, goal, false)
+	if err := s.server.ResetPeak(); err != nil {
 		return err
 	}
-	before, err := sizeOf(s.holdfast.Sink)
+	read, err := s.server.Read()
 	if err != nil {
 		return err
 	}
-	if err := s.worker.ResetPeak(); err != nil {
-		return err
-	}
-	began := time.Now()
-	done, err := s.holdfast.Store(ctx, containers...)
-	took := time.Since(began)
+	var done events.BackupItemCompleted
+	err = row.timed(func() (took time.Duration, err error) {
+		took, written, err := s.writes(ctx, sink, func() (err error) {
+			done, err = s.holdfast.Store(ctx, args...)
+			return err
+		})
+		row.Written = append(row.Written, written)
+		return took, err
+	})
 	if err != nil {
 		return err
 	}
-	peak, err := s.worker.Peak()
+	after, err := s.server.Read()
 	if err != nil {
 		return err
 	}
-	after, err := sizeOf(s.holdfast.Sink)
-	row.took, row.written, row.peak = append(row.took, took), append(row.written, after-before), max(row.peak, peak)
+	peak, err := s.server.Peak()
+	row.Read, row.Peak = append(row.Read, after-read), max(row.Peak, peak)
+	row.NotRunning = append(row.NotRunning, time.Duration(done.NotRunningMillis*float64(time.Millisecond)))
 	s.point = done.Point
 	return err
 }
@@ -211,12 +288,15 @@ func (s *layeredSteps) backup(ctx context.Context, what, goal string, containers
 // restore has the image of the last point come back where the base is, and the docker
 // command as well.
 func (s *layeredSteps) restore(ctx context.Context) error {
-	row := s.row("restore, the base is there", "≥ 5", loading)
-	run, err := s.holdfast.Beside(filepath.Join(s.dir, "beside")).Restore(ctx, s.point, "--as", "image")
+	row := s.row("restore, the base is there", "≥ 5", true)
+	err := row.timed(func() (time.Duration, error) {
+		run, err := s.holdfast.Beside(filepath.Join(s.dir, "beside")).Restore(ctx, s.point, "--as", "image")
+		row.Peak = max(row.Peak, run.Peak)
+		return run.Took, err
+	})
 	if err != nil {
 		return err
 	}
-	row.took, row.peak = append(row.took, run.Took), max(row.peak, run.Peak)
 	if _, err := s.Docker(ctx, "rmi", "holdfast/restored:"+s.point); err != nil {
 		return err
 	}
@@ -232,10 +312,7 @@ func (s *layeredSteps) restore(ctx context.Context) error {
 	if _, err := s.Docker(ctx, "rmi", id); err != nil {
 		return err
 	}
-	began := time.Now()
-	err = load(ctx, s.Programs, file)
-	s.scripts.load = append(s.scripts.load, time.Since(began))
-	if err != nil {
+	if err := s.Scripts.Load.timed(func() (time.Duration, error) { return 0, load(ctx, s.Programs, file) }); err != nil {
 		return err
 	}
 	_, err = s.Docker(ctx, "rmi", id)
@@ -254,27 +331,4 @@ func sizeOf(dir string) (n int64, err error) {
 		}
 		return err
 	})
-}
-
-func (l *layered) table() [][]string {
-	table := [][]string{{"a sink that stores each layer once", "time", "(a) / it", "goal", "written", "largest resident memory", "goal"}}
-	for _, s := range []struct {
-		what string
-		took []time.Duration
-	}{
-		{"(a) docker commit, save into zstd, rmi", l.scripts.zstd}, {"docker commit, save into gzip, rmi", l.scripts.gzip},
-		{"docker save alone", l.scripts.save}, {"zstd -dc into docker load, the base is there", l.scripts.load},
-	} {
-		table = append(table, []string{s.what, spread(s.took, bench.Seconds), "", "", "", "", ""})
-	}
-	for _, r := range l.rows {
-		written := bench.None
-		if len(r.written) > 0 {
-			written = spread(r.written, bench.Megabytes)
-		}
-		ratio := float64(bench.Median(r.against(&l.scripts))) / float64(bench.Median(r.took))
-		table = append(table, []string{r.what, spread(r.took, bench.Seconds), fmt.Sprintf("%.2f", ratio), r.goal,
-			written, bench.Mebibytes(r.peak), "≤ 96 MiB"})
-	}
-	return table
 }

@@ -15,30 +15,30 @@ import (
 
 // machine is what the figures depend on.
 type machine struct {
-	engine, store, kernel, zstd, holdfast, golang string
-	cores                                         int
+	Engine, Store, Kernel, Zstd, Holdfast, Golang string
+	Cores                                         int
 }
 
 func describe(ctx context.Context, p bench.Programs, holdfast string) (m machine, err error) {
-	m.golang, m.cores = runtime.Version(), runtime.NumCPU()
+	m.Golang, m.Cores = runtime.Version(), runtime.NumCPU()
 	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return m, err
 	}
-	m.kernel = strings.TrimSpace(string(kernel))
-	if m.engine, err = p.Docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
+	m.Kernel = strings.TrimSpace(string(kernel))
+	if m.Engine, err = p.Docker(ctx, "info", "--format", "{{.ServerVersion}}"); err != nil {
 		return m, err
 	}
-	if m.store, err = p.Docker(ctx, "info", "--format",
+	if m.Store, err = p.Docker(ctx, "info", "--format",
 		"{{.Driver}} {{range .DriverStatus}}{{println}}{{index . 0}} {{index . 1}}{{end}}"); err != nil {
 		return m, err
 	}
-	m.store = storeOf(m.store)
-	if m.zstd, err = p.Output(ctx, nil, "zstd", "--version"); err != nil {
+	m.Store = storeOf(m.Store)
+	if m.Zstd, err = p.Output(ctx, nil, "zstd", "--version"); err != nil {
 		return m, err
 	}
-	m.zstd = regexp.MustCompile(`v?\d+\.\d+\.\d+`).FindString(m.zstd)
-	m.holdfast, err = p.Output(ctx, nil, holdfast, "version")
+	m.Zstd = regexp.MustCompile(`v?\d+\.\d+\.\d+`).FindString(m.Zstd)
+	m.Holdfast, err = p.Output(ctx, nil, holdfast, "version")
 	return m, err
 }
 

@@ -9,11 +9,19 @@
 //	go run ./internal/bench/compare
 //	deploy/engine/engine run DIR -- go run ./internal/bench/compare
 //
+// A report on both kinds of image store needs two runs, of which the first one prints what the
+// second one has beside its own; make bench does that. Its worker must be in the network of
+// the Engine, which pushes to it:
+//
+//	deploy/engine/engine exec DIR -- go run ./internal/bench/compare -json >other.json
+//	go run ./internal/bench/compare -beside other.json
+//
 // All that it makes is removed at the end, also after Ctrl-C.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -39,6 +47,9 @@ type options struct {
 	size   int // of the image, in megabytes
 	big    bool
 	dir    string
+	layers bool     // measures nothing but sinks that store what is new alone
+	json   bool     // measures nothing but such a sink for images, and prints JSON
+	beside *layered // of another run; nil for none
 }
 
 func main() {
@@ -47,10 +58,19 @@ func main() {
 	flag.IntVar(&o.size, "size", 1000, "the image's size in `MB`")
 	flag.BoolVar(&o.big, "big", true, fmt.Sprintf("measure the memory with an image %d times as large, too", bigFactor))
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "the `folder` for temporary files and what is stored; choose a disk, not memory")
+	flag.BoolVar(&o.layers, "layers", false, "measure nothing but sinks that store each layer, and each piece of a volume, once")
+	flag.BoolVar(&o.json, "json", false, "measure nothing but a sink that stores each layer once, and print that in JSON, for -beside")
+	beside := flag.String("beside", "", "a `file` with what -json has printed with another Engine, which the report then has beside")
 	flag.Parse()
 	if flag.NArg() > 0 || o.rounds < 1 || o.size < 1 {
 		flag.Usage()
 		os.Exit(2)
+	}
+	if *beside != "" {
+		var err error
+		if o.beside, err = readLayered(*beside); err != nil {
+			fail(err)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the program at once.
@@ -58,9 +78,13 @@ func main() {
 	err := run(ctx, o)
 	stop()
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "compare: %v\n", err)
-		os.Exit(1)
+		fail(err)
 	}
+}
+
+func fail(err error) {
+	fmt.Fprintf(os.Stderr, "compare: %v\n", err)
+	os.Exit(1)
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -76,6 +100,13 @@ func run(ctx context.Context, o options) (err error) {
 	}()
 	if err != nil {
 		return err
+	}
+	if o.json {
+		l, err := b.layered(ctx)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(l)
 	}
 	r, err := b.measure(ctx)
 	if err != nil {

@@ -15,10 +15,12 @@ import (
 // report is all that was measured.
 type report struct {
 	machine     machine
+	began       time.Time
 	rounds      int
 	comparisons []comparison
 	latencies   []latency
-	layered     *layered
+	layered     []*layered // on this Engine, and on the other one
+	pieces      []*pieceRow
 	pairs       []pair
 	outages     []outage
 	// fresh and used are the worker's rest before and after all work.
@@ -27,8 +29,10 @@ type report struct {
 
 // write writes the report in Markdown.
 func (r *report) write(w io.Writer) error {
-	tables := [][][]string{r.machineTable(), r.comparisonTable(), r.layered.table(), r.pairTable(), r.outageTable(),
-		r.latencyTable(), r.restTable()}
+	tables := [][][]string{r.machineTable(), layeredTable(r.layered), costTable(r.layered), pieceTable(r.pieces)}
+	if len(r.comparisons) > 0 {
+		tables = append(tables, r.comparisonTable(), r.pairTable(), r.outageTable(), r.latencyTable(), r.restTable())
+	}
 	texts := make([]string, len(tables))
 	for i, t := range tables {
 		texts[i] = bench.Markdown(t)
@@ -39,14 +43,19 @@ func (r *report) write(w io.Writer) error {
 
 func (r *report) machineTable() [][]string {
 	m := r.machine
-	return [][]string{
+	table := [][]string{
 		{"machine", ""},
-		{"engine", m.engine + ", store " + m.store},
-		{"cores, kernel", fmt.Sprintf("%d, Linux %s", m.cores, m.kernel)},
-		{"zstd tool", m.zstd},
-		{"holdfast", m.holdfast},
+		{"date", r.began.UTC().Format(time.DateOnly)},
+		{"engine", m.Engine + ", store " + m.Store},
+		{"cores, kernel", fmt.Sprintf("%d, Linux %s", m.Cores, m.Kernel)},
+		{"zstd tool", m.Zstd},
+		{"holdfast", m.Holdfast},
 		{"both ways", fmt.Sprintf("zstd level %d, %d threads; median (least–most) of %d rounds", bench.Level, bench.Threads, r.rounds)},
 	}
+	for _, l := range r.layered[1:] {
+		table = append(table, []string{"the other engine", l.Machine.Engine + ", store " + l.Machine.Store})
+	}
+	return table
 }
 
 func (r *report) comparisonTable() [][]string {

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -92,11 +91,9 @@ func (b *session) volume(ctx context.Context, what string, size, files int) (pai
 	if err != nil {
 		return p, err
 	}
-	file := filepath.Join(b.dir, "volume.tar.zst")
-	defer os.Remove(file)
 	return p, b.inTurn(ctx, &p, func() error {
-		return bench.Pipe(b.Command(ctx, "docker", "run", "--rm", "--network", "none", "--volume", volume+":/v:ro", image,
-			"/busybox", "tar", "-c", "-C", "/v", "."), zstd(ctx, b.Programs, file))
+		_, err := b.tarVolume(ctx, image, volume)
+		return err
 	}, func() (time.Duration, int64, error) {
 		if err := b.worker.ResetPeak(); err != nil {
 			return 0, 0, err

@@ -44,7 +44,7 @@ type Fake struct {
 	folders     map[string]bool              // of the Engine's host
 	contents    map[string]map[string][]byte // files in volumes and folders, by the name or path of these
 	helper      Helper                       // nil for what [Program] does
-	pushed      map[string]bool              // diff ids of layers whose digests in registries are known
+	asked       map[string]string            // the digests by which registries are asked for layers, by diff ids
 }
 
 var _ engine.Engine = (*Fake)(nil)
@@ -63,7 +63,7 @@ func NewFake(name string) *Fake {
 		contents:    map[string]map[string][]byte{},
 		watchers:    map[*watcher]struct{}{},
 		calls:       map[Op]int{},
-		pushed:      map[string]bool{},
+		asked:       map[string]string{},
 	}
 }
 

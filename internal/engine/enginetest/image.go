@@ -22,6 +22,7 @@ type image struct {
 	layers     [][]byte          // tar archives, the base first
 	manifests  map[string][]blob // of a containerd store, by their digests
 	references []string
+	digests    []string // under which registries have it: repository@sha256:…
 	comment    string
 	labels     map[string]string
 	parent     string // the id of the image that it is based on; empty for none
@@ -44,14 +45,27 @@ type rootFS struct {
 
 // AddImage makes an image of one small layer.
 func (f *Fake) AddImage(references ...string) (id string) {
+	return f.AddLargeImage(0, references...)
+}
+
+// AddLargeImage makes an image of one layer of at least so many bytes.
+func (f *Fake) AddLargeImage(size int, references ...string) (id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	layer := tarOf(map[string][]byte{"base": []byte(f.newID("layer"))})
+	layer := tarOf(map[string][]byte{"base": []byte(f.newID("layer")), "large": make([]byte, size)})
 	img := f.addImage([][]byte{layer}, config{})
 	for _, ref := range references {
 		f.tag(img, ref)
 	}
 	return img.id
+}
+
+// SetDigests says under which digests registries have an image, repository@sha256:…: it was
+// pulled or pushed. It panics if there is no such image.
+func (f *Fake) SetDigests(id string, digests ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.images[id].digests = digests
 }
 
 // LoseImage removes an image though containers were made from it, as docker rmi -f
@@ -112,7 +126,7 @@ func (f *Fake) Images(ctx context.Context) ([]engine.Image, error) {
 	defer f.mu.Unlock()
 	var list []engine.Image
 	for _, img := range f.images { // in any order
-		list = append(list, engine.Image{ID: img.id, References: slices.Clone(img.references)})
+		list = append(list, engine.Image{ID: img.id, References: slices.Clone(img.references), Digests: slices.Clone(img.digests)})
 	}
 	return list, nil
 }
@@ -128,8 +142,8 @@ func (f *Fake) InspectImage(ctx context.Context, name string) (*engine.ImageDeta
 	if img == nil {
 		return nil, noImage(name)
 	}
-	d := &engine.ImageDetail{ID: img.id, References: slices.Clone(img.references), Labels: maps.Clone(img.labels),
-		Config: mustJSON(map[string]any{"Labels": img.labels})}
+	d := &engine.ImageDetail{ID: img.id, References: slices.Clone(img.references), Digests: slices.Clone(img.digests),
+		Labels: maps.Clone(img.labels), Config: mustJSON(map[string]any{"Labels": img.labels})}
 	for _, layer := range img.layers {
 		d.Size += int64(len(layer))
 		d.DiffIDs = append(d.DiffIDs, digest(layer))
@@ -317,7 +331,7 @@ func (img *image) archive() []byte {
 	files := map[string][]byte{configName: img.config}
 	var names []string
 	for i, layer := range img.layers {
-		name := fmt.Sprintf("%064x/layer.tar", i+1)
+		name := fmt.Sprintf("%064x/layer.tar", len(img.layers)-i) // the names tell nothing of the order of layers
 		names = append(names, name)
 		files[name] = layer
 	}

@@ -52,6 +52,7 @@ var callsOf = map[Op][]engine.Call{
 	CreateVolume:     {engine.CallInspectVolume, engine.CallCreateVolume},
 
 	Push:   {engine.CallPush},
+	Pull:   {engine.CallPull},
 	LookUp: {engine.CallLookUp},
 
 	RemoveContainer: {engine.CallRemoveContainer},
@@ -193,7 +194,8 @@ func (t *test) attempts(id, image string) map[engine.Call]func() error {
 		engine.CallDisconnect:    func() error { return t.Disconnect(t.ctx, "bridge", id) },
 		engine.CallCreateVolume:  func() error { return t.CreateVolume(t.ctx, engine.Volume{Name: t.name("refused")}) },
 
-		engine.CallPush:   func() error { return t.Bench.Push(t.ctx, "127.0.0.1:1/none/none:v1", pushAuth) },
+		engine.CallPush:   func() error { return t.Bench.Push(t.ctx, "127.0.0.1:1/none/none:v1", pushAuth, func() {}) },
+		engine.CallPull:   func() error { return t.Bench.Pull(t.ctx, "127.0.0.1:1/none/none:v1", pushAuth) },
 		engine.CallLookUp: func() error { return t.Bench.LookUp(t.ctx, "127.0.0.1:1/none/none:v1", pushAuth) },
 
 		engine.CallRemoveContainer: func() error { return t.RemoveContainer(t.ctx, gone) },

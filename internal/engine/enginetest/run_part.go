@@ -28,7 +28,7 @@ type layerTaker struct {
 	digest map[string]string // in the archive, by diff id
 }
 
-func (l *layerTaker) Next(digest string) (archive.Layer, error) {
+func (l *layerTaker) Next(digest string, _ int64) (archive.Layer, error) {
 	return &takenLayer{of: l, digest: digest}, nil
 }
 

@@ -28,6 +28,9 @@ func (s *suite) runRegistry(t *testing.T) {
 	t.Run("PushEndsWithItsContext", s.pushEnds)
 	t.Run("PushEndsWithItsSession", s.pushIsClosed)
 	t.Run("PushOfNothing", s.pushOfNothing)
+	t.Run("Pull", s.pull)
+	t.Run("PullFails", s.pullFails)
+	t.Run("PullEndsWithItsContext", s.pullEnds)
 	t.Run("LookUp", s.lookUp)
 }
 
@@ -152,7 +155,7 @@ func (t *test) pushTo(session *registry.Session, s *shelf, id string, auth engin
 	t.Helper()
 	imageID, err := t.Commit(t.ctx, id, engine.CommitOptions{Reference: session.Reference(), Pause: true})
 	t.must(err)
-	err = t.Bench.Push(t.ctx, session.Reference(), auth)
+	err = t.Bench.Push(t.ctx, session.Reference(), auth, func() {})
 	t.must(t.Bench.RemoveImage(t.ctx, session.Reference()))
 	t.wantNoImage(session.Reference())
 	t.wantNoImage(imageID)
@@ -290,7 +293,7 @@ func (s *suite) pushTogether(tt *testing.T) {
 	var pushing sync.WaitGroup
 	for i := range sessions {
 		pushing.Go(func() {
-			if err := t.Bench.Push(t.ctx, sessions[i].Reference(), pushAuth); err != nil {
+			if err := t.Bench.Push(t.ctx, sessions[i].Reference(), pushAuth, func() {}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -381,7 +384,7 @@ func (s *suite) pushEnds(tt *testing.T) {
 		<-came
 		cancel(cause)
 	}()
-	if err := t.Bench.Push(ctx, session.Reference(), pushAuth); !errors.Is(err, cause) {
+	if err := t.Bench.Push(ctx, session.Reference(), pushAuth, func() {}); !errors.Is(err, cause) {
 		t.Errorf("a push whose context has ended reports %v, want its cause", err)
 	}
 	session.Close()
@@ -413,11 +416,11 @@ func (s *suite) pushIsClosed(tt *testing.T) {
 func (s *suite) pushOfNothing(tt *testing.T) {
 	t := s.begin(tt)
 	session := t.registry().Open(t.name("tag"), &shelf{})
-	t.wantNotFound(t.Bench.Push(t.ctx, session.Reference(), pushAuth))
+	t.wantNotFound(t.Bench.Push(t.ctx, session.Reference(), pushAuth, func() {}))
 
 	nobody := fmt.Sprintf("127.0.0.1:1/%s:v1", t.name("image"))
 	t.MakeImage(t, nobody)
-	t.wantOther("a push to nobody", t.Bench.Push(t.ctx, nobody, pushAuth))
+	t.wantOther("a push to nobody", t.Bench.Push(t.ctx, nobody, pushAuth, func() {}))
 }
 
 func (s *suite) lookUp(tt *testing.T) {

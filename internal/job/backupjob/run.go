@@ -148,8 +148,8 @@ func (r *run) task(t thing, items []int) backup.Task {
 }
 
 // expected returns how many bytes the point in a folder will take in a sink with a quota,
-// about: as many as the one before it has there. It returns 0 where that does not matter, or
-// is not known.
+// about: as many as the one before it has there by itself, as what that shares need not be
+// stored again. It returns 0 where that does not matter, or is not known.
 func expected(ctx context.Context, s sink.Sink, dir string) (bytes int64) {
 	if _, ok := sink.As[sink.Rationed](s); !ok {
 		return 0
@@ -158,7 +158,7 @@ func expected(ctx context.Context, s sink.Sink, dir string) (bytes int64) {
 	if err != nil || m == nil {
 		return 0 // who stores the item learns of the error too
 	}
-	return m.Size()
+	return m.OwnSize()
 }
 
 // point is the id of a thing's point.
@@ -244,8 +244,10 @@ func (r *run) complete(i int, began time.Time, result *backup.Result) {
 	}
 	for _, artifact := range m.Artifacts {
 		o.Size += artifact.Size
-		o.UncompressedSize += artifact.UncompressedSize
-		if artifact.MediaType == point.MediaTypeVolume {
+		if artifact.MediaType != point.MediaTypePack { // what volumes have is counted with them
+			o.UncompressedSize += artifact.UncompressedSize
+		}
+		if point.IsVolume(&artifact) {
 			o.Volumes++
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/failure"
+	"holdfast.io/holdfast/internal/inuse"
 	"holdfast.io/holdfast/internal/job"
 	"holdfast.io/holdfast/internal/panics"
 	"holdfast.io/holdfast/internal/prune"
@@ -58,13 +59,17 @@ const minBlobGrace = 24 * time.Hour
 func (r *run) collect(ctx context.Context) {
 	grace := max(r.grace, minBlobGrace)
 	c, err := r.remover.Collect(ctx, grace)
+	if errors.Is(err, inuse.ErrTaken) {
+		r.attempt.Log.Info("another host removes the layers that no point needs any more")
+		return
+	}
 	if err != nil {
 		r.attempt.Log.Warn("layers that no point needs any more stay in the sink; a later prune removes them", zap.Error(err))
 		return
 	}
-	if c.Blobs+c.Marked > 0 {
+	if c.Blobs+c.Marked+c.Locked > 0 {
 		r.attempt.Log.Info("layers that no point needs", zap.Int("removed", c.Blobs), zap.Int64("bytes", c.Bytes),
-			zap.Int("waiting", c.Marked), zap.Duration("grace", grace))
+			zap.Int("waiting", c.Marked), zap.Int("locked", c.Locked), zap.Duration("grace", grace))
 	}
 }
 

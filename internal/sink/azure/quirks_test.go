@@ -430,7 +430,7 @@ func TestASASIsKept(t *testing.T) {
 func TestWithoutTheRightToDelete(t *testing.T) {
 	o, server := behind(t, honest)
 	o.KeyFile, o.SASFile = "", file(t, server.SAS("rwcl", time.Now().Add(time.Hour)))
-	s, err := object.Open(t.Context(), open(t, o), "")
+	s, err := object.Open(t.Context(), open(t, o), "", "")
 	must(t, err)
 	staging, err := s.Stage(t.Context(), "points/h/container/n/i", "1")
 	must(t, err)
@@ -502,7 +502,7 @@ func TestSkewedClock(t *testing.T) {
 	o, server := behind(t, honest)
 	for _, ahead := range []time.Duration{0, time.Hour} {
 		server.Skew = ahead
-		s, err := object.Open(t.Context(), open(t, o), "")
+		s, err := object.Open(t.Context(), open(t, o), "", "")
 		must(t, err)
 		probed, err := s.Probe(t.Context())
 		must(t, err)

@@ -41,8 +41,7 @@ type upload struct {
 	key   string
 	// id begins the names of the blocks. It is the upload's own: what is committed is never
 	// of another one, which may have swept this one and sent its own.
-	id       string
-	finished bool // Commit was tried: the blob may be there
+	id string
 }
 
 // Requests implements [object.Billed]: one for what fits into a block; else one for each block,
@@ -93,26 +92,12 @@ func (u *upload) because(err error) error {
 
 // Commit implements [object.Upload].
 func (u *upload) Commit() error {
-	if err := u.Err(); err != nil {
-		return err
-	}
-	u.finished = true
-	err := u.finish()
-	if err == nil {
-		u.Close()
-	}
-	return err
+	return u.Writer.Commit(func(ctx context.Context, content []byte) error { return u.store.Put(ctx, u.key, content) }, u.join)
 }
 
-// finish makes a blob of the blocks. A second try, when the answer to the first was lost, finds
+// join makes a blob of the blocks. A second try, when the answer to the first was lost, finds
 // the blocks in the blob, and says the same.
-func (u *upload) finish() error {
-	if content, ok := u.Whole(); ok {
-		return u.store.Put(u.Context(), u.key, content)
-	}
-	if err := u.Flush(); err != nil {
-		return err
-	}
+func (u *upload) join() error {
 	names := make([]string, u.Count())
 	for i := range names {
 		names[i] = u.block(i + 1)
@@ -129,7 +114,7 @@ func (u *upload) Abort(ctx context.Context) error {
 			return err
 		}
 	}
-	if !u.finished {
+	if !u.Tried() {
 		return nil
 	}
 	return u.store.Delete(ctx, u.key)

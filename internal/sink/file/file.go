@@ -40,7 +40,7 @@ const stagingName = "staging"
 type Sink struct {
 	maker
 	dir string
-	id  string
+	own sink.Identity
 	// identified is the file with the sink's id as it was when that was last read.
 	identified atomic.Pointer[fs.FileInfo]
 }
@@ -50,14 +50,17 @@ type Options struct {
 	// ModesIgnored takes a file system that keeps no modes, so that other users of
 	// the machine may read what is stored. Otherwise nothing is stored on one.
 	ModesIgnored bool
+	// Format is kept with a sink that is set up: see [sink.Identity].
+	Format string
 }
 
 var (
-	_ sink.Sink    = (*Sink)(nil)
-	_ sink.Prober  = (*Sink)(nil)
-	_ sink.Spacer  = (*Sink)(nil)
-	_ sink.Sizer   = (*Sink)(nil)
-	_ sink.Locator = (*Sink)(nil)
+	_ sink.Sink      = (*Sink)(nil)
+	_ sink.Prober    = (*Sink)(nil)
+	_ sink.Spacer    = (*Sink)(nil)
+	_ sink.Sizer     = (*Sink)(nil)
+	_ sink.Locator   = (*Sink)(nil)
+	_ sink.Formatted = (*Sink)(nil)
 )
 
 // Open returns the sink in the folder dir, which must be there: a mount that is
@@ -75,7 +78,7 @@ func Open(_ context.Context, dir, known string, o Options) (*Sink, error) {
 		case known != "":
 			return own, fmt.Errorf("it is not the sink %s that was used before: it has no %s; is the disk mounted?", known, sink.IdentityName)
 		default:
-			own, err = m.setUp(root)
+			own, err = m.setUp(root, o.Format)
 		}
 		if err == nil && known != "" && own.ID != known {
 			return own, fmt.Errorf("it is the sink %s, and not %s that was used before; is the right disk mounted?", own.ID, known)
@@ -106,7 +109,7 @@ func open(dir string, m maker, identify func(root *os.Root) (sink.Identity, erro
 	if err != nil {
 		return nil, unavailable(dir, err)
 	}
-	return &Sink{maker: m, dir: dir, id: own.ID}, nil
+	return &Sink{maker: m, dir: dir, own: own}, nil
 }
 
 // openRoot opens the sink's folder, which is the only one that may be reached by
@@ -136,9 +139,9 @@ func (s *Sink) root() (*os.Root, error) {
 	own, err := readIdentity(root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("it no longer holds the sink %s: it has no %s; is the disk mounted?", s.id, sink.IdentityName)
-	case err == nil && own.ID != s.id:
-		err = fmt.Errorf("it now holds the sink %s, and not %s; is the right disk mounted?", own.ID, s.id)
+		err = fmt.Errorf("it no longer holds the sink %s: it has no %s; is the disk mounted?", s.own.ID, sink.IdentityName)
+	case err == nil && own.ID != s.own.ID:
+		err = fmt.Errorf("it now holds the sink %s, and not %s; is the right disk mounted?", own.ID, s.own.ID)
 	}
 	if err != nil {
 		_ = root.Close()
@@ -158,7 +161,10 @@ func (s *Sink) isIdentified(named fs.FileInfo) bool {
 }
 
 // ID implements [sink.Sink].
-func (s *Sink) ID() string { return s.id }
+func (s *Sink) ID() string { return s.own.ID }
+
+// Format implements [sink.Formatted].
+func (s *Sink) Format() string { return s.own.Format }
 
 // Path implements [sink.Locator].
 func (s *Sink) Path(key string) string { return filepath.Join(s.dir, filepath.FromSlash(key)) }

@@ -25,9 +25,9 @@ func readIdentity(root *os.Root) (sink.Identity, error) {
 	return sink.DecodeIdentity(raw)
 }
 
-// setUp makes the folder a sink. Of several processes that try at a time the
+// setUp makes the folder a sink, with this format. Of several processes that try at a time the
 // first one wins, and all return its identity.
-func (m maker) setUp(root *os.Root) (sink.Identity, error) {
+func (m maker) setUp(root *os.Root, format string) (sink.Identity, error) {
 	if _, err := root.Lstat(sink.PointsName); err == nil {
 		// Another process may have set the sink up meanwhile, and begun to use it.
 		own, err := readIdentity(root)
@@ -38,7 +38,7 @@ func (m maker) setUp(root *os.Root) (sink.Identity, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return sink.Identity{}, err
 	}
-	own := sink.NewIdentity()
+	own := sink.NewIdentity(format)
 	raw, err := own.Encode()
 	if err != nil {
 		return sink.Identity{}, err

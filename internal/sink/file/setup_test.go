@@ -27,7 +27,7 @@ func TestSetUpComesLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		own, err := maker{}.setUp(root)
+		own, err := maker{}.setUp(root, "")
 		if err != nil || own.ID != s.ID() {
 			t.Errorf("with points %t it is the sink %q, want %q: %v", used, own.ID, s.ID(), err)
 		}

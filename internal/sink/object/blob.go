@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -99,12 +100,7 @@ func (b *blob) Commit(digest string) error {
 		b.err = err
 		return err
 	}
-	if b.large == nil {
-		b.err = store.Put(b.ctx, key, b.small)
-	} else if b.err = b.large.Commit(); b.err == nil {
-		b.err = copyObject(b.ctx, store, b.large.key(), key, b.large.size)
-	}
-	if b.err != nil {
+	if b.err = b.put(store, key); b.err != nil {
 		if cause := b.ctx.Err(); cause != nil {
 			b.err = cause
 		}
@@ -116,6 +112,29 @@ func (b *blob) Commit(digest string) error {
 	}
 	b.end()
 	return nil
+}
+
+// put stores the blob at key. Where it takes the place of one that is locked, it is locked as
+// long: that one may be damaged, and this one what heals it.
+func (b *blob) put(store Store, key string) error {
+	locker, until, err := b.staging.sink.locker, time.Time{}, error(nil)
+	if locker != nil {
+		until, err = b.staging.sink.lockOf(b.ctx, key)
+	}
+	switch {
+	case err != nil:
+		return err
+	case b.large == nil:
+		err = store.Put(b.ctx, key, b.small)
+	default:
+		if err = b.large.Commit(); err == nil {
+			err = copyObject(b.ctx, store, b.large.key(), key, b.large.size)
+		}
+	}
+	if err == nil && !until.IsZero() {
+		err = locker.Lock(b.ctx, key, until)
+	}
+	return err
 }
 
 // Abort implements [sink.BlobWriter].
@@ -144,18 +163,23 @@ func (b *blob) end() {
 	b.staging.blobs--
 }
 
+// ErrCannotCopy is reported by a [Copier] that cannot, after all.
+var ErrCannotCopy = errors.New("the store does not copy objects by itself")
+
 // Copier is a Store that copies an object by itself.
 type Copier interface {
 	// Copy puts a copy of the object at from, which has so many bytes, at to, in place of
 	// one that is there, and returns when it is durable. Readers get the old one or the new
-	// one, whole.
+	// one, whole. It reports ErrCannotCopy, and changes nothing, where the store cannot.
 	Copy(ctx context.Context, from, to string, size int64) error
 }
 
 // copyObject copies an object: by the store, or where that cannot, through this process.
 func copyObject(ctx context.Context, store Store, from, to string, size int64) (err error) {
 	if c, ok := store.(Copier); ok {
-		return c.Copy(ctx, from, to, size)
+		if err := c.Copy(ctx, from, to, size); !errors.Is(err, ErrCannotCopy) {
+			return err
+		}
 	}
 	r, err := openWhole(ctx, store, from)
 	if err != nil {

@@ -25,7 +25,7 @@ func must(t *testing.T, err error) {
 
 func open(t *testing.T, m *objecttest.Memory) *object.Sink {
 	t.Helper()
-	s, err := object.Open(t.Context(), m.Open(t), "")
+	s, err := object.Open(t.Context(), m.Open(t), "", "")
 	must(t, err)
 	return s
 }

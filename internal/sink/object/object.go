@@ -14,7 +14,7 @@ import (
 type Sink struct {
 	store  Store
 	locker Locker // nil if the store locks nothing
-	id     string
+	own    sink.Identity
 }
 
 var (
@@ -22,17 +22,19 @@ var (
 	_ sink.Prober    = (*Sink)(nil)
 	_ sink.Permitter = (*Sink)(nil)
 	_ sink.Locker    = (*Sink)(nil)
+	_ sink.Extender  = (*Sink)(nil)
 	_ sink.Sweeper   = (*Sink)(nil)
 	_ sink.Sizer     = (*Sink)(nil)
 	_ sink.Billed    = (*Sink)(nil)
+	_ sink.Formatted = (*Sink)(nil)
 )
 
 // Open returns the sink that lies in a store. known is the id that the caller remembers
 // from earlier, or empty for a sink that it never used; only then, and only if the store
-// has neither an identity nor points, one is set up there. Several processes that set one
+// has neither an identity nor points, one is set up there, with this format. Several processes that set one
 // up at a time agree on one id, if the store can create objects only if absent. Errors
 // wrap [sink.ErrUnavailable], or [sink.ErrFull] where there is no room to set it up.
-func Open(ctx context.Context, store Store, known string) (*Sink, error) {
+func Open(ctx context.Context, store Store, known, format string) (*Sink, error) {
 	if err := checkLock(ctx, store); err != nil {
 		return nil, err
 	}
@@ -42,7 +44,7 @@ func Open(ctx context.Context, store Store, known string) (*Sink, error) {
 	case known != "":
 		err = fmt.Errorf("it is not the sink %s that was used before: it has no %s; is it the right place?", known, sink.IdentityName)
 	default:
-		own, err = setUp(ctx, store)
+		own, err = setUp(ctx, store, format)
 	}
 	if err == nil && known != "" && own.ID != known {
 		err = fmt.Errorf("it is the sink %s, and not %s that was used before; is it the right place?", own.ID, known)
@@ -68,7 +70,7 @@ func opened(store Store, own sink.Identity, err error) (*Sink, error) {
 		return nil, unavailable(store, err)
 	}
 	locker, _ := store.(Locker)
-	return &Sink{store: store, locker: locker, id: own.ID}, nil
+	return &Sink{store: store, locker: locker, own: own}, nil
 }
 
 // checkLock reports why a store that is to lock objects cannot.
@@ -83,15 +85,15 @@ func checkLock(ctx context.Context, store Store) error {
 	return nil
 }
 
-// setUp makes the store a sink.
-func setUp(ctx context.Context, store Store) (sink.Identity, error) {
+// setUp makes the store a sink, with this format.
+func setUp(ctx context.Context, store Store, format string) (sink.Identity, error) {
 	for _, err := range store.List(ctx, sink.PointsName+"/") {
 		if err == nil {
 			err = fmt.Errorf("it has %s, but no %s; restore that object from a copy", sink.PointsName, sink.IdentityName)
 		}
 		return sink.Identity{}, err
 	}
-	raw, err := sink.NewIdentity().Encode()
+	raw, err := sink.NewIdentity(format).Encode()
 	if err != nil {
 		return sink.Identity{}, err
 	}
@@ -120,16 +122,26 @@ func readSmall(ctx context.Context, store Store, key string, most int64) ([]byte
 }
 
 // ID implements [sink.Sink].
-func (s *Sink) ID() string { return s.id }
+func (s *Sink) ID() string { return s.own.ID }
+
+// Format implements [sink.Formatted].
+func (s *Sink) Format() string { return s.own.Format }
+
+// Repository returns the repository of an image registry that the store is, if it is one: see
+// [sink.RepositoryOf].
+func (s *Sink) Repository() (sink.Repository, bool) {
+	r, ok := s.store.(sink.Repository)
+	return r, ok
+}
 
 // check reports ErrUnavailable if the store no longer holds this sink.
 func (s *Sink) check(ctx context.Context) error {
 	own, err := readIdentity(ctx, s.store)
 	switch {
 	case errors.Is(err, sink.ErrNotFound):
-		err = fmt.Errorf("it no longer holds the sink %s: it has no %s", s.id, sink.IdentityName)
-	case err == nil && own.ID != s.id:
-		err = fmt.Errorf("it now holds the sink %s, and not %s", own.ID, s.id)
+		err = fmt.Errorf("it no longer holds the sink %s: it has no %s", s.own.ID, sink.IdentityName)
+	case err == nil && own.ID != s.own.ID:
+		err = fmt.Errorf("it now holds the sink %s, and not %s", own.ID, s.own.ID)
 	}
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -160,6 +172,8 @@ func (s *Sink) missing(ctx context.Context, err error) error {
 const (
 	// requestsEach: see checkThere.
 	requestsEach = 1
+	// requestsLocked: a Locker looks how an object is locked, and locks it.
+	requestsLocked = 2
 	// requestsOnce: a backup looks for the manifest, and then for the identity; Stage reads
 	// that, and looks for uploads and for objects; Publish reads it again, looks for a manifest
 	// and creates it, and looks for the fence and for one artifact.
@@ -175,6 +189,9 @@ func (s *Sink) Requests(sizes []int64) int64 {
 	requests := int64(requestsOnce)
 	for _, size := range sizes {
 		requests += store.Requests(size) + requestsEach
+		if s.locker != nil {
+			requests += requestsLocked
+		}
 	}
 	return requests
 }

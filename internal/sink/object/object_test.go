@@ -24,7 +24,7 @@ func TestSkewedClock(t *testing.T) {
 	} {
 		place := objecttest.NewMemory()
 		place.Skew(ahead)
-		s, err := object.Open(t.Context(), place.Open(t), "")
+		s, err := object.Open(t.Context(), place.Open(t), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,6 +34,20 @@ func TestSkewedClock(t *testing.T) {
 		}
 		if got := strings.Join(probed.Warnings, "; "); !strings.Contains(got, want) || (got == "") != (want == "") {
 			t.Errorf("%s ahead: it warns %q, want %q", ahead, got, want)
+		}
+	}
+}
+
+// The first one that sets a sink up says its format, and the sink keeps it.
+func TestFormat(t *testing.T) {
+	m := objecttest.NewMemory()
+	for _, format := range []string{"layers", "archive", ""} {
+		s, err := object.Open(t.Context(), m.Open(t), "", format)
+		must(t, err)
+		existing, err := object.OpenExisting(t.Context(), m.Open(t))
+		must(t, err)
+		if s.Format() != "layers" || existing.Format() != "layers" {
+			t.Errorf("it has format %q, and opened as it is %q", s.Format(), existing.Format())
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,7 +125,8 @@ func (s *Sink) names(ctx context.Context, dir, prefix string) (bool, error) {
 	return bytes.Contains(manifest, []byte(prefix)), err
 }
 
-// end ends the attempt for publishing it, and returns the keys of its artifacts.
+// end ends the attempt for publishing it, and returns the keys of its artifacts. What was written
+// of a blob and could not be removed, as the credentials may not, is no part of the point.
 func (t *staging) end() (keys []string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,7 +137,9 @@ func (t *staging) end() (keys []string, err error) {
 		if !a.committed {
 			return nil, fmt.Errorf("%s: %w", t.sink.store.Place(t.prefix+name), errUnfinished)
 		}
-		keys = append(keys, t.prefix+name)
+		if !strings.HasPrefix(name, blobPrefix) {
+			keys = append(keys, t.prefix+name)
+		}
 	}
 	if t.blobs > 0 {
 		return nil, fmt.Errorf("%s: %w", t.sink.store.Place(t.prefix), errUnfinished)

@@ -12,9 +12,9 @@
 // Removing a point removes its manifest first, then the rest, the mark that says so last.
 //
 // A store that is a [Locker] locks the artifacts of an attempt when the attempt is about to be
-// published, and the manifest as it is created. So every point is locked from its first
-// moment on, and an attempt that fails before leaves nothing that is. Marks are never
-// locked: they come and go.
+// published, and the manifest as it is created, all until one time. So every point is locked
+// from its first moment on, and an attempt that fails before leaves nothing that is. Marks are
+// never locked: they come and go. Blobs are locked when somebody says so: see [sink.Extender].
 package object
 
 import (
@@ -92,12 +92,15 @@ type Locker interface {
 	// CheckLock reports why the store cannot lock objects.
 	CheckLock(ctx context.Context) error
 
-	// Lock locks the object at key from now on for as long as the store is told to, or
-	// reports sink.ErrNotFound.
-	Lock(ctx context.Context, key string) error
+	// LockFor returns for how long the store is told to lock points.
+	LockFor() time.Duration
+
+	// Lock has the object at key locked until a time at least, or reports sink.ErrNotFound.
+	// It shortens no lock.
+	Lock(ctx context.Context, key string, until time.Time) error
 
 	// PutNewLocked is PutNew, and the object is locked from its first moment.
-	PutNewLocked(ctx context.Context, key string, content []byte) error
+	PutNewLocked(ctx context.Context, key string, content []byte, until time.Time) error
 
 	// LockedUntil returns until when the object at key is locked; the zero time if it is
 	// not, or is not there.
@@ -124,7 +127,8 @@ type Upload interface {
 	Commit() error
 
 	// Abort removes what was written, also what a Commit that failed has stored after all.
-	// It does not need the ctx of Begin.
+	// Of a request that was broken off something may arrive later, as an upload that Sweep
+	// removes. It does not need the ctx of Begin.
 	Abort(ctx context.Context) error
 }
 

@@ -34,5 +34,5 @@ func fileLocation(c Config) (string, error) {
 }
 
 func fileOptions(c Config) filesink.Options {
-	return filesink.Options{ModesIgnored: c.Modes == ModesIgnored}
+	return filesink.Options{ModesIgnored: c.Modes == ModesIgnored, Format: c.Format}
 }

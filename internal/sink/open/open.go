@@ -26,18 +26,20 @@ import (
 type Config struct {
 	// URL is where the sink lies: a path, file:///path in which odd characters are
 	// percent-encoded, s3://bucket/prefix, nats://bucket/prefix,
-	// azblob://container/prefix, or sftp://user@host:port/path, in which /~/path is relative
-	// to the folder in which the server lets the user begin.
+	// azblob://container/prefix, oci://registry:port/repository, or sftp://user@host:port/path,
+	// in which /~/path is relative to the folder in which the server lets the user begin.
 	URL string `yaml:"url"`
 	// Shared is set for a sink that other hosts have under the same name: any of them may
 	// verify, prune and copy what lies there.
 	Shared bool `yaml:"shared"`
-	// Recipients, IdentityFile and IdentityCommand are as in [seal.Options].
+	// Recipients, IdentityFile, IdentityCommand and NameKeyFile are as in [seal.Options].
 	Recipients      []string `yaml:"recipients"`
 	IdentityFile    string   `yaml:"identityFile"`
 	IdentityCommand []string `yaml:"identityCommand"`
-	// Format is how images are stored there: [layered.Layers], or FormatArchive, which
-	// an empty one stands for. Points of both may lie in one sink.
+	NameKeyFile     string   `yaml:"nameKeyFile"`
+	// Format is how images are stored there: [layered.Layers] or [layered.Archive]. An empty one
+	// leaves that to the sink, which keeps with which it was set up. Points of both may lie in
+	// one sink.
 	Format string `yaml:"format"`
 	// Signers are public keys of SSH. With any, a point that neither one of them nor this
 	// worker has signed is damaged.
@@ -85,13 +87,16 @@ type Config struct {
 	Server   string        `yaml:"server"`
 	UserFile string        `yaml:"userFile"`
 	MaxBytes bytesize.Size `yaml:"maxBytes"`
+
+	// Those of a sink in a registry are Endpoint, CA, UserFile, PasswordFile, and CredentialsFile,
+	// which is the Config of [oci.Options].
 }
 
 // paths returns the members that are paths of this machine.
 func (c *Config) paths() []*string {
 	return []*string{
 		&c.IdentityFile, &c.CA, &c.CredentialsFile, &c.Key, &c.KeyPassphraseFile, &c.PasswordFile, &c.KnownHosts, &c.UserFile,
-		&c.AccountKeyFile, &c.SASFile,
+		&c.AccountKeyFile, &c.SASFile, &c.NameKeyFile,
 	}
 }
 
@@ -115,7 +120,7 @@ func Existing(ctx context.Context, c Config, own []string) (sink.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.complete(opened, nil), nil
+	return s.complete(opened, nil)
 }
 
 // Caveats says what an operator should know of a configuration that can be used.
@@ -148,7 +153,10 @@ func check(c Config, own []string) (s settings, err error) {
 	if s.location, err = s.scheme.location(c); err != nil {
 		return settings{}, err
 	}
-	o := seal.Options{Recipients: c.Recipients, IdentityFile: c.IdentityFile, IdentityCommand: c.IdentityCommand}
+	if err := checkFormat(c); err != nil {
+		return settings{}, err
+	}
+	o := seal.Options{Recipients: c.Recipients, IdentityFile: c.IdentityFile, IdentityCommand: c.IdentityCommand, NameKeyFile: c.NameKeyFile}
 	if s.seal, err = seal.New(o); err != nil {
 		return settings{}, err
 	}
@@ -156,9 +164,6 @@ func check(c Config, own []string) (s settings, err error) {
 		if err := s.limit.Check(); err != nil {
 			return settings{}, err
 		}
-	}
-	if err := checkFormat(c); err != nil {
-		return settings{}, err
 	}
 	if s.trust, err = sign.NewTrust(own, c.Signers); err != nil {
 		return settings{}, err
@@ -168,34 +173,65 @@ func check(c Config, own []string) (s settings, err error) {
 
 func checkFormat(c Config) error {
 	switch {
-	case c.Format == "", c.Format == layered.Archive:
-		return nil
-	case c.Format != layered.Layers:
+	case c.Format != "" && c.Format != layered.Archive && c.Format != layered.Layers:
 		return fmt.Errorf("the format %q is not known: it is %s or %s", c.Format, layered.Archive, layered.Layers)
-	}
-	for member, isSet := range map[string]bool{"recipients": len(c.Recipients) > 0, "quota": c.Quota > 0, "lock": c.Lock != ""} {
-		if isSet {
-			return fmt.Errorf("%s is not supported yet with format %s: leave one of them out", member, layered.Layers)
-		}
+	case c.NameKeyFile != "" && (c.Format == layered.Archive || len(c.Recipients) == 0):
+		return fmt.Errorf("nameKeyFile is for a sink with both format %s and recipients: leave it out, or set both", layered.Layers)
+	case c.Format == layered.Layers && lacksNames(c):
+		return errNoNames
 	}
 	return nil
 }
 
-// complete returns a sink with how it is bounded, encrypted and signed.
-func (s settings) complete(opened sink.Sink, signer *sign.Signer) sink.Sink {
+var errNoNames = fmt.Errorf("format %s with recipients needs nameKeyFile, a key by which layers are found again, "+
+	"the same on every host that stores there; make one with %s", layered.Layers, seal.MakeNameKey)
+
+// lacksNames reports whether layers cannot be stored for want of a key.
+func lacksNames(c Config) bool { return len(c.Recipients) > 0 && c.NameKeyFile == "" }
+
+// forNew returns the configuration with the format that a sink gets which is set up by it.
+func forNew(c Config) Config {
+	if c.Format == "" {
+		if c.Format = layered.Layers; lacksNames(c) {
+			c.Format = layered.Archive
+		}
+	}
+	return c
+}
+
+// formatOf returns the format of new points in a sink.
+func formatOf(c Config, opened sink.Sink) (string, error) {
+	if c.Format == "" {
+		if own, ok := sink.As[sink.Formatted](opened); ok {
+			c.Format = own.Format()
+		}
+		if err := checkFormat(c); err != nil && c.Format != layered.Archive {
+			return "", fmt.Errorf("%w: it was set up with format %s, and the configuration names none: %w; or set format: %s",
+				sink.ErrUnavailable, c.Format, err, layered.Archive)
+		}
+	}
+	return c.Format, nil
+}
+
+// complete returns a sink with how it stores images, and is bounded, encrypted and signed.
+func (s settings) complete(opened sink.Sink, signer *sign.Signer) (sink.Sink, error) {
+	format, err := formatOf(s.config, opened)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.location, err)
+	}
 	if s.limit != (limit.Options{}) {
 		opened = limit.New(opened, s.limit)
 	}
 	if s.config.Quota > 0 { // outside of what else wraps Stage: see sink.StageAtLeast
 		opened = quota.New(opened, int64(s.config.Quota), s.location)
 	}
-	if s.config.Format == layered.Layers {
+	if format == layered.Layers {
 		opened = &layered.Sink{Sink: opened}
 	}
 	if s.seal != nil {
 		opened = &seal.Sealed{Sink: opened, Seal: s.seal}
 	}
-	return &sign.Signed{Sink: opened, Signer: signer, Trust: s.trust}
+	return &sign.Signed{Sink: opened, Signer: signer, Trust: s.trust}, nil
 }
 
 // scheme is one kind of URL, and how its sinks are opened.
@@ -219,6 +255,7 @@ var schemes = map[string]scheme{
 	"s3":       s3Scheme,
 	"azblob":   azureScheme,
 	"sftp":     sftpScheme,
+	"oci":      ociScheme,
 }
 
 // asSink keeps a nil pointer from becoming a sink.
@@ -247,7 +284,8 @@ func schemeOf(c Config) (scheme, error) {
 }
 
 // common are the members that all sinks have.
-var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "signers", "limit", "limitHours", "quota", "format"}
+var common = []string{"url", "shared", "recipients", "identityFile", "identityCommand", "nameKeyFile", "signers", "limit", "limitHours",
+	"quota", "format"}
 
 // checkMembers refuses members that only sinks of other schemes have.
 func checkMembers(c Config, scheme string, own []string) error {

@@ -141,7 +141,7 @@ func (s *Set) first(ctx context.Context, lazy *lazySink) (sink.Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: recall its id: %w", sink.ErrUnavailable, err)
 	}
-	opened, err := lazy.scheme.open(ctx, lazy.config, lazy.location, known)
+	opened, err := lazy.scheme.open(ctx, forNew(lazy.config), lazy.location, known)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (s *Set) first(ctx context.Context, lazy *lazySink) (sink.Sink, error) {
 	if err := s.memory.RememberSink(lazy.location, opened.ID()); err != nil {
 		return nil, fmt.Errorf("%w: remember its id: %w", sink.ErrUnavailable, err)
 	}
-	return lazy.complete(opened, s.signer), nil
+	return lazy.complete(opened, s.signer)
 }
 
 func (s *Set) known(location string) (string, error) {

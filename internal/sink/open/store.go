@@ -26,7 +26,7 @@ func inStore(newStore func(c Config, mayMake bool) (object.Store, error), member
 			if err != nil {
 				return nil, err
 			}
-			opened, err := object.Open(ctx, store, known)
+			opened, err := object.Open(ctx, store, known, c.Format)
 			return withSpace(ctx, store, opened, err)
 		},
 		existing: func(ctx context.Context, c Config, _ string) (sink.Sink, error) {

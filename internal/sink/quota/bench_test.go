@@ -59,7 +59,7 @@ func BenchmarkCount(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s, err := object.Open(b.Context(), store, "")
+		s, err := object.Open(b.Context(), store, "", "")
 		if err != nil {
 			b.Fatal(err)
 		}

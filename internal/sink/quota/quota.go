@@ -1,7 +1,7 @@
 // Package quota bounds how many bytes Holdfast has in a sink.
 //
 // What lies there is counted by listing the sink: points, also those that are removed and
-// whose bytes still lie there, and what dead attempts left. It is counted again when the
+// whose bytes still lie there, what dead attempts left, and what points share. It is counted again when the
 // count is old, when something was removed, and before anything is refused. What this process
 // is storing counts by its own books, so that of two jobs at a time one sees the other. What
 // others store meanwhile is seen with the next count.
@@ -54,6 +54,9 @@ var _ sink.Rationed = (*Sink)(nil)
 
 // Unwrap returns the sink that is bounded, for [sink.As].
 func (s *Sink) Unwrap() sink.Sink { return s.Sink }
+
+// Filters implements [sink.Filter]: only what passes through here is counted before it lies there.
+func (s *Sink) Filters() bool { return true }
 
 // Ration implements [sink.Rationed].
 func (s *Sink) Ration(ctx context.Context) (used, quota int64, err error) {
@@ -110,6 +113,12 @@ func (s *Sink) Remove(ctx context.Context, key string) error {
 	return s.Sink.Remove(ctx, key)
 }
 
+// RemoveShared implements [sink.Sharer].
+func (s *Sink) RemoveShared(ctx context.Context, key string) error {
+	defer s.forget()
+	return s.Sink.RemoveShared(ctx, key)
+}
+
 // reserve opens the books of an attempt, with so many bytes as it is known to need.
 func (s *Sink) reserve(ctx context.Context, t *staging, bytes int64) error {
 	began := time.Now()
@@ -157,11 +166,32 @@ func (s *Sink) giveBack(t *staging, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.written -= bytes
+	s.lower(t)
+}
+
+// lower lowers what an attempt claims, as its books say less than they did. The caller holds mu.
+func (s *Sink) lower(t *staging) {
 	if s.flight[t] {
 		less := t.claimed - max(t.expected, t.written)
 		t.claimed -= less
 		s.claimed -= less
 	}
+}
+
+// share takes bytes of an attempt out of its books that lie in the sink from now on, whatever
+// comes of the attempt. Where they replace others, or a count that is under way has seen them,
+// too many are counted until the next count, which comes soon then.
+func (s *Sink) share(t *staging, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lying += bytes
+	if s.count != nil {
+		s.count.stored += bytes
+		s.count.stale = true
+	}
+	t.written -= bytes
+	t.expected = max(t.expected-bytes, 1)
+	s.lower(t)
 }
 
 // drop closes the books of an attempt of which nothing lies in the sink.
@@ -265,6 +295,14 @@ func (s *Sink) list(ctx context.Context, c *count) (lying int64, err error) {
 			lying += portion.Bytes
 		}
 		s.mu.Unlock()
+	}
+	for _, folder := range sink.SharedNames {
+		for o, err := range s.Sink.Shared(ctx, folder) {
+			if err != nil {
+				return 0, err
+			}
+			lying += o.Size
+		}
 	}
 	return lying, nil
 }

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/limit"
 	"holdfast.io/holdfast/internal/sink/object"
@@ -140,6 +142,49 @@ func TestReservation(t *testing.T) {
 	must(t, store(t.Context(), s, "c", 600, 600))
 }
 
+// share writes a blob of so many bytes, of an attempt that is discarded.
+func share(t *testing.T, s sink.Sink, known int64, size int) error {
+	t.Helper()
+	staging, err := sink.StageAtLeast(t.Context(), s, dirOf("shares"), "1", known)
+	if err != nil {
+		return err
+	}
+	defer staging.Discard(t.Context()) //nolint:errcheck // it is in memory
+	w, err := staging.CreateBlob(t.Context(), 0)
+	must(t, err)
+	content := []byte(strings.Repeat("b", size))
+	if _, err := w.Write(content); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	return w.Commit(digest.FromBytes(content).String())
+}
+
+// What points share lies there whatever comes of the attempt that stored it, and counts once.
+func TestShared(t *testing.T) {
+	m := sinktest.NewMemory()
+	s := quota.New(m, 1000, "memory")
+	must(t, share(t, s, 600, 600))
+	if n := used(t, s); n != 600 {
+		t.Errorf("%d bytes are used, want 600", n)
+	}
+	must(t, share(t, s, 0, 300))
+	refused(t, m, 900, share(t, s, 0, 101), "900 B are used")
+	must(t, share(t, s, 0, 90))
+	must(t, s.RemoveShared(t.Context(), sink.BlobKey(digest.FromString(strings.Repeat("b", 300)).String())))
+	must(t, share(t, s, 0, 300))
+	if n := used(t, s); n != 990 || n != lies(m) {
+		t.Errorf("%d bytes are used, and %d lie there", n, lies(m))
+	}
+	// In place of what is there it counts twice only until the sink is counted again.
+	for range 3 {
+		must(t, share(t, s, 0, 5))
+	}
+	must(t, s.HasRoom(t.Context()))
+	if n := used(t, s); n != 995 {
+		t.Errorf("%d bytes are used, want 995", n)
+	}
+}
+
 // However many points are stored at a time, the sink never holds more than its quota, and the
 // books say in the end what lies there.
 func TestManyAtATime(t *testing.T) {
@@ -188,7 +233,7 @@ func TestManyAtATime(t *testing.T) {
 // A point that is published while the sink is listed counts once, also where it is listed.
 func TestPublishedWhileCounted(t *testing.T) {
 	memory := objecttest.NewMemory()
-	inner, err := object.Open(t.Context(), memory.Open(t), "")
+	inner, err := object.Open(t.Context(), memory.Open(t), "", "")
 	must(t, err)
 	s := quota.New(inner, 1000, "memory")
 	staging, err := s.Stage(t.Context(), dirOf("b"), "1")

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"holdfast.io/holdfast/internal/sink"
@@ -24,7 +25,7 @@ func (t *staging) Create(ctx context.Context, name string, most int64) (sink.Wri
 	if err != nil {
 		return nil, "", err
 	}
-	return &writer{Writer: w, ctx: ctx, staging: t}, key, nil
+	return &writer{Writer: w, books: books{ctx: ctx, staging: t}}, key, nil
 }
 
 // Publish implements [sink.Staging].
@@ -48,28 +49,55 @@ func (t *staging) Discard(ctx context.Context) error {
 	return err
 }
 
-// writer writes one artifact.
-type writer struct {
-	sink.Writer
+// CreateBlob implements [sink.Staging].
+func (t *staging) CreateBlob(ctx context.Context, most int64) (sink.BlobWriter, error) {
+	w, err := t.Staging.CreateBlob(ctx, most)
+	if err != nil {
+		return nil, err
+	}
+	return &blobWriter{BlobWriter: w, books: books{ctx: ctx, staging: t}}, nil
+}
+
+// books are those of one artifact, or of one blob, within its attempt's.
+type books struct {
 	ctx     context.Context //nolint:containedctx // a writer has no other place for it
 	staging *staging
 	written int64
-	err     error // that the artifact was ended with
+	err     error // that it was ended with
 	ended   bool  // by Commit or Abort
 }
 
-// Write implements [sink.Writer].
-func (w *writer) Write(p []byte) (int, error) {
-	if w.err == nil && !w.ended {
-		if w.err = w.staging.sink.claim(w.ctx, w.staging, int64(len(p)), time.Now()); w.err == nil {
-			w.written += int64(len(p))
+// write claims what is written to a writer.
+func (b *books) write(to io.Writer, p []byte) (int, error) {
+	if b.err == nil && !b.ended {
+		if b.err = b.staging.sink.claim(b.ctx, b.staging, int64(len(p)), time.Now()); b.err == nil {
+			b.written += int64(len(p))
 		}
 	}
-	if w.err != nil {
-		return 0, w.err
+	if b.err != nil {
+		return 0, b.err
 	}
-	return w.Writer.Write(p)
+	return to.Write(p)
 }
+
+// abort gives back what was written, once abort has removed it.
+func (b *books) abort(abort func() error) error {
+	err := abort()
+	if err == nil && !b.ended {
+		b.ended = true
+		b.staging.sink.giveBack(b.staging, b.written)
+	}
+	return err
+}
+
+// writer writes one artifact.
+type writer struct {
+	sink.Writer
+	books
+}
+
+// Write implements [sink.Writer].
+func (w *writer) Write(p []byte) (int, error) { return w.write(w.Writer, p) }
 
 // Commit implements [sink.Writer].
 func (w *writer) Commit() error {
@@ -82,11 +110,29 @@ func (w *writer) Commit() error {
 }
 
 // Abort implements [sink.Writer].
-func (w *writer) Abort() error {
-	err := w.Writer.Abort()
+func (w *writer) Abort() error { return w.abort(w.Writer.Abort) }
+
+// blobWriter writes one blob.
+type blobWriter struct {
+	sink.BlobWriter
+	books
+}
+
+// Write implements [sink.BlobWriter].
+func (w *blobWriter) Write(p []byte) (int, error) { return w.write(w.BlobWriter, p) }
+
+// Commit implements [sink.BlobWriter].
+func (w *blobWriter) Commit(digest string) error {
+	if w.err != nil {
+		return w.err
+	}
+	err := w.BlobWriter.Commit(digest)
 	if err == nil && !w.ended {
 		w.ended = true
-		w.staging.sink.giveBack(w.staging, w.written)
+		w.staging.sink.share(w.staging, w.written)
 	}
 	return err
 }
+
+// Abort implements [sink.BlobWriter].
+func (w *blobWriter) Abort() error { return w.abort(w.BlobWriter.Abort) }

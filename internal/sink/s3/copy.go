@@ -19,6 +19,9 @@ func (s *Store) Copy(ctx context.Context, from, to string, size int64) error {
 	if s.options.StorageClass != "" {
 		dst.ReplaceMetadata, dst.UserMetadata = true, map[string]string{"x-amz-storage-class": s.options.StorageClass}
 	}
+	if from == to { // a service wants a reason for that
+		dst.ReplaceMetadata, dst.ContentType = true, s.putOptions().ContentType
+	}
 	copied, err := s.core.ComposeObject(ctx, dst, minio.CopySrcOptions{Bucket: s.options.Bucket, Object: s.prefix + from})
 	if err != nil {
 		return s.explain(to, err)

@@ -90,31 +90,67 @@ func (s *LockedStore) CheckLock(ctx context.Context) error {
 	return s.explain("", err)
 }
 
-func (s *LockedStore) until() time.Time {
-	return time.Now().Add(s.lock.For).UTC().Truncate(time.Second)
+// LockFor implements [object.Locker].
+func (s *LockedStore) LockFor() time.Duration { return s.lock.For }
+
+// whole is a time as services keep it: in whole seconds, and not earlier.
+func whole(t time.Time) time.Time { return t.Add(time.Second - 1).UTC().Truncate(time.Second) }
+
+// Lock implements [object.Locker]. What somebody else locks at the same time, for longer, is
+// refused to be shortened; then what counts is what it came to.
+func (s *LockedStore) Lock(ctx context.Context, key string, until time.Time) error {
+	until = whole(until)
+	now, err := s.retention(ctx, key, "")
+	if err != nil || now.covers(s.lock.mode(), until) {
+		return s.explain(key, err)
+	}
+	next := retention{s.lock.mode(), until}
+	if now.mode == minio.Compliance { // it can be made no weaker
+		next.mode = now.mode
+	}
+	if now.until.After(until) {
+		next.until = whole(now.until)
+	}
+	if now.mode == minio.Governance && next.mode == minio.Compliance {
+		if err := s.again(ctx, key); err != nil {
+			return err
+		}
+	}
+	o := minio.PutObjectRetentionOptions{Mode: &next.mode, RetainUntilDate: &next.until}
+	err = s.core.PutObjectRetention(ctx, s.options.Bucket, s.prefix+key, o)
+	if err == nil {
+		return nil
+	}
+	if now, rerr := s.retention(ctx, key, ""); rerr == nil && now.covers(s.lock.mode(), until) {
+		return nil
+	}
+	return s.explain(key, err)
 }
 
-// Lock implements [object.Locker].
-func (s *LockedStore) Lock(ctx context.Context, key string) error {
-	mode, until := s.lock.mode(), s.until()
-	o := minio.PutObjectRetentionOptions{Mode: &mode, RetainUntilDate: &until}
-	return s.explain(key, s.core.PutObjectRetention(ctx, s.options.Bucket, s.prefix+key, o))
+// again puts a copy of an object in its place, which is not locked: services do not have a lock of
+// governance made one of compliance, some not even one that has ended.
+func (s *LockedStore) again(ctx context.Context, key string) error {
+	info, err := s.Stat(ctx, key)
+	if err != nil {
+		return err
+	}
+	return s.Copy(ctx, key, key, info.Size)
 }
 
 // PutNewLocked implements [object.Locker].
-func (s *LockedStore) PutNewLocked(ctx context.Context, key string, content []byte) error {
+func (s *LockedStore) PutNewLocked(ctx context.Context, key string, content []byte, until time.Time) error {
 	o := s.putOptions()
-	o.Mode, o.RetainUntilDate = s.lock.mode(), s.until()
+	o.Mode, o.RetainUntilDate = s.lock.mode(), whole(until)
 	return s.putNew(ctx, key, content, o)
 }
 
 // LockedUntil implements [object.Locker].
 func (s *LockedStore) LockedUntil(ctx context.Context, key string) (time.Time, error) {
-	until, err := s.retention(ctx, key, "")
+	now, err := s.retention(ctx, key, "")
 	if err = s.explain(key, err); errors.Is(err, sink.ErrNotFound) {
 		err = nil
 	}
-	return until, err
+	return now.until, err
 }
 
 // TryLock implements [object.Locker].
@@ -132,23 +168,38 @@ func (s *LockedStore) TryLock(ctx context.Context, key string) (how string, err 
 	return fmt.Sprintf("%s, %s", s.lock.Mode, s.lock.For), err
 }
 
-// retainUntil is what a service says of an object that is locked. The call that is meant for
-// it is answered in ways that differ.
-const retainUntil = "X-Amz-Object-Lock-Retain-Until-Date"
+// What a service says of an object that is locked. The call that is meant for it is answered in
+// ways that differ.
+const (
+	retainUntil = "X-Amz-Object-Lock-Retain-Until-Date"
+	retainMode  = "X-Amz-Object-Lock-Mode"
+)
 
-// retention returns until when a version of an object is locked, which is the newest one
-// without an id; the zero time if it is not, or the credentials may not know. Errors are
-// those of the service.
-func (s *Store) retention(ctx context.Context, key, version string) (time.Time, error) {
+// retention is how an object is locked; zero if it is not.
+type retention struct {
+	mode  minio.RetentionMode
+	until time.Time
+}
+
+// covers reports whether nothing is to be done to have an object locked so.
+func (r retention) covers(mode minio.RetentionMode, until time.Time) bool {
+	return !r.until.Before(until) && (r.mode == mode || r.mode == minio.Compliance)
+}
+
+// retention returns how a version of an object is locked, which is the newest one without an
+// id; zero if it is not, or the credentials may not know. Errors are those of the service.
+func (s *Store) retention(ctx context.Context, key, version string) (r retention, err error) {
 	info, err := s.core.StatObject(ctx, s.options.Bucket, s.prefix+key, minio.StatObjectOptions{VersionID: version})
 	if err != nil {
-		return time.Time{}, err
+		return r, err
 	}
 	said := info.Metadata.Get(retainUntil)
 	if said == "" {
-		return time.Time{}, nil
+		return r, nil
 	}
-	return time.Parse(time.RFC3339, said)
+	r.mode = minio.RetentionMode(info.Metadata.Get(retainMode))
+	r.until, err = time.Parse(time.RFC3339, said)
+	return r, err
 }
 
 // deleteVersions removes all versions of the object at key. The oldest goes first: if it
@@ -179,14 +230,18 @@ func (s *Store) deleteVersions(ctx context.Context, key string) error {
 const clockSkew = 15 * time.Minute
 
 // whyKept returns a *sink.LockedError in place of an error that a version may not be removed,
-// where that is locked: services answer the same for both.
+// where that is locked: services answer the same for both. Not all of them say of an older
+// version that it is; then what counts is what has taken its place.
 func (s *Store) whyKept(ctx context.Context, key, version string, err error) error {
 	if !errors.Is(err, sink.ErrMayNotRemove) {
 		return err
 	}
-	until, rerr := s.retention(ctx, key, version)
-	if rerr == nil && until.After(time.Now().Add(-clockSkew)) {
-		return &sink.LockedError{Place: s.Place(key), Until: until}
+	now, rerr := s.retention(ctx, key, version)
+	if rerr == nil && now.until.IsZero() {
+		now, rerr = s.retention(ctx, key, "")
+	}
+	if rerr == nil && now.until.After(time.Now().Add(-clockSkew)) {
+		return &sink.LockedError{Place: s.Place(key), Until: now.until}
 	}
 	return err
 }

@@ -93,7 +93,7 @@ func TestABucketWithoutLock(t *testing.T) {
 	for bucket, says := range map[string]string{s3test.Bucket: "has no object lock", "unknowing": "knows no object lock", "ignoring": "knows no object lock"} {
 		o.Bucket = bucket
 		for _, err := range []error{
-			second(object.Open(t.Context(), openLocking(t, o), "")), second(object.OpenExisting(t.Context(), openLocking(t, o))),
+			second(object.Open(t.Context(), openLocking(t, o), "", "")), second(object.OpenExisting(t.Context(), openLocking(t, o))),
 		} {
 			if !errors.Is(err, sink.ErrUnavailable) || !strings.Contains(err.Error(), says) {
 				t.Errorf("%s: %v, want it to say %q", bucket, err, says)
@@ -148,7 +148,7 @@ func TestEveryObjectIsLocked(t *testing.T) {
 	o := s3.Options{Bucket: "locking", Endpoint: server.URL, Credentials: server.Credentials}
 	store, err := s3.NewLocked(o, s3.Lock{Mode: s3.Compliance, For: 24 * time.Hour})
 	must(t, err)
-	s, err := object.Open(t.Context(), store, "")
+	s, err := object.Open(t.Context(), store, "", "")
 	must(t, err)
 	staging, large := attempt(t, s, "1", 20<<20)
 	w, small, err := staging.Create(t.Context(), "container.json", 0)

@@ -387,7 +387,7 @@ func TestWithoutTheRightToDelete(t *testing.T) {
 		refuse(w, http.StatusForbidden, "AccessDenied")
 		return true
 	})
-	s, err := object.Open(t.Context(), open(t, o), "")
+	s, err := object.Open(t.Context(), open(t, o), "", "")
 	must(t, err)
 	staging, err := s.Stage(t.Context(), "points/h/container/n/i", "1")
 	must(t, err)

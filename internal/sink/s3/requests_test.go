@@ -36,7 +36,7 @@ func counted(t testing.TB) (s *object.Sink, requests *atomic.Int64) {
 	t.Cleanup(front.Close)
 	store, err := s3.New(s3.Options{Bucket: s3test.Bucket, Endpoint: front.URL, Credentials: server.Credentials})
 	must(t, err)
-	s, err = object.Open(t.Context(), store, "")
+	s, err = object.Open(t.Context(), store, "", "")
 	must(t, err)
 	requests.Store(0)
 	return s, requests
@@ -104,7 +104,7 @@ func TestSkewedClock(t *testing.T) {
 		front := httptest.NewServer(server.Skewed(ahead))
 		store, err := s3.New(s3.Options{Bucket: s3test.Bucket, Endpoint: front.URL, Credentials: server.Credentials})
 		must(t, err)
-		s, err := object.Open(t.Context(), store, "")
+		s, err := object.Open(t.Context(), store, "", "")
 		must(t, err)
 		probed, err := s.Probe(t.Context())
 		must(t, err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/minio/minio-go/v7"
+
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/object"
 	"holdfast.io/holdfast/internal/sink/s3"
@@ -43,15 +45,16 @@ func attempt(t *testing.T, s *object.Sink, name string, size int64) (sink.Stagin
 func TestPolicies(t *testing.T) {
 	server := s3test.Start(t)
 	must(t, server.MakeLocking(t.Context(), "locking"))
+	must(t, client(t, s3.Options{Endpoint: server.URL}).MakeBucket(t.Context(), "plain", minio.MakeBucketOptions{}))
 	for bucket, newStore := range map[string]func(s3.Options) (object.Store, error){
-		s3test.Bucket: func(o s3.Options) (object.Store, error) { return s3.New(o) },
-		"locking":     func(o s3.Options) (object.Store, error) { return s3.NewLocked(o, month) },
+		"plain":   func(o s3.Options) (object.Store, error) { return s3.New(o) },
+		"locking": func(o s3.Options) (object.Store, error) { return s3.NewLocked(o, month) },
 	} {
 		t.Run(bucket, func(t *testing.T) {
 			let(t, server, bucket, "backup")
 			store, err := newStore(s3.Options{Bucket: bucket, Endpoint: server.URL, Credentials: server.UserCredentials})
 			must(t, err)
-			s, err := object.Open(t.Context(), store, "")
+			s, err := object.Open(t.Context(), store, "", "")
 			must(t, err)
 			backsUp(t, s, bucket == "locking")
 
@@ -62,9 +65,17 @@ func TestPolicies(t *testing.T) {
 				if err := s.RemovePoint(t.Context(), rightsDir); !sink.IsKept(err) {
 					t.Errorf("it is removed: %v", err)
 				}
+				for key := range sharedIn(t, s) {
+					if err := s.RemoveShared(t.Context(), key); !sink.IsKept(err) {
+						t.Errorf("%s is removed: %v", key, err)
+					}
+				}
 				must(t, server.EndLocks(t.Context(), bucket))
 			}
 			must(t, s.RemovePoint(t.Context(), rightsDir))
+			for key := range sharedIn(t, s) {
+				must(t, s.RemoveShared(t.Context(), key))
+			}
 			p := lockingPlace{&place{server: server, options: s3.Options{Bucket: bucket, Endpoint: server.URL}}}
 			for key := range p.Contents(t) {
 				if key != sink.IdentityName && !strings.HasPrefix(key, ".probe-lock") {
@@ -73,6 +84,17 @@ func TestPolicies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sharedIn are the keys of the blobs in a sink.
+func sharedIn(t *testing.T, s *object.Sink) map[string]bool {
+	t.Helper()
+	keys := map[string]bool{}
+	for found, err := range s.Shared(t.Context(), sink.BlobsName) {
+		must(t, err)
+		keys[found.Key] = true
+	}
+	return keys
 }
 
 // backsUp stores a point, and leaves an attempt that failed, with credentials that may not remove.
@@ -86,6 +108,9 @@ func backsUp(t *testing.T, s *object.Sink, locks bool) {
 		t.Errorf("unstage: %v", err)
 	}
 	staging, key := attempt(t, s, "2", 20<<20)
+	for range 2 { // the second time they are there
+		must(t, s.Extend(t.Context(), []string{blobIn(t, staging, 1<<10), blobIn(t, staging, 3<<20)}))
+	}
 	must(t, staging.Publish(t.Context(), []byte(key)))
 	must(t, staging.Discard(t.Context()))
 	must(t, s.PutMark(t.Context(), rightsDir, sink.VerifiedName, []byte("{}")))

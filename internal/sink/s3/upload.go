@@ -37,10 +37,9 @@ func (o Options) maxParts() int { return cmp.Or(o.MaxParts, DefaultMaxParts) }
 // upload is an object that is sent in parts. What fits into one part is sent as a whole.
 type upload struct {
 	*parts.Writer
-	store    *Store
-	key      string
-	id       string // of the upload, when the first part is sent
-	finished bool   // Commit was tried: the object may be there
+	store *Store
+	key   string
+	id    string // of the upload, when the first part is sent
 
 	mu   sync.Mutex // guards sent
 	sent []minio.CompletePart
@@ -100,25 +99,7 @@ func (u *upload) because(err error) error {
 
 // Commit implements [object.Upload].
 func (u *upload) Commit() error {
-	if err := u.Err(); err != nil {
-		return err
-	}
-	u.finished = true
-	err := u.finish()
-	if err == nil {
-		u.Close()
-	}
-	return err
-}
-
-func (u *upload) finish() error {
-	if content, ok := u.Whole(); ok {
-		return u.store.Put(u.Context(), u.key, content)
-	}
-	if err := u.Flush(); err != nil {
-		return err
-	}
-	return u.complete()
+	return u.Writer.Commit(func(ctx context.Context, content []byte) error { return u.store.Put(ctx, u.key, content) }, u.complete)
 }
 
 // complete makes an object of the parts. Services do not agree on what a second try says,
@@ -144,7 +125,7 @@ func (u *upload) Abort(ctx context.Context) error {
 			return err
 		}
 	}
-	if !u.finished {
+	if !u.Tried() {
 		return nil
 	}
 	return u.store.Delete(ctx, u.key)

@@ -48,7 +48,7 @@ func (s *Store) try(ctx context.Context, key string, f func(l *link) error) erro
 // ours are the errors that have all in them that a caller needs.
 func ours(err error) bool {
 	for _, known := range []error{
-		sink.ErrUnavailable, sink.ErrFull, sink.ErrNotFound, sink.ErrExists, sink.ErrRange, object.ErrChanged,
+		sink.ErrUnavailable, sink.ErrFull, sink.ErrNotFound, sink.ErrExists, sink.ErrRange, object.ErrChanged, object.ErrCannotCopy,
 	} {
 		if errors.Is(err, known) {
 			return true

@@ -89,7 +89,7 @@ func TestCutWhileReading(t *testing.T) {
 	s, proxy := through(t, server)
 	content := pattern(20 << 20)
 	must(t, os.WriteFile(filepath.Join(server.Dir, "x"), content, 0o600))
-	over, err := object.Open(t.Context(), s, "")
+	over, err := object.Open(t.Context(), s, "", "")
 	must(t, err)
 	for _, after := range []int64{10_000, 9 << 20} {
 		r, err := over.Open(t.Context(), "x")
@@ -285,7 +285,7 @@ func TestTheFolderIsNotMade(t *testing.T) {
 	server := sftptest.Start(t, sftptest.Options{})
 	must(t, os.Remove(server.Dir))
 	s := sftp.New(optionsOf(server))
-	_, err := object.Open(t.Context(), s, "")
+	_, err := object.Open(t.Context(), s, "", "")
 	wants(t, "open", err, sink.ErrUnavailable, "not there", "is the disk mounted")
 	must(t, os.WriteFile(server.Dir, nil, 0o600))
 	wants(t, "put", s.Put(t.Context(), "a/b", nil), sink.ErrUnavailable, "not there")

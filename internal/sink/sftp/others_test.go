@@ -142,7 +142,7 @@ func TestAServerWhoseRenameReplaces(t *testing.T) {
 	}
 	must(t, s.PutNew(t.Context(), "x", []byte("first")))
 	wants(t, "create again", s.PutNew(t.Context(), "x", nil), sink.ErrExists)
-	over, err := object.Open(t.Context(), s, "")
+	over, err := object.Open(t.Context(), s, "", "")
 	must(t, err)
 	probed, err := over.Probe(t.Context())
 	warnings := probed.Warnings

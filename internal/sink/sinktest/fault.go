@@ -32,6 +32,7 @@ const (
 	OpCommitBlob Op = "commit blob"
 	OpShared     Op = "shared"
 	OpPutShared  Op = "put shared"
+	OpExtend     Op = "extend" // and BlobLockedUntil
 	// OpHidden fails a RemovePoint that has removed the manifest, and nothing else.
 	OpHidden Op = "hidden"
 )

@@ -27,8 +27,9 @@ type Memory struct {
 }
 
 var (
-	_ sink.Sink   = (*Memory)(nil)
-	_ sink.Locker = (*Memory)(nil)
+	_ sink.Sink     = (*Memory)(nil)
+	_ sink.Locker   = (*Memory)(nil)
+	_ sink.Extender = (*Memory)(nil)
 )
 
 // store is what instances of one sink share. All its members are guarded by mu.
@@ -38,7 +39,7 @@ type store struct {
 	objects map[string][]byte
 	staged  map[string]*memoryStaging // by the name of the attempt
 	lockFor time.Duration
-	locked  map[string]time.Time // until when, by the folder of the point
+	locked  map[string]time.Time // until when, by the folder of the point, or the key of the blob
 	faults  []*Fault
 }
 
@@ -67,43 +68,6 @@ func (s *store) replace(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.id, s.objects, s.staged, s.locked = id, map[string][]byte{}, map[string]*memoryStaging{}, map[string]time.Time{}
-}
-
-// LockFor has points locked from now on for so long after they are published; 0 for not.
-// Those that are there are locked no longer.
-func (m *Memory) LockFor(d time.Duration) {
-	m.store.mu.Lock()
-	defer m.store.mu.Unlock()
-	m.store.lockFor = d
-	clear(m.store.locked)
-}
-
-// LockPoint locks the point at dir from now on.
-func (m *Memory) LockPoint(dir string, d time.Duration) {
-	m.store.mu.Lock()
-	defer m.store.mu.Unlock()
-	m.store.locked[dir] = time.Now().Add(d)
-}
-
-// LockedUntil implements [sink.Locker].
-func (m *Memory) LockedUntil(ctx context.Context, dir string) (time.Time, error) {
-	if err := sink.CheckPoint(dir); err != nil {
-		return time.Time{}, err
-	}
-	unlock, err := m.begin(ctx, OpStat)
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer unlock()
-	return m.store.lockOf(dir), nil
-}
-
-// lockOf returns until when a point is locked; zero if it is not. The store must be locked.
-func (s *store) lockOf(dir string) time.Time {
-	if until := s.locked[dir]; until.After(time.Now()) {
-		return until
-	}
-	return time.Time{}
 }
 
 // Contents returns every object by its key, and what is staged as
@@ -246,7 +210,9 @@ func (m *Memory) sizes(ctx context.Context) (all []sink.Portion, err error) {
 	}
 	defer unlock()
 	for key, content := range m.store.objects {
-		all = append(all, sink.Portion{Of: strings.Split(key+"////", "/")[4], Bytes: int64(len(content))})
+		if strings.HasPrefix(key, sink.PointsName+"/") {
+			all = append(all, sink.Portion{Of: strings.Split(key+"////", "/")[4], Bytes: int64(len(content))})
+		}
 	}
 	for name, t := range m.store.staged {
 		for _, content := range t.objects {
@@ -276,8 +242,8 @@ func (m *Memory) RemovePoint(ctx context.Context, dir string) error {
 		return err
 	}
 	defer unlock()
-	if until := m.store.lockOf(dir); !until.IsZero() {
-		return &sink.LockedError{Place: "memory: " + dir, Until: until}
+	if err := m.store.checkUnlocked(dir); err != nil {
+		return err
 	}
 	delete(m.store.objects, path.Join(dir, sink.ManifestName))
 	if err := m.store.fault(OpHidden); err != nil {
@@ -388,6 +354,9 @@ func (m *Memory) RemoveShared(ctx context.Context, key string) error {
 		return err
 	}
 	defer unlock()
+	if err := m.store.checkUnlocked(key); err != nil {
+		return err
+	}
 	delete(m.store.objects, key)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,6 +90,104 @@ var lockTests = map[string]func(*fixture, LockingPlace){
 		f.must(staging.Discard(f.Context()))
 		f.unchanged(before)
 	},
+	"a blob that is extended is locked for longer than a point is, and nothing else is": func(f *fixture, p LockingPlace) {
+		before := f.Contents(f.T)
+		staging := f.stage(f.sink, aPoint, "1")
+		var keys []string
+		for _, content := range blobContents {
+			keys = append(keys, f.writeBlob(staging, content))
+		}
+		free := f.writeBlob(staging, "of nobody")
+		extender := f.extender(f.sink)
+		f.must(extender.Extend(f.Context(), keys))
+		f.must(extender.Extend(f.Context(), nil))
+		f.must(staging.Publish(f.Context(), []byte("{}")))
+		f.must(staging.Discard(f.Context()))
+		for i, key := range keys {
+			for _, s := range []sink.Sink{f.sink, f.Open(f.T)} {
+				if until := f.blobLockedUntil(s, key); until.Before(f.lockedUntil(s, aPoint)) {
+					f.Errorf("%s is locked until %s, and the point that needs it for longer", key, until)
+				}
+				f.isLocked(s.RemoveShared(f.Context(), key))
+				f.holds(s, key, blobContents[i])
+			}
+		}
+		for _, key := range []string{"layers/1.json", "garbage/1.json"} {
+			f.must(f.sink.PutShared(f.Context(), key, []byte("{}")))
+			f.must(f.sink.PutShared(f.Context(), key, []byte("{ }")))
+			f.must(f.sink.RemoveShared(f.Context(), key))
+		}
+		f.must(f.sink.RemoveShared(f.Context(), free))
+		p.EndLocks(f.T)
+		for _, key := range keys {
+			if until := f.blobLockedUntil(f.sink, key); !until.IsZero() {
+				f.Errorf("%s is still locked until %s", key, until)
+			}
+			f.must(f.sink.RemoveShared(f.Context(), key))
+		}
+		f.must(f.sink.RemovePoint(f.Context(), aPoint))
+		f.unchanged(before)
+	},
+	"a blob is not extended that is not there": func(f *fixture, _ LockingPlace) {
+		key := f.writeBlob(f.stage(f.sink, aPoint, "1"), "a layer")
+		f.reports("extend", f.extender(f.sink).Extend(f.Context(), []string{key, sink.BlobKey(digestOf("another"))}), sink.ErrNotFound)
+		if until := f.blobLockedUntil(f.sink, sink.BlobKey(digestOf("another"))); !until.IsZero() {
+			f.Errorf("what is not there is locked until %s", until)
+		}
+		if err := f.extender(f.sink).Extend(f.Context(), []string{"points/x"}); err == nil {
+			f.Error("what is no blob is extended")
+		}
+	},
+	"what takes the place of a locked blob is locked as long": func(f *fixture, _ LockingPlace) {
+		for _, content := range blobContents {
+			staging := f.stage(f.sink, aPoint, "1")
+			key := f.writeBlob(staging, content)
+			f.must(f.extender(f.sink).Extend(f.Context(), []string{key}))
+			until := f.blobLockedUntil(f.sink, key)
+			f.writeBlob(staging, content)
+			if now := f.blobLockedUntil(f.sink, key); now.Before(until) {
+				f.Errorf("it is locked until %s, and was until %s", now, until)
+			}
+			f.isLocked(f.sink.RemoveShared(f.Context(), key))
+		}
+	},
+	"several extend one blob at a time": func(f *fixture, _ LockingPlace) {
+		key := f.writeBlob(f.stage(f.sink, aPoint, "1"), "a layer")
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				if err := f.extender(f.sink).Extend(f.Context(), []string{key}); err != nil {
+					f.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		f.isLocked(f.sink.RemoveShared(f.Context(), key))
+	},
+}
+
+func (f *fixture) extender(s sink.Sink) sink.Extender {
+	f.Helper()
+	extender, ok := sink.As[sink.Extender](s)
+	if !ok {
+		f.Fatalf("%T is no sink.Extender", s)
+	}
+	return extender
+}
+
+func (f *fixture) blobLockedUntil(s sink.Sink, key string) time.Time {
+	f.Helper()
+	until, err := f.extender(s).BlobLockedUntil(f.Context(), key)
+	f.must(err)
+	return until
+}
+
+// isLocked fails the test unless an error says that something is locked.
+func (f *fixture) isLocked(err error) {
+	f.Helper()
+	if locked, ok := errors.AsType[*sink.LockedError](err); !ok || !locked.Until.After(time.Now()) {
+		f.Errorf("the error is %v, want that it is locked", err)
+	}
 }
 
 func (f *fixture) lockedUntil(s sink.Sink, dir string) time.Time {

@@ -36,6 +36,7 @@ var readTests = map[string]func(*fixture){
 		f.store(aPoint, "1", `{"id":"x"}`, "image")
 		f.must(f.sink.PutMark(f.Context(), aPoint, sink.RemovedName, []byte("removed")))
 		f.write(f.stage(f.sink, other, "2"), "volumes/data.tar.zst", "vol")
+		f.must(f.sink.PutShared(f.Context(), path.Join(sink.LayersName, "a.json"), []byte("of no point")))
 		weights, all := map[string]int64{}, int64(0)
 		for p, err := range sizer.Sizes(f.Context()) {
 			f.must(err)

@@ -16,7 +16,9 @@ var _ object.Locker = memoryLocker{}
 
 func (m memoryLocker) CheckLock(context.Context) error { return nil }
 
-func (m memoryLocker) Lock(ctx context.Context, key string) error {
+func (m memoryLocker) LockFor() time.Duration { return m.lockFor }
+
+func (m memoryLocker) Lock(ctx context.Context, key string, until time.Time) error {
 	unlock, err := m.begin(ctx, "Lock", key)
 	if err != nil {
 		return err
@@ -25,12 +27,14 @@ func (m memoryLocker) Lock(ctx context.Context, key string) error {
 	if _, there := m.objects[key]; !there {
 		return fmt.Errorf("%s: %w", m.Place(key), sink.ErrNotFound)
 	}
-	m.locked[key] = time.Now().Add(m.lockFor)
+	if m.locked[key].Before(until) {
+		m.locked[key] = until
+	}
 	return nil
 }
 
-func (m memoryLocker) PutNewLocked(ctx context.Context, key string, content []byte) error {
-	return m.create(ctx, "PutNewLocked", key, content, time.Now().Add(m.lockFor))
+func (m memoryLocker) PutNewLocked(ctx context.Context, key string, content []byte, until time.Time) error {
+	return m.create(ctx, "PutNewLocked", key, content, until)
 }
 
 func (m memoryLocker) LockedUntil(ctx context.Context, key string) (time.Time, error) {

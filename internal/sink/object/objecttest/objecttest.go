@@ -88,7 +88,7 @@ type sinkPlace struct{ Place }
 
 func (p sinkPlace) Open(t *testing.T) sink.Sink {
 	t.Helper()
-	s, err := object.Open(t.Context(), p.Place.Open(t), "")
+	s, err := object.Open(t.Context(), p.Place.Open(t), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,6 +305,13 @@ var tests = map[string]func(*fixture){
 			f.Error("it was committed after the end of its ctx")
 		}
 		f.must(u.Abort(f.Context()))
+		for range 100 { // what was on its way may still arrive
+			if maps.Equal(f.Contents(f.T), before) {
+				return
+			}
+			f.must(f.store.Sweep(f.Context(), "up/"))
+			time.Sleep(20 * time.Millisecond)
+		}
 		f.unchanged(before)
 	},
 	"uploads of dead processes are swept, and only those below a prefix": func(f *fixture) {

@@ -57,6 +57,7 @@ type Writer struct {
 	sent    int         // parts that were begun
 	size    int64
 	sending sync.WaitGroup
+	tried   bool // to make an object of it
 }
 
 // New returns a writer, which the end of ctx ends too.
@@ -80,9 +81,6 @@ func (w *Writer) Size() int64 { return w.size }
 
 // Count returns how many parts were begun.
 func (w *Writer) Count() int { return w.sent }
-
-// Whole returns all that was written, if no part was sent.
-func (w *Writer) Whole() (content []byte, ok bool) { return w.filling, w.sent == 0 }
 
 // Write implements [io.Writer]. It reports sink.ErrTooLarge where there are too many parts.
 func (w *Writer) Write(p []byte) (n int, err error) {
@@ -157,8 +155,30 @@ func (w *Writer) begin() error {
 	return w.o.Begin(w.ctx)
 }
 
-// Flush sends the rest, and returns when all parts are there.
-func (w *Writer) Flush() error {
+// Commit makes an object of what was written: by whole where that is less than a part, and
+// else by join when all parts are there. After an error the object may be there.
+func (w *Writer) Commit(whole func(ctx context.Context, content []byte) error, join func() error) error {
+	if err := w.Err(); err != nil {
+		return err
+	}
+	w.tried = true
+	var err error
+	if w.sent == 0 {
+		err = whole(w.ctx, w.filling)
+	} else if err = w.flush(); err == nil {
+		err = join()
+	}
+	if err == nil {
+		w.Close()
+	}
+	return err
+}
+
+// Tried reports whether a Commit was: the object may be there.
+func (w *Writer) Tried() bool { return w.tried }
+
+// flush sends the rest, and returns when all parts are there.
+func (w *Writer) flush() error {
 	if len(w.filling) > 0 {
 		if err := w.send(); err != nil {
 			return err
