@@ -15,6 +15,9 @@ brings_engine := ^(TestVerify|TestCrash|TestCrashWithTwoSinks|TestSinkComesBack|
 # And those in which the Engine's version and store make no difference, or, with the most layers of an image, are not meant.
 any_engine := TestBadInput|TestSIGTERM|TestCtrlC|TestDeadLetters|TestHosts|TestBackupAllHosts|TestBackupOfAnUnservedHost|TestCancelSays|TestInterruptedDemo|TestFleet|TestWhereModesMeanNothing|TestCompose|TestProxy|TestScripts/(catalogue|config|export|help|keys|labels|layers|missing|names|prune|secrets|serve|server|sink)$$
 
+# What was measured with the second engine.
+bench_other := /tmp/holdfast-bench-other.json
+
 # They find what nobody thought of, and take long: make crash runs them.
 random := ^(TestKillAtRandomMoments|TestCancelAtRandomMoments)$$
 
@@ -27,7 +30,7 @@ build: ## a static program in dist/
 # packages run beside them one after the other: a test of faults should not share the machine with all others.
 test: ## all tests but those of random moments, on this machine's Docker Engine
 	go test -race -run '^$$' ./... >/dev/null
-	go test -race -p 2 -timeout 25m -skip '$(random)' ./worker ./...
+	go test -race -p 2 -timeout 50m -skip '$(random)' ./worker ./...
 
 test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
 	go test -race -run '^$$' $(on_engine)
@@ -47,8 +50,9 @@ fuzz: ## every fuzz test for half a minute
 lint: ## dependency rules and checks, see .golangci.yml
 	golangci-lint run
 
-bench: ## holdfast beside docker commit, save and zstd, and a sink that stores each layer once, in one run
-	go run ./internal/bench/compare
+bench: ## holdfast beside docker commit, save and zstd, on both kinds of image store, as a report in Markdown; as root
+	@$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- go run ./internal/bench/compare -json >$(bench_other)
+	@go run ./internal/bench/compare -beside $(bench_other); status=$$?; rm -f $(bench_other); exit $$status
 
 bench-load: ## holdfast under load: one worker, 200 simulated hosts, takeovers, a fleet at rest
 	go run ./internal/bench/load
