@@ -65,7 +65,7 @@ func title(location string) string {
 // subschema returns the schema at a location, as it is written.
 func subschema(location string) map[string]any {
 	file, fragment, _ := strings.Cut(strings.TrimPrefix(location, baseURL), "#")
-	node := documents()[strings.TrimSuffix(file, suffix)]
+	node, _ := document(strings.TrimSuffix(file, suffix)) // the schema that refused something is there
 	for token := range jsontext.Pointer(fragment).Tokens() {
 		token, _ = url.PathUnescape(token)
 		switch parent := node.(type) {

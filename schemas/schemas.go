@@ -13,6 +13,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -60,9 +61,9 @@ func Source(name string) ([]byte, error) {
 // means that there is no schema of that name. Validate may be called by several
 // goroutines.
 func Validate(name string, raw []byte) error {
-	schema, ok := compiled()[name]
-	if !ok {
-		return fmt.Errorf("there is no schema %q", name)
+	schema, err := compile(name)
+	if err != nil {
+		return err
 	}
 	if err := strictjson.Check(raw); err != nil {
 		return broken(err)
@@ -78,37 +79,64 @@ func Validate(name string, raw []byte) error {
 	return err
 }
 
-// compiled returns the compiled schemas by their names. They are part of the
-// program, so one that cannot be compiled is a bug, which every test shows.
-var compiled = sync.OnceValue(func() map[string]*jsonschema.Schema {
-	compiler := jsonschema.NewCompiler()
-	compiler.AssertFormat()
-	for _, name := range allNames() {
-		if err := compiler.AddResource(baseURL+name+suffix, documents()[name]); err != nil {
-			panic(fmt.Sprintf("schema %s: %v", name, err))
-		}
-	}
-	schemas := map[string]*jsonschema.Schema{}
-	for _, name := range Names() {
-		schemas[name] = compiler.MustCompile(baseURL + name + suffix)
-	}
-	return schemas
-})
+// compiled holds the schemas that documents were held against. Each is compiled when it is
+// first needed: that takes milliseconds, and a process needs a few of several dozen.
+var compiled = struct {
+	mu       sync.Mutex
+	compiler *jsonschema.Compiler
+	schemas  map[string]*jsonschema.Schema // by name
+}{compiler: newCompiler(), schemas: map[string]*jsonschema.Schema{}}
 
-// documents returns the decoded texts of the schemas by their names.
-var documents = sync.OnceValue(func() map[string]any {
-	all := map[string]any{}
-	for _, name := range allNames() {
-		raw, err := Source(name)
-		if err == nil {
-			all[name], err = jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-		}
-		if err != nil {
-			panic(fmt.Sprintf("schema %s: %v", name, err))
-		}
+func newCompiler() *jsonschema.Compiler {
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	c.UseLoader(loader{})
+	return c
+}
+
+// compile returns a schema that a document can follow. The schemas are part of the program,
+// so one that cannot be compiled is a bug, which a test of all of them shows.
+func compile(name string) (*jsonschema.Schema, error) {
+	compiled.mu.Lock()
+	defer compiled.mu.Unlock()
+	if schema, ok := compiled.schemas[name]; ok {
+		return schema, nil
 	}
-	return all
-})
+	if !slices.Contains(Names(), name) {
+		return nil, fmt.Errorf("there is no schema %q", name)
+	}
+	schema := compiled.compiler.MustCompile(baseURL + name + suffix)
+	compiled.schemas[name] = schema
+	return schema, nil
+}
+
+// loader gives a compiler the schemas that others refer to.
+type loader struct{}
+
+// Load implements [jsonschema.URLLoader].
+func (loader) Load(url string) (any, error) {
+	return document(strings.TrimSuffix(strings.TrimPrefix(url, baseURL), suffix))
+}
+
+// documents holds the decoded texts of schemas by their names.
+var documents sync.Map
+
+// document returns the decoded text of a schema.
+func document(name string) (any, error) {
+	if decoded, ok := documents.Load(name); ok {
+		return decoded, nil
+	}
+	raw, err := Source(name)
+	if err != nil {
+		return nil, err
+	}
+	decoded, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("schema %s: %w", name, err)
+	}
+	documents.Store(name, decoded)
+	return decoded, nil
+}
 
 // allNames returns the names of all schemas, sorted.
 func allNames() []string {
