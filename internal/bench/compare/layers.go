@@ -23,6 +23,7 @@ const several = 10
 // a sink that stores each layer once.
 type scripts struct {
 	Zstd, Gzip spent // docker commit, docker save into the tool, docker rmi
+	Synced     spent // Zstd, and sync of its file, as a backup does before it says that there is one
 	Save       spent // docker save alone, of the image
 	Load       spent // what the zstd tool reads from the script's archive, into docker load; the base is there
 }
@@ -148,15 +149,17 @@ func (b *session) layeredRound(ctx context.Context, l *layered, image string, ro
 
 // script measures the ways of the docker command.
 func (b *session) script(ctx context.Context, s *scripts, image, container string) error {
+	var run baselineRun
 	by := func(tool compressor) func() (time.Duration, error) {
-		return func() (time.Duration, error) {
-			run, err := b.baseline.backup(ctx, container, tool)
+		return func() (_ time.Duration, err error) {
+			run, err = b.baseline.backup(ctx, container, tool)
 			return run.quick(), err
 		}
 	}
 	if err := s.Zstd.timed(by(zstd)); err != nil {
 		return err
 	}
+	s.Synced = spent{append(s.Synced.Took, run.durable()), s.Zstd.CPU}
 	if err := s.Gzip.timed(by(gzip)); err != nil {
 		return err
 	}
