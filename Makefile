@@ -35,10 +35,10 @@ test: ## all tests but those of random moments, on this machine's Docker Engine
 test-containerd: ## the main job's tests on a current Engine with the containerd store; as root
 	go test -race -run '^$$' $(on_engine)
 	$(engine) run $(engine_dir) -- $(engine) exec $(engine_dir) -- \
-		env OTHER_DOCKER_HOST=$(other_engine) go test -race -count=1 -timeout 20m -skip '$(brings_engine)|$(any_engine)' $(on_engine)
+		env OTHER_DOCKER_HOST=$(other_engine) go test -race -count=1 -timeout 40m -skip '$(brings_engine)|$(any_engine)' $(on_engine)
 
 crash: ## a worker is killed after every step of every kind of job, and at 30 random moments of each, and jobs are cancelled
-	go test -race -count=1 -timeout 60m -run '^(TestCrash|TestPruneKilled|TestCopyKilled)$$|$(random)' -v ./worker -args -thorough -kills 30
+	go test -race -count=1 -timeout 90m -run '^(TestCrash|TestPruneKilled|TestCopyKilled)$$|$(random)' -v ./worker -args -thorough -kills 30
 
 fuzz: ## every fuzz test for half a minute
 	@for pkg in $$(go list ./...); do \

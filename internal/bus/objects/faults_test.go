@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -25,13 +26,11 @@ import (
 	"holdfast.io/holdfast/internal/sink/sinktest/flaky"
 )
 
-// pattern is content of which no two parts are alike.
+// pattern is content of which no two parts are alike, the same each time.
 func pattern(size int) []byte {
-	var b bytes.Buffer
-	for i := 0; b.Len() < size; i++ {
-		fmt.Fprintf(&b, "%012d ", i)
-	}
-	return b.Bytes()[:size]
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b) // it returns no error
+	return b
 }
 
 // write writes an object, and calls meanwhile when half of it is written.

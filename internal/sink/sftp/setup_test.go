@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -59,13 +60,11 @@ func at(t *testing.T, s *sftptest.Server, address string) sftp.Options {
 	return o
 }
 
-// pattern returns bytes of which no two parts are the same.
+// pattern returns bytes of which no two parts are the same, the same each time.
 func pattern(size int) []byte {
-	var b bytes.Buffer
-	for i := 0; b.Len() < size; i++ {
-		b.WriteString(strconv.Itoa(i) + " ")
-	}
-	return b.Bytes()[:size]
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b) // it returns no error
+	return b
 }
 
 func read(t *testing.T, s *sftp.Store, key string) []byte {
