@@ -60,8 +60,27 @@ func Source(name string) ([]byte, error) {
 // [strictjson.Check]. An *[Error] says what is wrong with raw; any other error
 // means that there is no schema of that name. Validate may be called by several
 // goroutines.
-func Validate(name string, raw []byte) error {
-	schema, err := compile(name)
+func Validate(name string, raw []byte) error { return shared.validate(name, raw) }
+
+// library compiles a schema when it is first needed: that takes milliseconds, and a process
+// needs a few of several dozen. Its methods may be called by several goroutines.
+type library struct {
+	mu       sync.Mutex
+	compiler *jsonschema.Compiler
+	compiled map[string]*jsonschema.Schema // by name
+}
+
+var shared = newLibrary()
+
+func newLibrary() *library {
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	c.UseLoader(loader{})
+	return &library{compiler: c, compiled: map[string]*jsonschema.Schema{}}
+}
+
+func (l *library) validate(name string, raw []byte) error {
+	schema, err := l.schema(name)
 	if err != nil {
 		return err
 	}
@@ -79,34 +98,19 @@ func Validate(name string, raw []byte) error {
 	return err
 }
 
-// compiled holds the schemas that documents were held against. Each is compiled when it is
-// first needed: that takes milliseconds, and a process needs a few of several dozen.
-var compiled = struct {
-	mu       sync.Mutex
-	compiler *jsonschema.Compiler
-	schemas  map[string]*jsonschema.Schema // by name
-}{compiler: newCompiler(), schemas: map[string]*jsonschema.Schema{}}
-
-func newCompiler() *jsonschema.Compiler {
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	c.UseLoader(loader{})
-	return c
-}
-
-// compile returns a schema that a document can follow. The schemas are part of the program,
+// schema returns a schema that a document can follow. The schemas are part of the program,
 // so one that cannot be compiled is a bug, which a test of all of them shows.
-func compile(name string) (*jsonschema.Schema, error) {
-	compiled.mu.Lock()
-	defer compiled.mu.Unlock()
-	if schema, ok := compiled.schemas[name]; ok {
+func (l *library) schema(name string) (*jsonschema.Schema, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if schema, ok := l.compiled[name]; ok {
 		return schema, nil
 	}
 	if !slices.Contains(Names(), name) {
 		return nil, fmt.Errorf("there is no schema %q", name)
 	}
-	schema := compiled.compiler.MustCompile(baseURL + name + suffix)
-	compiled.schemas[name] = schema
+	schema := l.compiler.MustCompile(baseURL + name + suffix)
+	l.compiled[name] = schema
 	return schema, nil
 }
 

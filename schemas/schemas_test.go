@@ -3,6 +3,7 @@ package schemas_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -99,12 +100,24 @@ func TestAReportIsSmallWhateverTheDocument(t *testing.T) {
 	}
 }
 
+// Some are compiled while documents are held against others.
 func TestValidateMayBeCalledByManyGoroutines(t *testing.T) {
+	validate := schemas.Fresh()
 	var callers sync.WaitGroup
 	for range 8 {
 		callers.Go(func() {
-			if err := schemas.Validate("io.holdfast.cancel.requested.v1", []byte(`{"job":"ptg32uecxwng6yf7"}`)); err != nil {
-				t.Error(err)
+			names := schemas.Names()
+			rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+			for _, name := range names {
+				valid, err := examples.Valid(name)
+				if err != nil {
+					t.Error(err)
+				}
+				for file, raw := range valid {
+					if err := validate(name, raw); err != nil {
+						t.Errorf("%s, %s: %v", name, file, err)
+					}
+				}
 			}
 		})
 	}

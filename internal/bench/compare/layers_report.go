@@ -39,7 +39,7 @@ var scriptRows = []struct {
 	of   func(s *scripts) *spent
 }{
 	{"(a) docker commit, save into zstd, rmi", func(s *scripts) *spent { return &s.Zstd }},
-	{"(a), and sync of its file, as Holdfast does", func(s *scripts) *spent { return &s.Synced }},
+	{"(a) and sync of the file", func(s *scripts) *spent { return &s.Synced }},
 	{"docker commit, save into gzip, rmi", func(s *scripts) *spent { return &s.Gzip }},
 	{"docker save alone", func(s *scripts) *spent { return &s.Save }},
 	{"zstd -dc into docker load, the base is there; (a) of a restore", func(s *scripts) *spent { return &s.Load }},
