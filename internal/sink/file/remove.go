@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -88,15 +89,21 @@ func (s *Sink) Leftovers(ctx context.Context, below string) iter.Seq2[string, er
 }
 
 // removeFolder removes a folder with all in it. Others who put marks into a point's
-// folder just when its manifest went may put them there until it is gone.
+// folder just when its manifest went may put them there until it is gone. Each takes as
+// long as the sync of a small file, and some file systems (FUSE, NFS) keep a file of
+// another name in the folder until then.
 func removeFolder(at *os.Root, name string) (err error) {
-	for range maxTries {
+	for try := range maxTries {
+		time.Sleep(time.Duration(try) * removePause)
 		if err = at.RemoveAll(name); !errors.Is(err, fs.ErrExist) { // it was not empty
 			break
 		}
 	}
 	return err
 }
+
+// removePause is by how much longer is waited before each further try: in all, about a second.
+const removePause = 20 * time.Millisecond
 
 // Remove implements [sink.Remover].
 func (s *Sink) Remove(ctx context.Context, key string) error {
