@@ -23,9 +23,11 @@ const several = 10
 // a sink that stores each layer once.
 type scripts struct {
 	Zstd, Gzip spent // docker commit, docker save into the tool, docker rmi
-	Synced     spent // Zstd, and sync of its file, as a backup does before it says that there is one
 	Save       spent // docker save alone, of the image
 	Load       spent // what the zstd tool reads from the script's archive, into docker load; the base is there
+	// Synced has the times of Zstd and of sync of its file, as a backup does before it says that
+	// there is one; the CPU time of the sync is in Zstd.
+	Synced spent
 }
 
 // spent is what something takes: time, and CPU time of the whole machine, the Engine's too.
@@ -159,7 +161,7 @@ func (b *session) script(ctx context.Context, s *scripts, image, container strin
 	if err := s.Zstd.timed(by(zstd)); err != nil {
 		return err
 	}
-	s.Synced = spent{append(s.Synced.Took, run.durable()), s.Zstd.CPU}
+	s.Synced.Took = append(s.Synced.Took, run.durable())
 	if err := s.Gzip.timed(by(gzip)); err != nil {
 		return err
 	}

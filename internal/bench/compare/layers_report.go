@@ -53,6 +53,9 @@ func costTable(all []*layered) [][]string {
 	}
 	table := [][]string{head}
 	for _, s := range scriptRows {
+		if len(s.of(&all[0].Scripts).CPU) == 0 {
+			continue // it has none of its own
+		}
 		cells := []string{s.what}
 		for _, l := range all {
 			cells = append(cells, spread(s.of(&l.Scripts).CPU, bench.Seconds), "", "")

@@ -58,7 +58,7 @@ func TestNextOutlastsTheServer(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			p.Start()
 			bustest.Publish(t, b, "a")
-			// Far below the expiry of the pull that was lost.
+			// Within less than the expiry of the pull that was lost.
 			bustest.Done(t, promptly(t, waiting))
 		})
 	}
