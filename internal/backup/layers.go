@@ -68,7 +68,7 @@ func versionOf(m *point.Manifest) int {
 		return point.PushedVersion
 	case m.Artifact(point.MediaTypePieces) != nil:
 		return point.PiecesVersion
-	case slices.ContainsFunc(m.Artifacts, func(a events.Artifact) bool { return point.IsShared(&a) }):
+	case len(m.Shared()) > 0:
 		return point.LayeredVersion
 	}
 	return m.FormatVersion

@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/seal"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -357,10 +356,8 @@ func references(ctx context.Context, in Sink) (map[string]bool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("which blobs each point needs is not known, so none is removed: %w", err)
 		}
-		for _, a := range m.Artifacts {
-			if point.IsShared(&a) {
-				used[a.Digest] = true
-			}
+		for _, a := range m.Shared() {
+			used[a.Digest] = true
 		}
 	}
 	return used, nil

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
-	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/point"
 	"holdfast.io/holdfast/internal/sink"
 )
@@ -23,7 +21,7 @@ const removalBound = 10 * time.Second
 // Intact reports ErrRemoved unless all blobs of a point that was just published are there,
 // and none is being removed.
 func Intact(ctx context.Context, in Sink, m *point.Manifest) error {
-	shared := slices.DeleteFunc(slices.Clone(m.Artifacts), func(a events.Artifact) bool { return !point.IsShared(&a) })
+	shared := m.Shared()
 	if len(shared) == 0 {
 		return nil
 	}

@@ -40,10 +40,8 @@ func Lock(ctx context.Context, in sink.Reader, m *point.Manifest) (within time.T
 		return within, nil
 	}
 	var keys []string
-	for _, a := range m.Artifacts {
-		if point.IsShared(&a) {
-			keys = append(keys, a.Key)
-		}
+	for _, a := range m.Shared() {
+		keys = append(keys, a.Key)
 	}
 	if len(keys) == 0 {
 		return within, nil

@@ -59,7 +59,7 @@ func UsersOf(ctx context.Context, in Lister, digest string, observe func()) (Use
 		case err != nil:
 			return u, err
 		}
-		if slices.ContainsFunc(m.Artifacts, func(a events.Artifact) bool { return point.IsShared(&a) && a.Digest == digest }) {
+		if slices.ContainsFunc(m.Shared(), func(a events.Artifact) bool { return a.Digest == digest }) {
 			u.add(User{m.ID, m.Item})
 		}
 	}

@@ -169,10 +169,7 @@ func (a *attempt) storeBlobs(ctx context.Context, m *point.Manifest) error {
 	if err := a.stage(ctx); err != nil {
 		return err
 	}
-	for _, of := range m.Artifacts {
-		if !point.IsShared(&of) {
-			continue
-		}
+	for _, of := range m.Shared() {
 		if _, err := a.blob(ctx, of); err != nil {
 			return failure.At(events.StepRead, err, "point %s of %s %s lies in sink %s without %s, which is not copied from sink %s",
 				a.Point, a.Kind, a.Item.Name, a.To.Name, of.Key, a.From.Name)

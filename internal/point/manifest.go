@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -354,6 +355,11 @@ func IsVolume(a *events.Artifact) bool {
 
 // IsShared reports whether an artifact is a blob, which other points may have too.
 func IsShared(a *events.Artifact) bool { return a.Key == sink.BlobKey(a.Digest) }
+
+// Shared returns the artifacts that are blobs, see [IsShared].
+func (m *Manifest) Shared() []events.Artifact {
+	return slices.DeleteFunc(slices.Clone(m.Artifacts), func(a events.Artifact) bool { return !IsShared(&a) })
+}
 
 // Stored is what is known of the bytes of an artifact.
 func Stored(a *events.Artifact) codec.Stored {
