@@ -107,6 +107,51 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// An image that is being removed is not found; one of which a layer is lost is there.
+func TestImageThatIsBeingRemoved(t *testing.T) {
+	const layerGone = `{"message":"layer does not exist"}`
+	for name, c := range map[string]struct {
+		second string // the answer
+		status int
+		gone   bool
+	}{
+		"removed": {`{"message":"No such image: sha256:` + id + `"}`, http.StatusNotFound, true},
+		"damaged": {layerGone, http.StatusInternalServerError, false},
+	} {
+		for call, ask := range map[string]func(e *docker.Engine) error{
+			"inspect": func(e *docker.Engine) error { _, err := e.InspectImage(t.Context(), "sha256:"+id); return err },
+			"dangling": func(e *docker.Engine) error {
+				images, err := e.Dangling(t.Context())
+				if err == nil && len(images) == 0 {
+					return engine.ErrNotFound
+				}
+				return err
+			},
+		} {
+			t.Run(name+" "+call, func(t *testing.T) {
+				asked := 0
+				e := answering(t, func(w http.ResponseWriter, r *http.Request) {
+					switch {
+					case strings.HasSuffix(r.URL.Path, "/images/json"):
+						always(http.StatusOK, "application/json", `[{"Id":"sha256:`+id+`"}]`)(w, r)
+					case !strings.HasPrefix(path.Base(r.URL.Path), "json"):
+						always(http.StatusOK, "application/json", "{}")(w, r)
+					case asked == 0:
+						asked++
+						always(http.StatusInternalServerError, "application/json", layerGone)(w, r)
+					default:
+						always(c.status, "application/json", c.second)(w, r)
+					}
+				})
+				err := ask(e)
+				if asked == 0 || err == nil || errors.Is(err, engine.ErrNotFound) != c.gone {
+					t.Errorf("it reports %v, want that it is gone: %v", err, c.gone)
+				}
+			})
+		}
+	}
+}
+
 // A proxy's 404 must not be taken for an image that is gone already.
 func TestRemoveImageRefused(t *testing.T) {
 	e := answering(t, always(http.StatusNotFound, "text/plain", "404 page not found\n"))

@@ -55,9 +55,9 @@ func named(refs []string) []string {
 // InspectImage implements [engine.Images].
 func (e *Engine) InspectImage(ctx context.Context, name string) (*engine.ImageDetail, error) {
 	var document bytes.Buffer
-	i, err := e.api.ImageInspect(ctx, name, client.ImageInspectWithRawResponse(&document))
+	i, err := e.askForImage(ctx, name, client.ImageInspectWithRawResponse(&document))
 	if err != nil {
-		return nil, e.translate(err)
+		return nil, err
 	}
 	if i.ID == "" {
 		return nil, badAnswer("its document of image %s lacks the Id", brief(name))
@@ -77,6 +77,17 @@ func (e *Engine) InspectImage(ctx context.Context, name string) (*engine.ImageDe
 	return d, nil
 }
 
+// askForImage inspects an image. A classic store that is removing it can answer that a layer
+// does not exist, once: it forgets an image before its layers, so the second answer is that
+// there is no such image. A store that has lost a layer says the same twice.
+func (e *Engine) askForImage(ctx context.Context, name string, options ...client.ImageInspectOption) (image.InspectResponse, error) {
+	i, err := e.api.ImageInspect(ctx, name, options...)
+	if err != nil && strings.Contains(err.Error(), "layer does not exist") {
+		i, err = e.api.ImageInspect(ctx, name, options...)
+	}
+	return i, e.translate(err)
+}
+
 // Dangling implements [engine.Images]. A listing has no comments, so every image
 // is inspected, once: its comment never changes.
 func (e *Engine) Dangling(ctx context.Context) ([]engine.DanglingImage, error) {
@@ -92,8 +103,8 @@ func (e *Engine) Dangling(ctx context.Context) ([]engine.DanglingImage, error) {
 	for _, i := range list {
 		comment, ok := known[i.ID]
 		if !ok {
-			detail, err := e.api.ImageInspect(ctx, i.ID)
-			if err = e.translate(err); errors.Is(err, engine.ErrNotFound) { // removed meanwhile
+			detail, err := e.askForImage(ctx, i.ID)
+			if errors.Is(err, engine.ErrNotFound) { // removed meanwhile
 				continue
 			} else if err != nil {
 				return nil, err

@@ -90,9 +90,9 @@ func (e *Engine) Content(ctx context.Context, name string) (map[string]bool, err
 	if a.Leaves != engine.LeavesBlobs {
 		return nil, fmt.Errorf("%w: it does not say what an image lacks", engine.ErrUnsupported)
 	}
-	img, err := e.api.ImageInspect(ctx, name, client.ImageInspectWithManifests(true))
+	img, err := e.askForImage(ctx, name, client.ImageInspectWithManifests(true))
 	if err != nil {
-		return nil, e.translate(err)
+		return nil, err
 	}
 	content := make(map[string]bool, len(img.Manifests))
 	for _, m := range img.Manifests {
