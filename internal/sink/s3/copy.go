@@ -22,7 +22,11 @@ func (s *Store) Copy(ctx context.Context, from, to string, size int64) error {
 	if from == to { // a service wants a reason for that
 		dst.ReplaceMetadata, dst.ContentType = true, s.putOptions().ContentType
 	}
-	copied, err := s.core.ComposeObject(ctx, dst, minio.CopySrcOptions{Bucket: s.options.Bucket, Object: s.prefix + from})
+	var copied minio.UploadInfo
+	err := retryConflicts(ctx, func() (err error) {
+		copied, err = s.core.ComposeObject(ctx, dst, minio.CopySrcOptions{Bucket: s.options.Bucket, Object: s.prefix + from})
+		return err
+	})
 	if err != nil {
 		return s.explain(to, err)
 	}

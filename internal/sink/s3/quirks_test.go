@@ -245,6 +245,37 @@ func conditional(status int, code string) quirk {
 	}
 }
 
+// A folder of a gateway goes with its last object while another object is put into it.
+func TestConflicts(t *testing.T) {
+	var conflicts atomic.Int32
+	o, _ := behind(t, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if r.Method != http.MethodPut || conflicts.Add(-1) < 0 {
+			return false
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		refuse(w, http.StatusConflict, "ExistingObjectIsDirectory")
+		return true
+	})
+	s := open(t, o)
+	for name, write := range map[string]func() error{
+		"put":    func() error { return s.Put(t.Context(), "a/put", []byte("x")) },
+		"create": func() error { return s.PutNew(t.Context(), "a/new", []byte("x")) },
+		"upload": func() error { return upload(t.Context(), s, "a/small", 20, 0) },
+		"copy":   func() error { return s.Copy(t.Context(), "from", "a/copy", 1) },
+	} {
+		conflicts.Store(0)
+		must(t, s.Put(t.Context(), "from", []byte("x")))
+		conflicts.Store(3)
+		if err := write(); err != nil || conflicts.Load() >= 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+		conflicts.Store(1 << 20)
+		if err := write(); err == nil || !strings.Contains(err.Error(), "by the test") && !errors.Is(err, sink.ErrExists) {
+			t.Errorf("%s: of a conflict that does not end it says %v", name, err)
+		}
+	}
+}
+
 // The object is put together, the answer is lost, and the second try finds no upload.
 func TestCompleteTwice(t *testing.T) {
 	var completed atomic.Int32

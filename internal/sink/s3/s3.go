@@ -200,8 +200,10 @@ func (s *Store) Put(ctx context.Context, key string, content []byte) error {
 }
 
 func (s *Store) put(ctx context.Context, key string, content []byte, o minio.PutObjectOptions) error {
-	_, err := s.core.PutObject(ctx, s.options.Bucket, s.prefix+key, bytes.NewReader(content), int64(len(content)), md5Of(content), "", o)
-	return s.explain(key, err)
+	return s.explain(key, retryConflicts(ctx, func() error {
+		_, err := s.core.PutObject(ctx, s.options.Bucket, s.prefix+key, bytes.NewReader(content), int64(len(content)), md5Of(content), "", o)
+		return err
+	}))
 }
 
 // PutNew implements [object.Store]. It looks for the object first, for services that ignore
@@ -231,27 +233,17 @@ func (s *Store) putNew(ctx context.Context, key string, content []byte, o minio.
 // errNoConditions: the service refuses conditions.
 var errNoConditions = errors.New("it does not know conditional requests")
 
-// maxConflicts is how often a service may answer that another one creates the object now.
-const maxConflicts = 10
-
 // putIfAbsent creates the object on the condition that there is none.
 func (s *Store) putIfAbsent(ctx context.Context, key string, content []byte, o minio.PutObjectOptions) error {
 	o.SetMatchETagExcept("*")
-	for try := 0; ; try++ {
-		err := s.put(ctx, key, content, o)
-		switch statusOf(err) {
-		case http.StatusConflict: // another one creates it now, and may still fail
-			if try < maxConflicts && ctx.Err() == nil {
-				continue
-			}
-			return fmt.Errorf("%w: %w", sink.ErrExists, err)
-		case http.StatusPreconditionFailed, http.StatusNotModified:
-			return fmt.Errorf("%w: %w", sink.ErrExists, err)
-		case http.StatusNotImplemented:
-			return fmt.Errorf("%w: %w", errNoConditions, err)
-		}
-		return err
+	err := s.put(ctx, key, content, o)
+	switch statusOf(err) {
+	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusNotModified:
+		return fmt.Errorf("%w: %w", sink.ErrExists, err)
+	case http.StatusNotImplemented:
+		return fmt.Errorf("%w: %w", errNoConditions, err)
 	}
+	return err
 }
 
 // Caveats implements [object.Store].
