@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/blob"
@@ -11,13 +12,16 @@ import (
 	"holdfast.io/holdfast/internal/transport"
 )
 
-// Foresee returns how the image of an item of this kind would come to a sink, which is nil if
-// there are several. imageID is that of the image that a container was made from. Nothing is
-// changed. How much the container has written is not known before its snapshot.
-func (b *Runner) Foresee(ctx context.Context, kind events.ItemKind, imageID string, to sink.Sink) (transport.Choice, error) {
-	f := transport.Facts{Container: kind == events.ItemContainer, Layered: to != nil && layered.Is(to), Ahead: true}
-	if b.reachDirect(ctx, &f, to); f.Direct {
-		return transport.Choose(f), nil
+// Foresee returns how the image of an item of this kind would come to these sinks. imageID is that
+// of the image that a container was made from. Nothing is changed. How much the container has
+// written is not known before its snapshot.
+func (b *Runner) Foresee(ctx context.Context, kind events.ItemKind, imageID string, to []sink.Sink) (transport.Choice, error) {
+	layers := !slices.ContainsFunc(to, func(s sink.Sink) bool { return !layered.Is(s) })
+	f := transport.Facts{Container: kind == events.ItemContainer, Layered: layers, Ahead: true}
+	if len(to) == 1 {
+		if b.reachDirect(ctx, &f, to[0]); f.Direct {
+			return transport.Choose(f), nil
+		}
 	}
 	if b.reach(ctx, &f); f.CanPush() != "" {
 		return transport.Choose(f), nil
@@ -30,9 +34,13 @@ func (b *Runner) Foresee(ctx context.Context, kind events.ItemKind, imageID stri
 	if err != nil {
 		return transport.Choice{}, fmt.Errorf("inspect image %s: %w", imageID, err)
 	}
-	lacking, err := blob.Lacking(ctx, to, base.DiffIDs)
-	if err != nil {
-		return transport.Choice{}, err
+	lacking := 0 // in the sink that lacks most
+	for _, s := range to {
+		n, err := blob.Lacking(ctx, s, base.DiffIDs)
+		if err != nil {
+			return transport.Choice{}, err
+		}
+		lacking = max(lacking, n)
 	}
 	f.Streams, f.Size = !about.Stages, base.Size
 	f.Layers, f.Missing, f.OnlyLast = len(base.DiffIDs)+1, lacking+1, lacking == 0

@@ -13,6 +13,7 @@ import (
 	"holdfast.io/holdfast/internal/engine/enginetest"
 	"holdfast.io/holdfast/internal/sink"
 	"holdfast.io/holdfast/internal/sink/layered"
+	"holdfast.io/holdfast/internal/sink/sinktest"
 )
 
 // What is foreseen is what is chosen then, as far as it is known, and nothing is changed to find
@@ -24,7 +25,8 @@ func TestForesee(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := &layered.Sink{Sink: b.sink}
-	wants := func(when string, kind events.ItemKind, to sink.Sink, want string) {
+	other := &layered.Sink{Sink: sinktest.NewMemory()}
+	wants := func(when string, kind events.ItemKind, want string, to ...sink.Sink) {
 		t.Helper()
 		before := slices.Sorted(maps.Keys(b.sink.Contents()))
 		choice, err := b.runner.Foresee(t.Context(), kind, c.ImageID, to)
@@ -35,19 +37,21 @@ func TestForesee(t *testing.T) {
 			t.Errorf("%s: the sink had %q, and has %q", when, before, after)
 		}
 	}
-	wants("an image", events.ItemImage, to, "save: only the snapshots")
-	wants("several sinks", events.ItemContainer, nil, "save: the point does not go to one sink in layers")
-	wants("a sink of archives", events.ItemContainer, b.sink, "save: the point does not go to one sink in layers")
-	wants("an empty sink", events.ItemContainer, to, "save: the sink does not have")
+	wants("an image", events.ItemImage, "save: only the snapshots", to)
+	wants("a sink of archives", events.ItemContainer, "save: the point goes to a sink with format archive", b.sink)
+	wants("one of archives among others", events.ItemContainer, "save: the point goes to a sink with format archive", to, b.sink)
+	wants("an empty sink", events.ItemContainer, "save: 2 of 2 layers are not stored yet", to)
 	b.change(id, 1)
 	b.backUp(id, "20260102T150405Z-00000001", events.TransportSave)
 	b.change(id, 2)
-	wants("a sink with the base", events.ItemContainer, to, "push: only the last layer is new; if it has more than 8.0 MiB")
+	wants("a sink with the base", events.ItemContainer, "push: only the last layer is new; if it has more than 8.0 MiB", to)
+	wants("one with it, and one without", events.ItemContainer, "save: 2 of 2 layers are not stored yet", to, other)
+	wants("two with it", events.ItemContainer, "push: only the last layer is new", to, to)
 	b.backUp(id, "20260102T150405Z-00000002", events.TransportPush)
 	b.engine.SetStreams()
-	wants("a containerd store", events.ItemContainer, to, "push: the Engine has the layers as it pushes them")
+	wants("a containerd store", events.ItemContainer, "push: the Engine has the layers as it pushes them", to)
 	b.runner.Push = nil
-	wants("no registry", events.ItemContainer, to, "save: the worker has no registry")
+	wants("no registry", events.ItemContainer, "save: the worker has no registry", to)
 }
 
 // What cannot be asked is an error, and no choice.
@@ -65,7 +69,7 @@ func TestForeseeOfNothing(t *testing.T) {
 
 func wantError(t *testing.T, r *backup.Runner, imageID string, to sink.Sink, want error) {
 	t.Helper()
-	if choice, err := r.Foresee(t.Context(), events.ItemContainer, imageID, to); !errors.Is(err, want) || choice.Reason != "" {
+	if choice, err := r.Foresee(t.Context(), events.ItemContainer, imageID, []sink.Sink{to}); !errors.Is(err, want) || choice.Reason != "" {
 		t.Errorf("it is %+v, %v, want %v", choice, err, want)
 	}
 }

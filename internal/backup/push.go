@@ -1,9 +1,11 @@
 package backup
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/image"
@@ -70,21 +73,25 @@ func (r *attempt) transported(c transport.Choice) {
 	r.manifest.Image.Transport, r.manifest.Image.TransportReason = c.Transport, events.Cut(c.Reason, point.MaxReason)
 }
 
-// turn waits until no other item moves the layers of the same base to the sink, so that of
-// several items of one base that the sink lacks, one moves it and the others find it there.
-// The caller releases it once the sink has them. How long that takes is not this item's lack
+// turn waits until no other item moves the layers of the same base to the sinks, so that of
+// several items of one base that a sink lacks, one moves it and the others find it there.
+// The caller releases it once the sinks have them. How long that takes is not this item's lack
 // of progress.
 func (r *attempt) turn(ctx context.Context, img *engine.ImageDetail) (release func(), err error) {
 	base, live := baseOf(img), r.live()
 	if base == "" || !isPushable(live) {
 		return func() {}, nil
 	}
+	var bases []undo.Resource
+	for _, l := range live {
+		bases = append(bases, undo.BaseLayers(l.Sink, base))
+	}
 	defer r.watch.Suspend()()
-	release, err = r.Sweeper.Locks.Acquire(ctx, undo.BaseLayers(live[0].Sink, base))
+	release, err = r.Sweeper.Locks.AcquireAll(ctx, bases)
 	return sync.OnceFunc(release), err
 }
 
-// pushLayers has the Engine push the snapshot to the one sink of the attempt, if that is the
+// pushLayers has the Engine push the snapshot to the sinks of the attempt, if that is the
 // better way, and reports whether it was. It calls release as soon as no layer of the base is to
 // be moved.
 func (r *attempt) pushLayers(ctx context.Context, img *engine.ImageDetail, release func()) (done bool, err error) {
@@ -98,18 +105,16 @@ func (r *attempt) pushLayers(ctx context.Context, img *engine.ImageDetail, relea
 		return false, nil
 	}
 	defer session.Close()
-	l := r.live()[0]
-	w := r.layerWriter(l, img)
-	if err := w.Begin(ctx, img.DiffIDs); err != nil {
-		return false, failure.FromSink(err)
+	if err := r.beginLayers(ctx, img); err != nil {
+		return false, err
 	}
-	r.weigh(ctx, img, w)
+	r.weigh(ctx, img)
 	if r.moved.Missing == 0 || r.moved.OnlyLast {
 		release()
 	}
 	choice := transport.Choose(r.moved)
 	if choice.Transport == events.TransportPush {
-		if err = r.push(ctx, img, l, session, w); err == nil || !errors.Is(err, image.ErrNotTaken) {
+		if err = r.push(ctx, img, session); err == nil || !errors.Is(err, image.ErrNotTaken) {
 			r.transported(choice)
 			return err == nil, err
 		}
@@ -120,11 +125,26 @@ func (r *attempt) pushLayers(ctx context.Context, img *engine.ImageDetail, relea
 	return false, nil
 }
 
+// beginLayers finds out which layers of the image the sinks have.
+func (r *attempt) beginLayers(ctx context.Context, img *engine.ImageDetail) error {
+	streams := len(r.live())
+	return r.inLegs(ctx, func(ctx context.Context, l *leg) error {
+		l.writer = r.layerWriter(l, img)
+		l.writer.Compression.Streams = streams
+		return failure.FromSink(l.writer.Begin(ctx, img.DiffIDs))
+	})
+}
+
 // weigh finds out what the choice of the transport rests on.
-func (r *attempt) weigh(ctx context.Context, img *engine.ImageDetail, w *image.Writer) {
+func (r *attempt) weigh(ctx context.Context, img *engine.ImageDetail) {
 	f := &r.moved
 	f.Streams, f.Layers, f.Size, f.New = !r.about.Stages, len(img.DiffIDs), img.Size, img.Size
-	missing := w.Missing()
+	missing := map[int]bool{}
+	for _, l := range r.live() {
+		for _, place := range l.writer.Missing() {
+			missing[place] = true
+		}
+	}
 	f.Missing = len(missing)
 	base, err := r.Engine.InspectImage(ctx, r.baseID)
 	if err != nil || len(base.DiffIDs) == 0 || len(base.DiffIDs) > f.Layers {
@@ -133,7 +153,7 @@ func (r *attempt) weigh(ctx context.Context, img *engine.ImageDetail, w *image.W
 	r.below = base.DiffIDs
 	f.Untold = r.Push.IsUntold(r.topOfBase())
 	if len(base.DiffIDs) == f.Layers-1 { // what was not changed adds no layer
-		f.OnlyLast = f.Missing == 1 && missing[0] == f.Layers-1
+		f.OnlyLast = f.Missing == 1 && missing[f.Layers-1]
 		f.New = max(img.Size-base.Size, 0)
 	}
 }
@@ -158,13 +178,17 @@ func (r *attempt) topOfBase() string {
 
 // push stores what the Engine pushes. It reports image.ErrNotTaken if the image is to be
 // saved instead.
-func (r *attempt) push(ctx context.Context, img *engine.ImageDetail, l *leg, session *registry.Session, w *image.Writer) error {
+func (r *attempt) push(ctx context.Context, img *engine.ImageDetail, session *registry.Session) error {
 	var o image.ReceiverOptions // where the id is the manifest's, layers are asked for by digests that are known
 	if !r.moved.Streams {
 		o = image.ReceiverOptions{ConfigDigest: img.ID, Ask: true, Most: r.moved.New + maxUntold}
 	}
-	receiver := image.NewReceiver(w, img.DiffIDs, o)
-	r.pushed.begin(ctx, img.Size, receiver, w)
+	receiver := image.NewReceiver(r.targets(ctx), img.DiffIDs, o)
+	to := &receiving{Receiver: receiver, ctx: ctx, size: img.Size}
+	for _, l := range r.live() {
+		to.outs.add(l.writer)
+	}
+	r.pushed.to.Store(to)
 	r.progress(events.StepSave, 0, img.Size, 0)
 	err := r.Push.Run(ctx, session, receiver.Again)
 	if ctx.Err() != nil {
@@ -179,14 +203,60 @@ func (r *attempt) push(ctx context.Context, img *engine.ImageDetail, l *leg, ses
 	if err != nil {
 		return fmt.Errorf("%w: %w", image.ErrNotTaken, err)
 	}
-	info, artifacts, err := receiver.Finish()
+	info, err := receiver.Info()
 	if err != nil {
+		return err
+	}
+	err = r.inLegs(ctx, func(ctx context.Context, l *leg) error {
+		l.writer.Within(ctx)
+		artifacts, err := receiver.Finish(l.writer)
+		if err == nil {
+			l.artifacts = append(l.artifacts, artifacts...)
+		}
 		return failure.FromSink(err)
+	})
+	if err != nil {
+		return err
 	}
 	r.Log.Debug("an image was pushed", zap.String("item", r.Item.Name), zap.Int64("bytes", receiver.Bytes()))
-	l.artifacts = append(l.artifacts, artifacts...)
 	r.imageIs(img, info)
 	return nil
+}
+
+// targets are the sinks into which the Engine pushes an image.
+func (r *attempt) targets(ctx context.Context) image.Targets {
+	if len(r.legs) == 1 {
+		return image.One(r.legs[0].writer)
+	}
+	return &severalTargets{r, ctx}
+}
+
+// severalTargets are several sinks, each of which takes a layer at its own pace, as far as that goes.
+type severalTargets struct {
+	*attempt
+	ctx context.Context //nolint:containedctx // of the one image
+}
+
+// Left implements [image.Targets].
+func (t *severalTargets) Left() (writers []*image.Writer) {
+	for _, l := range t.live() {
+		writers = append(writers, l.writer)
+	}
+	return writers
+}
+
+// Store implements [image.Targets].
+func (t *severalTargets) Store(take image.TakeLayer, write image.WriteLayer) error {
+	return t.fan(t.ctx, t.live(), func(ctx context.Context, l *leg, branch *codec.Branch) error {
+		l.writer.Within(ctx)
+		return sinkError(take(l.writer, func(to io.Writer) error { _, err := branch.WriteTo(to); return err }))
+	}, func(fan io.Writer) error {
+		out := bufio.NewWriterSize(fan, fanBuffer)
+		if err := write(out); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
 }
 
 // tellBase says whether the Engine knows the layers on which the snapshot is based, which are
@@ -213,13 +283,9 @@ var _ registry.Receiver = (*pushed)(nil)
 // receiving is an image that is being pushed.
 type receiving struct {
 	*image.Receiver
-	ctx    context.Context //nolint:containedctx // of the one image
-	size   int64
-	writer *image.Writer
-}
-
-func (p *pushed) begin(ctx context.Context, size int64, r *image.Receiver, w *image.Writer) {
-	p.to.Store(&receiving{r, ctx, size, w})
+	ctx  context.Context //nolint:containedctx // of the one image
+	size int64
+	outs outs
 }
 
 // errEarly: the Engine pushes what it was not told to.
@@ -271,7 +337,7 @@ type pushedBlob struct {
 // Write implements [io.Writer].
 func (b *pushedBlob) Write(p []byte) (int, error) {
 	n, err := b.Received.Write(p)
-	b.attempt.progress(events.StepSave, b.to.Bytes(), b.to.size, b.to.writer.StoredBytes())
+	b.attempt.progress(events.StepSave, b.to.Bytes(), b.to.size, b.to.outs.StoredBytes())
 	return n, sinkError(err)
 }
 
@@ -299,5 +365,5 @@ func sinkError(err error) error {
 
 // isPushable reports whether what is stored in these legs may be pushed.
 func isPushable(legs []*leg) bool {
-	return len(legs) == 1 && !slices.ContainsFunc(legs, func(l *leg) bool { return !isLayered(l) })
+	return len(legs) > 0 && !slices.ContainsFunc(legs, func(l *leg) bool { return !isLayered(l) })
 }

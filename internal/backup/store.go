@@ -101,6 +101,7 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 	if r.manifestIn(l) != nil {
 		return nil
 	}
+	first := !r.isStored()
 	own := *r.manifest
 	m := &own
 	m.Artifacts = l.artifacts
@@ -109,7 +110,7 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 	if errors.Is(err, point.ErrUnwritable) {
 		return &failure.Error{Step: events.StepPublish, Code: events.CodeInternal, Err: err}
 	}
-	if errors.Is(err, sink.ErrExists) && !r.isStored() {
+	if errors.Is(err, sink.ErrExists) && first {
 		// Another attempt at the same item was first, and its point counts.
 		m, err = point.ReadUnsealed(ctx, l.sink, r.dir)
 	}
@@ -121,7 +122,9 @@ func (r *attempt) publishIn(ctx context.Context, l *leg) error {
 		return failure.At(events.StepPublish, failure.FromSink(err), "publish the point of %s %s", r.Item.Kind, r.Item.Name)
 	}
 	r.stored(ctx, l, m)
-	r.tellBase(l)
+	if first {
+		r.tellBase(l)
+	}
 	return nil
 }
 

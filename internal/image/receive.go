@@ -38,24 +38,50 @@ var ErrTooMuch = fmt.Errorf("%w: the Engine sends more than what is new", ErrNot
 // layersAtOnce is how many layers are compressed at a time, which bounds the memory.
 const layersAtOnce = 2
 
+// Targets are where a [Receiver] stores an image: a sink, or several beside each other.
+type Targets interface {
+	// Left returns what stores the image in each of the sinks that are left.
+	Left() []*Writer
+	// Store has take store a layer, which write writes, in each of the sinks that are left. It
+	// returns the error of write, or why no sink is left.
+	Store(take TakeLayer, write WriteLayer) error
+}
+
+// WriteLayer writes a layer, plain.
+type WriteLayer func(to io.Writer) error
+
+// TakeLayer stores in the sink of w the layer that write writes.
+type TakeLayer func(w *Writer, write WriteLayer) error
+
+// One is the one sink that w stores in.
+func One(w *Writer) Targets { return one{w} }
+
+type one struct{ w *Writer }
+
+func (o one) Left() []*Writer { return []*Writer{o.w} }
+
+func (o one) Store(take TakeLayer, write WriteLayer) error { return take(o.w, write) }
+
 // Receiver stores an image in the layered format as a daemon pushes it: blobs, of any
 // compression, in any order and several at a time, and a manifest at the end. It may be
 // used by several goroutines.
 type Receiver struct {
-	writer  *Writer
+	to      Targets
 	o       ReceiverOptions
 	diffIDs []string
 	slots   chan struct{}
 	bytes   atomic.Int64 // that came
 
 	mu       sync.Mutex
-	lacks    map[string]bool   // digests of layers that are to come, though they were left out
-	again    bool              // something was added to lacks since the last push
-	repeated bool              // one push has ended
-	aliases  map[string]string // diff ids of layers that the sink has, by digests that daemons push them under
-	came     map[string]string // diff ids of layers that came, by their digests
-	configs  map[string][]byte // documents that came, by their digests
-	info     *archive.Info     // of the image whose manifest has come
+	has      map[*Writer]map[string]bool // diff ids of layers that a sink has
+	lacks    map[string]bool             // digests of layers that are to come, though they were left out
+	again    bool                        // something was added to lacks since the last push
+	repeated bool                        // one push has ended
+	aliases  map[string]string           // diff ids of layers, by digests that daemons push them under
+	came     map[string]string           // diff ids of layers that came, by their digests
+	configs  map[string][]byte           // documents that came, by their digests
+	info     *archive.Info               // of the image whose manifest has come
+	blobs    []v1.Descriptor             // its layers, as the manifest names them
 }
 
 // ReceiverOptions say what a Receiver takes.
@@ -69,18 +95,29 @@ type ReceiverOptions struct {
 	Most int64
 }
 
-// NewReceiver returns a receiver of the image with these layers, the lowest first. w has
-// begun it, and is used by nobody else until the push has ended.
-func NewReceiver(w *Writer, diffIDs []string, o ReceiverOptions) *Receiver {
-	r := &Receiver{writer: w, o: o, diffIDs: diffIDs, slots: make(chan struct{}, layersAtOnce),
+// NewReceiver returns a receiver of the image with these layers, the lowest first. The targets'
+// writers have begun it, and are used by nobody else until the push has ended.
+func NewReceiver(to Targets, diffIDs []string, o ReceiverOptions) *Receiver {
+	r := &Receiver{to: to, o: o, diffIDs: diffIDs, has: map[*Writer]map[string]bool{},
 		lacks: map[string]bool{}, aliases: map[string]string{}, came: map[string]string{}, configs: map[string][]byte{}}
-	for diffID, blobs := range w.pushed {
-		r.aliases[diffID] = diffID
-		for _, d := range blobs {
-			r.aliases[d.Digest.String()] = diffID
+	writers := to.Left()
+	// Several sinks are given a layer each for every one that comes.
+	r.slots = make(chan struct{}, max(layersAtOnce/max(len(writers), 1), 1))
+	for _, w := range writers {
+		r.has[w] = map[string]bool{}
+		for diffID, blobs := range w.pushed {
+			r.has[w][diffID], r.aliases[diffID] = true, diffID
+			for _, d := range blobs {
+				r.aliases[d.Digest.String()] = diffID
+			}
 		}
 	}
 	return r
+}
+
+// stored reports whether all sinks that are left have a layer.
+func (r *Receiver) stored(diffID string) bool {
+	return !slices.ContainsFunc(r.to.Left(), func(w *Writer) bool { return !r.has[w][diffID] })
 }
 
 // Known reports whether a blob need not be sent, and a size for it in bytes.
@@ -90,7 +127,8 @@ func (r *Receiver) Known(digest string) (size int64, known bool) {
 	if r.lacks[digest] || digest == r.o.ConfigDigest {
 		return 0, false
 	}
-	if _, known = r.aliases[digest]; known || r.o.Ask {
+	diffID, alias := r.aliases[digest]
+	if r.o.Ask || alias && r.stored(diffID) {
 		return toldSize, true // nothing holds the size in the manifest against anything
 	}
 	return 0, false
@@ -100,7 +138,7 @@ func (r *Receiver) Known(digest string) (size int64, known bool) {
 func (r *Receiver) Begin(ctx context.Context) *Received { return &Received{receiver: r, ctx: ctx} }
 
 // Manifest takes the manifest of the image. It reports ErrNotTaken unless all layers of the
-// image have come, or are in the sink.
+// image have come, or are in all sinks that are left.
 func (r *Receiver) Manifest(raw []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,27 +160,24 @@ func (r *Receiver) Manifest(raw []byte) error {
 	if err := r.layers(diffIDs, m.Layers); err != nil {
 		return err
 	}
-	r.info = &archive.Info{ConfigDigest: m.Config.Digest.String(), Config: config, DiffIDs: diffIDs}
+	r.info, r.blobs = &archive.Info{ConfigDigest: m.Config.Digest.String(), Config: config, DiffIDs: diffIDs}, m.Layers
 	return nil
 }
 
-// layers takes the layers with these diff ids, as the manifest names their blobs.
+// layers holds the layers with these diff ids against the blobs that the manifest names, and against
+// what the sinks have.
 func (r *Receiver) layers(diffIDs []string, blobs []v1.Descriptor) error {
 	for i, want := range diffIDs {
 		digest := blobs[i].Digest.String()
 		if got, came := r.came[digest]; came && got != want {
 			return fmt.Errorf("%w: the blob %s is the layer %s, and not %s", ErrNotTaken, digest, got, want)
 		}
-		a, known := r.writer.known[want]
-		if !known && r.repeated {
-			return fmt.Errorf("%w: layer %s did not come, and the sink does not have it", ErrNotTaken, want)
-		} else if !known {
+		switch {
+		case r.stored(want):
+		case r.repeated:
+			return fmt.Errorf("%w: layer %s did not come, and a sink does not have it", ErrNotTaken, want)
+		default:
 			r.lacks[digest], r.again = true, true
-			continue
-		}
-		r.writer.stored[want] = a
-		if err := r.learn(want, &a, blobs[i]); err != nil {
-			return err
 		}
 	}
 	if r.again {
@@ -164,25 +199,35 @@ func (r *Receiver) Again() bool {
 // toldSize is the size that a blob has for a daemon that need not send it.
 const toldSize = 1
 
-// learn enters as which blob the daemon has a layer that did not come, if it knows that by
-// itself: one that keeps no blobs repeats the size that it was told.
-func (r *Receiver) learn(diffID string, a *events.Artifact, blob v1.Descriptor) error {
-	digest := blob.Digest.String()
-	if _, came := r.came[digest]; came || blob.Size <= toldSize || sink.CheckDigest(digest) != nil {
-		return nil
-	}
-	return r.writer.pushedAs(diffID, a, v1.Descriptor{MediaType: blob.MediaType, Digest: blob.Digest, Size: blob.Size})
-}
-
-// Finish stores what describes the image when its push has ended, as [Writer.Finish] does.
-func (r *Receiver) Finish() (*archive.Info, []events.Artifact, error) {
+// Info returns what the image is when its push has ended. It reports ErrNotTaken if its manifest
+// did not come.
+func (r *Receiver) Info() (*archive.Info, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.info == nil {
-		return nil, nil, fmt.Errorf("%w: its manifest did not come", ErrNotTaken)
+		return nil, fmt.Errorf("%w: its manifest did not come", ErrNotTaken)
 	}
-	all, err := r.writer.Finish(r.info)
-	return r.info, all, err
+	return r.info, nil
+}
+
+// Finish stores in a sink what describes the image, once Info has returned it, as
+// [Writer.Finish] does.
+func (r *Receiver) Finish(w *Writer) ([]events.Artifact, error) {
+	r.mu.Lock()
+	info, blobs := r.info, make([]v1.Descriptor, len(r.blobs))
+	for i, d := range r.blobs {
+		if digest := d.Digest.String(); r.came[digest] == "" && d.Size > toldSize && sink.CheckDigest(digest) == nil {
+			// The daemon knows that by itself: one that keeps no blobs repeats the size that it was told.
+			blobs[i] = v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+		}
+	}
+	r.mu.Unlock()
+	for i, diffID := range info.DiffIDs {
+		if err := w.reuse(diffID, blobs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return w.Finish(info)
 }
 
 // Bytes returns how many bytes have come so far.
@@ -233,12 +278,7 @@ func (b *Received) begin(first byte) error {
 	case <-b.ctx.Done():
 		return context.Cause(b.ctx)
 	}
-	to, err := b.receiver.writer.create()
-	if err != nil {
-		<-b.receiver.slots
-		return err
-	}
-	b.layer, b.blob.MediaType = unpack(to), mediaType(first)
+	b.layer, b.blob.MediaType = b.receiver.unpack(), mediaType(first)
 	return nil
 }
 
@@ -266,19 +306,14 @@ func (b *Received) Commit(digest string) (layer bool, err error) {
 		return false, nil
 	}
 	defer func() { <-r.slots }()
-	diffID, err := b.layer.end(nil)
-	if err != nil {
-		b.layer.to.Abort()
+	b.blob.Digest = ocidigest.Digest(digest)
+	b.layer.blob = b.blob
+	if err := b.layer.end(nil); err != nil {
 		return false, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b.blob.Digest = ocidigest.Digest(digest)
-	if err := b.layer.to.end(diffID, b.blob); err != nil {
-		b.layer.to.Abort()
-		return false, err
-	}
-	r.came[digest] = diffID
+	r.came[digest] = b.layer.diffID
 	return true, nil
 }
 
@@ -289,39 +324,59 @@ func (b *Received) Abort() {
 	if b.layer == nil {
 		return
 	}
-	_, _ = b.layer.end(errBrokeOff)
-	b.layer.to.Abort()
+	_ = b.layer.end(errBrokeOff)
 	<-b.receiver.slots
 }
 
 // unpacking is a layer that is unpacked, and stored in another form, while it comes.
 type unpacking struct {
-	in     *io.PipeWriter
-	to     *layer
-	ended  chan struct{} // closed when what follows is set
-	diffID string
-	err    error
+	receiver *Receiver
+	in       *io.PipeWriter
+	blob     v1.Descriptor // set before in is closed
+	diffID   string        // set when all was unpacked
+	ended    chan struct{} // closed when err is set
+	err      error
 }
 
-func unpack(to *layer) *unpacking {
+func (r *Receiver) unpack() *unpacking {
 	from, in := io.Pipe()
-	u := &unpacking{in: in, to: to, ended: make(chan struct{})}
+	u := &unpacking{receiver: r, in: in, ended: make(chan struct{})}
 	go func() {
 		defer close(u.ended)
-		u.err = panics.Catch(func() error { return u.run(from) })
+		u.err = panics.Catch(func() error { return r.to.Store(u.take, func(to io.Writer) error { return u.run(from, to) }) })
 		_ = from.CloseWithError(u.err)
 	}()
 	return u
 }
 
-// end ends what comes: whole, or by an error.
-func (u *unpacking) end(err error) (diffID string, _ error) {
+// end ends what comes, whole or by an error, and returns when it is stored, or is not.
+func (u *unpacking) end(err error) error {
 	_ = u.in.CloseWithError(err)
 	<-u.ended
-	return u.diffID, u.err
+	return u.err
 }
 
-func (u *unpacking) run(from io.Reader) error {
+// take is a TakeLayer.
+func (u *unpacking) take(w *Writer, write WriteLayer) error {
+	to, err := w.create()
+	if err != nil {
+		return err
+	}
+	if err = write(to); err == nil {
+		err = to.end(u.diffID, u.blob)
+	}
+	if err != nil {
+		to.Abort()
+		return err
+	}
+	u.receiver.mu.Lock()
+	defer u.receiver.mu.Unlock()
+	u.receiver.has[w][u.diffID] = true
+	return nil
+}
+
+// run unpacks what comes.
+func (u *unpacking) run(from io.Reader, to io.Writer) error {
 	packed := bufio.NewReaderSize(from, 64<<10)
 	plain, err := archive.Unpack(packed, maxWindow)
 	if err != nil {
@@ -330,7 +385,7 @@ func (u *unpacking) run(from io.Reader) error {
 	defer plain.Close()
 	sum := sha256.New()
 	source := &pushed{Reader: plain}
-	if _, err := io.CopyBuffer(io.MultiWriter(sum, u.to), source, make([]byte, 64<<10)); err != nil {
+	if _, err := io.CopyBuffer(io.MultiWriter(sum, to), source, make([]byte, 64<<10)); err != nil {
 		return err
 	}
 	if _, err := packed.ReadByte(); err != io.EOF {

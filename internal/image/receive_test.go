@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/archive"
 	"holdfast.io/holdfast/internal/blob"
 	"holdfast.io/holdfast/internal/image"
 	"holdfast.io/holdfast/internal/point"
@@ -31,8 +33,14 @@ func zstdOf(b []byte) []byte {
 	return z.EncodeAll(b, nil)
 }
 
-// receive lets blobs be pushed to a sink, and a manifest of these layers, by their digests.
-func receive(t *testing.T, in sink.Sink, p picture, o image.ReceiverOptions, blobs [][]byte, layers ...string) (*image.Receiver, error) {
+// received is what is pushed to one sink.
+type received struct {
+	*image.Receiver
+	w *image.Writer
+}
+
+// begin begins what is pushed to a sink.
+func begin(t *testing.T, in sink.Sink, p picture, o image.ReceiverOptions) received {
 	t.Helper()
 	staging, err := in.Stage(t.Context(), point.Dir("web01", "container", "web", idOf(9)), "1")
 	if err != nil {
@@ -43,9 +51,25 @@ func receive(t *testing.T, in sink.Sink, p picture, o image.ReceiverOptions, blo
 	if err := w.Begin(t.Context(), p.diffIDs); err != nil {
 		t.Fatal(err)
 	}
-	r := image.NewReceiver(w, p.diffIDs, o)
+	return received{image.NewReceiver(image.One(w), p.diffIDs, o), w}
+}
+
+// finish stores what describes the image.
+func (r received) finish() (*archive.Info, []events.Artifact, error) {
+	info, err := r.Info()
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := r.Finish(r.w)
+	return info, all, err
+}
+
+// receive lets blobs be pushed to a sink, and a manifest of these layers, by their digests.
+func receive(t *testing.T, in sink.Sink, p picture, o image.ReceiverOptions, blobs [][]byte, layers ...string) (received, error) {
+	t.Helper()
+	r := begin(t, in, p, o)
 	for _, blob := range append(blobs, p.config) {
-		if err := send(t, r, blob); err != nil {
+		if err := send(t, r.Receiver, blob); err != nil {
 			return r, err
 		}
 	}
@@ -116,7 +140,7 @@ func TestReceive(t *testing.T) {
 				if c.taken && err != nil || !c.taken && !errors.Is(err, image.ErrNotTaken) {
 					t.Fatalf("it ended with %v", err)
 				}
-				info, artifacts, err := r.Finish()
+				info, artifacts, err := r.finish()
 				if !c.taken {
 					if !errors.Is(err, image.ErrNotTaken) {
 						t.Errorf("it can be finished: %v", err)
@@ -157,7 +181,7 @@ func TestLacks(t *testing.T) {
 				}
 			}
 			if comes {
-				if err := send(t, r, high); err != nil {
+				if err := send(t, r.Receiver, high); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -199,16 +223,7 @@ func TestPushOfALayerThatIsDamagedMeanwhile(t *testing.T) {
 	p := newPicture("lowest layer")
 	s := sinktest.NewMemory()
 	m := mustStore(t, s, 1, p)
-	staging, err := s.Stage(t.Context(), point.Dir("web01", "container", "web", idOf(9)), "1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = staging.Discard(t.Context()) })
-	w := &image.Writer{Sink: s, Staging: staging}
-	if err := w.Begin(t.Context(), p.diffIDs); err != nil {
-		t.Fatal(err)
-	}
-	b := image.NewReceiver(w, p.diffIDs, image.ReceiverOptions{}).Begin(t.Context())
+	b := begin(t, s, p, image.ReceiverOptions{}).Begin(t.Context())
 	flip(t, s, &m.Artifacts[0])
 	packed := gzipped(p.layers[0])
 	if _, err := b.Write(packed); err != nil {
@@ -228,7 +243,11 @@ func TestPushedBlobs(t *testing.T) {
 	inBoth(t, func(t *testing.T, s box) {
 		p := newPicture("lowest layer", "highest layer")
 		low, high := gzipped(p.layers[0]), zstdOf(p.layers[1])
-		if _, err := receive(t, s, p, image.ReceiverOptions{}, [][]byte{low, high}, digestOf(low), digestOf(high)); err != nil {
+		r, err := receive(t, s, p, image.ReceiverOptions{}, [][]byte{low, high}, digestOf(low), digestOf(high))
+		if err == nil {
+			_, _, err = r.finish()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		for i, want := range []v1.Descriptor{
@@ -239,11 +258,7 @@ func TestPushedBlobs(t *testing.T) {
 		}
 		other := v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.FromString("of another Engine"), Size: 77}
 		told := v1.Descriptor{Digest: digest.FromString("of one that repeats what it is told"), Size: 1}
-		w := &image.Writer{Sink: s}
-		if err := w.Begin(t.Context(), p.diffIDs); err != nil {
-			t.Fatal(err)
-		}
-		r := image.NewReceiver(w, p.diffIDs, image.ReceiverOptions{Ask: true})
+		r = begin(t, s, p, image.ReceiverOptions{Ask: true})
 		in := r.Begin(t.Context())
 		if _, err := in.Write(p.config); err != nil {
 			t.Fatal(err)
@@ -254,6 +269,9 @@ func TestPushedBlobs(t *testing.T) {
 		config := v1.Descriptor{Digest: digest.Digest(digestOf(p.config))}
 		raw, _ := json.Marshal(v1.Manifest{Config: config, Layers: []v1.Descriptor{other, told}})
 		if err := r.Manifest(raw); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := r.finish(); err != nil {
 			t.Fatal(err)
 		}
 		wantPushed(t, s, p.diffIDs[0], other,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -26,7 +27,8 @@ import (
 var ErrMistaken = errors.New("a layer that the sink does not have is as large as one that it has, and was taken for it")
 
 // Writer stores an image in the layered format: of its layers those that the sink does not
-// have. It implements [archive.Layers]. One goroutine uses it; StoredBytes is for any.
+// have. It implements [archive.Layers]. One goroutine uses it, but for a [Receiver], whose
+// layers may be stored at the same time; StoredBytes is for any.
 type Writer struct {
 	Sink        sink.Sink
 	Staging     sink.Staging
@@ -44,6 +46,7 @@ type Writer struct {
 	ctx     context.Context //nolint:containedctx // of the one image
 	seal    *seal.Seal      // the sink's, if it encrypts
 	diffIDs []string        // of the image's layers, the lowest first
+	mu      sync.Mutex      // guards known, stored and pushed while layers are received
 	known   map[string]events.Artifact
 	sizes   map[int64]int // how many layers of a plain size the sink had that have not come yet
 	stored  map[string]events.Artifact
@@ -210,6 +213,8 @@ func (l *layer) end(diffID string, pushed v1.Descriptor) error {
 		return err
 	}
 	defer w.waiting()()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	a, known := w.known[diffID]
 	if known {
 		w.stored[diffID] = a
@@ -231,6 +236,19 @@ func (l *layer) end(diffID string, pushed v1.Descriptor) error {
 	}
 	w.known[diffID], w.stored[diffID] = e.Artifact(), e.Artifact()
 	return nil
+}
+
+// reuse takes a layer that the sink has by now, and that a daemon would push as this blob; the
+// zero value if that is not known.
+func (w *Writer) reuse(diffID string, as v1.Descriptor) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a, known := w.known[diffID]
+	if !known {
+		return nil // which Finish reports
+	}
+	w.stored[diffID] = a
+	return w.pushedAs(diffID, &a, as)
 }
 
 // pushedAs enters as which blob a daemon pushes a layer that the sink has; the zero value

@@ -90,7 +90,7 @@ func (b *bench) store() *point.Manifest {
 		b.must(err)
 		return m
 	}
-	r := image.NewReceiver(w, info.DiffIDs, image.ReceiverOptions{})
+	r := image.NewReceiver(image.One(w), info.DiffIDs, image.ReceiverOptions{})
 	push := func(d digest.Digest) []byte {
 		raw := files["blobs/sha256/"+d.Encoded()]
 		in := r.Begin(ctx)
@@ -110,7 +110,7 @@ func (b *bench) store() *point.Manifest {
 		push(l.Digest)
 	}
 	b.must(r.Manifest(raw))
-	_, m.Artifacts, err = r.Finish()
+	m.Artifacts, err = r.Finish(w)
 	b.must(err)
 	return m
 }

@@ -12,10 +12,10 @@ type Facts struct {
 	// Container is set for a container's snapshot: nothing else has a name of ours that it
 	// can be pushed by.
 	Container bool
-	// Layered is set if the point goes to one sink, in layers.
+	// Layered is set if all sinks to which the point goes store it in layers.
 	Layered bool
-	// Direct is set if that sink lies in a registry to which the Engine pushes by itself. If it lies
-	// in one to which the Engine does not, NotDirect is why.
+	// Direct is set if it goes to one sink, which lies in a registry to which the Engine pushes by
+	// itself. If that lies in one to which the Engine does not, NotDirect is why.
 	Direct    bool
 	NotDirect string
 	// NotReached is why the Engine does not reach the worker's registry; empty if it does.
@@ -25,13 +25,13 @@ type Facts struct {
 	Ahead bool
 	// Streams is set if the Engine has layers compressed, as it will push them.
 	Streams bool
-	// Layers is how many layers the image has, Missing how many of them the sink does not
-	// have, and OnlyLast is set if no other than the last one is missing.
+	// Layers is how many layers the image has, Missing how many of them a sink does not
+	// have, and OnlyLast is set if no other than the last one is missing in any.
 	Layers, Missing int
 	OnlyLast        bool
 	// Size is the image's, and New that of its last layer, in bytes.
 	Size, New int64
-	// Untold is set if the Engine has sent layers of this image's base that the sink has:
+	// Untold is set if the Engine has sent layers of this image's base that were stored:
 	// it does not know them by the digest of a push.
 	Untold bool
 }
@@ -56,7 +56,7 @@ func (f Facts) CanPush() (why string) {
 	case !f.Container:
 		return "only the snapshots of containers are pushed"
 	case !f.Layered:
-		return "the point does not go to one sink in layers"
+		return "the point goes to a sink with format archive"
 	}
 	return f.NotReached
 }
@@ -90,9 +90,9 @@ func (f Facts) throughWorker() Choice {
 	case f.Streams:
 		return push("the Engine has the layers as it pushes them")
 	case !f.OnlyLast:
-		return save("the sink does not have %d of %d layers, which the Engine would compress one by one", f.Missing, f.Layers)
+		return save("%d of %d layers are not stored yet, and the Engine would compress them one by one", f.Missing, f.Layers)
 	case f.Untold:
-		return save("the Engine would send the layers that the sink has, too")
+		return save("the Engine would send the layers that are stored, too")
 	case f.Ahead:
 		return push(fmt.Sprintf("only the last layer is new; if it has more than %s, all is saved", bytesize.Format(f.most())))
 	case f.New > f.most():

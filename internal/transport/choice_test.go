@@ -34,7 +34,7 @@ func large(words string, last, all int64) fact {
 // facts are all that the choice rests on. Each has one of the values in its line.
 var facts = [][]fact{
 	{{"image", func(*transport.Facts) {}}, {"container", func(f *transport.Facts) { f.Container = true }}},
-	{{"not to one sink in layers", func(*transport.Facts) {}}, {"to one sink in layers", func(f *transport.Facts) { f.Layered = true }}},
+	{{"to a sink of archives", func(*transport.Facts) {}}, {"to sinks in layers", func(f *transport.Facts) { f.Layered = true }}},
 	{
 		{"in a registry that the Engine pushes to", func(f *transport.Facts) { f.Direct = true }},
 		{"in another registry", func(f *transport.Facts) { f.NotDirect = "the registry is out of reach" }},

@@ -62,13 +62,14 @@ func (s *spec) foresee(ctx context.Context, p *plan.Plan, containers []engine.Co
 	log := s.kind.Runner.Log
 	ctx, cancel := context.WithTimeout(ctx, estimateBound)
 	defer cancel()
-	var to sink.Sink // nil for several
-	if sinks := s.data.AllSinks(); len(sinks) == 1 {
-		var err error
-		if to, err = s.kind.Sinks.Used(ctx, sinks[0]); err != nil || to == nil {
-			log.Info("it is not known how images would come to a sink", zap.String("sink", sinks[0]), zap.Error(err))
+	var to []sink.Sink
+	for _, name := range s.data.AllSinks() {
+		one, err := s.kind.Sinks.Used(ctx, name)
+		if err != nil || one == nil {
+			log.Info("it is not known how images would come to a sink", zap.String("sink", name), zap.Error(err))
 			return
 		}
+		to = append(to, one)
 	}
 	images := map[string]string{} // by the id of the container
 	for _, c := range containers {

@@ -1,0 +1,186 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"holdfast.io/holdfast/events"
+	"holdfast.io/holdfast/internal/engine/enginetest"
+	"holdfast.io/holdfast/internal/point"
+	"holdfast.io/holdfast/internal/sink"
+	"holdfast.io/holdfast/internal/sink/sinktest"
+)
+
+// pushSeveral is a bench whose points go to two sinks in layers, one of which encrypts, and whose
+// Engine pushes.
+func pushSeveral(t *testing.T) (s *several, id string) {
+	b, id := pushBench(t)
+	s = b.inSeveral()
+	s.legs = s.legs[:2]
+	return s, id
+}
+
+// wantMoved stores the nth point in some of the sinks, and holds how its image comes there and that
+// it is whole.
+func (s *several) wantMoved(n int, id string, want events.Transport, in ...int) {
+	s.Helper()
+	task := s.task(id, events.QuiescePause)
+	task.Point, task.Legs = fmt.Sprintf("20260101T00000%dZ-00000000", n), nil
+	for _, i := range in {
+		task.Legs = append(task.Legs, s.legs[i])
+	}
+	for k, o := range s.runner.Run(s.Context(), task) {
+		mustDo(s.T, o.Err)
+		m := o.Result.Manifest
+		if m.Image.Transport != want {
+			s.Errorf("point %d comes to sink %d by %s, as %q, want %s", n, in[k], m.Image.Transport, m.Image.TransportReason, want)
+		}
+		s.mustHoldImage(in[k], m)
+	}
+	s.wantAsItWas(id, events.StateRunning)
+}
+
+// wantPushes holds how often the Engine has pushed since it was asked the last time.
+func (s *several) wantPushes(before *int, want int) {
+	s.Helper()
+	now := s.engine.Calls(enginetest.Push)
+	if n := now - *before; n != want {
+		s.Errorf("the Engine has pushed %d times, want %d", n, want)
+	}
+	*before = now
+}
+
+// What is new of a container is pushed once for all of several sinks. A layer that the Engine leaves
+// out, as it has pushed it before, comes once more for the sink that lacks it.
+func TestPushToSeveralSinks(t *testing.T) {
+	for name, streams := range map[string]bool{"classic store": false, "containerd store": true} {
+		t.Run(name, func(t *testing.T) {
+			s, id := pushSeveral(t)
+			pushes, first, again := 0, events.TransportSave, 2
+			if streams {
+				s.engine.SetStreams()
+				first, again = events.TransportPush, 1 // it asks for digests, and by none that the sink lacks
+				pushes = -1
+			}
+			h := &heard{}
+			s.runner.Bases = h
+			s.wantMoved(1, id, first, 0, 1)
+			if len(h.saved) > 1 || len(h.saved) == 1 && h.saved[0].Sink != "default" {
+				t.Errorf("of the base it is said %+v", h.saved)
+			}
+			s.wantPushes(&pushes, map[bool]int{false: 0, true: 2}[streams])
+			s.change(id, 1)
+			s.wantMoved(2, id, events.TransportPush, 0, 1)
+			s.wantMoved(3, id, events.TransportPush, 0, 1) // nothing has changed
+			s.wantPushes(&pushes, 2)
+			s.change(id, 2)
+			s.wantMoved(4, id, events.TransportPush, 1)
+			s.wantPushes(&pushes, 1)
+			s.wantMoved(5, id, events.TransportPush, 0, 1)
+			s.wantPushes(&pushes, again)
+		})
+	}
+}
+
+// One sink that fails, whenever, does not end the others; none that is left is said by the first.
+func TestPushWhereOneSinkFails(t *testing.T) {
+	for fails := range 2 {
+		for _, op := range []sinktest.Op{sinktest.OpCreateBlob, sinktest.OpWrite, sinktest.OpCommitBlob, sinktest.OpPutShared, sinktest.OpCommit} {
+			t.Run(fmt.Sprintf("sink %d at %s", fails, op), func(t *testing.T) {
+				s, id := pushSeveral(t)
+				s.engine.SetStreams()
+				s.change(id, 1)
+				s.sinks[fails].Fail(t, op, 1, errors.New("broken"))
+				s.wantAllBut(fails, s.run(0, s.task(id, events.QuiescePause)), s.mustHoldPushed)
+				s.wantAsItWas(id, events.StateRunning)
+			})
+		}
+	}
+	t.Run("both", func(t *testing.T) {
+		s, id := pushSeveral(t)
+		s.engine.SetStreams()
+		s.change(id, 1)
+		for _, m := range s.sinks[:2] {
+			m.Fail(t, sinktest.OpCommitBlob, 1, sink.ErrFull)
+		}
+		for i, o := range s.run(0, s.task(id, events.QuiescePause)) {
+			if !errors.Is(o.Err, sink.ErrFull) {
+				t.Errorf("in sink %d: %v", i, o.Err)
+			}
+		}
+		if n := s.engine.Calls(enginetest.Save); n > 0 {
+			t.Errorf("the image was saved %d times", n)
+		}
+		s.wantAsItWas(id, events.StateRunning)
+	})
+}
+
+func (s *several) mustHoldPushed(n int, m *point.Manifest) {
+	s.Helper()
+	if m.Image.Transport != events.TransportPush {
+		s.Errorf("it comes to sink %d by %s, as %q", n, m.Image.Transport, m.Image.TransportReason)
+	}
+	s.mustHoldImage(n, m)
+}
+
+// A push that fails is no matter of the sinks: the image is saved for all.
+func TestPushToSeveralSinksFails(t *testing.T) {
+	s, id := pushSeveral(t)
+	s.engine.SetStreams()
+	s.engine.Plan(enginetest.Fault{Op: enginetest.Push, Late: true, Err: errors.New("broken")})
+	s.change(id, 1)
+	s.wantMoved(1, id, events.TransportSave, 0, 1)
+}
+
+// A sink that does not take a layer is left out, and the other one has the image.
+func TestPushWhereOneSinkHangs(t *testing.T) {
+	for hangs := range 2 {
+		s, id := pushSeveral(t)
+		s.engine.SetStreams()
+		s.fillWith(id, 8<<20)
+		open, released := s.legs[hangs].Open, make(chan struct{})
+		s.legs[hangs].Open = func(ctx context.Context) (sink.Sink, error) {
+			to, err := open(ctx)
+			return heldSink{to, released}, err
+		}
+		all := s.run(0, s.task(id, events.QuiescePause))
+		close(released)
+		s.wantAllBut(hangs, all, s.mustHoldPushed)
+		s.wantAsItWas(id, events.StateRunning)
+	}
+}
+
+// heldSink takes nothing of a blob until it is released.
+type heldSink struct {
+	sink.Sink
+	released chan struct{}
+}
+
+func (s heldSink) Unwrap() sink.Sink { return s.Sink }
+
+func (s heldSink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
+	staging, err := s.Sink.Stage(ctx, dir, attempt)
+	return heldStaging{staging, s.released}, err
+}
+
+type heldStaging struct {
+	sink.Staging
+	released chan struct{}
+}
+
+func (s heldStaging) CreateBlob(ctx context.Context, most int64) (sink.BlobWriter, error) {
+	w, err := s.Staging.CreateBlob(ctx, most)
+	return heldBlob{w, s.released}, err
+}
+
+type heldBlob struct {
+	sink.BlobWriter
+	released chan struct{}
+}
+
+func (w heldBlob) Write(p []byte) (int, error) {
+	<-w.released
+	return w.BlobWriter.Write(p)
+}
