@@ -137,18 +137,21 @@ func TestPushToSeveralSinksFails(t *testing.T) {
 // A sink that does not take a layer is left out, and the other one has the image.
 func TestPushWhereOneSinkHangs(t *testing.T) {
 	for hangs := range 2 {
-		s, id := pushSeveral(t)
-		s.engine.SetStreams()
-		s.fillWith(id, 8<<20)
-		open, released := s.legs[hangs].Open, make(chan struct{})
-		s.legs[hangs].Open = func(ctx context.Context) (sink.Sink, error) {
-			to, err := open(ctx)
-			return heldSink{to, released}, err
-		}
-		all := s.run(0, s.task(id, events.QuiescePause))
-		close(released)
-		s.wantAllBut(hangs, all, s.mustHoldPushed)
-		s.wantAsItWas(id, events.StateRunning)
+		t.Run(fmt.Sprintf("sink %d", hangs), func(t *testing.T) {
+			t.Parallel() // the other one waits for ten seconds
+			s, id := pushSeveral(t)
+			s.engine.SetStreams()
+			s.fillWith(id, 8<<20)
+			open, released := s.legs[hangs].Open, make(chan struct{})
+			s.legs[hangs].Open = func(ctx context.Context) (sink.Sink, error) {
+				to, err := open(ctx)
+				return heldSink{to, released}, err
+			}
+			all := s.run(0, s.task(id, events.QuiescePause))
+			close(released)
+			s.wantAllBut(hangs, all, s.mustHoldPushed)
+			s.wantAsItWas(id, events.StateRunning)
+		})
 	}
 }
 

@@ -226,7 +226,13 @@ func (s *layeredSteps) all(ctx context.Context) error {
 		}
 	}
 	what = fmt.Sprintf("%d containers of the base, which the Engine has pushed before, all first, into an empty sink", several)
-	return s.backupTo(ctx, s.holdfast.Second, what, "≤ 1.5 × first", append([]string{"--sinks", "second"}, others...)...)
+	if err := s.backupTo(ctx, s.holdfast.Second, what, "≤ 1.5 × first", append([]string{"--sinks", "second"}, others...)...); err != nil {
+		return err
+	}
+	if err := s.fixture.Change(ctx, others[0], seed+200, smallLayer); err != nil {
+		return err
+	}
+	return s.backupTo(ctx, s.holdfast.Second, "1 MB changed, into two sinks at once; written into one of them", "", "--sinks", "default,second", others[0])
 }
 
 // others makes containers of the image, each with a layer of its own.
