@@ -33,6 +33,7 @@ const (
 	drilling scenario = "drill"    // the point of a container, started and removed again
 	copying  scenario = "copy"     // points, one of which is protected, to another sink
 	doubling scenario = "sinks"    // two containers, into a folder and a bucket
+	fanning  scenario = "fan"      // two containers, pushed by the Engine once for two sinks
 
 	replacing scenario = "replace" // a container that runs, restored in its own place
 
@@ -110,8 +111,8 @@ const severalParts = 20 << 20
 
 // world is what the scenario takes place in.
 func (s scenario) world() worldOptions {
-	return worldOptions{bucket: s == sending, offsiteBucket: s == doubling, layers: s == layering, pushes: s == pushing || s == priming,
-		registry: s == shipping}
+	return worldOptions{bucket: s == sending, offsiteBucket: s == doubling, layers: s == layering,
+		pushes: s == pushing || s == priming || s == fanning, offsiteLayers: s == fanning, registry: s == shipping}
 }
 
 // prepare makes what the scenario needs in a world, and returns the data of its
@@ -147,7 +148,9 @@ func (s scenario) prepare(w *world) string {
 		c.Name = "a"
 		return fmt.Sprintf(`{"containers":{"names":[%q]}}`, w.run(c))
 	case layering, pushing: // the sink has the base, so that only what is new is stored
-		w.baseStored()
+		w.baseStored("")
+	case fanning:
+		w.baseStored(bothSinks)
 	case sending:
 		c.Payload = severalParts
 	case imaging:
@@ -172,7 +175,7 @@ func (s scenario) prepare(w *world) string {
 		return fmt.Sprintf(`{"containers":{"names":["%s"]},"volumes":{"attached":true}}`, strings.Join(names, `","`))
 	}
 	option := map[scenario]string{
-		stopping: `,"quiesce":"stop"`, joining: `,"together":true`, doubling: `,"sinks":["default","offsite"]`,
+		stopping: `,"quiesce":"stop"`, joining: `,"together":true`, doubling: bothSinks, fanning: bothSinks,
 	}[s]
 	return fmt.Sprintf(`{"containers":{"names":["%s"]}%s}`, strings.Join(names, `","`), option)
 }
@@ -241,6 +244,9 @@ func crash(t *testing.T, name step.Name, nth int, s scenario, sameDir bool) {
 		w.checkProtected()
 	case doubling:
 		w.checkSame(2)
+	case fanning:
+		w.checkSame(3) // one of them from before
+		w.checkPushed(job)
 	case pushing:
 		w.checkPushed(job)
 	case shipping:

@@ -21,11 +21,15 @@ import (
 // bytes.
 const pushedAtMost = 6 << 20
 
-// baseStored has a worker store the base of the world's containers.
-func (w *world) baseStored() {
+// bothSinks has a request store in both sinks of a world.
+const bothSinks = `,"sinks":["default","offsite"]`
+
+// baseStored has a worker store the base of the world's containers by a request with this option.
+func (w *world) baseStored(option string) {
 	w.t.Helper()
 	worker := w.start(workerOptions{})
-	w.ended(w.backup("before", w.run(dockertest.Container{Name: "before", AlwaysRestart: true})))
+	name := w.run(dockertest.Container{Name: "before", AlwaysRestart: true})
+	w.ended(w.publish("before", fmt.Sprintf(`{"containers":{"names":[%q]}%s}`, name, option)))
 	worker.kill()
 }
 
@@ -85,7 +89,7 @@ func (w *world) completed(job string) (all []events.BackupItemCompleted) {
 func engineEndsInPush(t *testing.T, how string, end func(*dockertest.Engine, testing.TB)) {
 	e := dockertest.New(t, dockertest.Options{})
 	w := newWorld(t, worldOptions{engine: e, pushes: true})
-	w.baseStored()
+	w.baseStored("")
 	p := w.start(workerOptions{env: []string{stopAfter(step.LayerStored, 1)}})
 	job := w.backup("1", w.run(dockertest.Container{Name: "a", Payload: pushedAtMost, AlwaysRestart: true}))
 	p.frozen()
@@ -101,7 +105,7 @@ func engineEndsInPush(t *testing.T, how string, end func(*dockertest.Engine, tes
 func sinkFullInPush(t *testing.T) {
 	d := smallDisk(t, 64<<20)
 	w := newWorld(t, worldOptions{sink: d.dir, pushes: true})
-	w.baseStored()
+	w.baseStored("")
 	w.start(workerOptions{})
 	name := w.container("a", pushedAtMost)
 	d.fill(t, pushedAtMost/2)

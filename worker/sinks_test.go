@@ -64,6 +64,11 @@ func TestCrashWithTwoSinks(t *testing.T) {
 	} {
 		cases.add(fmt.Sprintf("%s %d %v", c.name, c.nth, c.sameDir), func(t *testing.T) { crash(t, c.name, c.nth, doubling, c.sameDir) })
 	}
+	for _, name := range []step.Name{step.Committed, step.LayerStored, step.Saved, step.Published} {
+		for nth := range 2 {
+			cases.add(fmt.Sprintf("%s %d pushed", name, nth+1), func(t *testing.T) { crash(t, name, nth+1, fanning, nth == 0) })
+		}
+	}
 	cases.run(t, sideBySide)
 }
 

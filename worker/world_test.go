@@ -45,6 +45,8 @@ type world struct {
 	// registries are how the names of images in those begin.
 	registries []string
 	offsite    string // another sink, that points are copied to
+	// offsiteLayers is as layers, of that sink.
+	offsiteLayers bool
 	// offsiteBucket is as bucket, of that sink.
 	offsiteBucket *s3test.Server
 	registry      *inRegistry // in which that of the workers lies; nil for none
@@ -80,6 +82,8 @@ type worldOptions struct {
 	sink    string
 	bucket  bool // the sink lies in a bucket
 	layers  bool // the sink has each layer once
+	// offsiteLayers has the sink that points are copied to have each layer once.
+	offsiteLayers bool
 	// registry has the sink lie in a registry that the Engine reaches, and has each layer once.
 	registry bool
 	// certified has the workers and the Engine reach that registry where the Engine has to know who has
@@ -116,7 +120,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		}
 		w.url, w.user, w.password = w.server.URL, w.server.User, w.server.Password
 	}
-	w.layers, w.pushes = o.layers || o.pushes, o.pushes
+	w.layers, w.pushes, w.offsiteLayers = o.layers || o.pushes, o.pushes, o.offsiteLayers
 	if o.bucket {
 		w.bucket = s3test.Start(t)
 		w.sink = inBucket(w.bucket)

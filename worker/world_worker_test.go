@@ -118,7 +118,7 @@ func (w *world) sinkFlags() []string {
 	if w.registry != nil {
 		own = w.registry.settings()
 	}
-	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", own, sinkSettings(w.offsite, w.offsiteBucket, false))
+	settings := fmt.Sprintf("sinks:\n  default: %s\n  offsite: %s\n", own, sinkSettings(w.offsite, w.offsiteBucket, w.offsiteLayers))
 	file := filepath.Join(w.t.TempDir(), "holdfast.yaml")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		w.t.Fatal(err)
