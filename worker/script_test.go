@@ -116,6 +116,8 @@ func params(t *testing.T, dir string, setup func(*testscript.Env)) testscript.Pa
 			if setup != nil {
 				setup(env)
 			}
+			// What all scripts lie in stays where not all of them are run.
+			t.Cleanup(func() { _ = os.Remove(filepath.Dir(env.WorkDir)) })
 			env.Defer(func() { // after the script's containers
 				if err := e.removeRestored(p); err != nil {
 					t.Errorf("remove what %s restored: %v", script, err)
