@@ -37,10 +37,11 @@ func (b *Runner) reachDirect(ctx context.Context, f *transport.Facts, to sink.Si
 // openDirect has the container's snapshot committed under the name by which the Engine pushes it
 // to the registry of the sink, if it does.
 func (r *attempt) openDirect(ctx context.Context) {
-	if len(r.legs) > 1 || !r.moved.Layered {
+	live := r.live()
+	if len(live) != 1 || !r.moved.Layered {
 		return
 	}
-	in := r.reachDirect(ctx, &r.moved, r.legs[0].sink)
+	in := r.reachDirect(ctx, &r.moved, live[0].sink)
 	if in == nil {
 		return
 	}

@@ -35,11 +35,12 @@ func (b *Runner) Foresee(ctx context.Context, kind events.ItemKind, imageID stri
 		return transport.Choice{}, fmt.Errorf("inspect image %s: %w", imageID, err)
 	}
 	lacking := 0 // in the sink that lacks most
-	for _, s := range to {
+	for i, s := range to {
 		n, err := blob.Lacking(ctx, s, base.DiffIDs)
 		if err != nil {
 			return transport.Choice{}, err
 		}
+		f.Uneven = f.Uneven || i > 0 && n != lacking
 		lacking = max(lacking, n)
 	}
 	f.Streams, f.Size = !about.Stages, base.Size

@@ -44,7 +44,7 @@ type leg struct {
 	before    *point.Manifest // of the point before this one, once it was looked for
 	looked    bool            // for that
 	known     *pieces.Known   // of the volume that is stored next
-	writer    *image.Writer   // of the image, if it is saved for several sinks and stored in layers in this one
+	writer    *image.Writer   // of the image, if that is stored in layers here
 
 	waited, behind time.Duration // for how long the others have waited for it
 	away           clock         // how long was waited for the sink itself

@@ -139,13 +139,16 @@ func (r *attempt) beginLayers(ctx context.Context, img *engine.ImageDetail) erro
 func (r *attempt) weigh(ctx context.Context, img *engine.ImageDetail) {
 	f := &r.moved
 	f.Streams, f.Layers, f.Size, f.New = !r.about.Stages, len(img.DiffIDs), img.Size, img.Size
-	missing := map[int]bool{}
-	for _, l := range r.live() {
+	live, missing := r.live(), map[int]int{} // in how many sinks
+	for _, l := range live {
 		for _, place := range l.writer.Missing() {
-			missing[place] = true
+			missing[place]++
 		}
 	}
-	f.Missing = len(missing)
+	f.Missing, f.Uneven = len(missing), false
+	for place, count := range missing {
+		f.Uneven = f.Uneven || count < len(live) && place < f.Layers-1
+	}
 	base, err := r.Engine.InspectImage(ctx, r.baseID)
 	if err != nil || len(base.DiffIDs) == 0 || len(base.DiffIDs) > f.Layers {
 		return
@@ -153,7 +156,7 @@ func (r *attempt) weigh(ctx context.Context, img *engine.ImageDetail) {
 	r.below = base.DiffIDs
 	f.Untold = r.Push.IsUntold(r.topOfBase())
 	if len(base.DiffIDs) == f.Layers-1 { // what was not changed adds no layer
-		f.OnlyLast = f.Missing == 1 && missing[f.Layers-1]
+		f.OnlyLast = f.Missing == 1 && missing[f.Layers-1] > 0
 		f.New = max(img.Size-base.Size, 0)
 	}
 }
@@ -225,8 +228,10 @@ func (r *attempt) push(ctx context.Context, img *engine.ImageDetail, session *re
 
 // targets are the sinks into which the Engine pushes an image.
 func (r *attempt) targets(ctx context.Context) image.Targets {
-	if len(r.legs) == 1 {
-		return image.One(r.legs[0].writer)
+	live := r.live()
+	if len(live) == 1 {
+		live[0].writer.Within(ctx) // it may have begun beside others, within what has ended
+		return image.One(live[0].writer)
 	}
 	return &severalTargets{r, ctx}
 }
@@ -247,6 +252,9 @@ func (t *severalTargets) Left() (writers []*image.Writer) {
 
 // Store implements [image.Targets].
 func (t *severalTargets) Store(take image.TakeLayer, write image.WriteLayer) error {
+	if t.ctx.Err() != nil { // what is done in a leg may be left to itself
+		return context.Cause(t.ctx)
+	}
 	return t.fan(t.ctx, t.live(), func(ctx context.Context, l *leg, branch *codec.Branch) error {
 		l.writer.Within(ctx)
 		return sinkError(take(l.writer, func(to io.Writer) error { _, err := branch.WriteTo(to); return err }))

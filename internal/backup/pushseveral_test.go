@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"holdfast.io/holdfast/events"
@@ -42,57 +44,77 @@ func (s *several) wantMoved(n int, id string, want events.Transport, in ...int) 
 	s.wantAsItWas(id, events.StateRunning)
 }
 
-// wantPushes holds how often the Engine has pushed since it was asked the last time.
-func (s *several) wantPushes(before *int, want int) {
-	s.Helper()
-	now := s.engine.Calls(enginetest.Push)
-	if n := now - *before; n != want {
-		s.Errorf("the Engine has pushed %d times, want %d", n, want)
-	}
-	*before = now
-}
-
 // What is new of a container is pushed once for all of several sinks. A layer that the Engine leaves
 // out, as it has pushed it before, comes once more for the sink that lacks it.
 func TestPushToSeveralSinks(t *testing.T) {
-	for name, streams := range map[string]bool{"classic store": false, "containerd store": true} {
+	for name, c := range map[string]struct {
+		streams bool
+		first   events.Transport
+		saved   []string // the sinks from which the base may be primed
+		pushes  []int    // how often the Engine pushes for each point
+	}{
+		"classic store": {false, events.TransportSave, []string{"default"}, []int{0, 1, 1, 1, 2}},
+		// It asks by digests, and by none that the sink lacks.
+		"containerd store": {true, events.TransportPush, nil, []int{1, 1, 1, 1, 1}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s, id := pushSeveral(t)
-			pushes, first, again := 0, events.TransportSave, 2
-			if streams {
+			if c.streams {
 				s.engine.SetStreams()
-				first, again = events.TransportPush, 1 // it asks for digests, and by none that the sink lacks
-				pushes = -1
 			}
 			h := &heard{}
 			s.runner.Bases = h
-			s.wantMoved(1, id, first, 0, 1)
-			if len(h.saved) > 1 || len(h.saved) == 1 && h.saved[0].Sink != "default" {
-				t.Errorf("of the base it is said %+v", h.saved)
+			for n, into := range [][]int{{0, 1}, {0, 1}, {0, 1}, {1}, {0, 1}} {
+				want := c.first
+				if n > 0 {
+					want = events.TransportPush
+				}
+				if n == 1 || n == 3 { // else nothing has changed
+					s.change(id, byte(n))
+				}
+				before := s.engine.Calls(enginetest.Push)
+				s.wantMoved(n, id, want, into...)
+				if pushes := s.engine.Calls(enginetest.Push) - before; pushes != c.pushes[n] {
+					t.Errorf("for point %d the Engine pushes %d times, want %d", n, pushes, c.pushes[n])
+				}
 			}
-			s.wantPushes(&pushes, map[bool]int{false: 0, true: 2}[streams])
-			s.change(id, 1)
-			s.wantMoved(2, id, events.TransportPush, 0, 1)
-			s.wantMoved(3, id, events.TransportPush, 0, 1) // nothing has changed
-			s.wantPushes(&pushes, 2)
-			s.change(id, 2)
-			s.wantMoved(4, id, events.TransportPush, 1)
-			s.wantPushes(&pushes, 1)
-			s.wantMoved(5, id, events.TransportPush, 0, 1)
-			s.wantPushes(&pushes, again)
+			var saved []string
+			for _, b := range h.saved {
+				saved = append(saved, b.Sink)
+			}
+			if !slices.Equal(saved, c.saved) {
+				t.Errorf("a base is said to be saved in %q, want %q", saved, c.saved)
+			}
 		})
 	}
+}
+
+// What one of the sinks has of a base, and another one lacks, is not pushed to both.
+func TestPushToANewSink(t *testing.T) {
+	s, id := pushSeveral(t)
+	s.engine.SetStreams()
+	s.wantMoved(1, id, events.TransportPush, 0)
+	s.change(id, 1)
+	s.wantMoved(2, id, events.TransportSave, 0, 1)
+	s.change(id, 2)
+	s.wantMoved(3, id, events.TransportPush, 0, 1)
 }
 
 // One sink that fails, whenever, does not end the others; none that is left is said by the first.
 func TestPushWhereOneSinkFails(t *testing.T) {
 	for fails := range 2 {
-		for _, op := range []sinktest.Op{sinktest.OpCreateBlob, sinktest.OpWrite, sinktest.OpCommitBlob, sinktest.OpPutShared, sinktest.OpCommit} {
-			t.Run(fmt.Sprintf("sink %d at %s", fails, op), func(t *testing.T) {
+		for _, f := range []struct {
+			op  sinktest.Op
+			nth int
+		}{
+			{sinktest.OpOpen, 1}, {sinktest.OpStage, 1}, {sinktest.OpOpen, 2}, // before the push
+			{sinktest.OpCreateBlob, 1}, {sinktest.OpWrite, 1}, {sinktest.OpCommitBlob, 1}, {sinktest.OpPutShared, 1}, {sinktest.OpCommit, 1},
+		} {
+			t.Run(fmt.Sprintf("sink %d at %s %d", fails, f.op, f.nth), func(t *testing.T) {
 				s, id := pushSeveral(t)
 				s.engine.SetStreams()
 				s.change(id, 1)
-				s.sinks[fails].Fail(t, op, 1, errors.New("broken"))
+				s.sinks[fails].Fail(t, f.op, f.nth, errors.New("broken"))
 				s.wantAllBut(fails, s.run(0, s.task(id, events.QuiescePause)), s.mustHoldPushed)
 				s.wantAsItWas(id, events.StateRunning)
 			})
@@ -153,6 +175,44 @@ func TestPushWhereOneSinkHangs(t *testing.T) {
 			s.wantAsItWas(id, events.StateRunning)
 		})
 	}
+}
+
+// A push that is cancelled while no sink takes anything ends at once, and leaves nothing.
+func TestPushToSeveralSinksIsCancelled(t *testing.T) {
+	s, id := pushSeveral(t)
+	s.engine.SetStreams()
+	s.change(id, 1)
+	released := make(chan struct{})
+	for i := range s.legs {
+		open := s.legs[i].Open
+		s.legs[i].Open = func(ctx context.Context) (sink.Sink, error) {
+			to, err := open(ctx)
+			return heldSink{to, released}, err
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	task := s.task(id, events.QuiescePause)
+	task.Legs = s.legs
+	task.Progress = func(at events.Step, read, _, _ int64) {
+		if at == events.StepSave && read > 0 {
+			cancel()
+		}
+	}
+	for i, o := range s.runner.Run(ctx, task) {
+		if !errors.Is(o.Err, context.Canceled) {
+			t.Errorf("in sink %d: %v", i, o.Err)
+		}
+	}
+	close(released)
+	s.settle()
+	for i := range s.legs {
+		for key := range s.sinks[i].Contents() {
+			if strings.HasPrefix(key, sink.PointsName) {
+				t.Errorf("sink %d has %s", i, key)
+			}
+		}
+	}
+	s.wantAsItWas(id, events.StateRunning)
 }
 
 // heldSink takes nothing of a blob until it is released.

@@ -29,7 +29,7 @@ type Runner struct {
 	Sweeper *undo.Sweeper
 	// Transport moves images to the sink. Its Engine is the same.
 	Transport *transport.Save
-	// Push moves the snapshots of containers to a sink in layers, where it can; nil for
+	// Push moves the snapshots of containers to sinks in layers, where it can; nil for
 	// never. Its Engine is the same.
 	Push *transport.Push
 	// Bases hears of what the Engine could push, and its classic store compresses for that;

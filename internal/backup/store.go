@@ -292,6 +292,9 @@ func drain(branch *codec.Branch, out transport.Stream) (codec.Stored, error) {
 	return out.Finish()
 }
 
+// errPanic is how a stream ends in whose midst there was a panic.
+var errPanic = errors.New("the stream broke off")
+
 // fan has what work writes taken by several sinks, each at its own pace.
 func (r *attempt) fan(
 	ctx context.Context, legs []*leg, take func(ctx context.Context, l *leg, branch *codec.Branch) error, work func(fan io.Writer) error,
@@ -305,9 +308,11 @@ func (r *attempt) fan(
 		branch := branches[l]
 		defer branch.Leave()
 		return take(ctx, l, branch)
-	}, func() (err error) {
+	}, func() error {
+		err := errPanic
 		defer func() { fan.End(err) }()
-		return work(fan)
+		err = work(fan)
+		return err
 	})
 	for l, branch := range branches {
 		l.waited = branch.Waited()

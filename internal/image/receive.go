@@ -28,9 +28,9 @@ import (
 var ErrNotTaken = errors.New("the push of the image is not taken")
 
 // ErrLacks is reported for a manifest that names a blob which was not sent, as the daemon was
-// told that it need not be, and which is a layer that the sink does not have. The daemon is to
+// told that it need not be, and which is a layer that a sink does not have. The daemon is to
 // push again: then it is told otherwise. It is ErrNotTaken.
-var ErrLacks = fmt.Errorf("%w: the sink does not have a layer that the Engine has left out", ErrNotTaken)
+var ErrLacks = fmt.Errorf("%w: a sink does not have a layer that the Engine has left out", ErrNotTaken)
 
 // ErrTooMuch is reported when more is pushed than may be. It is ErrNotTaken.
 var ErrTooMuch = fmt.Errorf("%w: the Engine sends more than what is new", ErrNotTaken)
@@ -43,7 +43,8 @@ type Targets interface {
 	// Left returns what stores the image in each of the sinks that are left.
 	Left() []*Writer
 	// Store has take store a layer, which write writes, in each of the sinks that are left. It
-	// returns the error of write, or why no sink is left.
+	// returns the error of write, or why no sink has the layer. Where there is one sink, Store may be
+	// called by several goroutines.
 	Store(take TakeLayer, write WriteLayer) error
 }
 
@@ -89,7 +90,7 @@ type ReceiverOptions struct {
 	// ConfigDigest is that of the image's configuration; empty if it is not known.
 	ConfigDigest string
 	// Ask has the daemon leave out every blob that it asks for, but for the configuration.
-	// The manifest shows whether the sink has those.
+	// The manifest shows whether the sinks have those.
 	Ask bool
 	// Most is how many bytes the blobs have together at most; 0 for any number.
 	Most int64
@@ -101,7 +102,7 @@ func NewReceiver(to Targets, diffIDs []string, o ReceiverOptions) *Receiver {
 	r := &Receiver{to: to, o: o, diffIDs: diffIDs, has: map[*Writer]map[string]bool{},
 		lacks: map[string]bool{}, aliases: map[string]string{}, came: map[string]string{}, configs: map[string][]byte{}}
 	writers := to.Left()
-	// Several sinks are given a layer each for every one that comes.
+	// A layer that comes is compressed once for each sink.
 	r.slots = make(chan struct{}, max(layersAtOnce/max(len(writers), 1), 1))
 	for _, w := range writers {
 		r.has[w] = map[string]bool{}
@@ -362,13 +363,19 @@ func (u *unpacking) take(w *Writer, write WriteLayer) error {
 	if err != nil {
 		return err
 	}
-	if err = write(to); err == nil {
-		err = to.end(u.diffID, u.blob)
-	}
-	if err != nil {
-		to.Abort()
+	stored := false
+	defer func() {
+		if !stored { // also after a panic
+			to.Abort()
+		}
+	}()
+	if err := write(to); err != nil {
 		return err
 	}
+	if err := to.end(u.diffID, u.blob); err != nil {
+		return err
+	}
+	stored = true
 	u.receiver.mu.Lock()
 	defer u.receiver.mu.Unlock()
 	u.receiver.has[w][u.diffID] = true

@@ -29,6 +29,9 @@ type Facts struct {
 	// have, and OnlyLast is set if no other than the last one is missing in any.
 	Layers, Missing int
 	OnlyLast        bool
+	// Uneven is set if another layer than the last one is missing in some of several sinks, and not
+	// in all: each of them would store what is pushed.
+	Uneven bool
 	// Size is the image's, and New that of its last layer, in bytes.
 	Size, New int64
 	// Untold is set if the Engine has sent layers of this image's base that were stored:
@@ -87,6 +90,8 @@ func (f Facts) throughWorker() Choice {
 		return save("the image has no layers")
 	case f.Missing == 0:
 		return push("the sink has all layers")
+	case f.Uneven:
+		return save("the sinks do not lack the same layers")
 	case f.Streams:
 		return push("the Engine has the layers as it pushes them")
 	case !f.OnlyLast:

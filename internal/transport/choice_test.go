@@ -46,6 +46,7 @@ var facts = [][]fact{
 		missing("none missing", 0, false), missing("the last one missing", 1, true), missing("another one missing", 1, false),
 		missing("two missing", 2, false), missing("all missing", 5, false),
 	},
+	{{"in some sinks", func(f *transport.Facts) { f.Uneven = true }}, {"in all sinks", func(*transport.Facts) {}}},
 	{{"compressed already", func(f *transport.Facts) { f.Streams = true }}, {"to be compressed", func(*transport.Facts) {}}},
 	{{"base sent before", func(f *transport.Facts) { f.Untold = true }}, {"base not sent before", func(*transport.Facts) {}}},
 	{{"before the snapshot", func(f *transport.Facts) { f.Ahead = true }}, {"with the snapshot", func(*transport.Facts) {}}},
