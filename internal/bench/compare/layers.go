@@ -232,7 +232,8 @@ func (s *layeredSteps) all(ctx context.Context) error {
 	if err := s.fixture.Change(ctx, others[0], seed+200, smallLayer); err != nil {
 		return err
 	}
-	return s.backupTo(ctx, s.holdfast.Second, "1 MB changed, into two sinks at once; written into one of them", "", "--sinks", "default,second", others[0])
+	what = "1 MB changed, into two sinks at once; written into one of them"
+	return s.backupTo(ctx, s.holdfast.Second, what, "", "--sinks", "default,second", others[0])
 }
 
 // others makes containers of the image, each with a layer of its own.
