@@ -214,8 +214,8 @@ func TestRunWhereOneSinkHangs(t *testing.T) {
 		hang   func(s sink.Sink) sink.Sink
 		within time.Duration
 	}{
-		"in a long stream":  {20 << 20, func(s sink.Sink) sink.Sink { return slowSink{s, 24 * time.Hour} }, time.Second},
-		"in a short stream": {1 << 10, func(s sink.Sink) sink.Sink { return slowSink{s, 24 * time.Hour} }, 10 * time.Second},
+		"in a long stream":  {20 << 20, func(s sink.Sink) sink.Sink { return slowSink{s, sleep(24 * time.Hour)} }, time.Second},
+		"in a short stream": {1 << 10, func(s sink.Sink) sink.Sink { return slowSink{s, sleep(24 * time.Hour)} }, 10 * time.Second},
 		"when it is staged": {1 << 10, func(s sink.Sink) sink.Sink { return hanging{s, true, false} }, 10 * time.Second},
 		"at its end":        {1 << 10, func(s sink.Sink) sink.Sink { return hanging{s, false, true} }, 10 * time.Second},
 	} {
@@ -330,8 +330,8 @@ func TestRunCancelledInTwoSinks(t *testing.T) {
 		b.fillWith(id, 20<<20)
 		ctx, cancel := context.WithCancel(b.Context())
 		task := b.both(id)
-		task.Legs[0] = in("default", slowSink{b.sink, 24 * time.Hour})
-		task.Legs[1] = in("other", slowSink{b.other, 24 * time.Hour})
+		task.Legs[0] = in("default", slowSink{b.sink, sleep(24 * time.Hour)})
+		task.Legs[1] = in("other", slowSink{b.other, sleep(24 * time.Hour)})
 		time.AfterFunc(time.Minute, cancel)
 		began := time.Now()
 		for _, o := range b.runner.Run(ctx, task) {

@@ -74,11 +74,14 @@ func (s *several) run(n int, task backup.Task) []backup.Outcome {
 }
 
 // hang has the nth sink take a day for each write.
-func (s *several) hang(n int) {
+func (s *several) hang(n int) { s.slow(n, sleep(24*time.Hour)) }
+
+// slow has each write to the nth sink wait before.
+func (s *several) slow(n int, wait func()) {
 	open := s.legs[n].Open
 	s.legs[n].Open = func(ctx context.Context) (sink.Sink, error) {
 		to, err := open(ctx)
-		return slowSink{to, 24 * time.Hour}, err
+		return slowSink{to, wait}, err
 	}
 }
 

@@ -156,6 +156,15 @@ func TestPushToSeveralSinksFails(t *testing.T) {
 	s.wantMoved(1, id, events.TransportSave, 0, 1)
 }
 
+// hold has some of the sinks take nothing until what it returns is closed.
+func (s *several) hold(sinks ...int) (released chan struct{}) {
+	released = make(chan struct{})
+	for _, i := range sinks {
+		s.slow(i, func() { <-released })
+	}
+	return released
+}
+
 // A sink that does not take a layer is left out, and the other one has the image.
 func TestPushWhereOneSinkHangs(t *testing.T) {
 	for hangs := range 2 {
@@ -164,11 +173,7 @@ func TestPushWhereOneSinkHangs(t *testing.T) {
 			s, id := pushSeveral(t)
 			s.engine.SetStreams()
 			s.fillWith(id, 8<<20)
-			open, released := s.legs[hangs].Open, make(chan struct{})
-			s.legs[hangs].Open = func(ctx context.Context) (sink.Sink, error) {
-				to, err := open(ctx)
-				return heldSink{to, released}, err
-			}
+			released := s.hold(hangs)
 			all := s.run(0, s.task(id, events.QuiescePause))
 			close(released)
 			s.wantAllBut(hangs, all, s.mustHoldPushed)
@@ -182,14 +187,7 @@ func TestPushToSeveralSinksIsCancelled(t *testing.T) {
 	s, id := pushSeveral(t)
 	s.engine.SetStreams()
 	s.change(id, 1)
-	released := make(chan struct{})
-	for i := range s.legs {
-		open := s.legs[i].Open
-		s.legs[i].Open = func(ctx context.Context) (sink.Sink, error) {
-			to, err := open(ctx)
-			return heldSink{to, released}, err
-		}
-	}
+	released := s.hold(0, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	task := s.task(id, events.QuiescePause)
 	task.Legs = s.legs
@@ -213,37 +211,4 @@ func TestPushToSeveralSinksIsCancelled(t *testing.T) {
 		}
 	}
 	s.wantAsItWas(id, events.StateRunning)
-}
-
-// heldSink takes nothing of a blob until it is released.
-type heldSink struct {
-	sink.Sink
-	released chan struct{}
-}
-
-func (s heldSink) Unwrap() sink.Sink { return s.Sink }
-
-func (s heldSink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
-	staging, err := s.Sink.Stage(ctx, dir, attempt)
-	return heldStaging{staging, s.released}, err
-}
-
-type heldStaging struct {
-	sink.Staging
-	released chan struct{}
-}
-
-func (s heldStaging) CreateBlob(ctx context.Context, most int64) (sink.BlobWriter, error) {
-	w, err := s.Staging.CreateBlob(ctx, most)
-	return heldBlob{w, s.released}, err
-}
-
-type heldBlob struct {
-	sink.BlobWriter
-	released chan struct{}
-}
-
-func (w heldBlob) Write(p []byte) (int, error) {
-	<-w.released
-	return w.BlobWriter.Write(p)
 }

@@ -16,50 +16,54 @@ import (
 
 const noProgress = 10 * time.Minute
 
-// slowSink is a sink whose writes each take some time, whatever their context
-// says.
+// slowSink is a sink each of whose writes waits before, whatever its context says.
 type slowSink struct {
 	sink.Sink
-	write time.Duration
+	wait func()
 }
+
+// sleep waits for some time.
+func sleep(d time.Duration) (wait func()) { return func() { time.Sleep(d) } }
+
+func (s slowSink) Unwrap() sink.Sink { return s.Sink }
 
 func (s slowSink) Stage(ctx context.Context, dir, attempt string) (sink.Staging, error) {
 	staging, err := s.Sink.Stage(ctx, dir, attempt)
-	return slowStaging{staging, s.write}, err
+	return slowStaging{staging, s.wait}, err
 }
 
 type slowStaging struct {
 	sink.Staging
-	write time.Duration
+	wait func()
 }
 
 func (s slowStaging) Create(ctx context.Context, name string, most int64) (sink.Writer, string, error) {
 	w, key, err := s.Staging.Create(ctx, name, most)
-	return slowWriter{w, s.write}, key, err
+	return slowWriter{w, s.wait}, key, err
 }
 
 func (s slowStaging) CreateBlob(ctx context.Context, most int64) (sink.BlobWriter, error) {
 	w, err := s.Staging.CreateBlob(ctx, most)
-	return slowBlob{w, s.write}, err
+	return slowBlob{w, s.wait}, err
 }
 
 type slowBlob struct {
 	sink.BlobWriter
-	write time.Duration
+	wait func()
 }
 
 func (w slowBlob) Write(p []byte) (int, error) {
-	time.Sleep(w.write)
+	w.wait()
 	return w.BlobWriter.Write(p)
 }
 
 type slowWriter struct {
 	sink.Writer
-	write time.Duration
+	wait func()
 }
 
 func (w slowWriter) Write(p []byte) (int, error) {
-	time.Sleep(w.write)
+	w.wait()
 	return w.Writer.Write(p)
 }
 
@@ -79,7 +83,7 @@ func TestRunWithoutProgress(t *testing.T) {
 		"the save, before its first byte": {hang(enginetest.Save, 0), events.StepSave},
 		"the save, in its midst":          {hang(enginetest.Save, 2<<20), events.StepSave},
 		"the sink": {func(b *bench, task *backup.Task) {
-			task.Legs = legs(slowSink{b.sink, 24 * time.Hour})
+			task.Legs = legs(slowSink{b.sink, sleep(24 * time.Hour)})
 		}, events.StepSave},
 	}
 	for name, c := range cases {
@@ -117,7 +121,7 @@ func TestRunWithLittleProgress(t *testing.T) {
 		id := b.add(events.StateRunning)
 		b.fill(id)
 		task := b.task(id, events.QuiescePause)
-		task.Legs = legs(slowSink{b.sink, noProgress - time.Second})
+		task.Legs = legs(slowSink{b.sink, sleep(noProgress - time.Second)})
 		task.Ledger = ledger(func(context.Context, undo.Record) error {
 			time.Sleep(24 * time.Hour) // it is not the item that is slow
 			return nil
