@@ -97,9 +97,9 @@ func (r *attempt) adoptPushed(ctx context.Context, img *engine.ImageDetail) erro
 	if err != nil {
 		return failure.FromSink(err)
 	}
-	w := r.layerWriter(l, img)
-	if err := w.Begin(ctx, img.DiffIDs); err != nil {
-		return failure.FromSink(err)
+	w, err := r.layerWriter(ctx, l, img, r.Transport.Compression)
+	if err != nil {
+		return err
 	}
 	info, artifacts, err := w.Adopt(watched{r.direct, r}, manifest, img.ID)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"holdfast.io/holdfast/events"
 	"holdfast.io/holdfast/internal/archive"
+	"holdfast.io/holdfast/internal/codec"
 	"holdfast.io/holdfast/internal/engine"
 	"holdfast.io/holdfast/internal/failure"
 	"holdfast.io/holdfast/internal/image"
@@ -19,10 +20,25 @@ import (
 // isLayered reports whether the image lies in layers in a leg.
 func isLayered(l *leg) bool { return layered.Is(l.sink) }
 
-// layerWriter returns what stores the layers of an image in a sink.
-func (r *attempt) layerWriter(l *leg, img *engine.ImageDetail) *image.Writer {
-	return &image.Writer{Sink: l.sink, Staging: l.staging, Compression: r.Transport.Compression, Most: mostOf(img.Size),
+// beginLayers finds out which layers of the image the sinks have that store it so, unless that is
+// known. It takes time, for which no stream waits.
+func (r *attempt) beginLayers(ctx context.Context, img *engine.ImageDetail) error {
+	how := r.Transport.Compression
+	how.Streams = len(r.live())
+	return r.inLegs(ctx, func(ctx context.Context, l *leg) (err error) {
+		if isLayered(l) && l.writer == nil {
+			l.writer, err = r.layerWriter(ctx, l, img, how)
+		}
+		return err
+	})
+}
+
+// layerWriter returns what stores the layers of an image in a sink, once it knows which of them are
+// there.
+func (r *attempt) layerWriter(ctx context.Context, l *leg, img *engine.ImageDetail, how codec.Compression) (*image.Writer, error) {
+	w := &image.Writer{Sink: l.sink, Staging: l.staging, Compression: how, Most: mostOf(img.Size),
 		Wrap: func(to io.Writer) io.Writer { return sinkWriter{to, r.watch, &l.away} }, Waiting: l.away.begin}
+	return w, failure.FromSink(w.Begin(ctx, img.DiffIDs))
 }
 
 // stepped tells of each layer that has ended.

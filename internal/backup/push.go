@@ -119,20 +119,13 @@ func (r *attempt) pushLayers(ctx context.Context, img *engine.ImageDetail, relea
 			return err == nil, err
 		}
 		r.Log.Info("a snapshot is saved, as its push failed", zap.String("container", r.Item.Name), zap.Error(err))
+		for _, l := range r.live() {
+			l.writer = nil // some of the layers that it lacked may be there
+		}
 		choice = transport.Choice{Transport: events.TransportSave, Reason: err.Error()}
 	}
 	r.transported(choice)
 	return false, nil
-}
-
-// beginLayers finds out which layers of the image the sinks have.
-func (r *attempt) beginLayers(ctx context.Context, img *engine.ImageDetail) error {
-	streams := len(r.live())
-	return r.inLegs(ctx, func(ctx context.Context, l *leg) error {
-		l.writer = r.layerWriter(l, img)
-		l.writer.Compression.Streams = streams
-		return failure.FromSink(l.writer.Begin(ctx, img.DiffIDs))
-	})
 }
 
 // weigh finds out what the choice of the transport rests on.

@@ -84,7 +84,7 @@ func (s *saving) proven(info *archive.Info) {
 // what it lacks, and the others compress the archive by themselves.
 func (s *saving) several(ctx context.Context) error {
 	s.how.Streams = len(s.live())
-	if err := s.inLegs(ctx, s.look); err != nil {
+	if err := s.beginLayers(ctx, s.img); err != nil {
 		return err
 	}
 	return s.read(ctx, func(saved io.Reader) error {
@@ -104,14 +104,6 @@ func (s *saving) several(ctx context.Context) error {
 
 // fanBuffer is how many bytes of the archive are given to several sinks at a time.
 const fanBuffer = 1 << 20
-
-// look finds out which layers a sink has. That takes time, for which no stream waits.
-func (s *saving) look(ctx context.Context, l *leg) (err error) {
-	if isLayered(l) {
-		l.writer, err = s.writer(ctx, l, false)
-	}
-	return err
-}
 
 // take stores in a sink what comes out of a branch.
 func (s *saving) take(ctx context.Context, l *leg, branch *codec.Branch) error {
@@ -161,25 +153,17 @@ func (s *saving) compressed(saved io.Reader) func(to codec.Destination) (codec.S
 // layersAlone reads the archive for one sink alone, and stores its layers there. With blind set all
 // of them are read and compressed, also those that the sink seems to have.
 func (s *saving) layersAlone(ctx context.Context, l *leg, blind bool) error {
-	return s.inOne(ctx, l, func(ctx context.Context, l *leg) error {
-		w, err := s.writer(ctx, l, blind)
-		if err != nil {
-			return err
+	return s.inOne(ctx, l, func(ctx context.Context, l *leg) (err error) {
+		w := l.writer
+		if w == nil || blind { // of several sinks the others have ended by then
+			if w, err = s.layerWriter(ctx, l, s.img, s.Transport.Compression); err != nil {
+				return err
+			}
 		}
+		w.Blind = blind
+		w.Within(ctx)
 		return s.read(ctx, func(saved io.Reader) error { return s.layersIn(ctx, l, w, saved) })
 	})
-}
-
-// writer returns what stores the layers of the image in a sink, once it knows which of them are there.
-func (s *saving) writer(ctx context.Context, l *leg, blind bool) (*image.Writer, error) {
-	w := s.layerWriter(l, s.img)
-	if w.Blind = blind; !blind { // of several sinks the others have ended by then
-		w.Compression = s.how
-	}
-	if err := w.Begin(ctx, s.img.DiffIDs); err != nil {
-		return nil, failure.FromSink(err)
-	}
-	return w, nil
 }
 
 // layersIn stores the layers of the image that a sink does not have.
